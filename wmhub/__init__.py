@@ -1,0 +1,40 @@
+"""wmhub: datasets and pretrained evaluators for compiler world models.
+
+Importing this package loads none of torch, tvm, datasets or huggingface_hub; each public name is
+imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+#: Public name -> module that defines it. ``tests/test_init.py`` asserts this surface.
+_PUBLIC = {
+    "DatasetId": "wmhub.names",
+    "HardwareKey": "wmhub.names",
+    "MeasureRecord": "wmhub.records",
+    "ModelId": "wmhub.names",
+    "WmhubError": "wmhub.errors",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+if TYPE_CHECKING:
+    from wmhub.errors import WmhubError
+    from wmhub.names import DatasetId, HardwareKey, ModelId
+    from wmhub.records import MeasureRecord
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'wmhub' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
