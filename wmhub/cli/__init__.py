@@ -1,0 +1,100 @@
+"""The command line: one file per verb, each of which parses, makes one library call, and prints."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+
+import wmhub
+from wmhub.errors import WmhubError
+
+#: Verb -> (module that defines ``command``, one line of help). Listed here so that ``--help``
+#: imports no verb, and a verb imports nothing of the others. In the order of the work.
+VERBS: dict[str, tuple[str, str]] = {}
+
+
+class _LazyGroup(click.Group):
+    """A group whose verbs are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(VERBS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            from wmhub.errors import nearest
+
+            close = nearest(args[0], VERBS)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            ctx.fail(f"No such verb {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, help_line) for verb, (_, help_line) in VERBS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(wmhub.__version__, message="wmhub %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Datasets and pretrained evaluators for compiler world models.
+
+    A world model has learned from measured schedules how each scheduling action changes a program.
+    It ranks candidates for Apache TVM's auto-scheduler without building or measuring them.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits: 0 done, 2 the user's mistake, 1 ours, 130 interrupted."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in arguments
+    try:
+        # --debug may stand anywhere on the line.
+        cli.main([a for a in arguments if a != "--debug"], prog_name="wmhub", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`wmhub ... | head`); nothing is left to say.
+        sys.stderr.close()
+        sys.exit(1)
+    except WmhubError as error:
+        if debug:
+            traceback.print_exc()
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _complain(
+            f"{type(error).__name__}: {error}\n"
+            "This is a defect of wmhub. Run again with --debug and report what it prints."
+        )
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _complain(message: str) -> None:
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
