@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from wmhub import tvm_compat
+from wmhub.errors import InvalidInputError, MissingDependencyError
+
+
+@pytest.mark.parametrize(
+    ("core", "ffi", "says"),
+    [
+        ("0.27.0.post1", "0.1.15", "crashes"),
+        ("0.27.0.post1", "0.1.15.post1", "crashes"),
+        ("0.27.0.post1", None, "without apache-tvm-ffi"),
+        ("0.19.0", "0.1.14.post1", "older than 0.25"),
+    ],
+)
+def test_a_bad_pair_is_named_with_its_remedy(core: str, ffi: str | None, says: str) -> None:
+    problem = tvm_compat.version_problem(core, ffi)
+    assert problem is not None
+    assert says in problem
+    assert core in problem
+    assert "pip install" in problem
+
+
+@pytest.mark.parametrize("core", ["0.25.0.post1", "0.26.0", "0.27.0.post1"])
+def test_the_tested_pairs_pass(core: str) -> None:
+    assert tvm_compat.version_problem(core, "0.1.14.post1") is None
+
+
+def test_a_missing_tvm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        tvm_compat, "tvm_versions", lambda: {"apache-tvm": None, "apache-tvm-ffi": None}
+    )
+    monkeypatch.delitem(sys.modules, "tvm", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingDependencyError, match=r"wmhub\[tvm\]"):
+        tvm_compat.check_tvm()
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no_such"):
+        _ = tvm_compat.no_such
+
+
+_TRIMMED = """
+import sys
+from wmhub.tvm_compat import llvm_target, meta_schedule as ms, tvm, use_target, use_threads
+from tvm.s_tir.meta_schedule.testing.te_workload import create_te_workload
+use_threads(3)
+target = use_target(llvm_target(cores=2))
+mod = create_te_workload("GMM", 0)
+context = ms.TuneContext(mod=mod, target=target, space_generator="post-order-apply")
+assert context.generate_design_space()
+assert "tvm.s_tir.tensor_intrin.x86" in sys.modules
+assert "tvm.s_tir.tensor_intrin.cuda" not in sys.modules
+import tvm.s_tir.tensor_intrin.hexagon
+assert tvm.s_tir.tensor_intrin.hexagon
+threads = tvm.get_global_func("runtime.NumThreads")()
+print(target.attrs["num-cores"], target.kind.name, threads)
+"""
+
+
+@pytest.mark.tvm
+def test_design_spaces_come_without_the_other_vendors_intrinsics() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _TRIMMED], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["2", "llvm", "3"]
+
+
+@pytest.mark.tvm
+def test_a_target_that_tvm_refuses_is_the_users_mistake() -> None:
+    with pytest.raises(InvalidInputError, match="dictionary"):
+        tvm_compat.use_target("llvm -mcpu=skylake")
+    with pytest.raises(InvalidInputError, match="nonsense"):
+        tvm_compat.use_target({"kind": "nonsense"})
+    with pytest.raises(InvalidInputError, match="at least 1"):
+        tvm_compat.llvm_target(cores=0)

@@ -1,0 +1,214 @@
+"""The one door to TVM: absorbs its moving namespaces and what it costs to import.
+
+``from wmhub.tvm_compat import meta_schedule as ms`` imports TVM on first use, after ``check_tvm``
+has looked at the installed versions, and with the tensor intrinsics of other vendors left out:
+``tvm.s_tir.tensor_intrin`` parses those of every vendor (15 to 28 CPU seconds, CUDA alone 11),
+and every ``TuneContext`` and every build worker imports it. ``use_target`` loads what one target
+needs (0.3 s for x86).
+
+Written for apache-tvm 0.25 to 0.27.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from wmhub.errors import InvalidInputError, MissingDependencyError
+
+#: Name that this module offers -> module of TVM, and attribute in it or ``""`` for the module.
+_NAMES = {
+    "tvm": ("tvm", ""),
+    "relax": ("tvm.relax", ""),
+    "meta_schedule": ("tvm.s_tir.meta_schedule", ""),
+    "Schedule": ("tvm.s_tir", "Schedule"),
+    "Trace": ("tvm.s_tir.schedule", "Trace"),
+    "derived_object": ("tvm.ir.utils", "derived_object"),
+    "estimate_flops": ("tvm.s_tir.analysis", "estimate_tir_flops"),
+}
+_INTRINSICS = "tvm.s_tir.tensor_intrin"
+#: Submodules of ``tensor_intrin`` by target kind; ``llvm`` goes by the machine's architecture.
+_INTRINSICS_OF = {
+    "cuda": ("cuda",),
+    "rocm": ("dot_product_common", "rocm"),
+    "metal": ("metal",),
+    "hexagon": ("hexagon",),
+    "x86": ("dot_product_common", "x86"),
+    "aarch64": ("dot_product_common", "arm_cpu"),
+    "arm": ("dot_product_common", "arm_cpu"),
+    "riscv": ("riscv_cpu",),
+}
+
+tvm: Any
+relax: Any
+meta_schedule: Any
+Schedule: Any
+Trace: Any
+derived_object: Any
+estimate_flops: Any
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    check_tvm()
+    module_name, attribute = _NAMES[name]
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"apache-tvm {tvm_versions()['apache-tvm']} is installed but {module_name} does not "
+            f'import ({error}): pip install "wmhub[tvm]"'
+        ) from error
+    _leave_out_intrinsics()
+    value = getattr(module, attribute) if attribute else module
+    globals()[name] = value
+    return value
+
+
+def tvm_versions() -> dict[str, str | None]:
+    """Installed versions of ``apache-tvm`` and ``apache-tvm-ffi``, without importing either."""
+    versions: dict[str, str | None] = {}
+    for package in ("apache-tvm", "apache-tvm-ffi"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def check_tvm() -> None:
+    """Raises ``MissingDependencyError`` where TVM is missing, unfit, or is known to crash.
+
+    Looks at the versions alone, because the crash is a segmentation fault that no handler sees.
+    """
+    if "tvm" in sys.modules:
+        return
+    versions = tvm_versions()
+    core, ffi = versions["apache-tvm"], versions["apache-tvm-ffi"]
+    if core is None:
+        if importlib.util.find_spec("tvm") is not None:
+            return  # Built from source: no distribution to ask.
+        raise MissingDependencyError.named("apache-tvm", "searching and measuring", "tvm")
+    problem = version_problem(core, ffi)
+    if problem is not None:
+        raise MissingDependencyError(problem)
+
+
+def version_problem(core: str, ffi: str | None) -> str | None:
+    """What is wrong with ``apache-tvm core`` beside ``apache-tvm-ffi ffi``, and the remedy."""
+    remedy = 'pip install "apache-tvm-ffi>=0.1.14.post0,<0.1.15"'
+    if ffi is None:
+        return f"apache-tvm {core} is installed without apache-tvm-ffi: {remedy}"
+    release = tuple(int(part) for part in core.split(".")[:2] if part.isdigit())
+    if release < (0, 25):
+        return (
+            f"apache-tvm {core} is older than 0.25, whose MetaSchedule lives elsewhere: "
+            'pip install "wmhub[tvm]" (a classic TVM of 0.8 to 0.19 with auto_scheduler is served '
+            "by Evaluator.auto_scheduler_model())"
+        )
+    if core.startswith("0.27.") and (ffi + ".").startswith("0.1.15."):
+        return (
+            f"apache-tvm {core} with apache-tvm-ffi {ffi} crashes (segmentation fault in "
+            f"tvm.ir.save_json, that is in every tuning run): {remedy}"
+        )
+    return None
+
+
+def _leave_out_intrinsics() -> None:
+    """Puts an empty ``tensor_intrin`` in place, whose submodules can still be imported.
+
+    The folder stays its ``__path__``, so that a later import of one submodule works as ever.
+    """
+    if _INTRINSICS in sys.modules:
+        return
+    folder = Path(str(importlib.import_module("tvm").__file__)).parent / "s_tir" / "tensor_intrin"
+    module = ModuleType(_INTRINSICS, "Tensor intrinsics, imported by target (wmhub.tvm_compat).")
+    module.__spec__ = importlib.machinery.ModuleSpec(_INTRINSICS, None, is_package=True)
+    module.__path__ = [str(folder)]
+    sys.modules[_INTRINSICS] = module
+    importlib.import_module("tvm.s_tir").tensor_intrin = module  # type: ignore[attr-defined]
+
+
+def use_target(target: Any) -> Any:
+    """The ``tvm.target.Target`` of a dictionary or target, with its tensor intrinsics registered.
+
+    Raises ``InvalidInputError`` for what TVM refuses, with TVM's reason.
+    """
+    target_class = __getattr__("tvm").target.Target
+    if not isinstance(target, target_class):
+        if isinstance(target, str) and " " in target:
+            raise InvalidInputError(
+                f'target {target!r}: TVM takes a dictionary, such as {{"kind": "llvm", '
+                '"mcpu": "emeraldrapids", "num-cores": 2}'
+            )
+        try:
+            target = target_class(target)
+        except Exception as error:  # TVM raises its own kinds, which differ by version.
+            raise InvalidInputError(f"target {target!r}: {_last_line(error)}") from error
+    for name in _INTRINSICS_OF.get(_architecture(target), ()):
+        importlib.import_module(f"{_INTRINSICS}.{name}")
+    return target
+
+
+def _architecture(target: Any) -> str:
+    kind = str(target.kind.name)
+    if kind != "llvm":
+        return kind
+    triple = str(target.attrs.get("mtriple", "") or _codegen().llvm_get_system_triple())
+    family = triple.partition("-")[0]
+    if family.startswith("riscv"):
+        return "riscv"
+    return {"x86_64": "x86", "i686": "x86", "arm64": "aarch64"}.get(family, family)
+
+
+def prepare_worker(target: dict[str, Any]) -> None:
+    """Initialiser of a worker process: loads only what ``target`` (a dictionary) needs."""
+    use_target(target)
+
+
+def llvm_target(cores: int | None = None, mcpu: str | None = None) -> dict[str, Any]:
+    """The target dictionary of this machine's CPU, as ``tvm.target.Target`` takes it.
+
+    ``cores``: how many the schedule may use; by default those that this process may run on.
+    ``mcpu``: LLVM's name of the CPU; by default what LLVM sees.
+    """
+    cores = len(os.sched_getaffinity(0)) if cores is None else cores
+    if cores < 1:
+        raise InvalidInputError(f"cores must be at least 1, not {cores}")
+    return {"kind": "llvm", "mcpu": mcpu or llvm_cpu(), "num-cores": cores}
+
+
+def llvm_cpu() -> str:
+    """LLVM's name of this machine's CPU, such as ``emeraldrapids``."""
+    return str(_codegen().llvm_get_system_cpu())
+
+
+def llvm_version() -> int:
+    """Major version of the LLVM in TVM."""
+    return int(_codegen().llvm_version_major())
+
+
+def _codegen() -> Any:
+    return __getattr__("tvm").target.codegen
+
+
+def use_threads(count: int) -> None:
+    """Lets kernels of this process, and of those that it starts, use ``count`` threads.
+
+    To be called before the first kernel runs. Without it TVM takes half of an x86 machine's CPUs,
+    because it counts each as half a core; a virtual machine without hyper-threads then idles.
+    """
+    os.environ["TVM_NUM_THREADS"] = str(count)
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
