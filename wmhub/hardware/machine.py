@@ -1,0 +1,200 @@
+"""What Linux says of this machine's CPU: names, flags, caches, cores; read only, nothing measured.
+
+Every function takes the root of the file system, so that a test can show it another machine.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+#: x86 (vendor, family, model) -> LLVM's name, after ``getHostCPUName`` of LLVM's ``Host.cpp``.
+_INTEL_MODELS = {
+    **dict.fromkeys((0x3C, 0x3F, 0x45, 0x46), "haswell"),
+    **dict.fromkeys((0x3D, 0x47, 0x4F, 0x56), "broadwell"),
+    **dict.fromkeys((0x4E, 0x5E, 0x8E, 0x9E, 0xA5, 0xA6), "skylake"),
+    **dict.fromkeys((0x6A, 0x6C), "icelake-server"),
+    0xA7: "rocketlake",
+    0x8F: "sapphirerapids",
+    0xCF: "emeraldrapids",
+    0xAD: "graniterapids",
+    **dict.fromkeys((0x97, 0x9A), "alderlake"),
+    **dict.fromkeys((0xB7, 0xBA, 0xBF), "raptorlake"),
+}
+_ARM_PARTS = {
+    "0xd0c": "neoverse-n1",
+    "0xd40": "neoverse-v1",
+    "0xd49": "neoverse-n2",
+    "0xd4f": "neoverse-v2",
+}
+#: A flag that the named generation of Intel servers, or a later one, has; newest first.
+_INTEL_FLAGS = (
+    ("amx_fp16", "graniterapids"),
+    ("amx_tile", "sapphirerapids"),
+    ("avx512_vbmi2", "icelake-server"),
+    ("avx512_bf16", "cooperlake"),
+    ("avx512_vnni", "cascadelake"),
+    ("avx512f", "skylake-avx512"),
+    ("avx2", "haswell"),
+)
+
+
+@dataclass(frozen=True)
+class CpuFacts:
+    """The CPU of a machine, as its operating system tells it."""
+
+    model_name: str
+    """As ``/proc/cpuinfo`` has it; a hypervisor may have made it up."""
+    microarchitecture: str
+    """LLVM's name from family and model: ``rocketlake``, ``znver3``; the architecture's own name
+    (``x86-64``, ``aarch64``) where they are not known."""
+    microarchitecture_by_flags: str | None
+    """The oldest Intel server with these instructions; ``None`` for other vendors."""
+    flags: frozenset[str]
+    """Instruction set flags."""
+    cores: int
+    """Physical cores that this process may use, after affinity and container quota."""
+    threads: int
+    """Hardware threads among them."""
+    quota: float | None
+    """CPUs that a container grants, such as 1.5; ``None`` without a limit."""
+    l1_bytes: int
+    """L1 data cache per core, in bytes; 0 where unknown."""
+    l2_bytes: int
+    """L2 cache per core, in bytes; 0 where unknown."""
+    l3_bytes: int
+    """Last-level cache, in bytes; 0 where there is none."""
+    clock_hz: float | None
+    """Highest clock that the system names, in Hz."""
+    governor: str | None
+    """Frequency governor (``powersave``, ``performance``); ``None`` without frequency scaling."""
+    memory_bytes: int
+    """Main memory, in bytes."""
+
+    @property
+    def vector_bits(self) -> int:
+        """Width of the widest vector registers, in bits."""
+        for flag, bits in (("avx512f", 512), ("sve", 256), ("avx", 256)):
+            if flag in self.flags:
+                return bits
+        return 128
+
+
+def read_cpu(root: Path = Path("/"), allowed: frozenset[int] | None = None) -> CpuFacts:
+    """The CPU under ``root``; ``allowed`` are the CPU numbers to use (default: this process's)."""
+    if allowed is None:
+        allowed = frozenset(os.sched_getaffinity(0))
+    info = _cpuinfo(root)
+    flags = frozenset((info.get("flags") or info.get("Features") or "").split())
+    folder = root / "sys/devices/system/cpu"
+    physical = {_core_of(folder / f"cpu{number}", number) for number in allowed}
+    quota = _quota(root)
+    cores = len(physical) if quota is None else max(1, min(len(physical), math.ceil(quota)))
+    first = folder / f"cpu{min(allowed)}"
+    caches = _caches(first)
+    return CpuFacts(
+        model_name=info.get("model name") or platform.processor() or platform.machine(),
+        microarchitecture=_microarchitecture(info, flags),
+        microarchitecture_by_flags=_by_flags(info, flags),
+        flags=flags,
+        cores=cores,
+        threads=len(allowed),
+        quota=quota,
+        l1_bytes=caches.get(1, 0),
+        l2_bytes=caches.get(2, 0),
+        l3_bytes=caches.get(3, 0),
+        clock_hz=_clock(first, info),
+        governor=_text(first / "cpufreq/scaling_governor"),
+        memory_bytes=_memory(root),
+    )
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def _cpuinfo(root: Path) -> dict[str, str]:
+    """The first processor's block of ``/proc/cpuinfo``."""
+    text = _text(root / "proc/cpuinfo") or ""
+    pairs = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _core_of(cpu: Path, number: int) -> tuple[str, str]:
+    """(package, core) of a hardware thread: two threads of one core give the same."""
+    core = _text(cpu / "topology/core_id")
+    package = _text(cpu / "topology/physical_package_id")
+    return (package or "", core if core is not None else f"cpu{number}")
+
+
+def _quota(root: Path) -> float | None:
+    """CPUs that the control group grants (version 2, then version 1)."""
+    limit = _text(root / "sys/fs/cgroup/cpu.max")
+    if limit is None:
+        quota = _text(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+        period = _text(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us")
+        limit = f"{quota} {period}"
+    numbers = re.fullmatch(r"([0-9]+) ([1-9][0-9]*)", limit)
+    return int(numbers[1]) / int(numbers[2]) if numbers else None
+
+
+def _caches(cpu: Path) -> dict[int, int]:
+    """Cache level -> bytes of its data or unified cache."""
+    sizes: dict[int, int] = {}
+    for index in sorted(cpu.glob("cache/index*")):
+        size = re.fullmatch(r"([0-9]+)([KMG]?)", _text(index / "size") or "")
+        level = _text(index / "level") or ""
+        if size and level.isdigit() and _text(index / "type") != "Instruction":
+            sizes[int(level)] = int(size[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[size[2]]
+    return sizes
+
+
+def _clock(cpu: Path, info: dict[str, str]) -> float | None:
+    kilohertz = _text(cpu / "cpufreq/cpuinfo_max_freq")
+    if kilohertz and kilohertz.isdigit():
+        return int(kilohertz) * 1e3
+    try:
+        return float(info["cpu MHz"]) * 1e6
+    except (KeyError, ValueError):
+        return None
+
+
+def _memory(root: Path) -> int:
+    total = re.search(r"^MemTotal:\s+([0-9]+) kB", _text(root / "proc/meminfo") or "", re.M)
+    return int(total[1]) * 1024 if total else 0
+
+
+def _microarchitecture(info: dict[str, str], flags: frozenset[str]) -> str:
+    if "CPU implementer" in info:
+        return _ARM_PARTS.get(info.get("CPU part", "").lower(), "aarch64")
+    try:
+        family, model = int(info["cpu family"]), int(info["model"])
+    except (KeyError, ValueError):
+        return platform.machine().replace("_", "-").lower() or "unknown"
+    if info.get("vendor_id") == "AuthenticAMD":
+        return _amd(family, model)
+    if family == 6 and model == 0x55:
+        avx512 = _by_flags(info, flags)
+        return avx512 if avx512 in ("cascadelake", "cooperlake") else "skylake-avx512"
+    return _INTEL_MODELS.get(model, "x86-64") if family == 6 else "x86-64"
+
+
+def _amd(family: int, model: int) -> str:
+    if family == 0x17:
+        return "znver2" if model >= 0x30 else "znver1"
+    if family == 0x19:
+        return "znver4" if 0x10 <= model <= 0x1F or 0x60 <= model <= 0xAF else "znver3"
+    return "znver5" if family == 0x1A else "x86-64"
+
+
+def _by_flags(info: dict[str, str], flags: frozenset[str]) -> str | None:
+    if info.get("vendor_id") != "GenuineIntel":
+        return None
+    return next((name for flag, name in _INTEL_FLAGS if flag in flags), None)
