@@ -1,0 +1,1 @@
+"""Search: a checkpoint inside TVM, as cost model or as search strategy, and `tune`."""

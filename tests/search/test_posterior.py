@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wmhub.evaluator import Scores
+from wmhub.search.posterior import Posterior
+
+
+def make(count: int, seed: int = 0, error: float = 0.5) -> tuple[Scores, np.ndarray]:
+    """Candidates whose pretrained score is wrong by a function of their latent."""
+    random = np.random.default_rng(seed)
+    latent = random.normal(size=(count, 8)).astype(np.float32)
+    score = random.normal(size=count)
+    truth = score + error * (latent[:, 0] + np.sin(2 * latent[:, 1]))
+    scores = Scores(score.astype(np.float32), np.full(count, 0.3, np.float32), latent)
+    return scores, np.exp(-truth) * 1e-3
+
+
+def pairwise(score: np.ndarray, latency: np.ndarray) -> float:
+    better = latency[:, None] < latency[None, :]
+    return float((score[:, None] > score[None, :])[better].mean())
+
+
+def test_without_measurements_it_is_the_prior() -> None:
+    scores, _ = make(20)
+    mean, deviation = Posterior().predict(scores)
+    np.testing.assert_array_equal(mean, scores.score)
+    np.testing.assert_array_equal(deviation, scores.uncertainty)
+
+
+def test_measurements_correct_the_ranking_and_leave_the_prior_alone() -> None:
+    seen, latency = make(64, seed=1)
+    unseen, truth = make(500, seed=2)
+    before = seen.score.copy()
+    posterior = Posterior()
+    posterior.update(seen, latency)
+    mean, _ = posterior.predict(unseen)
+    assert pairwise(mean, truth) > pairwise(unseen.score, truth) + 0.05
+    # The scale is that of -ln(seconds).
+    assert np.abs(mean + np.log(truth)).mean() < np.abs(np.log(truth) - np.log(truth).mean()).mean()
+    np.testing.assert_array_equal(seen.score, before)
+
+
+def test_a_right_prior_is_not_spoiled_by_noise() -> None:
+    seen, latency = make(64, seed=1, error=0.0)
+    unseen, truth = make(500, seed=2, error=0.0)
+    noisy = latency * np.exp(np.random.default_rng(0).normal(0, 0.1, 64))
+    posterior = Posterior()
+    posterior.update(seen, noisy)
+    mean, _ = posterior.predict(unseen)
+    assert pairwise(mean, truth) > 0.95
+
+
+def test_uncertainty_is_lower_near_what_was_measured() -> None:
+    seen, latency = make(40, seed=3)
+    far = Scores(seen.score, seen.uncertainty, seen.embedding + 25.0)
+    posterior = Posterior()
+    posterior.update(seen, latency)
+    assert posterior.predict(seen)[1].mean() < 0.5 * posterior.predict(far)[1].mean()
+
+
+def test_failed_candidates_count_as_slow() -> None:
+    seen, latency = make(60, seed=4, error=0.0)
+    failed = seen.embedding[:, 2] > 0.7
+    posterior = Posterior()
+    posterior.update(seen, np.where(failed, np.nan, latency))
+    unseen, _ = make(400, seed=5, error=0.0)
+    mean, _ = posterior.predict(unseen)
+    lowered = mean - unseen.score
+    assert lowered[unseen.embedding[:, 2] > 0.7].mean() < lowered[unseen.embedding[:, 2] < 0].mean()
+    assert posterior.best_seconds == pytest.approx(np.where(failed, np.inf, latency).min())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_measurements_stay_finite(count: int) -> None:
+    seen, latency = make(count, seed=6)
+    posterior = Posterior()
+    posterior.update(seen, latency)
+    mean, deviation = posterior.predict(make(10, seed=7)[0])
+    assert np.isfinite(mean).all()
+    assert (deviation > 0).all()
+
+
+def test_only_failures_leave_the_prior() -> None:
+    seen, _ = make(5)
+    posterior = Posterior()
+    posterior.update(seen, np.full(5, np.nan))
+    assert posterior.best_seconds is None
+    np.testing.assert_array_equal(posterior.predict(seen)[0], seen.score)
+
+
+def test_identical_latents_do_not_divide_by_zero() -> None:
+    scores = Scores(
+        np.zeros(4, np.float32), np.full(4, 0.2, np.float32), np.ones((4, 3), np.float32)
+    )
+    posterior = Posterior()
+    posterior.update(scores, np.array([1e-3, 2e-3, 1e-3, np.nan]))
+    assert np.isfinite(posterior.predict(scores)[0]).all()
+
+
+def test_many_measurements_keep_the_best_and_the_newest() -> None:
+    seen, latency = make(1500, seed=8)
+    posterior = Posterior()
+    posterior.update(seen, latency)
+    mean, _ = posterior.predict(seen)
+    assert pairwise(mean[:200], latency[:200]) > 0.85
+
+
+def test_arrays_restore_the_same_posterior() -> None:
+    seen, latency = make(30, seed=9)
+    latency[3] = np.nan
+    posterior = Posterior()
+    posterior.update(seen, latency)
+    again = Posterior.restore(*posterior.arrays())
+    unseen, _ = make(50, seed=10)
+    np.testing.assert_allclose(again.predict(unseen)[0], posterior.predict(unseen)[0], rtol=1e-6)
+    assert len(again) == 30
+    assert Posterior.restore(*Posterior().arrays()).best_seconds is None
