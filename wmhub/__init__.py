@@ -18,12 +18,14 @@ _PUBLIC = {
     "MeasureRecord": "wmhub.records",
     "ModelId": "wmhub.names",
     "WmhubError": "wmhub.errors",
+    "from_pretrained": "wmhub.hub",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
     from wmhub.errors import WmhubError
+    from wmhub.hub import from_pretrained
     from wmhub.names import DatasetId, HardwareKey, ModelId
     from wmhub.records import MeasureRecord
 

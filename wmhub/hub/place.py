@@ -1,0 +1,131 @@
+"""``Hub``: what every place that holds published models and datasets can do.
+
+Three places implement it: the checkpoints embedded in this package (``embedded.py``), a folder on
+disk or a shared file system (``folder.py``), and the Hugging Face Hub (``huggingface.py``). None of
+them believes what it stores; ``resolve.py`` checks whatever comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from wmhub.errors import HubError
+from wmhub.hub.artifact import ArtifactKind
+
+
+@dataclass(frozen=True, order=True)
+class Repository:
+    """One published model or dataset with all its versions."""
+
+    org: str
+    """Its owner."""
+    name: str
+    """Its name."""
+
+    def __str__(self) -> str:
+        return f"{self.org}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Files of one commit, on this machine."""
+
+    folder: Path
+    """Where they lie."""
+    within: Path
+    """Folder that links in ``folder`` must not leave; ``folder`` itself but for caches."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a publication made."""
+
+    id: str
+    """The commit."""
+    url: str
+    """Where a person can look at it."""
+    pull_request: int | None = None
+    """Number of the pull request, if it is one; its revision is ``refs/pr/N``."""
+
+
+class Hub(Protocol):
+    """A place to find and fetch from. Every method may raise ``HubError``."""
+
+    label: str
+    """``embedded``, ``folder`` or ``hf-hub``."""
+    location: str
+    """The place in words for people, without secrets: a path or a URL."""
+
+    def repositories(self, kind: ArtifactKind) -> list[Repository]:
+        """Everything of ``kind`` that wmhub published here, sorted."""
+        ...
+
+    def tags(self, kind: ArtifactKind, repository: Repository) -> Mapping[str, str]:
+        """Tag -> commit; raises ``UnknownNameError`` for a repository that is not here."""
+        ...
+
+    def resolve(self, kind: ArtifactKind, repository: Repository, revision: str) -> str:
+        """The commit of a tag, branch, ``refs/pr/N`` or commit; ``UnknownNameError`` if none."""
+        ...
+
+    def files(self, kind: ArtifactKind, repository: Repository, commit: str) -> Mapping[str, int]:
+        """Every file of ``commit`` with its length in bytes, as the place tells it."""
+        ...
+
+    def fetch(
+        self, kind: ArtifactKind, repository: Repository, commit: str, names: Sequence[str]
+    ) -> Snapshot:
+        """Brings ``names`` of ``commit`` here; resumes what was begun, and reuses what is here."""
+        ...
+
+    def commit(
+        self,
+        kind: ArtifactKind,
+        repository: Repository,
+        folder: Path,
+        *,
+        names: Sequence[str],
+        message: str,
+        under: str = "",
+        parent: str | None = None,
+        pull_request: bool = False,
+    ) -> Commit:
+        """Publishes ``names`` of ``folder``, in the folder ``under`` of the repository.
+
+        Without ``under`` the repository then holds exactly these; with it, all else stays. It is
+        created where it does not exist. ``parent`` is the commit that it must follow: ``HubError``
+        if another came first.
+        """
+        ...
+
+    def tag(self, kind: ArtifactKind, repository: Repository, tag: str, commit: str) -> None:
+        """Names ``commit``; the same again is no change, another commit ``OutputExistsError``."""
+        ...
+
+    def merge(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
+        """Merges a pull request and returns the commit that it made."""
+        ...
+
+
+class ReadOnlyHub:
+    """The writing half of ``Hub`` for a place that cannot be written to."""
+
+    label: str
+
+    def commit(self, *_args: object, **_options: object) -> Commit:
+        """Refuses."""
+        raise self._refusal()
+
+    def tag(self, *_args: object) -> None:
+        """Refuses."""
+        raise self._refusal()
+
+    def merge(self, *_args: object) -> str:
+        """Refuses."""
+        raise self._refusal()
+
+    def _refusal(self) -> HubError:
+        return HubError(f"the {self.label} place cannot be published to")

@@ -1,0 +1,51 @@
+"""What the environment says about hubs.
+
+=====================  =======================================================================
+``WMHUB_HUB``          where ``org/name`` is looked up and published: ``hf-hub`` (the default)
+                       or ``folder:PATH``
+``WMHUB_ORGANISATION`` whose repositories bare names mean, in place of the registry's
+``WMHUB_HOME``         remembered tags; ``~/.cache/wmhub`` by default
+``HF_HUB_OFFLINE``     no request leaves this machine (the Hugging Face client's own setting)
+=====================  =======================================================================
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from wmhub.errors import InvalidInputError
+from wmhub.hub.place import Hub
+
+
+def home() -> Path:
+    """The folder that wmhub keeps its own state in."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("WMHUB_HOME") or cache / "wmhub")
+
+
+def organisation_override() -> str | None:
+    """Owner that bare names mean instead of the registry's, if one is set."""
+    return os.environ.get("WMHUB_ORGANISATION") or None
+
+
+def is_offline(offline: bool | None) -> bool:
+    """``offline`` if it is told, else what ``HF_HUB_OFFLINE`` says."""
+    if offline is not None:
+        return offline
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def open_hub(hub: str | None = None, *, offline: bool | None = None) -> Hub:
+    """The place that ``hub`` names, or ``WMHUB_HUB``: ``hf-hub`` or ``folder:PATH``."""
+    spec = hub or os.environ.get("WMHUB_HUB") or "hf-hub"
+    place, _, path = spec.partition(":")
+    if place == "folder" and path:
+        from wmhub.hub.folder import FolderHub
+
+        return FolderHub(Path(path).expanduser())
+    if spec == "hf-hub":
+        from wmhub.hub.huggingface import HuggingFaceHub
+
+        return HuggingFaceHub(offline=is_offline(offline))
+    raise InvalidInputError(f"hub {spec[:120]!r} is neither hf-hub nor folder:PATH")
