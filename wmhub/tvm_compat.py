@@ -209,6 +209,41 @@ def use_threads(count: int) -> None:
     os.environ["TVM_NUM_THREADS"] = str(count)
 
 
+def raw_trace(trace: Any) -> tuple[Any, Any]:
+    """Instructions and decisions of a ``Trace`` without its post-processing, as TVM containers.
+
+    ``plain`` makes JSON values of them; ``same_structure`` tells cheaply which instructions agree.
+    """
+    to_json = importlib.import_module("tvm.s_tir.schedule")._ffi_api.TraceAsJSON
+    instructions, decisions = to_json(trace, True)
+    return instructions, decisions
+
+
+def same_structure(value: Any) -> int:
+    """A hash of a TVM container, equal for equal contents."""
+    return int(importlib.import_module("tvm_ffi").structural_hash(value))
+
+
+def plain(value: Any) -> Any:
+    """The JSON value of a TVM container; what JSON cannot hold becomes ``tvm.ir.save_json`` text.
+
+    ``Trace.as_json`` leaves TVM's own integers inside, which ``json`` refuses.
+    """
+    ffi = importlib.import_module("tvm_ffi")
+    if isinstance(value, ffi.Array):
+        return [plain(item) for item in value]
+    if isinstance(value, ffi.Map):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return str(value)
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    module = __getattr__("tvm")
+    if isinstance(value, (module.tirx.IntImm, module.tirx.FloatImm)):
+        return value.value
+    return module.ir.save_json(value)
+
+
 def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scorers import FakeEvaluator
+
+from wmhub.errors import CheckpointError, MissingInputError
+from wmhub.search.learner import Learner
+
+pytest.importorskip("tvm")
+pytestmark = pytest.mark.tvm
+
+
+@pytest.fixture(scope="module")
+def context() -> Any:
+    from wmhub.tvm_compat import llvm_target, use_target
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    target = use_target(llvm_target(cores=2))
+    return ms.TuneContext(
+        mod=ms_workload("GMM"), target=target, space_generator="post-order-apply",
+        search_strategy="replay-trace", num_threads=1, rand_state=1,
+    )  # fmt: skip
+
+
+def ms_workload(name: str) -> Any:
+    from tvm.s_tir.meta_schedule.testing.te_workload import create_te_workload
+
+    from wmhub.tvm_compat import tvm
+
+    assert tvm
+    return create_te_workload(name, 0)
+
+
+@pytest.fixture(scope="module")
+def candidates(context: Any) -> list[Any]:
+    context.pre_tuning(max_trials=24, num_trials_per_iter=24)
+    drawn = list(context.generate_measure_candidates())
+    context.post_tuning()
+    return drawn
+
+
+def results(seconds: list[float | None]) -> list[Any]:
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    return [
+        ms.runner.RunnerResult(None, "failed") if s is None else ms.runner.RunnerResult([s], None)
+        for s in seconds
+    ]
+
+
+def test_candidates_are_scored_in_their_order(context: Any, candidates: list[Any]) -> None:
+    from wmhub.search.cost_model import score_traces
+    from wmhub.tvm_compat import plain, raw_trace
+
+    evaluator = FakeEvaluator()
+    scorer = evaluator.for_workload("any")
+    together = score_traces(scorer, [candidate.sch.trace for candidate in candidates])
+    spaces = {str(plain(raw_trace(c.sch.trace)[0])) for c in candidates}
+    assert len(spaces) > 1
+    assert scorer.calls == len(spaces)
+    for index, candidate in enumerate(candidates):
+        alone = scorer.score_traces([[plain(part) for part in raw_trace(candidate.sch.trace)]])
+        assert alone.score[0] == together.score[index]
+
+
+def test_predictions_are_positive_and_ordered_as_the_score(
+    context: Any, candidates: list[Any]
+) -> None:
+    from wmhub.search.cost_model import cost_model, score_traces
+
+    evaluator = FakeEvaluator()
+    predicted = cost_model(evaluator).predict(context, candidates)
+    scorer = next(iter(evaluator.scorers.values()))
+    scores = score_traces(scorer, [c.sch.trace for c in candidates]).score
+    assert (predicted > 0).all()
+    assert predicted.max() == pytest.approx(1.0)
+    np.testing.assert_array_equal(
+        np.argsort(predicted, kind="stable"), np.argsort(scores, kind="stable")
+    )
+
+
+def test_update_adapts_and_save_load_resume(
+    context: Any, candidates: list[Any], tmp_path: Path
+) -> None:
+    from wmhub.search.cost_model import cost_model
+
+    model = cost_model(FakeEvaluator())
+    before = model.predict(context, candidates)
+    # The measurements say the opposite of the prior.
+    seconds: list[float | None] = [1e-3 * float(np.exp(3 * value)) for value in before]
+    seconds[0] = None
+    model.update(context, candidates, results(seconds))
+    after = model.predict(context, candidates)
+    assert np.corrcoef(before[1:], after[1:])[0, 1] < 0
+    model.save(str(tmp_path / "learned.npz"))
+    again = cost_model(FakeEvaluator())
+    again.load(str(tmp_path / "learned.npz"))
+    np.testing.assert_allclose(again.predict(context, candidates), after, rtol=1e-4)
+    frozen = cost_model(FakeEvaluator(), adapt=False)
+    frozen.update(context, candidates, results(seconds))
+    np.testing.assert_array_equal(frozen.predict(context, candidates), before)
+
+
+def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
+    learner = Learner(FakeEvaluator())
+    with pytest.raises(MissingInputError):
+        learner.load(tmp_path / "absent.npz")
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(b"PK\x03\x04 half a file")
+    with pytest.raises(CheckpointError, match=r"broken\.npz"):
+        learner.load(broken)
+    pickled = tmp_path / "pickled.npz"
+    with pickled.open("wb") as file:
+        np.savez(file, format=np.asarray([{}], dtype=object))
+    with pytest.raises(CheckpointError):
+        learner.load(pickled)
+    path = tmp_path / "learned.npz"
+    learner.save(path)
+    other = FakeEvaluator()
+    other.name = "wm-other"
+    with pytest.raises(CheckpointError, match="wm-fake"):
+        Learner(other).load(path)
+
+
+def test_stock_search_runs_with_it(tmp_path: Path) -> None:
+    """The drop-in: TVM's own evolutionary search, its own builder and runner replaced by fakes."""
+    from tvm.s_tir.meta_schedule.testing.dummy_object import DummyBuilder, DummyRunner
+
+    from wmhub.search.cost_model import cost_model
+    from wmhub.tvm_compat import llvm_target, use_target
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    evaluator = FakeEvaluator()
+    keep = [ms.measure_callback.AddToDatabase(), ms.measure_callback.UpdateCostModel()]
+    database = ms.tir_integration.tune_tir(
+        mod=ms_workload("GMM"), target=use_target(llvm_target(cores=2)), work_dir=str(tmp_path),
+        max_trials_global=8, num_trials_per_iter=4, builder=DummyBuilder(), runner=DummyRunner(),
+        cost_model=cost_model(evaluator), measure_callbacks=keep, num_tuning_cores=1, seed=0,
+        strategy=ms.search_strategy.EvolutionarySearch(
+            population_size=16, genetic_num_iters=1, init_min_unmeasured=8
+        ),
+    )  # fmt: skip
+    assert len(database.get_all_tuning_records()) == 8
+    assert next(iter(evaluator.scorers.values())).scored >= 16

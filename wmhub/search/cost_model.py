@@ -1,0 +1,113 @@
+"""A checkpoint as the cost model of TVM's own MetaSchedule search.
+
+``tune_tir(..., cost_model=from_pretrained(name).cost_model())`` and the same for ``tune_relax``
+and ``tune_tasks``.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from wmhub.evaluator import Scores, WorkloadScorer
+from wmhub.records import Scheduler, workload_id
+from wmhub.search.learner import Learner, WorkloadEvaluator, WorkloadLearner
+from wmhub.tvm_compat import derived_object, plain, raw_trace, same_structure
+from wmhub.tvm_compat import meta_schedule as ms
+
+#: Seconds from which on TVM means "failed" by a run time.
+_FAILED_SECONDS = 1e9
+
+
+def program_of(mod: Any) -> tuple[str, str]:
+    """Id and program (base64, as a database holds it) of an ``IRModule``."""
+    key, program = ms.database.Workload(mod).as_json()
+    identity = workload_id(Scheduler.META_SCHEDULE, str(key), base64.b64decode(program))
+    return identity, str(program)
+
+
+def latency_of(result: Any) -> float:
+    """Median seconds of a ``RunnerResult``; NaN where the candidate failed."""
+    if result.error_msg is not None or not result.run_secs:
+        return float("nan")
+    seconds = float(np.median([float(second) for second in result.run_secs]))
+    return seconds if 0 < seconds < _FAILED_SECONDS else float("nan")
+
+
+def score_traces(scorer: WorkloadScorer, traces: Sequence[Any]) -> Scores:
+    """Scores of TVM traces, in their order.
+
+    Candidates of one design space differ in their decisions alone, so the instructions are
+    converted once for each space: that conversion costs more than the score.
+    """
+    spaces: dict[int, Any] = {}
+    members: dict[int, list[int]] = {}
+    decisions = []
+    for index, trace in enumerate(traces):
+        instructions, chosen = raw_trace(trace)
+        key = same_structure(instructions)
+        spaces.setdefault(key, instructions)
+        members.setdefault(key, []).append(index)
+        decisions.append(plain(chosen))
+    parts = [
+        scorer.score_decisions(plain(spaces[key]), [decisions[index] for index in indices])
+        for key, indices in members.items()
+    ]
+    order = np.argsort(np.concatenate(list(members.values())))
+    return Scores(
+        score=np.concatenate([part.score for part in parts])[order],
+        uncertainty=np.concatenate([part.uncertainty for part in parts])[order],
+        embedding=np.concatenate([part.embedding for part in parts])[order],
+    )
+
+
+@derived_object
+class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
+    """Scores candidates by a checkpoint, and by what was measured so far in this run."""
+
+    def __init__(self, learner: Learner) -> None:
+        super().__init__()
+        self._learner = learner
+        self._reference: dict[str, float] = {}
+
+    def predict(self, context: Any, candidates: Sequence[Any]) -> np.ndarray:
+        """Expected best latency over latency, float64 [N]: positive, about 1 for the best.
+
+        TVM clips scores at zero and draws in proportion to them, so logarithms would not do. The
+        reference is held between measurements, because one heap compares several calls.
+        """
+        identity, workload = self._workload(context)
+        scores = score_traces(workload.scorer, [candidate.sch.trace for candidate in candidates])
+        mean, _ = workload.predict(scores)
+        reference = self._reference.setdefault(identity, float(mean.max()))
+        return np.asarray(np.exp(np.clip(mean - reference, -20.0, 20.0)), np.float64)
+
+    def update(self, context: Any, candidates: Sequence[Any], results: Sequence[Any]) -> None:
+        """Takes in measurements; the pretrained weights stay as they are."""
+        identity, workload = self._workload(context)
+        scores = score_traces(workload.scorer, [candidate.sch.trace for candidate in candidates])
+        workload.update(scores, np.asarray([latency_of(result) for result in results]))
+        self._reference.pop(identity, None)
+
+    def save(self, path: str) -> None:
+        """Writes what was learned from measurements; ``Learner.save``."""
+        self._learner.save(path)
+
+    def load(self, path: str) -> None:
+        """Takes up what ``save`` wrote; ``Learner.load``."""
+        self._learner.load(path)
+
+    def _workload(self, context: Any) -> tuple[str, WorkloadLearner]:
+        identity, program = program_of(context.mod)
+        return identity, self._learner.workload(identity, program)
+
+
+def cost_model(evaluator: WorkloadEvaluator, adapt: bool = True) -> Any:
+    """The ``CostModel`` for MetaSchedule that ``Evaluator.cost_model`` returns.
+
+    ``adapt=False`` scores by the checkpoint alone, whatever is measured.
+    """
+    return WorldModelCost(Learner(evaluator, adapt))

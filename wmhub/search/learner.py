@@ -1,0 +1,115 @@
+"""``Learner``: a checkpoint and what it learned from the measurements of a tuning run.
+
+One per run, shared by all of its workloads; the cost model and ``LatentSearch`` are its two faces.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from wmhub.errors import CheckpointError, MissingInputError
+from wmhub.evaluator import Scores, WorkloadScorer
+from wmhub.search.posterior import Posterior
+
+_FORMAT = 1
+
+
+class WorkloadEvaluator(Protocol):
+    """The part of ``wmhub.evaluator.Evaluator`` that a search needs."""
+
+    @property
+    def name(self) -> str:
+        """Name of the checkpoint."""
+        ...
+
+    def for_workload(self, program: str) -> WorkloadScorer:
+        """The scorer of one program: base64 of a database's workload, or ``save_json`` text."""
+        ...
+
+
+class WorkloadLearner:
+    """Scorer and posterior of one workload."""
+
+    def __init__(self, scorer: WorkloadScorer, posterior: Posterior, adapt: bool) -> None:
+        self.scorer = scorer
+        self.posterior = posterior
+        self._adapt = adapt
+
+    def predict(self, scores: Scores) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation, float64 [N], of the posterior (without ``adapt``: of the prior)."""
+        if not self._adapt:
+            return np.asarray(scores.score, np.float64), np.asarray(scores.uncertainty, np.float64)
+        return self.posterior.predict(scores)
+
+    def update(self, scores: Scores, latency: np.ndarray) -> None:
+        """Adds measured candidates: ``latency`` is float [N] in seconds, NaN for a failed one."""
+        self.posterior.update(scores, latency)
+
+
+class Learner:
+    """An evaluator, and one posterior for each workload that it was asked about."""
+
+    def __init__(self, evaluator: WorkloadEvaluator, adapt: bool = True) -> None:
+        self.evaluator = evaluator
+        self._adapt = adapt
+        self._workloads: dict[str, WorkloadLearner] = {}
+        self._restored: dict[str, Posterior] = {}
+
+    def workload(self, workload_id: str, program: str) -> WorkloadLearner:
+        """The learner of the workload ``workload_id``, whose serialised program is ``program``."""
+        if workload_id not in self._workloads:
+            self._workloads[workload_id] = WorkloadLearner(
+                self.evaluator.for_workload(program),
+                self._restored.pop(workload_id, Posterior()),
+                self._adapt,
+            )
+        return self._workloads[workload_id]
+
+    def save(self, path: str | Path) -> None:
+        """Writes all posteriors to ``path``, a numpy archive without pickled objects."""
+        posteriors = {key: workload.posterior for key, workload in self._workloads.items()}
+        arrays: dict[str, np.ndarray] = {
+            "format": np.asarray(_FORMAT),
+            "model": np.asarray(self.evaluator.name),
+        }
+        for key, posterior in {**self._restored, **posteriors}.items():
+            arrays[f"{key}.latents"], arrays[f"{key}.rows"] = posterior.arrays()
+        target = Path(path)
+        partial = target.with_name(target.name + ".partial")
+        with partial.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        partial.replace(target)
+
+    def load(self, path: str | Path) -> None:
+        """Takes up what ``save`` wrote.
+
+        Raises ``MissingInputError``, or ``CheckpointError`` for a file of another kind or of
+        another checkpoint, whose latents mean something else.
+        """
+        if not Path(path).is_file():
+            raise MissingInputError(f"{path}: no such file; Learner.save writes it")
+        try:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except (ValueError, OSError, zipfile.BadZipFile) as error:
+            raise CheckpointError.at(path, f"not what a search saved ({error})") from error
+        if "format" not in arrays or int(arrays["format"]) != _FORMAT:
+            raise CheckpointError.at(path, f"not what a search saved in format {_FORMAT}")
+        if str(arrays["model"]) != self.evaluator.name:
+            raise CheckpointError.at(
+                path,
+                f"learned by {arrays['model']}, whose latents mean nothing to "
+                f"{self.evaluator.name}; delete the file or use that model",
+            )
+        for name in arrays:
+            key, _, part = name.rpartition(".")
+            if part == "latents":
+                posterior = Posterior.restore(arrays[name], arrays[f"{key}.rows"])
+                if key in self._workloads:
+                    self._workloads[key].posterior = posterior
+                else:
+                    self._restored[key] = posterior
