@@ -1,0 +1,1 @@
+"""Workload zoo, candidate sampling, the fast builder and runner, the collect loop."""

@@ -1,0 +1,341 @@
+"""Shapes of deployed networks, as workload names of the zoo, by network.
+
+The architectures are those of the papers (inputs of 224 by 224 pixels unless the network has its
+own size; text of 1 to 384 tokens). ``sweep-*`` are shapes around them: odd sizes, batches, skinny
+and square products, so that a model sees more than powers of two.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+from wmhub.measure.shapes import (
+    conv1ds,
+    convs,
+    decoder,
+    deconvs,
+    dense,
+    depthwise,
+    dilated,
+    each,
+    groups,
+    transformer,
+)
+
+#: Networks whose every shape is held out of training.
+HELD_OUT_NETWORKS = frozenset(
+    {
+        "convnext-tiny",
+        "fast-style-transfer",
+        "gpt2-medium",
+        "inception-v3",
+        "mobilenet-v3-large",
+        "regnetx-400mf",
+        "sweep-held-out",
+        "vit-base",
+        "whisper-tiny",
+    }
+)
+
+_RESNET_18 = [
+    *[(224, 3, 64, 7, 2), (56, 64, 64, 3, 1), (56, 64, 128, 3, 2), (28, 128, 128, 3, 1)],
+    *[(28, 128, 256, 3, 2), (14, 256, 256, 3, 1), (14, 256, 512, 3, 2), (7, 512, 512, 3, 1)],
+]
+_RESNET_18_SHORTCUTS = [(56, 64, 128, 1, 2), (28, 128, 256, 1, 2), (14, 256, 512, 1, 2)]
+_RESNET_50_REDUCE = [
+    *[(56, 64, 64, 1, 1), (56, 256, 64, 1, 1), (56, 256, 128, 1, 1), (28, 512, 128, 1, 1)],
+    *[(28, 512, 256, 1, 1), (14, 1024, 256, 1, 1), (14, 1024, 512, 1, 1), (7, 2048, 512, 1, 1)],
+    *[(56, 128, 128, 3, 2), (28, 256, 256, 3, 2), (14, 512, 512, 3, 2)],
+]
+_RESNET_50_EXPAND = [
+    *[(56, 64, 256, 1, 1), (28, 128, 512, 1, 1), (14, 256, 1024, 1, 1), (7, 512, 2048, 1, 1)],
+]
+_MOBILENET_V2_EXPAND = [
+    *[(112, 16, 96, 1, 1), (56, 24, 144, 1, 1), (28, 32, 192, 1, 1), (14, 64, 384, 1, 1)],
+    *[(14, 96, 576, 1, 1), (7, 160, 960, 1, 1), (7, 320, 1280, 1, 1), (224, 3, 32, 3, 2)],
+]
+_MOBILENET_V2_PROJECT = [
+    *[(112, 32, 16, 1, 1), (56, 96, 24, 1, 1), (56, 144, 24, 1, 1), (28, 144, 32, 1, 1)],
+    *[(28, 192, 32, 1, 1), (14, 192, 64, 1, 1), (14, 384, 96, 1, 1), (14, 576, 96, 1, 1)],
+    *[(7, 576, 160, 1, 1), (7, 960, 160, 1, 1), (7, 960, 320, 1, 1)],
+]
+_MOBILENET_V2_DEPTHWISE = [
+    *[(112, 32, 3, 1), (112, 96, 3, 2), (56, 144, 3, 1), (56, 144, 3, 2), (28, 192, 3, 1)],
+    *[(28, 192, 3, 2), (14, 384, 3, 1), (14, 576, 3, 1), (14, 576, 3, 2), (7, 960, 3, 1)],
+]
+_EFFICIENTNET_B0 = [
+    *[(112, 96, 3, 2), (56, 144, 5, 2), (28, 240, 5, 1), (28, 240, 3, 2), (14, 480, 3, 1)],
+    *[(14, 480, 5, 1), (14, 672, 5, 1), (14, 672, 5, 2), (7, 1152, 5, 1), (7, 1152, 3, 1)],
+]
+_DENSENET_121 = [
+    *[(56, 64, 128, 1, 1), (56, 128, 32, 3, 1), (28, 256, 128, 1, 1), (28, 128, 32, 3, 1)],
+    *[(14, 640, 128, 1, 1), (14, 128, 32, 3, 1), (7, 768, 128, 1, 1), (7, 128, 32, 3, 1)],
+]
+_SQUEEZENET = [
+    *[(55, 96, 16, 1, 1), (55, 16, 64, 3, 1), (27, 256, 32, 1, 1), (27, 32, 128, 3, 1)],
+    *[(13, 384, 48, 1, 1), (13, 48, 192, 3, 1), (13, 64, 256, 3, 1), (13, 512, 1000, 1, 1)],
+]
+_YOLO_V3_TINY = [
+    *[(104, 32, 64, 3, 1), (52, 64, 128, 3, 1), (26, 128, 256, 3, 1), (13, 256, 512, 3, 1)],
+    *[(13, 512, 255, 1, 1), (26, 256, 255, 1, 1), (13, 1024, 256, 1, 1), (208, 16, 32, 3, 1)],
+]
+_UNET = [
+    *[(128, 32, 32, 3, 1), (64, 64, 64, 3, 1), (32, 128, 128, 3, 1), (16, 256, 256, 3, 1)],
+    *[(64, 128, 64, 3, 1), (32, 256, 128, 3, 1)],
+]
+_INCEPTION_V3 = [
+    *[(35, 192, 64, 1, 1), (35, 48, 64, 5, 1), (35, 64, 96, 3, 1), (35, 96, 96, 3, 1)],
+    *[(35, 288, 64, 1, 1), (17, 768, 192, 1, 1), (17, 768, 128, 1, 1), (17, 192, 320, 3, 2)],
+    *[(8, 1280, 320, 1, 1), (8, 448, 384, 3, 1), (8, 2048, 192, 1, 1), (73, 80, 192, 3, 1)],
+]
+_MOBILENET_V3 = [
+    *[(56, 64, 24, 1, 1), (28, 40, 120, 1, 1), (28, 120, 40, 1, 1), (14, 80, 200, 1, 1)],
+    *[(14, 112, 672, 1, 1), (14, 480, 112, 1, 1), (7, 672, 160, 1, 1)],
+]
+_MOBILENET_V3_DEPTHWISE = [
+    *[(56, 72, 5, 2), (28, 120, 5, 1), (14, 200, 3, 1), (14, 184, 3, 1), (7, 960, 5, 1)],
+]
+_SWIN_TINY = [(3136, 96, 3), (784, 192, 6), (196, 384, 12), (49, 768, 24)]
+
+
+def _vision() -> dict[str, list[str]]:
+    return {
+        "resnet18": [
+            *convs(_RESNET_18, "bn", "relu"),
+            *convs(_RESNET_18_SHORTCUTS, "bn"),
+            *convs(_RESNET_18[1:], "nchw"),
+            *["maxpool2d-h112-w112-c64-k3-s2-p1", "globalpool2d-h7-w7-c512"],
+            *dense([(1, 1000, 512)], "bias"),
+        ],
+        "resnet50": [
+            *convs(_RESNET_50_REDUCE, "bn", "relu"),
+            *convs(_RESNET_50_EXPAND, "bn", "add", "relu"),
+            *convs(_RESNET_50_EXPAND, "nchw", "bias"),
+            *["globalpool2d-h7-w7-c2048-nchw", "maxpool2d-h112-w112-c64-k3-s2-p1-nchw"],
+            *dense([(1, 1000, 2048), (8, 1000, 2048)], "bias"),
+        ],
+        "resnext50": [
+            *groups([(56, 128, 1, 32), (56, 256, 2, 32), (28, 256, 1, 32)], "bn", "relu"),
+            *groups([(28, 512, 2, 32), (14, 512, 1, 32), (7, 1024, 1, 32)], "bn", "relu"),
+            *groups([(14, 512, 1, 32), (28, 256, 1, 32)], "nchw"),
+        ],
+        "mobilenet-v2": [
+            *convs(_MOBILENET_V2_EXPAND, "bn", "clip"),
+            *convs(_MOBILENET_V2_PROJECT, "bn"),
+            *depthwise(_MOBILENET_V2_DEPTHWISE, "bn", "clip"),
+            *depthwise(_MOBILENET_V2_DEPTHWISE[2:8], "nchw"),
+        ],
+        "efficientnet-b0": [
+            *depthwise(_EFFICIENTNET_B0, "bn", "silu"),
+            *convs([(14, 80, 480, 1, 1), (7, 192, 1152, 1, 1)], "bn", "silu"),
+            *["globalpool2d-h14-w14-c480", "globalpool2d-h7-w7-c1152"],
+        ],
+        "densenet121": [
+            *convs(_DENSENET_121, "bn", "relu"),
+            *["avgpool2d-h56-w56-c128-k2-s2", "avgpool2d-h28-w28-c256-k2-s2"],
+            *["avgpool2d-h14-w14-c512-k2-s2-nchw", "globalpool2d-h7-w7-c1024"],
+        ],
+        "squeezenet": [*convs(_SQUEEZENET, "bias", "relu"), "maxpool2d-h27-w27-c256-k3-s2-p0"],
+        "vgg16": [
+            *convs(
+                [(56, 256, 256, 3, 1), (28, 512, 512, 3, 1), (14, 512, 512, 3, 1)], "bias", "relu"
+            ),
+            *["maxpool2d-h56-w56-c256-k2-s2", "maxpool2d-h28-w28-c512-k2-s2-nchw"],
+        ],
+        "yolo-v3-tiny": [*convs(_YOLO_V3_TINY, "bn", "relu"), "maxpool2d-h52-w52-c128-k2-s2"],
+        "unet": [
+            *convs(_UNET, "bias", "relu"),
+            *deconvs(
+                [(32, 128, 64, 2, 2, 0), (16, 256, 128, 2, 2, 0), (8, 512, 256, 2, 2, 0)], "bias"
+            ),
+        ],
+        "dcgan": [
+            *deconvs([(4, 512, 256, 4, 2, 1), (8, 256, 128, 4, 2, 1)], "bn", "relu"),
+            *deconvs([(16, 128, 64, 4, 2, 1), (32, 64, 3, 4, 2, 1)], "tanh"),
+        ],
+        "deeplab-v3": [
+            *dilated([(28, 256, 256, 2), (28, 256, 256, 4), (14, 512, 512, 2)], "bn", "relu"),
+            *dilated([(28, 512, 128, 12), (28, 512, 128, 6)], "bn", "relu"),
+            *depthwise([(28, 256, 3, 1), (28, 512, 3, 1)], "bn", "relu"),
+        ],
+        "swin-tiny": [
+            name
+            for tokens, width, heads in _SWIN_TINY
+            for name in (
+                f"dense-m{tokens}-n{3 * width}-k{width}-bias",
+                f"dense-m{tokens}-n{4 * width}-k{width}-bias-gelu",
+                f"layernorm-m{tokens}-n{width}",
+                f"scores-b{tokens // 49 * heads}-m49-n49-d32-softmax",
+                f"chain-m{tokens}-n{4 * width}-bias-gelu",
+            )
+        ],
+        "stable-diffusion-unet": [
+            *["groupnorm-h32-w32-c320-g32-silu", "groupnorm-h16-w16-c640-g32-silu"],
+            *convs(
+                [(32, 320, 320, 3, 1), (16, 640, 640, 3, 1), (8, 1280, 1280, 3, 1)], "nchw", "bias"
+            ),
+            *["glu-m256-n2560-gelu", "softmax-m2048-n256", "scores-b8-m256-n77-d80"],
+        ],
+        "mlp-mixer": [
+            *dense([(768, 384, 196), (768, 196, 384), (196, 2048, 512)], "bias", "gelu"),
+            *["transpose-m196-n512", "transpose-m768-n196", "layernorm-m196-n512"],
+        ],
+    }
+
+
+def _text_and_sound() -> dict[str, list[str]]:
+    return {
+        "bert-base": [
+            *transformer(128, 768, 3072, 12, "gelu"),
+            *transformer(16, 768, 3072, 12, "gelu"),
+        ],
+        "bert-mini": [
+            *transformer(128, 256, 1024, 4, "gelu"),
+            *transformer(384, 256, 1024, 4, "gelu"),
+            "dense-m128-n256-k256-bias-tanh",
+        ],
+        "minilm": [
+            *transformer(64, 384, 1536, 12, "gelu"),
+            *transformer(256, 384, 1536, 12, "gelu"),
+        ],
+        "gpt2": [*transformer(1, 768, 3072, 12, "gelu"), *transformer(32, 768, 3072, 12, "gelu")],
+        "t5-small": [
+            *dense([(64, 512, 512), (64, 2048, 512), (64, 512, 2048)], "relu"),
+            *["rmsnorm-m64-n512", "rmsnorm-m512-n512", "scores-b8-m64-n64-d64-softmax"],
+        ],
+        "tinyllama": [
+            *decoder(2048, 5632, 256, 32),
+            *decoder(1024, 2816, 128, 16),
+            "rmsnorm-m64-n2048",
+        ],
+        "dlrm": [
+            *dense(
+                [(128, 512, 13), (128, 256, 512), (128, 64, 256), (128, 1024, 479)], "bias", "relu"
+            ),
+            *dense([(128, 512, 1024), (128, 1, 256), (16, 1024, 1024)], "bias", "sigmoid"),
+            *["bmm-b128-m27-n27-k64-nt", "sum-m128-n64", "sum-m4096-n64-columns"],
+        ],
+        "lstm-lm": [
+            *dense([(1, 2600, 1300), (20, 2600, 650), (20, 10000, 650)], "bias"),
+            *["chain-m20-n2600-sigmoid", "chain-m20-n650-tanh", "softmax-m20-n10000-log"],
+        ],
+        "wav2vec2": [
+            *conv1ds([(1599, 512, 512, 3, 2, 0, 1), (399, 512, 512, 3, 2, 0, 1)], "gelu"),
+            *conv1ds([(199, 512, 512, 2, 2, 0, 1), (3199, 128, 256, 3, 2, 0, 1)], "gelu"),
+            "conv1d-l49-ci768-co768-k31-p15-g16-bias",
+        ],
+        "wavenet": [
+            *conv1ds([(1024, 64, 128, 2, 1, 0, d) for d in (1, 4, 16, 64, 256)], "bias"),
+            "glu-m1024-n64-sigmoid",
+        ],
+        "textcnn": [
+            *conv1ds([(64, 300, 100, k, 1, 0, 1) for k in (3, 4, 5)], "nchw", "bias", "relu")
+        ],
+        "conv-tasnet": [
+            *conv1ds([(800, 128, 512, 1, 1, 0, 1), (800, 512, 128, 1, 1, 0, 1)], "bias", "relu"),
+            "conv1d-l800-ci512-co512-k3-p4-d4-g512",
+        ],
+    }
+
+
+def _held_out() -> dict[str, list[str]]:
+    return {
+        "inception-v3": [
+            *convs(_INCEPTION_V3, "bn", "relu"),
+            *["avgpool2d-h35-w35-c192-k3-s1-p1", "maxpool2d-h17-w17-c768-k3-s2"],
+            "globalpool2d-h8-w8-c2048",
+        ],
+        "mobilenet-v3-large": [
+            *convs(_MOBILENET_V3, "bn", "hswish"),
+            *depthwise(_MOBILENET_V3_DEPTHWISE, "bn", "hswish"),
+        ],
+        "convnext-tiny": [
+            *depthwise([(56, 96, 7, 1), (28, 192, 7, 1), (14, 384, 7, 1)], "bias"),
+            "dense-m784-n768-k192-bias-gelu",
+        ],
+        "regnetx-400mf": [
+            *groups([(28, 64, 1, 4), (14, 160, 1, 10), (7, 400, 1, 25)], "bn", "relu")
+        ],
+        "fast-style-transfer": [
+            *deconvs([(32, 96, 48, 3, 2, 1), (64, 48, 24, 3, 2, 1)], "relu"),
+            *dilated([(32, 96, 96, 3)], "relu"),
+        ],
+        "vit-base": [*transformer(197, 768, 3072, 12, "gelu")],
+        "gpt2-medium": [*transformer(1, 1024, 4096, 16, "gelu"), "scores-b16-m1-n384-d64-softmax"],
+        "whisper-tiny": [
+            *conv1ds([(1500, 80, 384, 3, 1, 1, 1), (1500, 384, 384, 3, 2, 1, 1)], "bias", "gelu"),
+            "scores-b6-m150-n150-d64",
+        ],
+        "sweep-held-out": [
+            *each("matmul", "m n k", [(480, 480, 480), (72, 720, 1200), (1100, 36, 300)]),
+            *each("bmm", "b m n k", [(6, 150, 64, 150), (10, 48, 48, 96)]),
+            *each("softmax", "m n", [(300, 900), (48, 7000)]),
+            *each("sum", "m n", [(700, 1500), (24, 60000)]),
+            *["rmsnorm-m100-n1800", "groupnorm-h24-w24-c192-g16", "glu-m90-n3300-silu"],
+            *["chain-m600-n1400-bias-relu", "transpose-m900-n350", "max-m1300-n450-columns"],
+        ],
+    }
+
+
+_SKINNY = [(1, 4096, 1024), (4, 2000, 1000), (1000, 8, 512), (64, 64, 4096), (2048, 2048, 16)]
+_ODD = [(100, 100, 100), (127, 255, 511), (200, 300, 400), (96, 1000, 160), (333, 77, 512)]
+
+
+def _sweeps() -> dict[str, list[str]]:
+    square = [(n, n, n) for n in (64, 128, 192, 256, 320, 384, 512, 640, 768)]
+    images, channels = (10, 20, 40), ((24, 40), (72, 56), (112, 160))
+    odd_convs = [
+        (h, ci, co, k, 1)
+        for (h, (ci, co)), k in zip(product(images, channels), (1, 3, 5) * 3, strict=True)
+    ]
+    rows = [(32, 1024), (128, 4096), (1024, 256), (512, 1000), (2048, 50), (8, 32000)]
+    return {
+        "sweep-matmul": [*each("matmul", "m n k", [*square, *_SKINNY, *_ODD])],
+        "sweep-dense": [
+            *dense([(32, 512, 512), (50, 500, 784), (256, 1024, 256)], "bias", "relu"),
+            *dense([(7, 900, 1500), (24, 2304, 576), (512, 96, 384)], "bias", "silu"),
+        ],
+        "sweep-bmm": [
+            *each(
+                "bmm",
+                "b m n k",
+                [(4, 128, 128, 64), (16, 64, 64, 32), (32, 20, 30, 40), (2, 300, 200, 100)],
+            ),
+            *each("bmm", "b m n k", [(8, 96, 96, 48), (12, 200, 200, 40)], "nt"),
+        ],
+        "sweep-conv": [
+            *convs(odd_convs, "bias", "relu"),
+            *[
+                name.replace("conv2d-", "conv2d-n4-")
+                for name in convs([(14, 128, 128, 3, 1), (28, 48, 96, 3, 2)])
+            ],
+            *dilated([(20, 40, 80, 2), (40, 64, 32, 3)], "bias"),
+            *deconvs([(10, 80, 40, 4, 2, 1), (20, 48, 24, 3, 1, 1)]),
+            *depthwise([(20, 100, 3, 1), (40, 60, 5, 2), (80, 36, 7, 1)], "bias", "relu"),
+        ],
+        "sweep-rows": [
+            *each("softmax", "m n", rows),
+            *each("layernorm", "m n", rows),
+            *each("rmsnorm", "m n", rows[:4]),
+            *each("sum", "m n", rows),
+            *each("sum", "m n", rows[:4], "columns"),
+            *each("max", "m n", rows[1:5]),
+            *each("argmax", "m n", [(32, 1000), (8, 32000)]),
+        ],
+        "sweep-elementwise": [
+            *each("chain", "m n", [(512, 512), (3136, 64), (100, 7000)], "bias", "relu"),
+            *each("chain", "m n", [(784, 256), (49, 2048)], "bn", "add", "relu"),
+            *each("chain", "m n", [(128, 3072), (333, 777)], "gelu"),
+            *each("chain", "m n", [(256, 1000), (2000, 90)], "add", "silu"),
+            *each("transpose", "m n", [(512, 512), (1000, 300), (64, 3136)]),
+            *[
+                "groupnorm-h28-w28-c128-g8-relu",
+                "groupnorm-h20-w20-c96-g4",
+                "groupnorm-h7-w7-c512-g32",
+            ],
+        ],
+    }
+
+
+#: Network -> names of its workloads; a name may stand under several networks.
+SHAPES: dict[str, list[str]] = {**_vision(), **_text_and_sound(), **_held_out(), **_sweeps()}
