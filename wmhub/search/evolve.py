@@ -1,0 +1,86 @@
+"""Evolution of candidates by their scores alone: nothing is replayed, built or measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wmhub.errors import InvalidInputError
+from wmhub.search.space import Candidate, DesignSpace
+
+#: Scores candidates, float64 [N], higher is better.
+ScoreCandidates = Callable[[Sequence[Candidate]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """How candidates evolve."""
+
+    population: int = 1024
+    """Candidates scored in each generation."""
+    generations: int = 6
+    """Generations, the first of which is drawn at random."""
+    elite: float = 0.15
+    """Share of the best so far that become parents."""
+    fresh: float = 0.15
+    """Share of each generation that is drawn at random."""
+    crossed: float = 0.35
+    """Share of the other children that have two parents."""
+
+    def __post_init__(self) -> None:
+        if self.population < 1 or self.generations < 1:
+            raise InvalidInputError("population and generations must be at least 1")
+
+
+def evolve(
+    spaces: Sequence[DesignSpace],
+    score: ScoreCandidates,
+    seeds: Sequence[Candidate],
+    random: np.random.Generator,
+    evolution: Evolution,
+) -> list[Candidate]:
+    """Distinct candidates, best first: all that were scored, in the order of their scores.
+
+    ``seeds`` join the first generation.
+    """
+    known: dict[Candidate, float] = {}
+    parents: list[Candidate] = []
+    for generation in range(evolution.generations):
+        wanted: dict[Candidate, None] = dict.fromkeys(seeds) if generation == 0 else {}
+        # Small spaces run out of new candidates: stop asking after some tries.
+        for _ in range(4 * evolution.population):
+            if len(wanted) >= evolution.population:
+                break
+            child = _child(spaces, parents, random, evolution)
+            if child not in known:
+                wanted[child] = None
+        if not wanted:
+            break
+        batch = list(wanted)
+        known.update(zip(batch, score(batch).tolist(), strict=True))
+        parents = sorted(known, key=known.__getitem__, reverse=True)
+        parents = parents[: max(2, int(evolution.elite * evolution.population))]
+    return sorted(known, key=known.__getitem__, reverse=True)
+
+
+def _child(
+    spaces: Sequence[DesignSpace],
+    parents: Sequence[Candidate],
+    random: np.random.Generator,
+    evolution: Evolution,
+) -> Candidate:
+    if not parents or random.random() < evolution.fresh:
+        number = int(random.integers(len(spaces)))
+        return Candidate(number, spaces[number].draw(random))
+    # The square prefers the better ones: the list is sorted.
+    parent = parents[int(len(parents) * random.random() ** 2)]
+    space, genes = spaces[parent.space], parent.genes
+    if random.random() < evolution.crossed:
+        other = parents[int(random.integers(len(parents)))]
+        if other.space == parent.space:
+            genes = space.cross(genes, other.genes, random)
+            if random.random() < 0.5:
+                return Candidate(parent.space, genes)
+    return Candidate(parent.space, space.mutate(genes, random))

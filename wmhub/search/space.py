@@ -1,0 +1,205 @@
+"""``DesignSpace``: the free decisions of one design-space trace, drawn and changed without TVM.
+
+A trace's sampling instructions are slots; each slot has a table of options, and a candidate is one
+option number per slot. The slots of one trace are independent, so any combination is a candidate;
+whether it survives post-processing is found out by replaying the few that are chosen.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+#: Most factorisations of one loop that are listed; of a larger set this many are drawn.
+_MOST_TILINGS = 1 << 15
+
+
+class Candidate(NamedTuple):
+    """One setting of all slots of one design space."""
+
+    space: int
+    """Number of the design space."""
+    genes: tuple[int, ...]
+    """Option number of each slot, in the order of the slots."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One sampling instruction."""
+
+    instruction: int
+    """Its number in the trace."""
+    options: list[Any]
+    """Decisions it can take, as JSON values. Grows where a replay shows another one."""
+    numbers: dict[Any, int]
+    """Option (lists as tuples) -> its number."""
+    is_tiling: bool
+    """Whether options are the factors of a loop, outermost first."""
+
+    @classmethod
+    def of(cls, instruction: int, options: list[Any], is_tiling: bool = False) -> Slot:
+        """The slot of ``instruction`` with ``options``."""
+        numbers = {_hashable(option): number for number, option in enumerate(options)}
+        return cls(instruction, options, numbers, is_tiling)
+
+    def number(self, option: Any) -> int:
+        """Number of ``option``, which is added where it is new."""
+        key = _hashable(option)
+        if key not in self.numbers:
+            self.numbers[key] = len(self.options)
+            self.options.append(option)
+        return self.numbers[key]
+
+    def changed(self, gene: int, random: np.random.Generator) -> int:
+        """Another option: for tilings mostly one that moves a prime factor between two levels."""
+        if self.is_tiling and random.random() < 0.7:
+            moved = self._moved(self.options[gene], random)
+            if moved is not None:
+                return moved
+        if len(self.options) == 1:
+            return gene
+        other = int(random.integers(len(self.options) - 1))
+        return other + (other >= gene)
+
+    def _moved(self, factors: Sequence[int], random: np.random.Generator) -> int | None:
+        movable = [level for level, factor in enumerate(factors) if factor > 1]
+        if not movable or len(factors) < 2:
+            return None
+        source = movable[int(random.integers(len(movable)))]
+        target = (source + 1 + int(random.integers(len(factors) - 1))) % len(factors)
+        primes = _primes(factors[source])
+        prime = primes[int(random.integers(len(primes)))]
+        moved = list(factors)
+        moved[source] //= prime
+        moved[target] *= prime
+        # None for an innermost factor above the instruction's limit.
+        return self.numbers.get(tuple(moved))
+
+
+class DesignSpace:
+    """The slots of one trace; see the module."""
+
+    def __init__(self, instructions: list[Any], decisions: Sequence[Sequence[Any]]) -> None:
+        self.instructions = instructions
+        self.slots = [
+            _slot(int(number), instructions[int(number)], value) for number, value in decisions
+        ]
+
+    def genes(self, decisions: Sequence[Sequence[Any]]) -> tuple[int, ...]:
+        """The genes of ``decisions``, each ``[instruction number, value]`` in the slots' order."""
+        return tuple(
+            slot.number(value) for slot, (_, value) in zip(self.slots, decisions, strict=True)
+        )
+
+    def decisions(self, genes: Sequence[int]) -> list[list[Any]]:
+        """The inverse of ``genes``, as ``WorkloadScorer.score_decisions`` takes it."""
+        return [
+            [slot.instruction, slot.options[gene]]
+            for slot, gene in zip(self.slots, genes, strict=True)
+        ]
+
+    def draw(self, random: np.random.Generator) -> tuple[int, ...]:
+        """Every slot at random, each option alike."""
+        return tuple(int(random.integers(len(slot.options))) for slot in self.slots)
+
+    def mutate(self, genes: Sequence[int], random: np.random.Generator) -> tuple[int, ...]:
+        """One to three slots changed."""
+        mutated = list(genes)
+        if not mutated:
+            return ()
+        for _ in range(int(random.choice((1, 1, 2, 3)))):
+            at = int(random.integers(len(mutated)))
+            mutated[at] = self.slots[at].changed(mutated[at], random)
+        return tuple(mutated)
+
+    def cross(
+        self, left: Sequence[int], right: Sequence[int], random: np.random.Generator
+    ) -> tuple[int, ...]:
+        """Each slot from one of two parents."""
+        from_left = random.random(len(left)) < 0.5
+        return tuple(a if own else b for a, b, own in zip(left, right, from_left, strict=True))
+
+
+def _slot(number: int, instruction: Sequence[Any], value: Any) -> Slot:
+    name, _, attributes, _ = instruction
+    if name == "SamplePerfectTile" and all(isinstance(factor, int) for factor in value):
+        limit = int(attributes[1])
+        options = tilings(math.prod(value), len(value), limit if limit > 0 else math.prod(value))
+        slot = Slot.of(number, options, is_tiling=True)
+    elif name == "SampleCategorical":
+        slot = Slot.of(number, list(range(len(attributes[0]))))
+    else:
+        # What a compute location can be depends on the program: options come from replays.
+        slot = Slot.of(number, [value])
+    slot.number(value)
+    return slot
+
+
+def tilings(extent: int, levels: int, most_innermost: int) -> list[list[int]]:
+    """All ordered factorisations of ``extent`` into ``levels`` with a bounded innermost factor.
+
+    Where there are more than ``_MOST_TILINGS``, as many distinct ones are drawn.
+    """
+    count = 1
+    for _, power in _prime_powers(extent):
+        count *= math.comb(power + levels - 1, levels - 1)
+    if count <= _MOST_TILINGS:
+        listed: list[tuple[int, ...]] = []
+        _enumerate(extent, levels, (), listed)
+    else:
+        random = np.random.default_rng(extent)
+        primes = np.asarray(_primes(extent))
+        drawn = set()
+        for places in random.integers(levels, size=(_MOST_TILINGS, len(primes))):
+            drawn.add(tuple(int(primes[places == level].prod()) for level in range(levels)))
+        listed = sorted(drawn)
+    return [list(factors) for factors in listed if factors[-1] <= most_innermost]
+
+
+def _enumerate(
+    extent: int, levels: int, chosen: tuple[int, ...], into: list[tuple[int, ...]]
+) -> None:
+    if levels == 1:
+        into.append((*chosen, extent))
+        return
+    for factor in _divisors(extent):
+        _enumerate(extent // factor, levels - 1, (*chosen, factor), into)
+
+
+@functools.cache
+def _prime_powers(number: int) -> tuple[tuple[int, int], ...]:
+    powers = []
+    divisor = 2
+    while divisor * divisor <= number:
+        power = 0
+        while number % divisor == 0:
+            number //= divisor
+            power += 1
+        if power:
+            powers.append((divisor, power))
+        divisor += 1
+    if number > 1:
+        powers.append((number, 1))
+    return tuple(powers)
+
+
+def _primes(number: int) -> list[int]:
+    """Prime factors with their multiplicity, ascending."""
+    return [prime for prime, power in _prime_powers(number) for _ in range(power)]
+
+
+@functools.cache
+def _divisors(number: int) -> tuple[int, ...]:
+    found = [1]
+    for prime, power in _prime_powers(number):
+        found = [divisor * prime**exponent for divisor in found for exponent in range(power + 1)]
+    return tuple(sorted(found))
+
+
+def _hashable(option: Any) -> Any:
+    return tuple(option) if isinstance(option, list) else option
