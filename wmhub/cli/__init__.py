@@ -15,7 +15,9 @@ from wmhub.errors import WmhubError
 
 #: Verb -> (module that defines ``command``, one line of help). Listed here so that ``--help``
 #: imports no verb, and a verb imports nothing of the others. In the order of the work.
-VERBS: dict[str, tuple[str, str]] = {}
+VERBS: dict[str, tuple[str, str]] = {
+    "collect": ("wmhub.cli.collect", "Read measurement logs into a dataset."),
+}
 
 
 class _LazyGroup(click.Group):

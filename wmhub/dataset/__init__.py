@@ -1,0 +1,1 @@
+"""Datasets: a folder of Parquet files that a manifest describes, sorted, and split by workload."""

@@ -1,0 +1,180 @@
+"""``manifest.json``: what a dataset folder holds. Written last; without it, it is no dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from wmhub.dataset.schema import SCHEMA_VERSION, check_version
+from wmhub.dataset.version import Version
+from wmhub.errors import DatasetError, MissingInputError, WmhubError
+from wmhub.hardware.profile import HardwareProfile
+from wmhub.names import HardwareKey
+
+MANIFEST = "manifest.json"
+_FORMAT = "wmhub-dataset"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the dataset."""
+
+    name: str
+    """Path below the folder, with ``/``."""
+    sha256: str
+    """Hexadecimal digest of its bytes."""
+    bytes: int
+    rows: int
+    """Rows of a Parquet file, lines of another."""
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """The size of one split."""
+
+    workloads: int
+    records: int
+    measured: int
+    """Records of candidates that ran."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was read and what became of it: ``lines == measured + failed + rejected``."""
+
+    lines: int
+    """Lines read that are neither blank nor a comment."""
+    measured: int
+    """Lines of candidates that ran."""
+    failed: int
+    """Lines of candidates that failed."""
+    rejected: int
+    """Lines without a record."""
+    duplicates: int
+    """Exact repeats of a record, left out: ``records + duplicates == measured + failed``."""
+    records: int
+    """Rows of the dataset."""
+    workloads: int
+    unresolved_workloads: int
+    """MetaSchedule workloads whose program is missing."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """Failed lines by kind."""
+    unknown_actions: dict[str, int] = field(default_factory=dict)
+    """Lines by the name of an action that the vocabulary does not know."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything about a dataset but its rows."""
+
+    hardware: HardwareKey
+    """What all records were measured on."""
+    profile: HardwareProfile | None
+    """Numbers of that hardware, where they are known."""
+    version: Version
+    """Content version."""
+    counts: Counts
+    splits: dict[str, SplitCounts]
+    files: tuple[FileEntry, ...]
+    licences: dict[str, int]
+    """Records by SPDX identifier; the empty one means unknown."""
+    contributors: dict[str, int]
+    """Records by contributor."""
+    collector: str
+    """Program and version that wrote the dataset."""
+    test_workloads: tuple[str, ...] = ()
+    """Ids of the test workloads where they were chosen by hand."""
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """JSON text, the same for equal manifests."""
+        value = dataclasses.asdict(self)
+        value["hardware"] = str(self.hardware)
+        value["profile"] = None if self.profile is None else self.profile.to_json()
+        value["version"] = str(self.version)
+        return json.dumps({"format": _FORMAT, **value}, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Inverse of ``to_json``; raises ``DatasetError`` or ``SchemaVersionError``."""
+        try:
+            value = json.loads(text)
+            if not isinstance(value, dict) or value.pop("format", None) != _FORMAT:
+                raise DatasetError('it is not the manifest of a dataset ("format" is missing)')
+            check_version(value["schema_version"])
+            return cls._from_fields(value)
+        except WmhubError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DatasetError(f"it is damaged: {error}") from None
+
+    @classmethod
+    def _from_fields(cls, value: dict[str, Any]) -> Manifest:
+        profile = value["profile"]
+        return cls(
+            hardware=HardwareKey.parse(value["hardware"]),
+            profile=None if profile is None else HardwareProfile.from_json(profile),
+            version=Version.parse(value["version"]),
+            counts=Counts(**value["counts"]),
+            splits={name: SplitCounts(**counts) for name, counts in value["splits"].items()},
+            files=tuple(_file_entry(item) for item in value["files"]),
+            licences=value["licences"],
+            contributors=value["contributors"],
+            collector=value["collector"],
+            test_workloads=tuple(value["test_workloads"]),
+            schema_version=value["schema_version"],
+        )
+
+    def names(self, prefix: str) -> list[str]:
+        """Files of the dataset that begin with ``prefix``, in order."""
+        return [entry.name for entry in self.files if entry.name.startswith(prefix)]
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the dataset in ``folder``."""
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise MissingInputError(f"{folder}: no such dataset folder")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{folder}: no {MANIFEST}, so this is no dataset, or one whose writing was interrupted"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot be read: {error}") from None
+    try:
+        return Manifest.from_json(text)
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest: the act that makes ``folder`` a dataset."""
+    partial = folder / (MANIFEST + ".partial")
+    partial.write_text(manifest.to_json(), encoding="utf-8")
+    partial.replace(folder / MANIFEST)
+
+
+def file_entry(folder: Path, name: str, rows: int) -> FileEntry:
+    """The entry of a file that has been written."""
+    path = folder / name
+    return FileEntry(name, sha256_of(path), path.stat().st_size, rows)
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _file_entry(value: dict[str, Any]) -> FileEntry:
+    entry = FileEntry(**value)
+    path = PurePosixPath(entry.name)
+    if path.is_absolute() or ".." in path.parts or "\\" in entry.name or "\0" in entry.name:
+        raise DatasetError(f"the file {entry.name!r} would leave the dataset's folder")
+    return entry

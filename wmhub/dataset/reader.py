@@ -1,0 +1,174 @@
+"""Reads a dataset folder, one workload at a time, in flat memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from wmhub.dataset.manifest import Manifest, read_manifest
+from wmhub.dataset.schema import (
+    SCHEMA_VERSION,
+    TRAJECTORIES,
+    WORKLOADS,
+    records_of,
+    upgraded,
+    workloads_of,
+)
+from wmhub.dataset.splits import SPLITS
+from wmhub.errors import DatasetError, InvalidInputError
+from wmhub.names import HardwareKey
+from wmhub.records import MeasureRecord, Workload
+
+_READ_ROWS = 1 << 13
+
+
+@dataclass(frozen=True)
+class WorkloadRecords:
+    """Some columns of all records of one workload: N rows, ordered by candidate."""
+
+    table: pa.Table
+    """The columns that were asked for, named as in ``dataset/schema.py``."""
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def column(self, name: str) -> list[str]:
+        """A column of text as a list."""
+        values: list[str] = self.table[name].to_pylist()
+        return values
+
+    @property
+    def traces(self) -> list[str]:
+        """``MeasureRecord.trace`` of each row."""
+        return self.column("trace")
+
+    @property
+    def latency_seconds(self) -> np.ndarray:
+        """float64 [N]: median of the run times in seconds, ``inf`` for a failed candidate.
+
+        Needs the columns ``run_seconds`` and ``failure``.
+        """
+        seconds = self.table["run_seconds"].to_pylist()
+        ran = self.table["failure"].is_null().to_pylist()
+        medians = [
+            float(np.median(item)) if ok else np.inf for item, ok in zip(seconds, ran, strict=True)
+        ]
+        return np.asarray(medians, dtype=np.float64)
+
+    def records(self) -> Iterator[MeasureRecord]:
+        """The rows as records; needs all columns."""
+        return iter(records_of(self.table))
+
+
+class Dataset:
+    """A dataset folder whose manifest has been read."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @property
+    def hardware(self) -> HardwareKey:
+        """What all records were measured on."""
+        return self.manifest.hardware
+
+    @cached_property
+    def _workload_table(self) -> pa.Table:
+        files = self.manifest.names("workloads-")
+        return pa.concat_tables([_read_whole(self.path / name, WORKLOADS) for name in files])
+
+    def workloads(self) -> dict[str, Workload]:
+        """All workloads by id."""
+        return workloads_of(self._workload_table)
+
+    @cached_property
+    def splits(self) -> dict[str, list[str]]:
+        """Ids of the workloads in each split, in the order of their records."""
+        ids = self._workload_table["workload_id"].to_pylist()
+        of = self._workload_table["split"].to_pylist()
+        pairs = sorted(zip(ids, of, strict=True))
+        return {split: [id_ for id_, name in pairs if name == split] for split in SPLITS}
+
+    def iter_tables(
+        self, split: str | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """The rows of ``split``, or of all splits in turn, in pieces of bounded size."""
+        if split is not None and split not in SPLITS:
+            raise InvalidInputError(f"split {split!r} is none of {', '.join(SPLITS)}")
+        wanted = list(columns) if columns is not None else TRAJECTORIES.names
+        for one in SPLITS if split is None else (split,):
+            for name in self.manifest.names(f"trajectories-{one}-"):
+                yield from self._iter_file(self.path / name, wanted)
+
+    def _iter_file(self, path: Path, columns: list[str]) -> Iterator[pa.Table]:
+        present = self.manifest.schema_version == SCHEMA_VERSION
+        with _open_parquet(path) as file:
+            read = columns if present else None
+            for batch in file.iter_batches(batch_size=_READ_ROWS, columns=read):
+                table = upgraded(pa.Table.from_batches([batch]), self.manifest.schema_version)
+                yield table.select(columns)
+
+    def iter_workload_records(
+        self, split: str | None = None, columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[Workload, WorkloadRecords]]:
+        """Each workload of ``split`` (or of all) with all its records, in the order of their ids.
+
+        Memory is that of one workload's ``columns`` (all by default). Workloads without records
+        are left out.
+        """
+        wanted = list(columns) if columns is not None else TRAJECTORIES.names
+        workloads = self.workloads()
+        current: str | None = None
+        pieces: list[pa.Table] = []
+        for table in self.iter_tables(split, list({"workload_id": 0} | dict.fromkeys(wanted))):
+            for id_, rows in _runs(table):
+                if id_ != current and current is not None:
+                    yield workloads[current], WorkloadRecords(pa.concat_tables(pieces))
+                    pieces = []
+                current = id_
+                pieces.append(rows.select(wanted))
+        if current is not None:
+            yield workloads[current], WorkloadRecords(pa.concat_tables(pieces))
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """Opens the dataset in the folder ``path``.
+
+    Raises ``MissingInputError``, ``DatasetError`` or ``SchemaVersionError``. Digests are checked by
+    ``wmhub.dataset.verify``, not here.
+    """
+    folder = Path(path)
+    return Dataset(folder, read_manifest(folder))
+
+
+def _runs(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """Consecutive rows of one workload."""
+    ids = table["workload_id"].combine_chunks()
+    if not len(ids):
+        return
+    changes = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+    starts = [0, *(np.flatnonzero(changes.to_numpy(zero_copy_only=False)) + 1).tolist(), len(ids)]
+    for start, end in itertools.pairwise(starts):
+        yield ids[start].as_py(), table.slice(start, end - start)
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: the manifest names this file, and it is missing") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"{path}: no readable Parquet file: {error}") from None
+
+
+def _read_whole(path: Path, schema: pa.Schema) -> pa.Table:
+    with _open_parquet(path) as file:
+        return file.read(columns=schema.names)

@@ -1,0 +1,125 @@
+"""One chunk of a log to records, with every line accounted for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+from wmhub.logs.ansor import AnsorReader
+from wmhub.logs.lines import MOST_LINE_BYTES, Chunk
+from wmhub.logs.meta_schedule import MetaScheduleReader
+from wmhub.logs.text import RejectedLineError, has_long_number
+from wmhub.records import MeasureRecord, Workload
+
+#: Rejections that keep their line and reason, per chunk; the rest are only counted.
+MOST_REJECTIONS_KEPT = 1000
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A line that holds no record."""
+
+    source: str
+    """The file, as the dataset names it."""
+    line: int
+    """1-based line in it."""
+    reason: str
+
+
+@dataclass
+class ReadCounts:
+    """What became of the lines: ``lines == measured + failed + rejected``."""
+
+    lines: int = 0
+    """Lines that are neither blank nor a comment."""
+    measured: int = 0
+    """Candidates that ran."""
+    failed: int = 0
+    """Candidates that the log calls failed."""
+    rejected: int = 0
+    """Lines that hold no record."""
+    skipped: int = 0
+    """Blank lines and comments; not among ``lines``."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Failed candidates by ``FailureKind``."""
+    unknown_actions: Counter[str] = field(default_factory=Counter)
+    """Records by the name of an action in them that the vocabulary does not know."""
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> ReadCounts:
+        """Counts from the fields that JSON gave back."""
+        named = {name: Counter(value[name]) for name in ("failures", "unknown_actions")}
+        return cls(**{**value, **named})
+
+    def add(self, other: ReadCounts) -> None:
+        """Adds ``other`` to these counts."""
+        self.lines += other.lines
+        self.measured += other.measured
+        self.failed += other.failed
+        self.rejected += other.rejected
+        self.skipped += other.skipped
+        self.failures += other.failures
+        self.unknown_actions += other.unknown_actions
+
+
+@dataclass
+class ChunkRecords:
+    """What one chunk held."""
+
+    records: list[MeasureRecord]
+    workloads: list[Workload]
+    """Workloads that only the lines themselves name."""
+    counts: ReadCounts
+    rejections: list[Rejection]
+    """The first ``MOST_REJECTIONS_KEPT``."""
+
+
+def parse_chunk(
+    chunk: Chunk,
+    source: str,
+    reader: AnsorReader | MetaScheduleReader,
+    known_actions: Set[str],
+) -> ChunkRecords:
+    """Parses every line of ``chunk``; no line's damage touches another.
+
+    Actions that are not among ``known_actions`` are kept and counted.
+    """
+    counts = ReadCounts()
+    rejections: list[Rejection] = []
+    records: list[MeasureRecord] = []
+    exact = has_long_number(chunk.data)
+    for number, line in _lines(chunk):
+        body = line.strip()
+        if not body or body.startswith(b"#"):
+            counts.skipped += 1
+            continue
+        try:
+            if len(body) > MOST_LINE_BYTES:
+                raise RejectedLineError(f"the line is longer than {MOST_LINE_BYTES >> 20} MiB")
+            record, actions = reader.read(body, number, exact and has_long_number(body))
+        except RejectedLineError as error:
+            counts.rejected += 1
+            if len(rejections) < MOST_REJECTIONS_KEPT:
+                rejections.append(Rejection(source, number, str(error)))
+            continue
+        records.append(record)
+        if record.failure is None:
+            counts.measured += 1
+        else:
+            counts.failed += 1
+            counts.failures[record.failure.value] += 1
+        counts.unknown_actions.update(actions - known_actions)
+    if chunk.fault is not None:
+        counts.rejected += 1
+        rejections.append(Rejection(source, chunk.first_line, chunk.fault))
+    counts.lines = counts.measured + counts.failed + counts.rejected
+    return ChunkRecords(records, list(reader.workloads.values()), counts, rejections)
+
+
+def _lines(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
+    lines = chunk.data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return enumerate(lines, chunk.first_line)

@@ -1,0 +1,181 @@
+"""Finds the logs that a user means: files, folders, globs, standard input. Formats are sniffed."""
+
+from __future__ import annotations
+
+import enum
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmhub.errors import LogFormatError, MissingInputError
+from wmhub.logs.lines import decompressed, open_raw
+
+#: The name that means standard input.
+STDIN = "-"
+
+_HEAD_BYTES = 1 << 16
+_SUFFIXES = ("", ".gz", ".xz", ".zst")
+
+
+class LogKind(enum.Enum):
+    """What a file holds."""
+
+    AUTO_SCHEDULER = "an Ansor log"
+    META_SCHEDULE = "MetaSchedule tuning records"
+    META_SCHEDULE_WORKLOADS = "MetaSchedule workloads"
+
+
+_PATTERNS = {
+    LogKind.AUTO_SCHEDULER: re.compile(rb'\s*\{\s*"[irv]"\s*:'),
+    LogKind.META_SCHEDULE: re.compile(rb"\s*\[\s*\d+\s*,\s*\["),
+    LogKind.META_SCHEDULE_WORKLOADS: re.compile(rb'\s*\[\s*"\d+"\s*,\s*"'),
+}
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """One log to be read."""
+
+    path: Path | None
+    """``None`` is standard input."""
+    source: str
+    """How the dataset names it: the path below the folder that all inputs share."""
+    kind: LogKind | None
+    """``None`` for standard input, which is sniffed when it is read."""
+    workloads: Path | None = None
+    """MetaSchedule: the file of workloads, where there is one."""
+
+
+def sniff(head: bytes) -> LogKind | None:
+    """What a file that begins with ``head`` holds, by the first line that looks like anything."""
+    for line in head.removeprefix(b"\xef\xbb\xbf").splitlines():
+        for kind, pattern in _PATTERNS.items():
+            if pattern.match(line):
+                return kind
+    return None
+
+
+def sniff_file(path: Path) -> LogKind | None:
+    """What ``path`` holds; ``None`` where it is no log or cannot be decompressed."""
+    with open_raw(path) as raw:
+        try:
+            return sniff(decompressed(raw).read(_HEAD_BYTES))
+        except Exception:  # any damage of a compressed head, from four libraries
+            return None
+
+
+def discover(inputs: Sequence[str | Path]) -> list[LogFile]:
+    """The logs behind ``inputs``, each once, in a stable order.
+
+    A folder stands for all logs below it, a glob for what it matches, ``-`` for standard input.
+    Raises ``MissingInputError`` for what is not there and ``LogFormatError`` for a file that was
+    named and is no log, or a folder without any.
+    """
+    if not inputs:
+        raise MissingInputError("no log given; name a file, a folder, a glob or - for stdin")
+    kinds: dict[Path, LogKind] = {}
+    for item in inputs:
+        if str(item) != STDIN:
+            kinds.update(_expand(str(item)))
+    files = [
+        (path, kind, _workloads_beside(path, kinds) if kind is LogKind.META_SCHEDULE else None)
+        for path, kind in _with_records(kinds).items()
+        if kind is not LogKind.META_SCHEDULE_WORKLOADS
+    ]
+    paths = [path for path, _, _ in files]
+    root = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    logs = [
+        LogFile(path, path.relative_to(root).as_posix(), kind, workloads)
+        for path, kind, workloads in sorted(files)
+    ]
+    if any(str(item) == STDIN for item in inputs):
+        logs.append(LogFile(None, "stdin", None))
+    return logs
+
+
+def _expand(item: str) -> dict[Path, LogKind]:
+    path = Path(item)
+    if path.is_dir():
+        found = _logs_in(path)
+        if not found:
+            raise LogFormatError(f"{path}: no measurement log in this folder or below it")
+        return found
+    if not path.exists() and glob.has_magic(item):
+        matches = [Path(match) for match in sorted(glob.glob(item, recursive=True))]  # noqa: PTH207
+        found = _sniffed(match.resolve() for match in matches if match.is_file())
+        for match in matches:
+            if match.is_dir():
+                found.update(_logs_in(match))
+        if not found:
+            raise MissingInputError(f"{item}: this pattern matches no measurement log")
+        return found
+    kind = sniff_file(path)
+    if kind is None:
+        empty = "it is empty" if not path.stat().st_size else "no line looks like a record"
+        raise LogFormatError(
+            f"{path}: neither an Ansor log nor a MetaSchedule database ({empty}); Ansor lines "
+            'begin {"i": ..., MetaSchedule records begin [0, [...'
+        )
+    return {path.resolve(): kind}
+
+
+def _logs_in(folder: Path) -> dict[Path, LogKind]:
+    paths = (
+        Path(parent, name).resolve()
+        for parent, folders, names in os.walk(folder.resolve())
+        for name in names
+        if not name.startswith(".") and (folders.sort() or True)
+    )
+    return _sniffed(path for path in paths if path.is_file())
+
+
+def _sniffed(paths: Iterable[Path]) -> dict[Path, LogKind]:
+    kinds = ((path, sniff_file(path)) for path in paths)
+    return {path: kind for path, kind in kinds if kind is not None}
+
+
+def _with_records(kinds: dict[Path, LogKind]) -> dict[Path, LogKind]:
+    """Adds the records of each workload file that was named without them."""
+    found = dict(kinds)
+    for path, kind in kinds.items():
+        if kind is not LogKind.META_SCHEDULE_WORKLOADS:
+            continue
+        partners = [
+            other
+            for other in _partners(path, "workload", "tuning_record")
+            if sniff_file(other) is LogKind.META_SCHEDULE
+        ]
+        if not partners and not any(k is LogKind.META_SCHEDULE for k in kinds.values()):
+            raise MissingInputError(
+                f"{path}: these are MetaSchedule workloads, and no file of tuning records, such as "
+                f"{path.name.replace('workload', 'tuning_record')}, is beside it"
+            )
+        found.update(dict.fromkeys(partners[:1], LogKind.META_SCHEDULE))
+    return found
+
+
+def _workloads_beside(records: Path, kinds: dict[Path, LogKind]) -> Path | None:
+    """The workload file of ``records``: by its name, else the only one in the same folder."""
+    for path in _partners(records, "tuning_record", "workload"):
+        if sniff_file(path) is LogKind.META_SCHEDULE_WORKLOADS:
+            return path
+    beside = [
+        path
+        for path, kind in kinds.items()
+        if kind is LogKind.META_SCHEDULE_WORKLOADS and path.parent == records.parent
+    ]
+    return beside[0] if len(beside) == 1 else None
+
+
+def _partners(path: Path, part: str, other: str) -> list[Path]:
+    """Files beside ``path`` whose name says ``other`` where ``path``'s says ``part``."""
+    if part not in path.name:
+        return []
+    stem = path.name.replace(part, other)
+    for suffix in _SUFFIXES[1:]:
+        stem = stem.removesuffix(suffix)
+    candidates = (path.with_name(stem + suffix) for suffix in _SUFFIXES)
+    return [candidate for candidate in candidates if candidate.is_file()]

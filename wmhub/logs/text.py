@@ -1,0 +1,66 @@
+"""JSON as logs have it: parsed fast, exactly, and without trust in what it holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import orjson
+
+_DIGITS = bytes(48 if 48 <= code <= 57 else code for code in range(256))
+_LONG_NUMBER = b"0" * 19
+
+
+class RejectedLineError(ValueError):
+    """A line that holds no record; the message is the reason, for the report."""
+
+
+def has_long_number(text: bytes) -> bool:
+    """Whether ``text`` holds 19 digits in a row: numbers that orjson would round."""
+    return _LONG_NUMBER in text.translate(_DIGITS)
+
+
+def parse(line: bytes, exact: bool) -> Any:
+    """The JSON value in ``line``; with ``exact``, integers of any size keep every digit.
+
+    Raises ``RejectedLineError``.
+    """
+    try:
+        if exact:
+            return json.loads(line, parse_constant=_refuse_constant)
+        return orjson.loads(line)
+    except RejectedLineError:
+        raise
+    except (ValueError, RecursionError) as error:
+        reason = str(error).partition(": line")[0].partition(" (char")[0]
+        raise RejectedLineError(f"no valid JSON: {reason}"[:200]) from None
+
+
+def compact(value: Any) -> str:
+    """``value`` as compact JSON text; the inverse of ``parse``."""
+    try:
+        return orjson.dumps(value).decode()
+    except (TypeError, ValueError):  # integers beyond 64 bits, lone surrogates
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+
+
+def finite(value: Any) -> float | None:
+    """``value`` as a float if it is a finite number, else ``None``. A boolean is no number."""
+    if type(value) is not float and type(value) is not int:
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def shortest_number(value: float) -> str:
+    """``value`` as C++ streams print it: six digits where they are exact, else all it takes."""
+    short = f"{value:.6g}"
+    return short if float(short) == value else repr(value)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise RejectedLineError(f"no valid JSON: {name} is no number")
