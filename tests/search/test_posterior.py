@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wmhub.evaluator import Scores
-from wmhub.search.posterior import Posterior
+from wmhub.search.posterior import Posterior, pick_batch
 
 
 def make(count: int, seed: int = 0, error: float = 0.5) -> tuple[Scores, np.ndarray]:
@@ -117,3 +117,35 @@ def test_arrays_restore_the_same_posterior() -> None:
     np.testing.assert_allclose(again.predict(unseen)[0], posterior.predict(unseen)[0], rtol=1e-6)
     assert len(again) == 30
     assert Posterior.restore(*Posterior().arrays()).best_seconds is None
+
+
+@pytest.mark.parametrize("measured", [0, 40])
+def test_covariance_agrees_with_the_deviation(measured: int) -> None:
+    posterior = Posterior()
+    if measured:
+        posterior.update(*make(measured, seed=11))
+    scores, _ = make(60, seed=12)
+    covariance = posterior.covariance(scores)
+    np.testing.assert_allclose(
+        np.sqrt(np.diag(covariance)), posterior.predict(scores)[1], rtol=1e-4, atol=1e-3
+    )
+    assert np.linalg.eigvalsh(covariance).min() > -1e-8
+
+
+def test_a_batch_is_not_one_candidate_many_times() -> None:
+    # Two clusters; the better one's members are all but the same.
+    latent = np.repeat(np.eye(2), 10, axis=0)
+    covariance = latent @ latent.T
+    mean = np.repeat([1.0, 0.9], 10)
+    picked = pick_batch(mean, covariance, 4, explore=0)
+    assert picked[0] < 10 <= picked[1]
+    assert len(set(picked)) == 4
+
+
+def test_exploring_picks_look_at_the_least_known() -> None:
+    mean = np.array([1.0, 0.9, 0.0])
+    covariance = np.diag([0.0, 0.0, 4.0])
+    assert pick_batch(mean, covariance, 1, explore=1) == [2]
+    assert pick_batch(mean, covariance, 2, explore=1)[1] == 2
+    assert pick_batch(mean, np.zeros((3, 3)), 2, explore=0) == [0, 1]
+    assert sorted(pick_batch(mean, covariance, 9, explore=2)) == [0, 1, 2]

@@ -28,6 +28,8 @@ _PRIOR_WEIGHT = 4.0
 _FAILURE_PENALTY = 0.7
 #: Most measurements that the process is fitted to: the newest and the best.
 _MOST = 768
+#: Deviations added to the mean when picking for the best, and when picking to learn.
+_CAUTIOUS, _BOLD = 0.5, 2.5
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,22 @@ class Posterior:
         remaining = np.maximum(_kernel_diagonal(points) - explained, 1e-6)
         mean = prior + fit.offset + cross @ fit.weights
         return mean, np.sqrt(fit.variance * remaining)
+
+    def covariance(self, scores: Scores) -> np.ndarray:
+        """Covariance of the candidates' predictions, float64 [N, N], squared logarithms."""
+        embedding = np.asarray(scores.embedding, np.float64)
+        fit = self._fitted()
+        if fit is None:
+            centred = embedding - embedding.mean(axis=0)
+            scale = float(np.sqrt(np.square(centred).sum(axis=1).mean())) or 1.0
+            kernel = _kernel(centred / scale, centred / scale, _LENGTHS[-1])
+            deviation = np.asarray(scores.uncertainty, np.float64)
+            deviation = deviation / np.sqrt(np.diag(kernel))
+            return np.asarray(kernel * deviation[:, None] * deviation[None, :])
+        points = (embedding - fit.center) / fit.scale
+        explained = _kernel(points, fit.points, fit.length) @ fit.root
+        covariance = _kernel(points, points, fit.length) - explained @ explained.T
+        return np.asarray(fit.variance * covariance)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """What ``restore`` takes: latents float32 [M, E]; score, uncertainty, seconds, [3, M]."""
@@ -181,3 +199,25 @@ def _kernel(left: np.ndarray, right: np.ndarray, length: float) -> np.ndarray:
 
 def _kernel_diagonal(points: np.ndarray) -> np.ndarray:
     return np.asarray(0.5 * np.square(points).sum(axis=1) + 0.5)
+
+
+def pick_batch(mean: np.ndarray, covariance: np.ndarray, count: int, explore: int) -> list[int]:
+    """Numbers of ``count`` candidates to measure together, out of N.
+
+    Batch upper confidence bounds (Desautels, Krause and Burdick, JMLR 2014): each pick lowers the
+    uncertainty of its neighbours as if it had been measured, so that a batch is not one candidate
+    many times. The last ``explore`` picks look for what is least known rather than what is best.
+    """
+    mean, covariance = np.asarray(mean, np.float64), np.array(covariance, np.float64)
+    noise = 0.01 * float(np.diag(covariance).mean()) + 1e-9
+    left = np.ones(len(mean), bool)
+    picked: list[int] = []
+    for turn in range(min(count, len(mean))):
+        boldness = _BOLD if turn >= count - explore else _CAUTIOUS
+        bound = mean + boldness * np.sqrt(np.maximum(np.diag(covariance), 0.0))
+        chosen = int(np.argmax(np.where(left, bound, -np.inf)))
+        picked.append(chosen)
+        left[chosen] = False
+        column = covariance[:, chosen] / np.sqrt(max(covariance[chosen, chosen], 0.0) + noise)
+        covariance -= np.outer(column, column)
+    return picked
