@@ -122,6 +122,18 @@ def digest_file(path: Path) -> FileDigest:
     return FileDigest(digest.hexdigest(), length)
 
 
+def copy_file(source: Path, target: Path) -> FileDigest:
+    """Copies ``source`` and returns the digest of what was written."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, length = hashlib.sha256(), 0
+    with source.open("rb") as reader, target.open("xb") as writer:
+        while block := reader.read(_BLOCK_BYTES):
+            digest.update(block)
+            length += len(block)
+            writer.write(block)
+    return FileDigest(digest.hexdigest(), length)
+
+
 def verify_files(folder: Path, files: Mapping[str, FileDigest], within: Path | None = None) -> None:
     """Compares every file with its digest; raises ``InvalidInputError`` at the first that differs.
 

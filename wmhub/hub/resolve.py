@@ -10,6 +10,7 @@ from pathlib import Path
 from wmhub.errors import InvalidInputError, InvalidNameError, UnknownNameError, nearest
 from wmhub.hub.artifact import DATASET, MODEL, ArtifactKind, Manifest
 from wmhub.hub.embedded import EmbeddedHub
+from wmhub.hub.known_tags import KnownTags
 from wmhub.hub.nearest import nearest_model
 from wmhub.hub.obtain import obtain
 from wmhub.hub.place import Hub, Repository
@@ -170,6 +171,8 @@ def _obtain(
             f"{kind.label} {repository}: the tag {wanted} is commit {commit[:12]} on "
             f"{hub.location}, but {pin.pinned_by} pins {pin.commit[:12]}: the tag was moved"
         )
+    if hub.label != "embedded":
+        KnownTags(hub.location).remember(kind.label, repository, wanted, commit)
     snapshot, manifest = obtain(
         hub,
         kind,

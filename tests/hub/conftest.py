@@ -1,0 +1,205 @@
+"""A hub of each kind, and small artifacts to publish."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+from hub_server import HubServer
+
+from wmhub.hub.artifact import DATASET, MODEL, ArtifactKind
+from wmhub.hub.embedded import EmbeddedHub
+from wmhub.hub.folder import FolderHub
+from wmhub.hub.place import Hub, Repository
+
+TOKEN = "hf_" + "t0kenOfTheTest" * 2
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WMHUB_HOME", str(tmp_path / "wmhub-home"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
+    for name in ("WMHUB_HUB", "WMHUB_ORGANISATION"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """No test waits for a server's sake; the seconds that it would have waited are kept."""
+    import huggingface_hub.utils._http as client
+
+    asked: list[float] = []
+    monkeypatch.setattr("wmhub.hub.patience._sleep", asked.append)
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    return asked
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+    with HubServer() as running:
+        running.tokens = {"ada": TOKEN, "eve": TOKEN + "Eve"}
+        running.orgs = {"ada": {"acme", "wmhub"}}
+        monkeypatch.setenv("HF_ENDPOINT", running.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield running
+
+
+def write_model(
+    folder: Path,
+    name: str = "wm-cuda-a100",
+    version: str = "1.0.0",
+    hardware: str = "cuda-a100",
+    weights: bytes = b"weights" * 1000,
+    **changes: object,
+) -> Path:
+    """A folder in the form of a checkpoint."""
+    return _write(
+        folder,
+        "checkpoint.json",
+        {"weights.safetensors": weights},
+        {
+            "schema_version": 1,
+            "name": name,
+            "version": version,
+            "hardware": hardware,
+            "metrics": {"top1": 0.91, "top5": 0.98},
+            **changes,
+        },
+    )
+
+
+def write_dataset(
+    folder: Path,
+    name: str = "cuda-a100",
+    version: str = "1.0.0",
+    hardware: str = "cuda-a100",
+    rows: bytes = b"PAR1" * 2000,
+    **changes: object,
+) -> Path:
+    """A folder in the form of a dataset."""
+    return _write(
+        folder,
+        "manifest.json",
+        {"workloads-00000.parquet": b"PAR1workloads", "trajectories-train-00000.parquet": rows},
+        {
+            "schema_version": 1,
+            "name": name,
+            "version": version,
+            "hardware": hardware,
+            "counts": {"records": 100, "workloads": 3},
+            "licence": "MIT",
+            **changes,
+        },
+    )
+
+
+def _write(folder: Path, manifest: str, files: dict[str, bytes], fields: dict[str, object]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+        digests[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / "README.md").write_text("---\nlibrary_name: wmhub\ntags: [wmhub]\n---\n# A card\n")
+    (folder / manifest).write_text(json.dumps({"files": digests, **fields}))
+    return folder
+
+
+@dataclass
+class Place:
+    """One hub with what a test does to it from outside."""
+
+    hub: Hub
+    publish: Callable[[ArtifactKind, Repository, Path], str]
+    """Publishes a folder with its tag and returns the commit."""
+    spoil: Callable[[ArtifactKind, Repository, str, bytes], None]
+    """Replaces the content of a file of the only version, behind the hub's back."""
+    spec: str
+    """What ``hub=`` names it by; empty for the embedded one."""
+
+
+def names_of(folder: Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+
+
+def publish(hub: Hub, kind: ArtifactKind, repository: Repository, folder: Path) -> str:
+    manifest = kind.parse((folder / kind.manifest_name).read_bytes(), "test")
+    commit = hub.commit(kind, repository, folder, names=names_of(folder), message="publish")
+    hub.tag(kind, repository, manifest.version.tag, commit.id)
+    return commit.id
+
+
+@pytest.fixture(params=["embedded", "folder", "hf-hub"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return make_place(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["folder", "hf-hub"])
+def writable(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return make_place(request.param, request, tmp_path)
+
+
+def make_place(label: str, request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    if label == "embedded":
+        root = tmp_path / "embedded"
+        root.mkdir()
+
+        def embed(kind: ArtifactKind, repository: Repository, folder: Path) -> str:
+            import shutil
+
+            shutil.copytree(folder, root / repository.name)
+            return str(kind.parse((folder / kind.manifest_name).read_bytes(), "test").digest)
+
+        def spoil_embedded(
+            kind: ArtifactKind, repository: Repository, name: str, new: bytes
+        ) -> None:
+            (root / repository.name / name).write_bytes(new)
+
+        return Place(EmbeddedHub("acme", root), embed, spoil_embedded, "")
+    if label == "folder":
+        hub: Hub = FolderHub(tmp_path / "folder-hub")
+
+        def spoil_folder(kind: ArtifactKind, repository: Repository, name: str, new: bytes) -> None:
+            home = tmp_path / "folder-hub" / f"{kind.label}s" / repository.org / repository.name
+            (commit,) = (home / "commits").iterdir()
+            (commit / "tree" / name).write_bytes(new)
+
+        spec = f"folder:{tmp_path / 'folder-hub'}"
+        return Place(hub, lambda *args: publish(hub, *args), spoil_folder, spec)
+    server: HubServer = request.getfixturevalue("server")
+    from wmhub.hub.huggingface import HuggingFaceHub
+
+    remote = HuggingFaceHub()
+
+    def spoil_remote(kind: ArtifactKind, repository: Repository, name: str, new: bytes) -> None:
+        from hub_store import File
+
+        repo = server.repo(kind.label, str(repository))
+        repo.commit_of("main").files[name] = File(new)
+
+    return Place(remote, lambda *args: publish(remote, *args), spoil_remote, "hf-hub")
+
+
+KINDS = {"model": (MODEL, write_model), "dataset": (DATASET, write_dataset)}
+
+
+@pytest.fixture(params=["model", "dataset"])
+def made(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[ArtifactKind, Path, Repository]:
+    """A model and a dataset: kind, folder, and the repository to publish it in."""
+    kind, write = KINDS[request.param]
+    folder = write(tmp_path / "made" / request.param)
+    return kind, folder, Repository("acme", "wm-cuda-a100" if kind is MODEL else "cuda-a100")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The client's upload calls its own HTTP library in a way that this deprecates."""
+    ignored = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(ignored)

@@ -1,0 +1,500 @@
+"""A server of the Hub's HTTP calls for the unmodified client, with faults on demand.
+
+The repositories live in memory (``hub_store.py``). ``HubServer.fault`` makes the next requests that
+match fail: with a status, with a cut connection, with a truncated or a slow body.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import uvicorn
+from hub_store import Commit, File, HubFault, PullRequest, Repo, is_large, now
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+Handler = Callable[..., "Response | dict | list"]
+_ROUTES: list[tuple[str, re.Pattern[str], str]] = []
+_ID = r"(?P<id>[^/]+/[^/]+)"
+_TYPE = r"/api/(?P<type>models|datasets)"
+
+
+def route(method: str, pattern: str) -> Callable[[Handler], Handler]:
+    def register(handler: Handler) -> Handler:
+        _ROUTES.append((method, re.compile(pattern + r"\Z"), handler.__name__))
+        return handler
+
+    return register
+
+
+@dataclass
+class Fault:
+    """What happens to requests whose ``METHOD path`` matches ``pattern``, ``times`` times."""
+
+    pattern: str
+    status: int | None = None
+    cut: bool = False
+    """Closes the connection after the answer's head."""
+    keep: float | None = None
+    """Sends only this share of the body, then closes the connection."""
+    shorten: bool = False
+    """Leaves out the last bytes and says so in Content-Length: a file that really is too short."""
+    slow_seconds: float = 0.0
+    headers: dict[str, str] = field(default_factory=dict)
+    after: bool = False
+    """The request is carried out, and only its answer is lost."""
+    times: int = 1
+
+
+class HubServer:
+    """``with HubServer() as server: server.url``; users are ``name -> token``."""
+
+    def __init__(self) -> None:
+        self.repos: dict[tuple[str, str], Repo] = {}
+        self.tokens: dict[str, str] = {}
+        self.orgs: dict[str, set[str]] = {}
+        self.faults: list[Fault] = []
+        self.requests: list[str] = []
+        self.authorisations: list[str] = []
+        self._lock = threading.Lock()
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(self, log_level="critical", lifespan="off", ws="none")
+        self._uvicorn = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
+
+    def __enter__(self) -> HubServer:
+        self._thread.start()
+        while not self._uvicorn.started:
+            time.sleep(0.005)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._uvicorn.should_exit = True
+        self._uvicorn.force_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def fault(self, pattern: str, **options: object) -> Fault:
+        fault = Fault(pattern, **options)  # type: ignore[arg-type]
+        self.faults.append(fault)
+        return fault
+
+    def repo(self, type_: str, id_: str) -> Repo:
+        if (type_, id_) not in self.repos:
+            raise HubFault(404, "Repository not found", "RepoNotFound")
+        return self.repos[type_, id_]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        path = scope["raw_path"].decode().partition("?")[0]
+        line = f"{request.method} {path}"
+        body = await request.body()
+        with self._lock:
+            self.requests.append(line)
+            self.authorisations.append(request.headers.get("authorization", ""))
+            fault = next((f for f in self.faults if f.times and re.search(f.pattern, line)), None)
+            if fault:
+                fault.times -= 1
+        if fault and not fault.after and (fault.status or fault.cut):
+            response: Response = self._failed(fault)
+        else:
+            response = self._answer(request, path, body)
+        if fault and (fault.after or fault.keep is not None or fault.shorten or fault.slow_seconds):
+            response = self._spoiled(fault, response)
+        try:
+            await response(scope, receive, send)
+        except ConnectionAbortedError:
+            # Left without finishing the body: uvicorn then closes the connection.
+            return
+
+    def _failed(self, fault: Fault) -> Response:
+        if fault.cut:
+            return StreamingResponse(_cut(b"", 0.0), headers={"Content-Length": "100"})
+        headers = {"X-Error-Message": "a fault of the test", **fault.headers}
+        return JSONResponse({"error": "a fault of the test"}, fault.status or 500, headers)
+
+    def _spoiled(self, fault: Fault, response: Response) -> Response:
+        if fault.after:
+            return self._failed(fault)
+        body = bytes(response.body)
+        headers = dict(response.headers)
+        if fault.shorten:
+            return Response(
+                body[:-1], response.status_code, {**headers, "content-length": str(len(body) - 1)}
+            )
+        share = body if fault.keep is None else body[: int(len(body) * fault.keep)]
+        content = _cut(share, fault.slow_seconds, ends=fault.keep is None)
+        return StreamingResponse(content, response.status_code, headers)
+
+    def _answer(self, request: Request, path: str, body: bytes) -> Response:
+        try:
+            with self._lock:
+                user = self._user(request)
+                method = "GET" if request.method == "HEAD" else request.method
+                for wanted, pattern, name in _ROUTES:
+                    match = pattern.match(path) if wanted == method else None
+                    if match:
+                        found = {
+                            key: unquote(value or "") for key, value in match.groupdict().items()
+                        }
+                        if "type" in found:
+                            found["type"] = (found["type"] or "models").rstrip("s")
+                        answer = getattr(self, name)(request, user, body, **found)
+                        return answer if isinstance(answer, Response) else JSONResponse(answer)
+            raise HubFault(404, "Not found", "EntryNotFound")
+        except HubFault as error:
+            headers = {
+                "X-Error-Message": error.message,
+                **({"X-Error-Code": error.code} if error.code else {}),
+            }
+            headers.update(error.extra.pop("headers", {}))  # type: ignore[arg-type]
+            return JSONResponse({"error": error.message, **error.extra}, error.status, headers)
+
+    def _user(self, request: Request) -> str | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if not token:
+            return None
+        for user, known in self.tokens.items():
+            if token == known and scheme == "Bearer":
+                return user
+        raise HubFault(401, "Invalid credentials in Authorization header")
+
+    def _readable(self, type_: str, id_: str, user: str | None) -> Repo:
+        repo = self.repo(type_, id_)
+        if repo.private and not self._may_write(id_, user):
+            raise HubFault(404, "Repository not found", "RepoNotFound")
+        return repo
+
+    def _may_write(self, id_: str, user: str | None) -> bool:
+        owner = id_.split("/")[0]
+        return user is not None and (owner == user or owner in self.orgs.get(user, set()))
+
+    def _writable(self, type_: str, id_: str, user: str | None) -> Repo:
+        if user is None:
+            raise HubFault(401, "Invalid username or password.")
+        repo = self._readable(type_, id_, user)
+        if not self._may_write(id_, user):
+            raise HubFault(403, "You don't have the rights to write here")
+        return repo
+
+    @route("GET", "/api/whoami-v2")
+    def whoami(self, request: Request, user: str | None, body: bytes) -> dict:
+        if user is None:
+            raise HubFault(401, "Invalid credentials in Authorization header")
+        orgs = [{"name": org} for org in self.orgs.get(user, ())]
+        token = {"role": "write", "displayName": "test"}
+        return {
+            "type": "user",
+            "name": user,
+            "fullname": user,
+            "orgs": orgs,
+            "auth": {"accessToken": token},
+        }
+
+    @route("POST", "/api/repos/create")
+    def create(self, request: Request, user: str | None, body: bytes) -> dict:
+        data = json.loads(body)
+        id_ = f"{data.get('organization') or user}/{data['name']}"
+        if user is None:
+            raise HubFault(401, "Invalid username or password.")
+        if not self._may_write(id_, user):
+            raise HubFault(403, "You don't have the rights to create here")
+        type_ = data.get("type") or "model"
+        url = f"{self.url}/{'datasets/' if type_ == 'dataset' else ''}{id_}"
+        if (type_, id_) in self.repos:
+            raise HubFault(409, "You already created this repo", url=url)
+        private = bool(data.get("private")) or data.get("visibility") == "private"
+        self.repos[type_, id_] = Repo(type_, id_, private)
+        return {"url": url, "name": id_, "id": id_}
+
+    @route("POST", "/api/validate-yaml")
+    def validate_yaml(self, request: Request, user: str | None, body: bytes) -> Response:
+        import yaml
+
+        content = json.loads(body)["content"]
+        try:
+            header = (
+                yaml.safe_load(content.split("---\n", 2)[1]) if content.startswith("---") else {}
+            )
+            errors = [] if isinstance(header, dict) else [{"message": "no mapping"}]
+        except (yaml.YAMLError, IndexError) as error:
+            errors = [{"message": str(error)}]
+        return JSONResponse({"errors": errors, "warnings": []}, 400 if errors else 200)
+
+    @route("GET", _TYPE)
+    def listing(self, request: Request, user: str | None, body: bytes, type: str) -> Response:
+        wanted, author = request.query_params.getlist("filter"), request.query_params.get("author")
+        infos = []
+        for (repo_type, id_), repo in sorted(self.repos.items()):
+            info = repo.info(repo.commit_of("main"))
+            known = {*info["tags"], info["library_name"]}  # type: ignore[misc]
+            if repo_type != type or (repo.private and not self._may_write(id_, user)):
+                continue
+            if set(wanted) <= known and author in (None, info["author"]):
+                infos.append(info)
+        start = int(request.query_params.get("cursor", 0))
+        # Pages of two, so that the client has to follow them.
+        headers = {}
+        if start + 2 < len(infos):
+            url = request.url.include_query_params(cursor=start + 2)
+            headers["Link"] = f'<{url}>; rel="next"'
+        return JSONResponse(infos[start : start + 2], headers=headers)
+
+    @route("GET", f"{_TYPE}/{_ID}(?:/revision/(?P<rev>[^/]+))?")
+    def info(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str, rev: str
+    ) -> dict:
+        repo = self._readable(type, id, user)
+        return repo.info(repo.commit_of(rev or "main"))
+
+    @route("GET", f"{_TYPE}/{_ID}/tree/(?P<rev>[^/]+)(?:/(?P<path>.+))?")
+    def tree(
+        self,
+        request: Request,
+        user: str | None,
+        body: bytes,
+        type: str,
+        id: str,
+        rev: str,
+        path: str,
+    ) -> Response:
+        repo = self._readable(type, id, user)
+        recursive = request.query_params.get("recursive", "").lower() in ("1", "true")
+        entries = repo.tree(repo.commit_of(rev), path, recursive)
+        start = int(request.query_params.get("cursor", 0))
+        headers = {}
+        if start + 4 < len(entries):
+            url = f"{self.url}{request.scope['raw_path'].decode()}?recursive={recursive}&cursor={start + 4}"
+            headers["Link"] = f'<{url}>; rel="next"'
+        return JSONResponse(entries[start : start + 4], headers=headers)
+
+    @route("POST", f"{_TYPE}/{_ID}/paths-info/(?P<rev>[^/]+)")
+    def paths_info(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str, rev: str
+    ) -> list:
+        from urllib.parse import parse_qs
+
+        repo = self._readable(type, id, user)
+        commit = repo.commit_of(rev)
+        wanted = parse_qs(body.decode()).get("paths", [])
+        return [repo.entry(commit, path) for path in wanted if path in commit.files]
+
+    @route("GET", f"{_TYPE}/{_ID}/refs")
+    def refs(self, request: Request, user: str | None, body: bytes, type: str, id: str) -> dict:
+        repo = self._readable(type, id, user)
+
+        def under(prefix: str) -> list[dict[str, str]]:
+            return [
+                {"name": ref.removeprefix(prefix), "ref": ref, "targetCommit": commit}
+                for ref, commit in repo.refs.items()
+                if ref.startswith(prefix)
+            ]
+
+        pulls = [{**item, "name": item["ref"]} for item in under("refs/pr/")]
+        return {
+            "branches": under("refs/heads/"),
+            "tags": under("refs/tags/"),
+            "converts": [],
+            "pullRequests": pulls,
+        }
+
+    @route("POST", f"{_TYPE}/{_ID}/tag/(?P<rev>[^/]+)")
+    def tag(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str, rev: str
+    ) -> dict:
+        repo = self._writable(type, id, user)
+        ref = f"refs/tags/{json.loads(body)['tag']}"
+        if ref in repo.refs:
+            raise HubFault(409, "Tag reference exists already")
+        repo.refs[ref] = repo.commit_of(rev).id
+        return {}
+
+    @route("POST", f"{_TYPE}/{_ID}/preupload/(?P<rev>[^/]+)")
+    def preupload(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str, rev: str
+    ) -> dict:
+        repo = self._committable(request, type, id, user)
+        files = repo.commit_of(rev).files
+        answer = []
+        for item in json.loads(body)["files"]:
+            large = is_large(item["path"], item["size"])
+            there = files.get(item["path"])
+            oid = {"oid": there.sha256 if large else there.git_oid} if there else {}
+            mode = "lfs" if large else "regular"
+            answer.append({"path": item["path"], "uploadMode": mode, "shouldIgnore": False, **oid})
+        return {"files": answer}
+
+    @route("POST", f"/(?:(?P<type>datasets)/)?{_ID}\\.git/info/lfs/objects/batch")
+    def lfs_batch(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str
+    ) -> dict:
+        repo = self._readable(type, id, user)
+        if user is None:
+            raise HubFault(401, "Invalid username or password.")
+        objects = []
+        for item in json.loads(body)["objects"]:
+            if item["oid"] not in repo.large:
+                href = f"{self.url}/lfs/{type}/{id}/{item['oid']}"
+                item["actions"] = {"upload": {"href": href}, "verify": {"href": f"{href}/verify"}}
+            objects.append(item)
+        return {"transfer": "basic", "objects": objects}
+
+    @route("PUT", f"/lfs/(?P<type>model|dataset)/{_ID}/(?P<oid>[0-9a-f]+)")
+    def lfs_put(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str, oid: str
+    ) -> dict:
+        if hashlib.sha256(body).hexdigest() != oid:
+            raise HubFault(400, "the content is not what its oid says")
+        self.repo(type, id).large[oid] = body
+        return {}
+
+    @route("POST", f"/lfs/(?P<type>model|dataset)/{_ID}/(?P<oid>[0-9a-f]+)/verify")
+    def lfs_verify(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str, oid: str
+    ) -> dict:
+        if len(self.repo(type, id).large[oid]) != json.loads(body)["size"]:
+            raise HubFault(400, "wrong size")
+        return {}
+
+    def _committable(self, request: Request, type_: str, id_: str, user: str | None) -> Repo:
+        if request.query_params.get("create_pr") in ("1", "true", "True") and user is not None:
+            return self._readable(type_, id_, user)
+        return self._writable(type_, id_, user)
+
+    @route("POST", f"{_TYPE}/{_ID}/commit/(?P<rev>[^/]+)")
+    def commit(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str, rev: str
+    ) -> dict:
+        repo = self._committable(request, type, id, user)
+        header, *operations = [json.loads(line) for line in body.splitlines()]
+        base: Commit = repo.commit_of(rev)
+        parent = header["value"].get("parentCommit")
+        if parent and parent != base.id:
+            raise HubFault(412, "A commit has happened since. Please refresh and try again.")
+        files = dict(base.files)
+        for operation in operations:
+            value = operation["value"]
+            path = value["path"]
+            if ".." in path.split("/") or path.startswith(("/", ".git/")):
+                raise HubFault(400, f"Invalid path {path}")
+            if operation["key"] == "file":
+                files[path] = File(base64.b64decode(value["content"]))
+            elif operation["key"] == "lfsFile":
+                files[path] = File(repo.large[value["oid"]])
+            elif operation["key"] == "deletedFile":
+                if path not in files:
+                    raise HubFault(404, "A file with this name doesn't exist", "EntryNotFound")
+                del files[path]
+        title = header["value"]["summary"]
+        if request.query_params.get("create_pr") not in ("1", "true", "True"):
+            commit = repo.add_commit(f"refs/heads/{rev}", files, title, str(user))
+            return self._committed(repo, commit)
+        number = len(repo.pulls) + 1
+        repo.pulls[number] = PullRequest(number, title, str(user), base.id, date=now())
+        repo.refs[f"refs/pr/{number}"] = base.id
+        commit = repo.add_commit(f"refs/pr/{number}", files, title, str(user))
+        return {
+            **self._committed(repo, commit),
+            "pullRequestUrl": f"{self._page(repo)}/discussions/{number}",
+        }
+
+    def _page(self, repo: Repo) -> str:
+        return f"{self.url}/{'datasets/' if repo.type == 'dataset' else ''}{repo.id}"
+
+    def _committed(self, repo: Repo, commit: Commit) -> dict:
+        url = f"{self._page(repo)}/commit/{commit.id}"
+        return {"success": True, "commitOid": commit.id, "commitUrl": url}
+
+    @route("GET", f"{_TYPE}/{_ID}/discussions/(?P<number>[0-9]+)")
+    def discussion(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str, number: str
+    ) -> dict:
+        repo = self._readable(type, id, user)
+        pull = repo.pulls[int(number)]
+        return {
+            "num": pull.number,
+            "title": pull.title,
+            "status": pull.status,
+            "isPullRequest": True,
+            "createdAt": pull.date,
+            "author": {"name": pull.author},
+            "repo": {"name": id, "type": type},
+            "events": pull.events,
+            "changes": {"base": "refs/heads/main", "mergeCommitId": pull.merge_commit},
+            "filesWithConflicts": [],
+            "diff": "",
+        }
+
+    @route("POST", f"{_TYPE}/{_ID}/discussions/(?P<number>[0-9]+)/merge")
+    def merge(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str, number: str
+    ) -> dict:
+        repo = self._writable(type, id, user)
+        commit = repo.merge(int(number), str(user))
+        event = {
+            "id": commit.id,
+            "type": "status-change",
+            "createdAt": now(),
+            "author": {"name": user},
+        }
+        return {"newStatus": {**event, "data": {"status": "merged"}}}
+
+    @route("GET", f"/(?:(?P<type>datasets)/)?{_ID}/resolve/(?P<rev>[^/]+)/(?P<path>.+)")
+    def resolve(
+        self,
+        request: Request,
+        user: str | None,
+        body: bytes,
+        type: str,
+        id: str,
+        rev: str,
+        path: str,
+    ) -> Response:
+        repo = self._readable(type, id, user)
+        commit = repo.commit_of(rev)
+        file = commit.files.get(path)
+        if file is None:
+            headers = {"X-Repo-Commit": commit.id}
+            raise HubFault(404, "Entry not found", "EntryNotFound", headers=headers)
+        large = is_large(path, len(file.content))
+        etag = file.sha256 if large else file.git_oid
+        headers = {"X-Repo-Commit": commit.id, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
+        if large:
+            headers.update({"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(file.content))})
+        content, status = file.content, 200
+        start = re.match(r"bytes=([0-9]+)-", request.headers.get("range", ""))
+        if start:
+            content, status = content[int(start[1]) :], 206
+            headers["Content-Range"] = (
+                f"bytes {start[1]}-{len(file.content) - 1}/{len(file.content)}"
+            )
+        if request.method == "HEAD":
+            return Response(
+                status_code=status, headers={**headers, "Content-Length": str(len(content))}
+            )
+        return Response(content, status, headers, "application/octet-stream")
+
+
+async def _cut(content: bytes, slow_seconds: float, ends: bool = False) -> AsyncIterator[bytes]:
+    import anyio
+
+    step = max(1, len(content) // 8)
+    for start in range(0, len(content), step):
+        await anyio.sleep(slow_seconds / 8)
+        yield content[start : start + step]
+    if not ends:
+        raise ConnectionAbortedError

@@ -1,0 +1,78 @@
+"""Folders and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+_INCOMING = ".incoming"
+#: Age in seconds at which something unfinished counts as abandoned by a writer that was killed.
+_ABANDONED_SECONDS = 7 * 24 * 3600
+
+
+@contextlib.contextmanager
+def staging_folder(root: Path) -> Iterator[Path]:
+    """A fresh folder on the file system of ``root``; what is left in it afterwards is removed."""
+    incoming = root / _INCOMING
+    incoming.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(incoming)
+    staged = Path(tempfile.mkdtemp(dir=incoming)) / "staged"
+    staged.mkdir()
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged.parent, ignore_errors=True)
+
+
+def place_folder(staged: Path, target: Path) -> bool:
+    """Flushes ``staged`` and renames it to ``target``; ``False`` if that exists already."""
+    for path in staged.rglob("*"):
+        _flush(path)
+    _flush(staged)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        # Renaming onto a folder that is not empty fails everywhere, and none of ours is empty.
+        staged.rename(target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    _flush(target.parent)
+    return True
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Replaces ``path`` by ``content`` at once; its folder is made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        _flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(incoming: Path) -> None:
+    oldest = time.time() - _ABANDONED_SECONDS
+    for path in incoming.iterdir():
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                shutil.rmtree(path, ignore_errors=True)

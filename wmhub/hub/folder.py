@@ -1,0 +1,268 @@
+"""A hub in a folder, on a disk or a shared file system, without a server and without locks.
+
+::
+
+    models/ORG/NAME/commits/ID/commit.json    message, parent, files with digests
+    models/ORG/NAME/commits/ID/tree/          the files
+    models/ORG/NAME/main/1/points.json        first commit of main; the highest is its head
+    models/ORG/NAME/tags/v1.0.0/points.json   a tag
+    models/ORG/NAME/pulls/1/points.json       a pull request, refs/pr/1
+
+Everything is written aside, flushed, and then renamed to its place (``atomic.py``): of two writers
+one wins and the other is told, a reader sees a thing whole or not at all, and nothing that is there
+ever changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
+from wmhub.hub.artifact import ArtifactKind
+from wmhub.hub.atomic import place_folder, staging_folder
+from wmhub.hub.integrity import (
+    FileDigest,
+    check_path,
+    check_paths,
+    copy_file,
+    open_inside,
+    read_bounded,
+    tree_digest,
+)
+from wmhub.hub.place import Commit, Repository, Snapshot
+from wmhub.hub.version import newest_tag
+
+_POINTER = "points.json"
+_RECORD = "commit.json"
+_TREE = "tree"
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True)
+class _Record:
+    """``commit.json``."""
+
+    parent: str | None
+    """Commit that it follows; of a pull request, the one that it was made from."""
+    message: str
+    """What it does, for people."""
+    files: Mapping[str, FileDigest]
+    """Everything in its tree."""
+
+    @property
+    def id(self) -> str:
+        """Digest of all three: 64 hexadecimal digits."""
+        text = f"{self.parent}\0{self.message}\0{tree_digest(self.files)}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def dump(self) -> bytes:
+        files = {name: vars(digest) for name, digest in self.files.items()}
+        record = {"parent": self.parent, "message": self.message, "files": files}
+        return orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+
+    @classmethod
+    def load(cls, path: Path) -> _Record:
+        try:
+            data = orjson.loads(read_bounded(path))
+            check_paths(data["files"])
+            files = {name: FileDigest(**digest) for name, digest in data["files"].items()}
+            return cls(data["parent"], data["message"], files)
+        except (KeyError, TypeError, orjson.JSONDecodeError) as error:
+            raise InvalidInputError.at(path, f"is no commit of a folder hub: {error!r}") from error
+
+
+class FolderHub:
+    """A hub in a folder; see the module's text for its form."""
+
+    label = "folder"
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.location = str(root)
+
+    def repositories(self, kind: ArtifactKind) -> list[Repository]:
+        """Everything of ``kind`` that has a commit."""
+        heads = self._root.glob(f"{kind.label}s/*/*/main")
+        return sorted(Repository(path.parents[1].name, path.parent.name) for path in heads)
+
+    def tags(self, kind: ArtifactKind, repository: Repository) -> Mapping[str, str]:
+        """Tag -> commit."""
+        folder = self._existing(kind, repository) / "tags"
+        return {path.name: _pointed(path) for path in sorted(folder.glob("*"))}
+
+    def resolve(self, kind: ArtifactKind, repository: Repository, revision: str) -> str:
+        """The commit of a tag, ``main``, ``refs/pr/N`` or a commit."""
+        folder = self._existing(kind, repository)
+        number = revision.rpartition("refs/pr/")[2]
+        if revision == "main":
+            pointer = folder / "main" / str(_highest(folder / "main"))
+        elif revision == f"refs/pr/{number}" and number.isdecimal():
+            pointer = folder / "pulls" / number
+        elif len(revision) == 64 and set(revision) <= _HEX:
+            pointer = folder / "commits" / revision
+        else:
+            pointer = folder / "tags" / check_path(revision)
+        if not pointer.is_dir():
+            newest = newest_tag(self.tags(kind, repository))
+            raise UnknownNameError(
+                f"{kind.label} {repository} on {self.location} has no {revision[:80]!r}; its "
+                f"newest version is {newest or 'not tagged yet'}"
+            )
+        return revision if pointer.parent.name == "commits" else _pointed(pointer)
+
+    def files(self, kind: ArtifactKind, repository: Repository, commit: str) -> Mapping[str, int]:
+        """The files that the commit names, with the lengths that they really have."""
+        folder = self._existing(kind, repository) / "commits" / check_path(commit)
+        names = _Record.load(folder / _RECORD).files
+        return {name: open_inside(folder / _TREE, name).stat().st_size for name in names}
+
+    def fetch(
+        self, kind: ArtifactKind, repository: Repository, commit: str, names: Sequence[str]
+    ) -> Snapshot:
+        """The commit's tree itself: it never changes, so it is not copied."""
+        tree = self._existing(kind, repository) / "commits" / check_path(commit) / _TREE
+        return Snapshot(tree, tree)
+
+    def commit(
+        self,
+        kind: ArtifactKind,
+        repository: Repository,
+        folder: Path,
+        *,
+        names: Sequence[str],
+        message: str,
+        under: str = "",
+        parent: str | None = None,
+        pull_request: bool = False,
+    ) -> Commit:
+        """Publishes by one rename; two writers cannot both follow the same commit."""
+        check_paths(names)
+        home = self._home(kind, repository)
+        length = _highest(home / "main")
+        head = _pointed(home / "main" / str(length)) if length else None
+        if parent is not None and parent != head:
+            raise self._conflict(kind, repository)
+        if pull_request and head is None:
+            raise UnknownNameError(f"there is no {kind.label} {repository} on {self.location}")
+        prefix = f"{check_path(under)}/" if under else ""
+        sources = {prefix + name: open_inside(folder, name) for name in names}
+        if under and head is not None:
+            sources = {**self._sources(home, head), **sources}
+        return self._publish(kind, repository, sources, message, length, pull_request)
+
+    def tag(self, kind: ArtifactKind, repository: Repository, tag: str, commit: str) -> None:
+        """Names ``commit`` once and for all."""
+        folder = self._existing(kind, repository)
+        if not (folder / "commits" / check_path(commit)).is_dir():
+            raise UnknownNameError(f"{kind.label} {repository} has no commit {commit[:80]!r}")
+        target = folder / "tags" / check_path(tag)
+        if not self._point(target, commit) and _pointed(target) != commit:
+            raise OutputExistsError(
+                f"{kind.label} {repository}: the tag {tag} is commit {_pointed(target)[:12]} "
+                "already; a tag never moves, so publish a new version"
+            )
+
+    def merge(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
+        """Puts what the pull request changed onto the head; refused if both changed one file."""
+        home = self._existing(kind, repository)
+        request = self.resolve(kind, repository, f"refs/pr/{number}")
+        length = _highest(home / "main")
+        head = _pointed(home / "main" / str(length))
+        proposal = _Record.load(home / "commits" / request / _RECORD)
+        base = _Record.load(home / "commits" / str(proposal.parent) / _RECORD).files
+        ours = _Record.load(home / "commits" / head / _RECORD).files
+        theirs = self._sources(home, request)
+        sources = self._sources(home, head)
+        for name in {*base, *proposal.files}:
+            wanted = proposal.files.get(name)
+            if wanted == base.get(name) or wanted == ours.get(name):
+                continue
+            if ours.get(name) != base.get(name):
+                raise HubError(
+                    f"pull request {number} of {repository} and main both changed {name}; make the "
+                    "pull request anew from what main holds now"
+                )
+            sources.pop(name, None)
+            if wanted is not None:
+                sources[name] = theirs[name]
+        message = f"{proposal.message} (pull request {number})"
+        return self._publish(kind, repository, sources, message, length, False).id
+
+    def _publish(
+        self,
+        kind: ArtifactKind,
+        repository: Repository,
+        sources: Mapping[str, Path],
+        message: str,
+        length: int,
+        pull_request: bool,
+    ) -> Commit:
+        """Makes a commit of ``sources`` that follows the ``length``-th, unless nothing changed."""
+        home = self._home(kind, repository)
+        head = _pointed(home / "main" / str(length)) if length else None
+        with staging_folder(self._root) as staged:
+            files = {name: copy_file(path, staged / _TREE / name) for name, path in sources.items()}
+            record = _Record(head, message, files)
+            commits = home / "commits"
+            if head is not None and files == _Record.load(commits / head / _RECORD).files:
+                return Commit(head, str(commits / head))
+            (staged / _RECORD).write_bytes(record.dump())
+            # The same commit may be there: of a writer that was killed before it set its pointer.
+            place_folder(staged, commits / record.id)
+        url = str(commits / record.id)
+        if not pull_request:
+            if not self._point(home / "main" / str(length + 1), record.id):
+                raise self._conflict(kind, repository)
+            return Commit(record.id, url)
+        number = _highest(home / "pulls") + 1
+        while not self._point(home / "pulls" / str(number), record.id):
+            number += 1
+        return Commit(record.id, url, number)
+
+    def _point(self, target: Path, commit: str) -> bool:
+        """Sets a pointer that must not be set yet; ``False`` if it is."""
+        with staging_folder(self._root) as staged:
+            (staged / _POINTER).write_bytes(orjson.dumps({"commit": commit}))
+            return place_folder(staged, target)
+
+    def _sources(self, home: Path, commit: str) -> dict[str, Path]:
+        folder = home / "commits" / commit
+        names = _Record.load(folder / _RECORD).files
+        return {name: open_inside(folder / _TREE, name) for name in names}
+
+    def _home(self, kind: ArtifactKind, repository: Repository) -> Path:
+        return (
+            self._root / f"{kind.label}s" / check_path(repository.org) / check_path(repository.name)
+        )
+
+    def _existing(self, kind: ArtifactKind, repository: Repository) -> Path:
+        home = self._home(kind, repository)
+        if not (home / "main").is_dir():
+            raise UnknownNameError(f"there is no {kind.label} {repository} on {self.location}")
+        return home
+
+    def _conflict(self, kind: ArtifactKind, repository: Repository) -> HubError:
+        return HubError(
+            f"{kind.label} {repository} on {self.location}: someone else has published meanwhile; "
+            "look at what is there and publish again"
+        )
+
+
+def _highest(folder: Path) -> int:
+    """The highest number among the names in ``folder``; 0 for none."""
+    return max((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), default=0)
+
+
+def _pointed(folder: Path) -> str:
+    """The commit that a pointer names."""
+    path = folder / _POINTER
+    try:
+        commit = orjson.loads(read_bounded(path))["commit"]
+    except (FileNotFoundError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+        raise InvalidInputError.at(path, f"is no pointer of a folder hub: {error!r}") from error
+    return check_path(commit)

@@ -1,0 +1,244 @@
+"""The Hugging Face Hub, through its own client: its cache, its login, its resumed downloads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import huggingface_hub.constants
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, RepoFile
+from huggingface_hub.file_download import repo_folder_name
+
+import wmhub
+from wmhub.errors import HubError, OutputExistsError, UnknownNameError
+from wmhub.hub.artifact import ArtifactKind
+from wmhub.hub.integrity import check_path, check_paths, open_inside
+from wmhub.hub.known_tags import KnownTags
+from wmhub.hub.patience import patiently
+from wmhub.hub.place import Commit, Repository, Snapshot
+
+#: Tag of a card by which our repositories are found.
+CARD_TAG = "wmhub"
+
+_T = TypeVar("_T")
+
+
+class HuggingFaceHub:
+    """Models and datasets on the Hugging Face Hub, or on a server that speaks as it does.
+
+    The token is the one that the client has stored (``hf auth login`` or ``HF_TOKEN``); it is never
+    read here. Offline, the client's cache and the remembered tags answer.
+    """
+
+    label = "hf-hub"
+
+    def __init__(self, *, offline: bool = False) -> None:
+        self._api = HfApi(
+            endpoint=os.environ.get("HF_ENDPOINT") or None,
+            library_name="wmhub",
+            library_version=wmhub.__version__,
+        )
+        self._offline = offline
+        self.location = self._api.endpoint
+        self._known_tags = KnownTags(self.location)
+        self._listed: dict[tuple[str, Repository, str], Mapping[str, int]] = {}
+
+    def repositories(self, kind: ArtifactKind) -> list[Repository]:
+        """Everything whose card has the tag ``wmhub``; offline, everything remembered."""
+        if self._offline:
+            return self._known_tags.repositories(kind.label)
+        listing = self._api.list_models if kind.label == "model" else self._api.list_datasets
+        found = self._call(
+            f"list {kind.label}s", lambda: [info.id for info in listing(filter=CARD_TAG)]
+        )
+        return sorted(Repository(*id_.split("/")) for id_ in found if id_.count("/") == 1)
+
+    def tags(self, kind: ArtifactKind, repository: Repository) -> Mapping[str, str]:
+        """Tag -> commit; offline, those that were resolved here before."""
+        if self._offline:
+            known = self._known_tags.of(kind.label, repository)
+            if not known:
+                raise self._not_cached(kind, repository, "no version")
+            return known
+        refs = self._call(
+            f"{kind.label} {repository}",
+            lambda: self._api.list_repo_refs(str(repository), repo_type=kind.label),
+        )
+        return {ref.name: ref.target_commit for ref in refs.tags}
+
+    def resolve(self, kind: ArtifactKind, repository: Repository, revision: str) -> str:
+        """The commit, as the Hub says it now; offline, as it was remembered."""
+        if self._offline:
+            known = self._known_tags.of(kind.label, repository)
+            if revision in known:
+                return known[revision]
+            if self._snapshot_folder(kind, repository, revision).is_dir():
+                return revision
+            raise self._not_cached(kind, repository, revision)
+        info = self._call(
+            f"{kind.label} {repository}@{revision}",
+            lambda: self._api.repo_info(str(repository), repo_type=kind.label, revision=revision),
+        )
+        if not info.sha:
+            raise HubError(f"{self.location} names no commit for {repository}@{revision}")
+        return check_path(info.sha)
+
+    def files(self, kind: ArtifactKind, repository: Repository, commit: str) -> Mapping[str, int]:
+        """The files of the commit with their lengths, listed once."""
+        key = (kind.label, repository, commit)
+        if key not in self._listed:
+            self._listed[key] = (
+                self._cached_files(kind, repository, commit)
+                if self._offline
+                else self._call(
+                    f"{kind.label} {repository}@{commit[:12]}",
+                    lambda: {
+                        item.path: item.size
+                        for item in self._api.list_repo_tree(
+                            str(repository),
+                            recursive=True,
+                            revision=commit,
+                            repo_type=kind.label,
+                        )
+                        if isinstance(item, RepoFile)
+                    },
+                )
+            )
+        return self._listed[key]
+
+    def fetch(
+        self, kind: ArtifactKind, repository: Repository, commit: str, names: Sequence[str]
+    ) -> Snapshot:
+        """Files of the client's cache; those that are there already are not asked for again."""
+        check_paths(names)
+        folder = self._snapshot_folder(kind, repository, commit)
+        missing = [name for name in names if not (folder / name).exists()]
+        if missing and self._offline:
+            raise self._not_cached(kind, repository, missing[0])
+        if missing:
+            self._call(
+                f"{kind.label} {repository}@{commit[:12]}",
+                lambda: huggingface_hub.snapshot_download(
+                    str(repository),
+                    repo_type=kind.label,
+                    revision=commit,
+                    allow_patterns=missing,
+                    library_name="wmhub",
+                    library_version=wmhub.__version__,
+                    endpoint=self.location,
+                ),
+            )
+        return Snapshot(folder, folder.parents[1])
+
+    def commit(
+        self,
+        kind: ArtifactKind,
+        repository: Repository,
+        folder: Path,
+        *,
+        names: Sequence[str],
+        message: str,
+        under: str = "",
+        parent: str | None = None,
+        pull_request: bool = False,
+    ) -> Commit:
+        """One commit with all files; unchanged ones are not sent, and if all are, none is made."""
+        self._must_be_online()
+        check_paths(names)
+        prefix = f"{check_path(under)}/" if under else ""
+        sources = {prefix + name: open_inside(folder, name) for name in names}
+        what = f"publish {kind.label} {repository}"
+        if not pull_request:
+            self._call(
+                what,
+                lambda: self._api.create_repo(str(repository), repo_type=kind.label, exist_ok=True),
+            )
+
+        def send() -> huggingface_hub.CommitInfo:
+            # Each attempt looks anew at what is there: after a cut connection the commit may exist.
+            present = self._present(kind, repository) if not under else set()
+            return self._api.create_commit(
+                str(repository),
+                [
+                    *(CommitOperationAdd(name, path) for name, path in sources.items()),
+                    *(CommitOperationDelete(name) for name in sorted(present - set(sources))),
+                ],
+                repo_type=kind.label,
+                commit_message=message,
+                parent_commit=parent,
+                create_pr=pull_request,
+            )
+
+        # A pull request is not asked for twice: the first answer may have been lost on the way.
+        info = self._call(what, send, attempts=1 if pull_request else None)
+        return Commit(info.oid, info.pr_url or info.commit_url, info.pr_num)
+
+    def tag(self, kind: ArtifactKind, repository: Repository, tag: str, commit: str) -> None:
+        """Names ``commit`` once and for all."""
+        self._must_be_online()
+        if tag not in (tags := self.tags(kind, repository)):
+            try:
+                self._call(
+                    f"tag {kind.label} {repository}",
+                    lambda: self._api.create_tag(
+                        str(repository), tag=check_path(tag), revision=commit, repo_type=kind.label
+                    ),
+                )
+            except HubError:
+                # Of two writers one is late, and an answer may be lost; what is there decides.
+                if tag not in (tags := self.tags(kind, repository)):
+                    raise
+            else:
+                return
+        if tags[tag] != commit:
+            raise OutputExistsError(
+                f"{kind.label} {repository}: the tag {tag} is commit {tags[tag][:12]} already; a "
+                "tag never moves, so publish a new version"
+            )
+
+    def merge(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
+        """Merges as the Hub does; needs the right to write."""
+        self._must_be_online()
+        what = f"merge pull request {number} of {kind.label} {repository}"
+        id_, repo_type = str(repository), kind.label
+        self._call(
+            what, lambda: self._api.merge_pull_request(id_, number, repo_type=repo_type), attempts=1
+        )
+        return self.resolve(kind, repository, "main")
+
+    def _present(self, kind: ArtifactKind, repository: Repository) -> set[str]:
+        """Files of ``main`` that a publication replaces; git's own settings stay."""
+        tree = self._api.list_repo_tree(str(repository), recursive=True, repo_type=kind.label)
+        return {item.path for item in tree if isinstance(item, RepoFile)} - {".gitattributes"}
+
+    def _snapshot_folder(self, kind: ArtifactKind, repository: Repository, commit: str) -> Path:
+        cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
+        name = repo_folder_name(repo_id=str(repository), repo_type=kind.label)
+        return cache / name / "snapshots" / check_path(commit)
+
+    def _cached_files(
+        self, kind: ArtifactKind, repository: Repository, commit: str
+    ) -> Mapping[str, int]:
+        folder = self._snapshot_folder(kind, repository, commit)
+        return {
+            path.relative_to(folder).as_posix(): path.stat().st_size
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+
+    def _must_be_online(self) -> None:
+        if self._offline:
+            raise HubError("nothing can be published offline: unset HF_HUB_OFFLINE")
+
+    def _not_cached(
+        self, kind: ArtifactKind, repository: Repository, what: str
+    ) -> UnknownNameError:
+        return UnknownNameError(
+            f"{kind.label} {repository}: {what[:80]} is not in the cache, and the Hub may not be "
+            "asked offline; load it once while online"
+        )
+
+    def _call(self, what: str, action: Callable[[], _T], attempts: int | None = None) -> _T:
+        return patiently(action, f"{what} on {self.location}", attempts=attempts)

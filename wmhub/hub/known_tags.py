@@ -1,0 +1,60 @@
+"""What each tag meant when it was first resolved here.
+
+A tag never moves. The first answer for one is remembered under ``WMHUB_HOME``, a later answer that
+differs is refused, and offline the remembered one answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from wmhub.errors import InvalidInputError
+from wmhub.hub.atomic import write_file
+from wmhub.hub.integrity import check_path, read_bounded
+from wmhub.hub.place import Repository
+from wmhub.hub.version import Version
+
+_MOST_COMMIT_BYTES = 200
+
+
+class KnownTags:
+    """The remembered tags of one place: a small file for each, ``KIND/ORG/NAME/TAG``."""
+
+    def __init__(self, location: str, root: Path | None = None) -> None:
+        from wmhub.hub.settings import home
+
+        place = hashlib.sha256(location.encode()).hexdigest()[:16]
+        self._root = (root or home()) / "tags" / place
+
+    def repositories(self, label: str) -> list[Repository]:
+        """Every repository of one kind with a remembered tag."""
+        folders = {path.parent for path in (self._root / label).glob("*/*/*")}
+        return sorted(Repository(folder.parent.name, folder.name) for folder in folders)
+
+    def of(self, label: str, repository: Repository) -> Mapping[str, str]:
+        """Tag -> commit of one repository."""
+        folder = self._folder(label, repository)
+        return {
+            path.name: check_path(read_bounded(path, _MOST_COMMIT_BYTES).decode().strip())
+            for path in sorted(folder.glob("v*"))
+        }
+
+    def remember(self, label: str, repository: Repository, tag: str, commit: str) -> None:
+        """Keeps a version tag's commit; raises ``InvalidInputError`` if it was another before."""
+        if Version.of_tag(tag) is None:
+            return
+        known = self.of(label, repository).get(tag)
+        path = self._folder(label, repository) / tag
+        if known is None:
+            write_file(path, f"{check_path(commit)}\n".encode())
+        elif known != commit:
+            raise InvalidInputError(
+                f"{label} {repository}: the tag {tag} was commit {known[:12]} and is {commit[:12]} "
+                f"now: the tag was moved. Nothing was loaded; if the new one is to be trusted, "
+                f"name it as @{commit}, or delete {path}"
+            )
+
+    def _folder(self, label: str, repository: Repository) -> Path:
+        return self._root / label / check_path(repository.org) / check_path(repository.name)
