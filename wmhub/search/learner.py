@@ -45,6 +45,10 @@ class WorkloadLearner:
             return np.asarray(scores.score, np.float64), np.asarray(scores.uncertainty, np.float64)
         return self.posterior.predict(scores)
 
+    def covariance(self, scores: Scores) -> np.ndarray:
+        """Covariance of the posterior, float64 [N, N] (without ``adapt``: of the prior)."""
+        return (self.posterior if self._adapt else Posterior()).covariance(scores)
+
     def update(self, scores: Scores, latency: np.ndarray) -> None:
         """Adds measured candidates: ``latency`` is float [N] in seconds, NaN for a failed one."""
         self.posterior.update(scores, latency)

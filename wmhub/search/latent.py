@@ -1,0 +1,276 @@
+"""``LatentSearch``: MetaSchedule's search strategy in the latent space of a checkpoint.
+
+Thousands of candidates evolve on their decisions alone, scored by the world model's rollout; only
+the best distinct ones are replayed, post-processed and measured. What is measured corrects the
+score through the learner's posterior, and a share of each batch goes to what is least known.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.evaluator import Scores
+from wmhub.search.cost_model import latency_of, program_of
+from wmhub.search.evolve import Evolution, evolve
+from wmhub.search.learner import Learner, WorkloadLearner
+from wmhub.search.posterior import pick_batch
+from wmhub.search.sketch import Sketch
+from wmhub.search.space import Candidate
+from wmhub.tvm_compat import derived_object, plain, raw_trace, same_structure
+from wmhub.tvm_compat import meta_schedule as ms
+
+#: Best measured candidates that join each evolution.
+_ELITE_SEEDS = 64
+
+
+@dataclass(frozen=True)
+class LatentSearchConfig:
+    """How ``LatentSearch`` spends its trials."""
+
+    evolution: Evolution = field(default_factory=Evolution)
+    """How candidates evolve between two batches."""
+    exploration: float = 0.15
+    """Share of each batch that is chosen by uncertainty."""
+    shortlist: int = 384
+    """Best candidates among which a batch is picked."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.exploration <= 1:
+            raise InvalidInputError(f"exploration must be within 0 and 1, not {self.exploration}")
+        if self.shortlist < 1:
+            raise InvalidInputError(f"shortlist must be at least 1, not {self.shortlist}")
+
+
+class TaskSearch:
+    """The search of one workload, apart from TVM's interface."""
+
+    def __init__(
+        self,
+        sketches: Sequence[Sketch],
+        learner: WorkloadLearner,
+        config: LatentSearchConfig,
+        seed: int,
+    ) -> None:
+        self._sketches = sketches
+        self._learner = learner
+        self._config = config
+        self._random = np.random.default_rng(seed)
+        self._tried: set[Candidate] = set()
+        self._programs: set[int] = set()
+        self._best: dict[Candidate, float] = {}
+        for sketch in sketches:
+            sketch.learn_locations(seed)
+
+    def batch(self, count: int) -> list[tuple[Candidate, Any]]:
+        """Up to ``count`` new candidates with their post-processed schedules, best first."""
+        explore = round(self._config.exploration * count)
+        found: list[tuple[Candidate, Any]] = []
+        for candidate in self._ranked(count, explore):
+            if len(found) == count:
+                break
+            schedule = self._new_schedule(candidate)
+            if schedule is not None:
+                found.append((candidate, schedule))
+        return found
+
+    def best(self, tries: int = 64) -> tuple[Candidate, Any]:
+        """The candidate of highest mean that survives post-processing, with its schedule.
+
+        Nothing is measured for it. Raises ``MeasureError`` where none of the ``tries`` survives.
+        """
+        for candidate in itertools.islice(self._evolved(), tries):
+            schedule = self._sketches[candidate.space].replay(candidate.genes)
+            if schedule is not None:
+                return candidate, schedule
+        raise MeasureError(f"none of the {tries} best candidates is a valid schedule here")
+
+    def scores(self, candidates: Sequence[Candidate]) -> Scores:
+        """Scores of candidates, in their order."""
+        order: list[int] = []
+        parts: list[Scores] = []
+        for number, sketch in enumerate(self._sketches):
+            mine = [i for i, candidate in enumerate(candidates) if candidate.space == number]
+            if mine:
+                order += mine
+                decisions = [sketch.space.decisions(candidates[i].genes) for i in mine]
+                parts.append(
+                    self._learner.scorer.score_decisions(sketch.space.instructions, decisions)
+                )
+        back = np.argsort(order)
+        return Scores(
+            score=np.concatenate([part.score for part in parts])[back],
+            uncertainty=np.concatenate([part.uncertainty for part in parts])[back],
+            embedding=np.concatenate([part.embedding for part in parts])[back],
+        )
+
+    def record(self, candidates: Sequence[Candidate], latency: np.ndarray) -> None:
+        """Takes in measurements: float [N] seconds, NaN for a failed candidate."""
+        if not candidates:
+            return
+        self._learner.update(self.scores(candidates), latency)
+        for candidate, seconds in zip(candidates, latency.tolist(), strict=True):
+            self._tried.add(candidate)
+            if seconds == seconds:
+                self._best[candidate] = min(seconds, self._best.get(candidate, seconds))
+
+    def resume(self, measured: Sequence[tuple[Any, float]]) -> None:
+        """Takes up traces that were measured before, with their seconds (NaN: failed)."""
+        known = [(self._candidate_of(trace), seconds) for trace, seconds in measured]
+        ours = {candidate: seconds for candidate, seconds in known if candidate is not None}
+        self.record(list(ours), np.asarray(list(ours.values())))
+
+    def _candidate_of(self, trace: Any) -> Candidate | None:
+        """The candidate that a trace of this workload is; ``None`` if no sketch made it."""
+        instructions, decisions = raw_trace(trace.simplified(remove_postproc=True))
+        structure = same_structure(instructions)
+        for number, sketch in enumerate(self._sketches):
+            if sketch.structure == structure:
+                return Candidate(number, sketch.space.genes(plain(decisions)))
+        return None
+
+    def _evolved(self) -> list[Candidate]:
+        """All candidates of one evolution, by descending mean of the posterior."""
+        elite = sorted(self._best, key=self._best.__getitem__)[:_ELITE_SEEDS]
+        return evolve(
+            [sketch.space for sketch in self._sketches],
+            lambda batch: self._learner.predict(self.scores(batch))[0],
+            elite,
+            self._random,
+            self._config.evolution,
+        )
+
+    def _ranked(self, count: int, explore: int) -> Iterator[Candidate]:
+        """Untried candidates in the order in which they should be measured."""
+        ranked = [candidate for candidate in self._evolved() if candidate not in self._tried]
+        shortlist = ranked[: max(self._config.shortlist, count)]
+        if not shortlist:
+            return iter(())
+        scores = self.scores(shortlist)
+        mean, _ = self._learner.predict(scores)
+        picked = pick_batch(mean, self._learner.covariance(scores), count, explore)
+        # Some will not survive post-processing: those after the picks take their place.
+        chosen = set(picked)
+        rest = (shortlist[i] for i in range(len(shortlist)) if i not in chosen)
+        return itertools.chain((shortlist[i] for i in picked), rest, ranked[len(shortlist) :])
+
+    def _new_schedule(self, candidate: Candidate) -> Any | None:
+        """The schedule of a candidate, unless it is impossible or its program was made before."""
+        self._tried.add(candidate)
+        schedule = self._sketches[candidate.space].replay(candidate.genes)
+        if schedule is None:
+            return None
+        program = same_structure(schedule.mod)
+        if program in self._programs:
+            return None
+        self._programs.add(program)
+        return schedule
+
+
+@derived_object
+class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
+    """The strategy, as ``tune_tir(..., strategy=LatentSearch(learner))`` takes it."""
+
+    def __init__(self, learner: Learner, config: LatentSearchConfig | None = None) -> None:
+        super().__init__()
+        self._learner = learner
+        self._config = config or LatentSearchConfig()
+        self._context: Any = None
+        self._search: TaskSearch | None = None
+        self._arguments: Any = None
+        self._left = 0
+        self._batch_size = 0
+        self._pending: list[Candidate] = []
+
+    def _initialize_with_tune_context(self, context: Any) -> None:
+        self._context = context
+
+    def pre_tuning(
+        self,
+        max_trials: int,
+        num_trials_per_iter: int,
+        design_spaces: Sequence[Any],
+        database: Any = None,
+        cost_model: Any = None,
+    ) -> None:
+        """Prepares the sketches, and takes up what the database knows of this workload.
+
+        ``cost_model`` is not used: the learner scores.
+        """
+        if self._search is not None:
+            raise MeasureError("LatentSearch.pre_tuning was called twice without post_tuning")
+        context = self._context
+        self._arguments = ms.arg_info.ArgInfo.from_entry_func(context.mod, remove_preproc=True)
+        self._search = task_search(
+            context, self._learner, self._config, design_spaces, int(context.rand_state)
+        )
+        self._left, self._batch_size = max_trials, num_trials_per_iter
+        if database is not None:
+            self._search.resume(measured_before(database, context))
+
+    def post_tuning(self) -> None:
+        """Forgets the task."""
+        self._search = None
+
+    def generate_measure_candidates(self) -> list[Any] | None:
+        """The next batch; ``None`` when the trials are spent or nothing new is left."""
+        assert self._search is not None
+        batch = self._search.batch(min(self._batch_size, self._left)) if self._left > 0 else []
+        if not batch:
+            return None
+        self._left -= len(batch)
+        self._pending = [candidate for candidate, _ in batch]
+        return [
+            ms.search_strategy.MeasureCandidate(schedule, self._arguments) for _, schedule in batch
+        ]
+
+    def notify_runner_results(
+        self, measure_candidates: Sequence[Any], results: Sequence[Any]
+    ) -> None:
+        """Learns from the batch."""
+        assert self._search is not None
+        latency = np.asarray([latency_of(result) for result in results])
+        self._search.record(self._pending, latency)
+
+    def clone(self) -> Any:
+        """A strategy for another task, with the same learner."""
+        return LatentSearch(self._learner, self._config)
+
+
+def task_search(
+    context: Any,
+    learner: Learner,
+    config: LatentSearchConfig,
+    design_spaces: Sequence[Any],
+    seed: int,
+) -> TaskSearch:
+    """The search of a ``TuneContext`` whose space generator is initialised."""
+    postprocs = list(context.space_generator.postprocs or ())
+    sketches = [Sketch(context.mod, space.trace, postprocs) for space in design_spaces]
+    if not sketches:
+        raise MeasureError(f"task {context.task_name}: TVM found no design space for its target")
+    return TaskSearch(sketches, learner.workload(*program_of(context.mod)), config, seed)
+
+
+def measured_before(database: Any, context: Any) -> list[tuple[Any, float]]:
+    """Traces and seconds (NaN: failed) that ``database`` holds of the context's workload.
+
+    Compares the target too, which the database's own query does not (apache/tvm #15549).
+    """
+    if not database.has_workload(context.mod):
+        return []
+    mine, target = same_structure(context.mod), str(context.target)
+    found = []
+    for record in database.get_all_tuning_records():
+        if same_structure(record.workload.mod) != mine or record.target is None:
+            continue
+        if str(record.target) == target:
+            seconds = [float(second) for second in record.run_secs or ()]
+            result = ms.runner.RunnerResult(seconds, None)
+            found.append((record.trace, latency_of(result)))
+    return found
