@@ -107,24 +107,32 @@ def test_a_trace_of_another_program_is_no_candidate(context: Any) -> None:
     assert search._candidate_of(other.trace) is None
 
 
-def tune(mod: Any, work_dir: Path, evaluator: FakeEvaluator, runner: Any, **options: Any) -> Any:
+def tune(mods: list[Any], work_dir: Path, evaluator: FakeEvaluator, **options: Any) -> Any:
     from tvm.s_tir.meta_schedule.testing.dummy_object import DummyBuilder
 
     from wmhub.search.latent import LatentSearch, LatentSearchConfig
+    from wmhub.search.run import make_contexts
+    from wmhub.search.tasks import Task
     from wmhub.tvm_compat import llvm_target, use_target
     from wmhub.tvm_compat import meta_schedule as ms
 
-    return ms.tir_integration.tune_tir(
-        mod=mod,
-        target=use_target(llvm_target(cores=options.pop("cores", 2))),
+    contexts = make_contexts(
+        [Task(f"task{number}", mod) for number, mod in enumerate(mods)],
+        use_target(llvm_target(cores=options.pop("cores", 2))),
+        LatentSearch(Learner(evaluator), LatentSearchConfig(evolution=SMALL)),
+        cores=1,
+        seed=3,
+        log=work_dir / "log.txt",
+    )
+    return ms.tune.tune_tasks(
+        tasks=contexts,
+        task_weights=[1.0] * len(mods),
         work_dir=str(work_dir),
         num_trials_per_iter=4,
         builder=DummyBuilder(),
-        runner=runner,
+        runner=flaky_runner(),
         cost_model="none",
-        strategy=LatentSearch(Learner(evaluator), LatentSearchConfig(evolution=SMALL)),
         measure_callbacks=[ms.measure_callback.AddToDatabase()],
-        num_tuning_cores=1,
         **options,
     )
 
@@ -162,19 +170,9 @@ def flaky_runner() -> Any:
 
 
 def test_it_serves_the_task_scheduler_over_two_tasks(tmp_path: Path) -> None:
-    from wmhub.tvm_compat import tvm
-
-    def main(mod: Any) -> Any:
-        return mod if isinstance(mod, tvm.tirx.PrimFunc) else mod["main"]
-
-    both = tvm.IRModule(
-        {
-            name: main(workload(*key)).with_attr("global_symbol", name)
-            for name, key in {"conv": ("CBR", 3), "gemm": ("GMM", 0)}.items()
-        }
-    )
     evaluator = FakeEvaluator()
-    database = tune(both, tmp_path, evaluator, flaky_runner(), max_trials_global=16, seed=3)
+    mods = [workload(), workload("GMM", 0)]
+    database = tune(mods, tmp_path, evaluator, max_trials_global=16)
     records = database.get_all_tuning_records()
     assert len(records) == 16
     assert len(evaluator.scorers) == 2
@@ -182,10 +180,9 @@ def test_it_serves_the_task_scheduler_over_two_tasks(tmp_path: Path) -> None:
 
 
 def test_a_database_is_gone_on_from(tmp_path: Path) -> None:
-    mod, evaluator = workload("GMM", 0), FakeEvaluator()
-    tune(mod, tmp_path, evaluator, flaky_runner(), max_trials_global=8, seed=3)
-    again = FakeEvaluator()
-    database = tune(mod, tmp_path, again, flaky_runner(), max_trials_global=8, seed=3)
+    mod = workload("GMM", 0)
+    tune([mod], tmp_path, FakeEvaluator(), max_trials_global=8)
+    database = tune([mod], tmp_path, FakeEvaluator(), max_trials_global=8)
     traces = [str(record.trace) for record in database.get_all_tuning_records()]
     assert len(traces) == len(set(traces)) == 16
 
@@ -195,7 +192,7 @@ def test_records_of_another_target_are_not_taken_up(tmp_path: Path) -> None:
     from wmhub.tvm_compat import meta_schedule as ms
 
     mod = workload("GMM", 0)
-    tune(mod, tmp_path, FakeEvaluator(), flaky_runner(), max_trials_global=4, cores=3)
+    tune([mod], tmp_path, FakeEvaluator(), max_trials_global=4, cores=3)
     database = ms.database.JSONDatabase(work_dir=str(tmp_path))
     assert len(measured_before(database, make_context(mod, cores=3))) == 4
     assert measured_before(database, make_context(mod, cores=2)) == []

@@ -22,7 +22,7 @@ from wmhub.search.learner import Learner, WorkloadLearner
 from wmhub.search.posterior import pick_batch
 from wmhub.search.sketch import Sketch
 from wmhub.search.space import Candidate
-from wmhub.tvm_compat import derived_object, plain, raw_trace, same_structure
+from wmhub.tvm_compat import derived_object, same_structure
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Best measured candidates that join each evolution.
@@ -127,11 +127,10 @@ class TaskSearch:
 
     def _candidate_of(self, trace: Any) -> Candidate | None:
         """The candidate that a trace of this workload is; ``None`` if no sketch made it."""
-        instructions, decisions = raw_trace(trace.simplified(remove_postproc=True))
-        structure = same_structure(instructions)
         for number, sketch in enumerate(self._sketches):
-            if sketch.structure == structure:
-                return Candidate(number, sketch.space.genes(plain(decisions)))
+            genes = sketch.genes_of(trace)
+            if genes is not None:
+                return Candidate(number, genes)
         return None
 
     def _evolved(self) -> list[Candidate]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wmhub.search.space import DesignSpace
-from wmhub.tvm_compat import Schedule, Trace, plain, raw_trace, same_structure
+from wmhub.tvm_compat import Schedule, Trace, plain, raw_trace
 
 #: What TVM raises for a schedule that cannot be: ScheduleError comes as RuntimeError, failed checks
 #: as the built-in that fits.
@@ -23,12 +23,18 @@ class Sketch:
         self._trace = trace.simplified(remove_postproc=True)
         self._postprocs = postprocs
         instructions, decisions = raw_trace(self._trace)
-        self.structure = same_structure(instructions)
-        """Hash of the instructions: traces that share it differ in their decisions alone."""
         self.space = DesignSpace(plain(instructions), plain(decisions))
         self._sampled = {
             slot.instruction: self._trace.insts[slot.instruction] for slot in self.space.slots
         }
+
+    def genes_of(self, trace: Any) -> tuple[int, ...] | None:
+        """The genes of a trace of this sketch, from wherever; ``None`` for another's trace."""
+        instructions, decisions = raw_trace(trace.simplified(remove_postproc=True))
+        # Not by TVM's hash: numbers that were read from a file are other objects.
+        if plain(instructions) != self.space.instructions:
+            return None
+        return self.space.genes(plain(decisions))
 
     def learn_locations(self, seed: int) -> None:
         """Draws some programs to see which compute locations there are, where any is chosen."""

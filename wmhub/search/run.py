@@ -1,0 +1,271 @@
+"""One tuning run on TVM's task scheduler: contexts, budget, history, interruption."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wmhub.search.cost_model import WorldModelCost, latency_of
+from wmhub.search.latent import LatentSearch, LatentSearchConfig
+from wmhub.search.learner import Learner
+from wmhub.search.measuring import last_line
+from wmhub.search.result import Trial
+from wmhub.search.tasks import Task
+from wmhub.tvm_compat import derived_object
+from wmhub.tvm_compat import meta_schedule as ms
+
+
+@dataclass
+class Budget:
+    """When a run ends; asked before each batch."""
+
+    seconds: float | None = None
+    """Wall time since ``started`` after which no batch begins; ``None`` for no limit."""
+    started: float = field(default_factory=time.monotonic)
+    interrupted: bool = False
+    """Set by Ctrl-C: the batch at work is finished and kept, and no other begins."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since ``started``."""
+        return time.monotonic() - self.started
+
+    @property
+    def spent(self) -> bool:
+        """Whether no further batch may begin."""
+        return self.interrupted or (self.seconds is not None and self.elapsed >= self.seconds)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a run after a batch."""
+
+    task: str
+    """Task of the batch."""
+    history: Sequence[Trial]
+    """All trials so far."""
+    elapsed_s: float
+    """Seconds since the run began."""
+
+
+OnProgress = Callable[[Progress], None]
+
+
+class History:
+    """Every trial of a run, and the best schedule of each task."""
+
+    def __init__(self, budget: Budget, on_progress: OnProgress | None) -> None:
+        self.trials: list[Trial] = []
+        self.best: dict[str, tuple[float, Any]] = {}
+        """Task -> latency in seconds and schedule."""
+        self._budget = budget
+        self._on_progress = on_progress
+
+    def add(
+        self,
+        task: str,
+        candidates: Sequence[Any],
+        errors: Sequence[str | None],
+        results: Sequence[Any],
+    ) -> None:
+        """Takes in a measured batch of ``task``."""
+        elapsed = self._budget.elapsed
+        for candidate, error, result in zip(candidates, errors, results, strict=True):
+            seconds = latency_of(result)
+            ran = seconds == seconds
+            self.trials.append(Trial(task, seconds if ran else None, elapsed, error))
+            if ran and seconds < self.best.get(task, (float("inf"), None))[0]:
+                self.best[task] = (seconds, candidate.sch)
+        if self._on_progress is not None:
+            self._on_progress(Progress(task, self.trials, elapsed))
+
+
+@derived_object
+class Recorder(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
+    """Tells the history of each batch."""
+
+    def __init__(self, history: History) -> None:
+        super().__init__()
+        self._history = history
+
+    def apply(
+        self,
+        task_scheduler: Any,
+        task_id: int,
+        measure_candidates: Sequence[Any],
+        builder_results: Sequence[Any],
+        runner_results: Sequence[Any],
+    ) -> None:
+        """Called by TVM after each batch."""
+        name = str(task_scheduler.tasks_[task_id].ctx.task_name)
+        errors = [
+            last_line(built.error_msg or ran.error_msg)
+            if built.error_msg or ran.error_msg
+            else None
+            for built, ran in zip(builder_results, runner_results, strict=True)
+        ]
+        self._history.add(name, measure_candidates, errors, runner_results)
+
+
+@derived_object
+class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
+    """Another strategy, until the budget is spent."""
+
+    def __init__(self, inner: Any, budget: Budget) -> None:
+        super().__init__()
+        self._inner = inner
+        self._budget = budget
+
+    def _initialize_with_tune_context(self, context: Any) -> None:
+        self._inner._initialize_with_tune_context(context)
+
+    def pre_tuning(
+        self,
+        max_trials: int,
+        num_trials_per_iter: int,
+        design_spaces: Sequence[Any],
+        database: Any = None,
+        cost_model: Any = None,
+    ) -> None:
+        """As the inner strategy."""
+        self._inner.pre_tuning(max_trials, num_trials_per_iter, design_spaces, database, cost_model)
+
+    def post_tuning(self) -> None:
+        """As the inner strategy."""
+        self._inner.post_tuning()
+
+    def generate_measure_candidates(self) -> Any:
+        """The inner strategy's batch, or ``None`` when the budget is spent."""
+        return None if self._budget.spent else self._inner.generate_measure_candidates()
+
+    def notify_runner_results(
+        self, measure_candidates: Sequence[Any], results: Sequence[Any]
+    ) -> None:
+        """As the inner strategy."""
+        self._inner.notify_runner_results(measure_candidates, results)
+
+    def clone(self) -> Any:
+        """A clone around a clone."""
+        return Budgeted(self._inner.clone(), self._budget)
+
+
+def make_contexts(
+    tasks: Sequence[Task], target: Any, strategy: Any, *, cores: int, seed: int, log: Path | None
+) -> list[Any]:
+    """One ``TuneContext`` for each task; TVM's own messages go to the file ``log``."""
+    logger = _logger(log)
+    seeds = ms.utils.fork_seed(seed, n=len(tasks))
+    return [
+        ms.TuneContext(
+            mod=task.mod,
+            target=target,
+            space_generator="post-order-apply",
+            search_strategy=strategy,
+            task_name=task.name,
+            rand_state=task_seed,
+            num_threads=cores,
+            logger=logger,
+        ).clone()
+        for task, task_seed in zip(tasks, seeds, strict=True)
+    ]
+
+
+def run(
+    tasks: Sequence[Task],
+    target: Any,
+    learner: Learner,
+    *,
+    search: str,
+    config: LatentSearchConfig,
+    trials: int,
+    batch: int,
+    budget: Budget,
+    builder: Any,
+    runner: Any,
+    database: Any,
+    cores: int,
+    seed: int,
+    log: Path,
+    on_progress: OnProgress | None,
+) -> History:
+    """Measures up to ``trials`` candidates over all tasks, ``batch`` at a time."""
+    history = History(budget, on_progress)
+    callbacks = [ms.measure_callback.AddToDatabase()]
+    if search == "latent":
+        strategy, cost_model = LatentSearch(learner, config), "none"
+    else:
+        strategy = ms.search_strategy.EvolutionarySearch()
+        cost_model = WorldModelCost(learner)
+        callbacks.append(ms.measure_callback.UpdateCostModel())
+    callbacks += [ms.measure_callback.RemoveBuildArtifact(), Recorder(history)]
+    contexts = make_contexts(
+        tasks, target, Budgeted(strategy, budget), cores=cores, seed=seed, log=log
+    )
+    with _interruptible(budget), _quiet(log):
+        ms.tune.tune_tasks(
+            tasks=contexts,
+            task_weights=[float(task.weight) for task in tasks],
+            work_dir=str(log.parent),
+            max_trials_global=trials,
+            num_trials_per_iter=batch,
+            builder=builder,
+            runner=runner,
+            database=database,
+            cost_model=cost_model,
+            measure_callbacks=callbacks,
+            task_scheduler="round-robin" if len(tasks) == 1 else "gradient",
+        )
+    return history
+
+
+@contextmanager
+def _interruptible(budget: Budget) -> Iterator[None]:
+    """Ctrl-C ends the run after the batch at work; a second one ends it at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        if budget.interrupted:
+            raise KeyboardInterrupt
+        budget.interrupted = True
+
+    try:
+        before = signal.signal(signal.SIGINT, stop)
+    except ValueError:  # Not the main thread: whoever started it decides what Ctrl-C means.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _logger(log: Path | None) -> logging.Logger:
+    logger = logging.getLogger(f"wmhub.search.tvm.{log}")
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    if not logger.handlers:
+        handler = logging.FileHandler(log, delay=True) if log is not None else logging.NullHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        logger.addHandler(handler)
+    return logger
+
+
+@contextmanager
+def _quiet(log: Path) -> Iterator[None]:
+    """Sends what TVM's scheduler says to ``log``: its default is standard output."""
+    logger = logging.getLogger("tvm.s_tir.meta_schedule")
+    before = logger.handlers[:], logger.propagate, logger.level
+    handler = logging.FileHandler(log, delay=True)
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        handler.close()
+        logger.handlers, logger.propagate = before[:2]
+        logger.setLevel(before[2])
