@@ -1,0 +1,201 @@
+"""Loop nests of many candidates at once: what scheduling actions do to loops, without TVM.
+
+Every extent is an int64 array of shape [N] (or [1] when all N candidates agree), so one walk over
+a structure derives the nests of all candidates that share it. An extent of 0 is unknown (Ansor
+logs do not hold the program, so some extents never appear in them).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from wmhub.program import Access, Index
+
+#: A part of a loop: number of the owning stage's axis, and how many of its steps the part covers.
+Part = Tuple["Axis", np.ndarray]
+
+
+def extents(value: int) -> np.ndarray:
+    """One extent for all candidates: int64 [1]."""
+    return np.array([value], dtype=np.int64)
+
+
+def ceil_div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Rounded-up quotient; 0 (unknown) where either is unknown."""
+    safe = np.maximum(b, 1)
+    return np.where(b > 0, -(-a // safe), 0)
+
+
+class Axis:
+    """One iterator of a stage, before any split."""
+
+    __slots__ = ("name", "extent", "is_reduction")
+
+    def __init__(self, name: str, extent: np.ndarray, is_reduction: Optional[bool]) -> None:
+        self.name = name
+        self.extent = extent
+        self.is_reduction = is_reduction
+        """``None`` until it is known (Ansor logs tell it only indirectly)."""
+
+
+class Loop:
+    """One loop of a nest. Stages that share a loop (after compute_at) hold the same object."""
+
+    __slots__ = ("extent", "parts", "annotation")
+
+    def __init__(
+        self, extent: np.ndarray, parts: Sequence[Part] = (), annotation: str = ""
+    ) -> None:
+        self.extent = extent
+        self.parts: Tuple[Part, ...] = tuple(parts)
+        """From outside to inside; several after a fuse, none for a loop of unknown origin."""
+        self.annotation = annotation
+        """``parallel``, ``vectorize``, ``unroll``, a thread axis, or ``""``."""
+
+    @property
+    def is_reduction(self) -> bool:
+        """Whether any part of it walks a reduction axis."""
+        return any(axis.is_reduction for axis, _ in self.parts)
+
+    @classmethod
+    def over(cls, axis: Axis, extent: Optional[np.ndarray] = None) -> Loop:
+        """A loop over all of ``axis``, or over ``extent`` steps of it."""
+        extent = axis.extent if extent is None else extent
+        return cls(extent, ((axis, extent),))
+
+
+def split_loop(loop: Loop, factors: Sequence[Optional[np.ndarray]]) -> List[Loop]:
+    """The loops that replace ``loop``, from outside to inside; one factor may be ``None``.
+
+    The inferred factor is rounded up, as TVM does. Splitting a fused loop deals its parts out
+    from the inside, which is exact for the tilings that the schedulers generate.
+    """
+    known = [f for f in factors if f is not None]
+    product = np.prod(np.broadcast_arrays(*known), axis=0) if known else extents(1)
+    sizes = [ceil_div(loop.extent, product) if f is None else f for f in factors]
+    if len(loop.parts) == 1:
+        axis = loop.parts[0][0]
+        return [Loop(size, ((axis, size),)) for size in sizes]
+    remaining = list(loop.parts)
+    loops: List[Loop] = []
+    for size in reversed(sizes[1:]):
+        loops.insert(0, Loop(size, _deal(remaining, size)))
+    return [Loop(sizes[0], remaining), *loops]
+
+
+def _deal(remaining: List[Part], size: np.ndarray) -> List[Part]:
+    """Takes ``size`` steps from the inner end of ``remaining`` (which it shortens)."""
+    dealt: List[Part] = []
+    while remaining:
+        axis, extent = remaining.pop()
+        taken = np.gcd(size, extent)
+        dealt.insert(0, (axis, taken))
+        size = size // np.maximum(taken, 1)
+        rest = extent // np.maximum(taken, 1)
+        if (rest > 1).any():
+            remaining.append((axis, rest))
+            break
+        if (size <= 1).all():
+            break
+    return dealt
+
+
+def fuse_loops(loops: Sequence[Loop]) -> Loop:
+    """The loop that replaces ``loops``."""
+    extent = loops[0].extent
+    for loop in loops[1:]:
+        extent = extent * loop.extent
+    return Loop(extent, [part for loop in loops for part in loop.parts])
+
+
+@dataclass(eq=False)
+class Stage:
+    """One block of the program being scheduled, for N candidates."""
+
+    name: str
+    axes: List[Axis]
+    loops: List[Loop]
+    """From outside to inside, with those it shares with its compute location."""
+    reads: List[Access] = field(default_factory=list)
+    writes: List[Access] = field(default_factory=list)
+    """Accesses over ``axes``; empty for Ansor, whose logs do not hold them."""
+    role: str = "compute"
+    """``compute``, ``cache_read``, ``cache_write``, ``rfactor``, ``init`` or ``reindex``."""
+    scope: str = "global"
+    """Memory that it writes."""
+    operations: Tuple[float, ...] = ()
+    """As in `wmhub.program.Block`."""
+    inlined: bool = False
+    host: Optional[Stage] = None
+    """Stage at whose loop it is computed; ``None`` at the root."""
+    depth: int = 0
+    """How many of the host's loops stand around it."""
+    annotations: Dict[str, np.ndarray] = field(default_factory=dict)
+    """Numeric annotations, float64 [N or 1]."""
+
+    def replace(self, old: Sequence[Loop], new: Sequence[Loop]) -> None:
+        """Puts ``new`` where the first of ``old`` stood and removes ``old``; no-op when absent."""
+        positions = [i for i, loop in enumerate(self.loops) if any(loop is o for o in old)]
+        if not positions:
+            return
+        at = positions[0]
+        kept = [loop for loop in self.loops if not any(loop is o for o in old)]
+        self.loops = [*kept[:at], *new, *kept[at:]]
+
+    def index(self, loop: Loop) -> int:
+        """Depth of ``loop`` in this nest, -1 when it is not in it."""
+        return next((i for i, mine in enumerate(self.loops) if mine is loop), -1)
+
+    def tile(self, axis: Axis, depth: int) -> np.ndarray:
+        """Steps of ``axis`` that the loops from ``depth`` inward cover, int64 [N or 1]."""
+        covered = extents(1)
+        for loop in self.loops[depth:]:
+            for owner, extent in loop.parts:
+                if owner is axis:
+                    covered = covered * extent
+        return covered
+
+    def tiles(self, depth: int) -> List[np.ndarray]:
+        """`tile` of each axis, clipped to the axis."""
+        found = []
+        for axis in self.axes:
+            tile = self.tile(axis, depth)
+            found.append(np.minimum(tile, axis.extent) if (axis.extent > 0).all() else tile)
+        return found
+
+
+def span(index: Index, tiles: Sequence[np.ndarray]) -> np.ndarray:
+    """How many consecutive values ``index`` takes while each iterator v takes ``tiles[v]`` ones.
+
+    Interval arithmetic: exact for sums of scaled iterators, an upper bound else. int64 [N or 1].
+    """
+    return _width(index, tiles) + 1
+
+
+def _width(index: Index, tiles: Sequence[np.ndarray]) -> np.ndarray:
+    if index.op == "var":
+        return tiles[index.value] - 1 if index.value < len(tiles) else extents(0)
+    if index.op == "const":
+        return extents(0)
+    args = index.args
+    if index.op in ("+", "-"):
+        return _width(args[0], tiles) + _width(args[1], tiles)
+    if index.op == "*":
+        for scale, other in (args, args[::-1]):
+            if scale.op == "const":
+                return abs(scale.value) * _width(other, tiles)
+    if index.op == "//" and args[1].op == "const" and args[1].value > 0:
+        # Tiles start at multiples of their size, so a tile within one quotient counts once.
+        width = _width(args[0], tiles)
+        return np.where(width < args[1].value, 0, width // args[1].value)
+    if index.op == "%" and args[1].op == "const" and args[1].value > 0:
+        return np.minimum(_width(args[0], tiles), args[1].value - 1)
+    if index.op in ("min", "max"):
+        return np.maximum(_width(args[0], tiles), _width(args[1], tiles))
+    width = extents(0)
+    for arg in args:
+        width = width + _width(arg, tiles)
+    return width

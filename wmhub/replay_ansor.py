@@ -1,0 +1,346 @@
+"""Replays Ansor's transform steps without TVM: steps to `Action`s and final nests.
+
+An Ansor log holds no program, only steps over numbered stages and iterators. What a stage looks
+like is learned from the steps themselves: a split names an extent, a reorder the number of
+iterators, and a cache stage's fused extent is the size of the tile that it copies. The rules
+follow ``src/auto_scheduler/transform_step.cc`` (TVM 0.8 to 0.19).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from wmhub.actions import ANSOR_ANNOTATIONS, ANSOR_STEPS, Action, ActionKind
+from wmhub.errors import InvalidInputError
+from wmhub.nest import Axis, Loop, Stage, extents, fuse_loops, split_loop
+from wmhub.records import Scheduler
+from wmhub.trajectory import Group, Trajectories, group_by
+
+_MOST_STAGES = 4096
+_MOST_ITERATORS = 4096
+
+
+def replay_steps(workload_key: str, traces: Sequence[Sequence[Any]]) -> List[Group]:
+    """Groups lists of steps by structure and replays each group.
+
+    ``workload_key`` is the log's JSON text. Raises ``InvalidInputError`` for a step that no
+    Ansor could have written.
+    """
+    keys, rows = [], []
+    for steps in traces:
+        structure, numbers = _separate(steps)
+        keys.append(structure)
+        rows.append(numbers)
+    shape = workload_shape(workload_key)
+    groups = []
+    for _, members in group_by(keys):
+        table = np.array([rows[m] for m in members], dtype=np.int64).reshape(len(members), -1)
+        groups.append(Group(members, _replay(traces[members[0]], table, shape)))
+    return groups
+
+
+def workload_shape(workload_key: str) -> Tuple[int, ...]:
+    """All integers of a workload key in order, nested lists flattened."""
+    try:
+        items = json.loads(workload_key)
+        if isinstance(items, str):  # the log quotes the key once more
+            items = json.loads(items)
+    except ValueError:
+        return ()
+    found: List[int] = []
+    pending = list(items[1:]) if isinstance(items, list) else []
+    while pending:
+        item = pending.pop(0)
+        if isinstance(item, list):
+            pending = item + pending
+        elif isinstance(item, int) and not isinstance(item, bool) and abs(item) < 1 << 60:
+            found.append(item)
+    return tuple(found)
+
+
+def _separate(steps: Sequence[Any]) -> Tuple[Tuple[Any, ...], List[int]]:
+    """Structure and numbers of one list of steps; the numbers are a split's extent and lengths
+    and the value of a pragma."""
+    structure: List[Any] = []
+    numbers: List[int] = []
+    for step in steps:
+        name = step[0]
+        if name == "SP":
+            lengths = step[4]
+            structure.append((name, step[1], step[2], len(lengths), step[5]))
+            numbers.append(int(step[3] or 0))
+            numbers.extend([int(n or 0) for n in lengths])
+        elif name == "PR":
+            key, _, value = str(step[3]).partition("$")
+            structure.append((name, step[1], step[2], key))
+            numbers.append(int(value) if value.lstrip("-").isdigit() else 0)
+        else:
+            structure.append(
+                tuple([tuple(x) if isinstance(x, list) else x for x in step])
+            )
+    return tuple(structure), numbers
+
+
+def _replay(steps: Sequence[Any], table: np.ndarray, shape: Tuple[int, ...]) -> Trajectories:
+    replay = _Replay(table)
+    for step in steps:
+        try:
+            replay.step(step)
+        except (IndexError, TypeError, ValueError) as error:
+            raise InvalidInputError(f"step {json.dumps(step)[:200]}: {error}") from error
+    replay.mark_reductions()
+    return Trajectories(
+        scheduler=Scheduler.AUTO_SCHEDULER,
+        program=None,
+        shape=shape,
+        actions=tuple(replay.actions),
+        stages=tuple(replay.created),
+        count=len(table),
+        unknown=tuple(replay.unknown),
+    )
+
+
+class _Replay:
+    """The state of one replay: the numbered stages, and the actions so far."""
+
+    def __init__(self, table: np.ndarray) -> None:
+        self.table = table
+        self.column = 0
+        self.stages: List[Stage] = []
+        self.created: List[Stage] = []
+        self.actions: List[Action] = []
+        self.unknown: List[str] = []
+        self.splits: Dict[int, List[np.ndarray]] = {}
+        self.number = 0
+
+    def step(self, step: Sequence[Any]) -> None:
+        name = step[0]
+        handler = _HANDLERS.get(name)
+        if handler is None:
+            self.unknown.append(str(name))
+            self.actions.append(Action(ActionKind.OTHER, str(name), -1))
+        else:
+            handler(self, step)
+        self.number += 1
+
+    # -- looking things up --------------------------------------------------------------------
+
+    def _stage(self, number: Any) -> Stage:
+        if not 0 <= number < _MOST_STAGES:
+            raise ValueError(f"stage {number}")
+        while len(self.stages) <= number:
+            stage = Stage(f"stage{len(self.created)}", [], [])
+            self.stages.append(stage)
+            self.created.append(stage)
+        return self.stages[number]
+
+    def _loop(self, stage: Stage, number: Any) -> Loop:
+        """The iterator ``number`` of a stage; those not yet mentioned have unknown extents."""
+        if not 0 <= number < _MOST_ITERATORS:
+            raise ValueError(f"iterator {number}")
+        while len(stage.loops) <= number:
+            axis = Axis(f"i{len(stage.axes)}", extents(0), None)
+            stage.axes.append(axis)
+            stage.loops.append(Loop.over(axis))
+        return stage.loops[number]
+
+    def _next(self) -> np.ndarray:
+        """The next number of each candidate; [1] when they agree."""
+        values = self.table[:, self.column]
+        self.column += 1
+        return values[:1] if values.size and (values == values[0]).all() else values
+
+    def _emit(self, step: Sequence[Any], stage: Optional[Stage], **details: Any) -> None:
+        number = next((i for i, s in enumerate(self.created) if s is stage), -1)
+        kind = details.pop("kind", ANSOR_STEPS[step[0]])
+        self.actions.append(Action(kind, step[0], number, **details))
+
+    # -- one method per kind of step ----------------------------------------------------------
+
+    def _apply_split(
+        self, step: Sequence[Any], stage: Stage, at: int, factors: List[Optional[np.ndarray]]
+    ) -> None:
+        loop = self._loop(stage, at)
+        made = split_loop(loop, factors)
+        self._emit(step, stage, loops=(loop,), results=tuple(made))
+        stage.loops = [*stage.loops[:at], *made, *stage.loops[at + 1 :]]
+
+    def _split(self, step: Sequence[Any]) -> None:
+        stage, at = self._stage(step[1]), step[2]
+        extent = self._next()
+        lengths = [self._next() for _ in step[4]]
+        loop = self._loop(stage, at)
+        if (extent > 0).all():
+            if len(loop.parts) == 1 and loop.parts[0][0].extent.max() == 0:
+                loop.parts[0][0].extent = extent
+            if len(loop.parts) == 1:
+                loop.parts = ((loop.parts[0][0], extent),)
+            loop.extent = extent
+        self.splits[self.number] = lengths
+        inferred: List[Optional[np.ndarray]] = [None]
+        known: List[Optional[np.ndarray]] = list(lengths)
+        self._apply_split(step, stage, at, inferred + known if step[5] else known + inferred)
+
+    def _follow_split(self, step: Sequence[Any]) -> None:
+        lengths = self.splits.get(step[3], [])
+        count = step[4]
+        factors: List[Optional[np.ndarray]] = list(lengths[: count - 1])
+        tail = extents(1)
+        for length in lengths[count - 1 :]:
+            tail = tail * length
+        stage, at = self._stage(step[1]), step[2]
+        self._inherit(stage, at, step[3])
+        self._apply_split(step, stage, at, [None, *factors, tail])
+
+    def _inherit(self, stage: Stage, at: int, source: int) -> None:
+        """A follow-split walks an axis as long as the one it follows."""
+        loop = self._loop(stage, at)
+        split = self._split_action(source)
+        if loop.extent.max() == 0 and split is not None:
+            loop.extent = split.loops[0].extent
+            if len(loop.parts) == 1:
+                loop.parts[0][0].extent = loop.extent
+                loop.parts = ((loop.parts[0][0], loop.extent),)
+
+    def _split_action(self, number: int) -> Optional[Action]:
+        return self.actions[number] if 0 <= number < len(self.actions) else None
+
+    def _follow_fused_split(self, step: Sequence[Any]) -> None:
+        level, by_factor = step[4], step[5]
+        length = extents(1)
+        for source in step[3]:
+            lengths = self.splits.get(source, [])
+            length = length * (lengths[level] if level < len(lengths) else extents(1))
+        factors: List[Optional[np.ndarray]] = [None, length] if by_factor else [length, None]
+        self._apply_split(step, self._stage(step[1]), step[2], factors)
+
+    def _fuse(self, step: Sequence[Any]) -> None:
+        stage, numbers = self._stage(step[1]), step[2]
+        if not numbers:
+            return
+        loops = [self._loop(stage, n) for n in numbers]
+        made = fuse_loops(loops)
+        self._emit(step, stage, loops=tuple(loops), results=(made,))
+        stage.replace(loops, [made])
+
+    def _reorder(self, step: Sequence[Any]) -> None:
+        stage, order = self._stage(step[1]), step[2]
+        if order:
+            self._loop(stage, len(order) - 1)
+        if sorted(order) != list(range(len(stage.loops))):
+            raise ValueError(f"not an order of {len(stage.loops)} iterators")
+        before = list(stage.loops)
+        stage.loops = [before[n] for n in order]
+        self._emit(step, stage, loops=tuple(stage.loops), order=tuple(order))
+
+    def _annotate(self, step: Sequence[Any]) -> None:
+        stage = self._stage(step[1])
+        loop = self._loop(stage, step[2])
+        known = 0 <= step[3] < len(ANSOR_ANNOTATIONS)
+        word = ANSOR_ANNOTATIONS[step[3]] if known else f"annotation{step[3]}"
+        kinds = {
+            "parallel": ActionKind.PARALLEL, "vectorize": ActionKind.VECTORIZE,
+            "unroll": ActionKind.UNROLL, "tensorize": ActionKind.TENSORIZE,
+        }  # fmt: skip
+        is_axis = word.startswith(("block", "thread", "vthread"))
+        kind = ActionKind.BIND if is_axis else kinds.get(word, ActionKind.ANNOTATE)
+        self._emit(step, stage, kind=kind, loops=(loop,), text=word)
+        loop.annotation = word
+
+    def _pragma(self, step: Sequence[Any]) -> None:
+        stage = self._stage(step[1])
+        key = str(step[3]).partition("$")[0]
+        value = self._next().astype(np.float64)
+        stage.annotations[key] = value
+        self._emit(step, stage, text=key, value=value)
+
+    def _compute_at(self, step: Sequence[Any]) -> None:
+        stage, host = self._stage(step[1]), self._stage(step[2])
+        loop = self._loop(host, step[3])
+        number = next(i for i, s in enumerate(self.created) if s is host)
+        self._emit(step, stage, loops=(loop,), target=number, position=step[3])
+        stage.host, stage.depth = host, step[3] + 1
+        # Its own extents shrink to the tile that the host asks for, which the log does not tell.
+        if stage.role == "cache_read":
+            for own in stage.loops:
+                own.extent, own.parts = extents(0), ()
+
+    def _compute_inline(self, step: Sequence[Any]) -> None:
+        stage = self._stage(step[1])
+        self._emit(step, stage)
+        stage.inlined = True
+
+    def _compute_root(self, step: Sequence[Any]) -> None:
+        stage = self._stage(step[1])
+        self._emit(step, stage)
+        stage.host, stage.depth, stage.inlined = None, 0, False
+
+    def _insert(self, number: int, role: str, scope: str) -> Stage:
+        stage = Stage(f"stage{len(self.created)}.{role}", [], [], role=role, scope=scope)
+        self.stages.insert(number, stage)
+        self.created.append(stage)
+        return stage
+
+    def _cache_read(self, step: Sequence[Any]) -> None:
+        stage = self._stage(step[1])
+        self._emit(step, stage, text=str(step[2]), position=len(step[3]))
+        self._insert(step[1] + 1, "cache_read", str(step[2]))
+
+    def _cache_write(self, step: Sequence[Any]) -> None:
+        stage = self._stage(step[1])
+        self._emit(step, stage, text=str(step[2]))
+        # The computation moves into the new stage at this number; the old one only copies.
+        copy = self._insert(step[1] + 1, "cache_write", "global")
+        copy.loops, copy.axes = [], []
+        stage.scope = str(step[2])
+
+    def _rfactor(self, step: Sequence[Any]) -> None:
+        stage = self._stage(step[1])
+        loop = self._loop(stage, step[2])
+        self._emit(step, stage, loops=(loop,), position=step[3])
+        # The partial reduction takes this number with all iterators, the factored one first or
+        # where ``factor_iter`` says; the final one follows and walks what is left.
+        final = self._insert(step[1] + 1, "rfactor", stage.scope)
+        rest = [own for own in stage.loops if own is not loop]
+        at = min(max(int(step[3]), 0), len(rest))
+        stage.loops = [*rest[:at], loop, *rest[at:]]
+        final.axes = []
+
+    def _storage_align(self, step: Sequence[Any]) -> None:
+        stage = self._stage(step[1])
+        self._emit(step, stage, loops=(self._loop(stage, step[2]),))
+
+    def mark_reductions(self) -> None:
+        """Tells reduction axes from spatial ones: a multi-level tiling splits spatial axes into
+        more levels, and stages that follow a split walk spatial axes only."""
+        for stage in self.created:
+            levels = {
+                id(axis): sum(1 for l in stage.loops for a, _ in l.parts if a is axis)
+                for axis in stage.axes
+            }
+            most = max(levels.values(), default=0)
+            for axis in stage.axes:
+                if axis.is_reduction is None:
+                    tiled = stage.role == "compute" and most > 2
+                    axis.is_reduction = tiled and levels[id(axis)] < most
+
+
+_HANDLERS: Dict[str, Callable[[_Replay, Sequence[Any]], None]] = {
+    "SP": _Replay._split,
+    "FSP": _Replay._follow_split,
+    "FFSP": _Replay._follow_fused_split,
+    "FU": _Replay._fuse,
+    "RE": _Replay._reorder,
+    "AN": _Replay._annotate,
+    "PR": _Replay._pragma,
+    "CA": _Replay._compute_at,
+    "CI": _Replay._compute_inline,
+    "CR": _Replay._compute_root,
+    "CHR": _Replay._cache_read,
+    "CHW": _Replay._cache_write,
+    "RF": _Replay._rfactor,
+    "SA": _Replay._storage_align,
+}

@@ -1,0 +1,54 @@
+"""Trajectories: a workload's initial program, the actions taken on it, and the nest they end in.
+
+Candidates are handled in groups that share one structure, because everything that is derived
+from a structure is derived once for the whole group (see `wmhub.nest`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from wmhub.actions import Action
+from wmhub.nest import Stage
+from wmhub.program import Program
+from wmhub.records import Scheduler
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """N candidates of one workload that share a structure."""
+
+    scheduler: Scheduler
+    program: Optional[Program]
+    """The initial program; ``None`` where the log does not hold it (Ansor)."""
+    shape: Tuple[int, ...]
+    """Numbers of the workload key (Ansor), as far as it has any."""
+    actions: Tuple[Action, ...]
+    """What was done, in order, without queries."""
+    stages: Tuple[Stage, ...]
+    """Where it ended, in program order; `Action.stage` counts in this order of creation."""
+    count: int
+    """N."""
+    unknown: Tuple[str, ...]
+    """Names of primitives that this version does not know."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Candidates of one structure within a list of candidates."""
+
+    members: np.ndarray
+    """int64 [N]: positions in the list."""
+    trajectories: Trajectories
+
+
+def group_by(keys: Sequence[Any]) -> Iterator[Tuple[Any, np.ndarray]]:
+    """Each distinct key with the positions that have it, in order of first appearance."""
+    positions: Dict[Any, List[int]] = {}
+    for position, key in enumerate(keys):
+        positions.setdefault(key, []).append(position)
+    for key, members in positions.items():
+        yield key, np.asarray(members, dtype=np.int64)
