@@ -17,6 +17,7 @@ from wmhub.hub.embedded import EmbeddedHub
 from wmhub.hub.folder import FolderHub
 from wmhub.hub.place import Hub, Repository
 
+_CARD = "---\nlibrary_name: wmhub\ntags: [wmhub]\n---\n# A card\n"
 TOKEN = "hf_" + "t0kenOfTheTest" * 2
 
 
@@ -78,24 +79,43 @@ def write_dataset(
     name: str = "cuda-a100",
     version: str = "1.0.0",
     hardware: str = "cuda-a100",
-    rows: bytes = b"PAR1" * 2000,
-    **changes: object,
+    latencies: tuple[float, ...] = (1e-3, 2e-3, 4e-3),
+    licence: str = "MIT",
 ) -> Path:
-    """A folder in the form of a dataset."""
-    return _write(
+    """A dataset of a few hand-made Ansor records, as ``collect`` writes it."""
+    from wmhub.collect import collect
+
+    log = folder.parent / f"{folder.name}.log"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w") as file:
+        for number, latency in enumerate(latencies):
+            steps = [["SP", 2, 0, 512, [2 + number, 1, 8], 1]]
+            record = {
+                "i": [
+                    ['["matmul", 512, 512, 512]', "cuda", [-1, 16, 64, 49152], "", 0, []],
+                    [[], steps],
+                ],
+                "r": [[latency], 0, 1.5, 1600000000 + number],
+                "v": "v0.6",
+            }
+            file.write(json.dumps(record) + "\n")
+    collect(
+        [str(log)],
         folder,
-        "manifest.json",
-        {"workloads-00000.parquet": b"PAR1workloads", "trajectories-train-00000.parquet": rows},
-        {
-            "schema_version": 1,
-            "name": name,
-            "version": version,
-            "hardware": hardware,
-            "counts": {"records": 100, "workloads": 3},
-            "licence": "MIT",
-            **changes,
-        },
+        hardware=hardware,
+        contributor="ada",
+        licence=licence,
+        version=version,
+        workers=1,
     )
+    if name != hardware:
+        text = (folder / "manifest.json").read_text()
+        (folder / "manifest.json").write_text(
+            text.replace(f'"name": "{hardware}"', f'"name": "{name}"')
+        )
+    if not (folder / "README.md").exists():
+        (folder / "README.md").write_text(_CARD)
+    return folder
 
 
 def _write(folder: Path, manifest: str, files: dict[str, bytes], fields: dict[str, object]) -> Path:
@@ -104,7 +124,7 @@ def _write(folder: Path, manifest: str, files: dict[str, bytes], fields: dict[st
     for name, content in files.items():
         (folder / name).write_bytes(content)
         digests[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (folder / "README.md").write_text("---\nlibrary_name: wmhub\ntags: [wmhub]\n---\n# A card\n")
+    (folder / "README.md").write_text(_CARD)
     (folder / manifest).write_text(json.dumps({"files": digests, **fields}))
     return folder
 

@@ -17,6 +17,9 @@ from wmhub.errors import WmhubError
 #: imports no verb, and a verb imports nothing of the others. In the order of the work.
 VERBS: dict[str, tuple[str, str]] = {
     "collect": ("wmhub.cli.collect", "Read measurement logs into a dataset."),
+    "models": ("wmhub.cli.models", "List the pretrained models, and which fits this machine."),
+    "datasets": ("wmhub.cli.datasets", "List the datasets."),
+    "lock": ("wmhub.cli.lock", "Pin names to commits and digests."),
 }
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import orjson
 
+from wmhub.dataset.version import Version
 from wmhub.errors import (
     CheckpointError,
     DatasetError,
@@ -26,7 +27,6 @@ from wmhub.hub.integrity import (
     tree_digest,
     verify_files,
 )
-from wmhub.hub.version import Version
 from wmhub.names import HardwareKey
 
 #: The card of either kind; it may lie beside the files that the manifest names.
@@ -36,7 +36,7 @@ NEWEST_SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Manifest:
+class ArtifactManifest:
     """What a manifest says of its artifact."""
 
     name: str
@@ -73,13 +73,15 @@ class ArtifactKind(Protocol):
     """The manifest's file name."""
     most_bytes: int
     """Largest artifact that is fetched, in bytes."""
+    error: type[InvalidInputError]
+    """What a damaged one raises."""
 
-    def parse(self, content: bytes, where: str) -> Manifest:
+    def parse(self, content: bytes, where: str) -> ArtifactManifest:
         """Parses a manifest; ``where`` names it in errors."""
         ...
 
-    def verify(self, folder: Path) -> Manifest:
-        """Reads the whole folder strictly; raises what its own reader raises."""
+    def verify(self, folder: Path, within: Path | None = None) -> ArtifactManifest:
+        """Checks every digest and reads the folder strictly; raises what its own reader raises."""
         ...
 
 
@@ -136,9 +138,10 @@ class _Model:
     label = "model"
     manifest_name = "checkpoint.json"
     most_bytes = 256 * 2**20
+    error: type[InvalidInputError] = CheckpointError
 
-    def parse(self, content: bytes, where: str) -> Manifest:
-        fields = _Fields(content, where, CheckpointError)
+    def parse(self, content: bytes, where: str) -> ArtifactManifest:
+        fields = _Fields(content, where, self.error)
         metrics = fields.optional("metrics")
         scores = metrics if isinstance(metrics, dict) else {}
         headline = ", ".join(
@@ -148,8 +151,8 @@ class _Model:
         )
         return _manifest(fields, content, headline)
 
-    def verify(self, folder: Path) -> Manifest:
-        return _verify_files(self, folder)
+    def verify(self, folder: Path, within: Path | None = None) -> ArtifactManifest:
+        return _verify_files(self, folder, within)
 
 
 class _Dataset:
@@ -158,9 +161,10 @@ class _Dataset:
     label = "dataset"
     manifest_name = "manifest.json"
     most_bytes = 64 * 2**30
+    error: type[InvalidInputError] = DatasetError
 
-    def parse(self, content: bytes, where: str) -> Manifest:
-        fields = _Fields(content, where, DatasetError)
+    def parse(self, content: bytes, where: str) -> ArtifactManifest:
+        fields = _Fields(content, where, self.error)
         counts = fields.optional("counts")
         headline = ", ".join(
             f"{counts[key]:,} {key}"
@@ -169,15 +173,19 @@ class _Dataset:
         )
         return _manifest(fields, content, headline)
 
-    def verify(self, folder: Path) -> Manifest:
-        return _verify_files(self, folder)
+    def verify(self, folder: Path, within: Path | None = None) -> ArtifactManifest:
+        from wmhub.dataset.reader import open_dataset
+
+        manifest = _verify_files(self, folder, within)
+        open_dataset(folder)
+        return manifest
 
 
 MODEL: ArtifactKind = _Model()
 DATASET: ArtifactKind = _Dataset()
 
 
-def _manifest(fields: _Fields, content: bytes, headline: str) -> Manifest:
+def _manifest(fields: _Fields, content: bytes, headline: str) -> ArtifactManifest:
     schema_version = fields.integer("schema_version")
     if schema_version > NEWEST_SCHEMA:
         raise SchemaVersionError(
@@ -190,7 +198,7 @@ def _manifest(fields: _Fields, content: bytes, headline: str) -> Manifest:
     hardware = fields.optional("hardware")
     keys = hardware if isinstance(hardware, list) else [hardware]
     try:
-        return Manifest(
+        return ArtifactManifest(
             name=fields.text("name"),
             version=Version.parse(fields.text("version")),
             schema_version=schema_version,
@@ -205,7 +213,7 @@ def _manifest(fields: _Fields, content: bytes, headline: str) -> Manifest:
         raise fields.wrong(str(error)) from error
 
 
-def read_manifest(kind: ArtifactKind, folder: Path, within: Path | None = None) -> Manifest:
+def read_manifest(kind: ArtifactKind, folder: Path, within: Path | None = None) -> ArtifactManifest:
     """Reads the manifest of ``folder`` alone; raises ``MissingInputError`` where there is none."""
     if not folder.is_dir():
         raise MissingInputError(f"{folder}: there is no such folder")
@@ -217,7 +225,10 @@ def read_manifest(kind: ArtifactKind, folder: Path, within: Path | None = None) 
     return kind.parse(read_bounded(path), str(folder / kind.manifest_name))
 
 
-def _verify_files(kind: ArtifactKind, folder: Path) -> Manifest:
-    manifest = read_manifest(kind, folder)
-    verify_files(folder, manifest.files)
+def _verify_files(kind: ArtifactKind, folder: Path, within: Path | None) -> ArtifactManifest:
+    manifest = read_manifest(kind, folder, within)
+    try:
+        verify_files(folder, manifest.files, within)
+    except InvalidInputError as error:
+        raise kind.error(str(error)) from error
     return manifest

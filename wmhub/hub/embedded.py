@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from wmhub.errors import UnknownNameError
-from wmhub.hub.artifact import ArtifactKind, Manifest, read_manifest
+from wmhub.hub.artifact import ArtifactKind, ArtifactManifest, read_manifest
 from wmhub.hub.place import ReadOnlyHub, Repository, Snapshot
 
 
@@ -57,7 +57,7 @@ class EmbeddedHub(ReadOnlyHub):
         folder = self._folder(kind, repository)
         return Snapshot(folder, folder)
 
-    def manifest(self, kind: ArtifactKind, repository: Repository) -> Manifest:
+    def manifest(self, kind: ArtifactKind, repository: Repository) -> ArtifactManifest:
         """What the folder's manifest says."""
         return read_manifest(kind, self._folder(kind, repository))
 

@@ -35,7 +35,7 @@ from wmhub.hub.integrity import (
     tree_digest,
 )
 from wmhub.hub.place import Commit, Repository, Snapshot
-from wmhub.hub.version import newest_tag
+from wmhub.hub.tags import newest_tag
 
 _POINTER = "points.json"
 _RECORD = "commit.json"

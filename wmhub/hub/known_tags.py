@@ -14,7 +14,7 @@ from wmhub.errors import InvalidInputError
 from wmhub.hub.atomic import write_file
 from wmhub.hub.integrity import check_path, read_bounded
 from wmhub.hub.place import Repository
-from wmhub.hub.version import Version
+from wmhub.hub.tags import version_of_tag
 
 _MOST_COMMIT_BYTES = 200
 
@@ -43,7 +43,7 @@ class KnownTags:
 
     def remember(self, label: str, repository: Repository, tag: str, commit: str) -> None:
         """Keeps a version tag's commit; raises ``InvalidInputError`` if it was another before."""
-        if Version.of_tag(tag) is None:
+        if version_of_tag(tag) is None:
             return
         known = self.of(label, repository).get(tag)
         path = self._folder(label, repository) / tag

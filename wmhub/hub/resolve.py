@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmhub.errors import InvalidInputError, InvalidNameError, UnknownNameError, nearest
-from wmhub.hub.artifact import DATASET, MODEL, ArtifactKind, Manifest
+from wmhub.errors import HubError, InvalidInputError, InvalidNameError, UnknownNameError
+from wmhub.hub.artifact import DATASET, MODEL, ArtifactKind, ArtifactManifest
 from wmhub.hub.embedded import EmbeddedHub
 from wmhub.hub.known_tags import KnownTags
-from wmhub.hub.nearest import nearest_model
+from wmhub.hub.lockfile import LockEntry, lock_path, read_lock
 from wmhub.hub.obtain import obtain
 from wmhub.hub.place import Hub, Repository
-from wmhub.hub.registry import RegistryEntry, load_registry
-from wmhub.hub.settings import open_hub, organisation_override
-from wmhub.hub.version import newest_tag
-from wmhub.names import DatasetId, HardwareKey, ModelId
+from wmhub.hub.registry import load_registry
+from wmhub.hub.settings import has_hub, is_offline, open_hub, organisation_override
+from wmhub.hub.tags import newest_tag
+from wmhub.hub.unknown import unknown_name
+from wmhub.names import DatasetId, ModelId
+
+Locked = bool | str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Resolved:
     """What the revision is at its place; ``None`` for a local folder."""
     folder: Path
     """The verified files."""
-    manifest: Manifest
+    manifest: ArtifactManifest
     """What its manifest says."""
 
 
@@ -44,13 +46,12 @@ class Resolved:
 class Pin:
     """What a name must turn out to be."""
 
-    repository: Repository
     revision: str
     """Tag to look up."""
     commit: str | None
-    """Commit that the tag must be; ``None`` where it is not known yet."""
+    """Commit that the tag must be on the Hugging Face Hub; ``None`` where it is not known yet."""
     digest: str
-    """``Manifest.digest`` that it must have."""
+    """``ArtifactManifest.digest`` that it must have."""
     pinned_by: str
     """Who says so, for people."""
 
@@ -60,19 +61,19 @@ def resolve_model(
     *,
     revision: str | None = None,
     offline: bool | None = None,
+    locked: Locked = None,
     hub: str | None = None,
 ) -> Resolved:
     """The verified checkpoint that a name or a path means.
 
     A path is a ``Path``, ``local-dir:PATH``, or a text that begins with ``./``, ``../``, ``/`` or
     ``~``; every other text is a name, whatever the working directory holds. ``revision`` is the
-    same as ``@revision`` in the name. ``hub`` names the one place to look at, as ``WMHUB_HUB``
-    does. Raises ``UnknownNameError`` with the nearest names and the nearest hardware,
-    ``CheckpointError`` or ``InvalidInputError`` for content that is not as it must be, and
-    ``HubError``.
+    same as ``@revision`` in the name. ``locked`` is the lock that must name it (``True`` is
+    ``wmhub.lock`` here). ``hub`` names the one place to look at, as ``WMHUB_HUB`` does. Raises
+    ``UnknownNameError`` with the nearest names and the nearest hardware, ``CheckpointError`` for
+    content that is not as it must be, and ``HubError``.
     """
-    identity = _identity(ModelId, name_or_path, revision)
-    return _resolve(MODEL, identity, offline, hub)
+    return _resolve(MODEL, _identity(ModelId, name_or_path, revision), offline, locked, hub)
 
 
 def resolve_dataset(
@@ -80,11 +81,11 @@ def resolve_dataset(
     *,
     revision: str | None = None,
     offline: bool | None = None,
+    locked: Locked = None,
     hub: str | None = None,
 ) -> Resolved:
     """The verified dataset that a name or a path means; as ``resolve_model``."""
-    identity = _identity(DatasetId, name_or_path, revision)
-    return _resolve(DATASET, identity, offline, hub)
+    return _resolve(DATASET, _identity(DatasetId, name_or_path, revision), offline, locked, hub)
 
 
 def _identity(
@@ -95,7 +96,7 @@ def _identity(
     text = os.fspath(name_or_path)
     is_path = not isinstance(name_or_path, str) or text.startswith(("./", "../", "/", "~"))
     if is_path or text in (".", ".."):
-        identity = type_(name=str(Path(text).expanduser()), place="local-dir")
+        identity = type_(name=text, place="local-dir")
     else:
         identity = type_.parse(text)
     if revision is None:
@@ -106,59 +107,105 @@ def _identity(
 
 
 def _resolve(
-    kind: ArtifactKind, identity: ModelId | DatasetId, offline: bool | None, hub: str | None
+    kind: ArtifactKind,
+    identity: ModelId | DatasetId,
+    offline: bool | None,
+    locked: Locked,
+    hub: str | None,
 ) -> Resolved:
     if identity.place == "local-dir":
         folder = Path(identity.name).expanduser()
+        if locked:
+            raise InvalidInputError(f"{folder}: a folder is in no lock; leave out --locked")
         return Resolved(kind, "local-dir", None, None, None, folder, kind.verify(folder))
-    embedded = _embedded_names(kind)
-    organisation = organisation_override() or load_registry().organisation
-    repository = Repository(identity.org or organisation, identity.name)
-    pin = _registry_pin(kind, repository) if identity.place is None else None
-    if hub is None and identity.place is None and repository in embedded:
-        held = EmbeddedHub(repository.org)
-        if identity.revision is None or identity.revision in (
-            *held.tags(kind, repository).keys(),
-            *held.tags(kind, repository).values(),
-        ):
-            return _obtain(held, kind, repository, identity.revision, pin)
-    is_known = pin is not None or identity.org is not None
-    if (
-        not is_known
-        and hub is None
-        and not os.environ.get("WMHUB_HUB")
-        and not organisation_override()
-    ):
-        raise _unknown(kind, identity)
-    place = open_hub("hf-hub" if identity.place == "hf-hub" else hub, offline=offline)
+    if locked:
+        return _resolve_locked(kind, identity, offline, lock_path(locked), hub)
+    registry = load_registry()
+    is_bare = identity.org is None
+    repository = Repository(
+        identity.org or organisation_override() or registry.organisation, identity.name
+    )
+    if identity.place == "hf-hub":
+        return _obtain(open_hub("hf-hub", offline=offline), kind, repository, identity.revision)
+    pin = _registry_pin(kind, repository)
+    if pin is not None and identity.revision not in (None, pin.revision):
+        pin = None
+    held = _embedded(kind, repository, identity.revision) if hub is None else None
+    if held is not None:
+        return _obtain(held, kind, repository, identity.revision, pin)
+    if is_bare and pin is None and hub is None and not has_hub() and not organisation_override():
+        # A bare name is ours and listed in this release: no server is asked what it might be.
+        raise unknown_name(kind, identity)
     try:
-        return _obtain(place, kind, repository, identity.revision, pin)
+        return _obtain(open_hub(hub, offline=offline), kind, repository, identity.revision, pin)
     except UnknownNameError as error:
-        raise _unknown(kind, identity, str(error)) from error
+        raise unknown_name(kind, identity, str(error)) from error
+
+
+def _resolve_locked(
+    kind: ArtifactKind,
+    identity: ModelId | DatasetId,
+    offline: bool | None,
+    path: Path,
+    hub: str | None,
+) -> Resolved:
+    """What the lock says, from wherever it can be had: only the digest decides."""
+    name = str(type(identity)(identity.name, identity.org, None, identity.place))
+    entry = read_lock(path).entry(kind.label, name, path)
+    if identity.revision not in (None, entry.revision, entry.commit):
+        raise InvalidInputError(
+            f"{kind.label} {name} is locked to {entry.revision} by {path}, not {identity.revision}"
+        )
+    pin = Pin(entry.revision, None, entry.digest, str(path))
+    held = _embedded(kind, entry.repository, entry.digest) if hub is None else None
+    if held is not None:
+        return _obtain(held, kind, entry.repository, entry.digest, pin, entry.revision)
+    return _obtain_locked(kind, entry, pin, offline, hub)
+
+
+def _obtain_locked(
+    kind: ArtifactKind, entry: LockEntry, pin: Pin, offline: bool | None, hub: str | None
+) -> Resolved:
+    spec = hub or ("hf-hub" if entry.place == "hf-hub" else None)
+    wanted = entry.revision if entry.place == "embedded" else entry.commit
+    place = open_hub(spec, offline=offline)
+    if place.label == "hf-hub" and not is_offline(offline) and entry.place == "hf-hub":
+        try:
+            # A commit never changes: if the cache has it, no server needs to be asked.
+            cached = open_hub(spec, offline=True)
+            return _obtain(cached, kind, entry.repository, wanted, pin, entry.revision)
+        except (HubError, UnknownNameError, InvalidInputError):
+            pass
+    return _obtain(place, kind, entry.repository, wanted, pin, entry.revision)
 
 
 def _registry_pin(kind: ArtifactKind, repository: Repository) -> Pin | None:
     for entry in load_registry().entries(kind.label).values():
         if entry.repository == str(repository):
-            return _pin(entry)
+            return Pin(entry.tag, entry.commit, entry.digest, "the registry of this wmhub")
     return None
 
 
-def _pin(entry: RegistryEntry) -> Pin:
-    repository = Repository(*entry.repository.split("/"))
-    return Pin(repository, entry.tag, entry.commit, entry.digest, "the registry of this wmhub")
-
-
-def _embedded_names(kind: ArtifactKind) -> set[Repository]:
-    return set(EmbeddedHub(load_registry().organisation).repositories(kind))
+def _embedded(
+    kind: ArtifactKind, repository: Repository, revision: str | None
+) -> EmbeddedHub | None:
+    """The package, if it holds that version of ``repository``."""
+    held = EmbeddedHub(load_registry().organisation)
+    if repository not in held.repositories(kind):
+        return None
+    versions = held.tags(kind, repository)
+    return held if revision is None or revision in {*versions, *versions.values()} else None
 
 
 def _obtain(
-    hub: Hub, kind: ArtifactKind, repository: Repository, revision: str | None, pin: Pin | None
+    hub: Hub,
+    kind: ArtifactKind,
+    repository: Repository,
+    revision: str | None,
+    pin: Pin | None = None,
+    name_of_revision: str | None = None,
 ) -> Resolved:
-    """Resolves at one place; a pin holds unless another revision is asked for."""
-    if pin is not None and revision not in (None, pin.revision):
-        pin = None
+    """Resolves at one place and verifies against the pin."""
     wanted = revision or (pin.revision if pin else newest_tag(hub.tags(kind, repository)))
     if wanted is None:
         raise InvalidInputError(
@@ -181,43 +228,5 @@ def _obtain(
         digest=pin.digest if pin else None,
         pinned_by=pin.pinned_by if pin else "",
     )
-    return Resolved(kind, hub.label, repository, wanted, commit, snapshot.folder, manifest)
-
-
-def known_hardware(kind: ArtifactKind) -> Mapping[str, HardwareKey]:
-    """Every short name that this release knows, with its hardware (the first, for several)."""
-    entries = load_registry().entries(kind.label)
-    found = {name: entry.hardware for name, entry in entries.items()}
-    held = EmbeddedHub(load_registry().organisation)
-    for repository in held.repositories(kind):
-        manifest = held.manifest(kind, repository)
-        found.setdefault(repository.name, manifest.hardware[0])
-    return found
-
-
-def _unknown(
-    kind: ArtifactKind, identity: ModelId | DatasetId, reason: str = ""
-) -> UnknownNameError:
-    """The error that lists the nearest names and what fits the hardware that it names."""
-    known = known_hardware(kind)
-    lines = [reason or f"{kind.label} {str(identity)[:120]!r} is unknown"]
-    close = nearest(identity.name, known)
-    if close:
-        lines.append(f"Nearest names: {', '.join(close)}.")
-    try:
-        hardware = HardwareKey.parse(identity.name[3:] if kind is MODEL else identity.name)
-    except InvalidNameError:
-        hardware = None
-    if hardware is not None and known:
-        choice = nearest_model(hardware, known)
-        lines.append(f"For {hardware} there is:" if choice.name else f"Nothing fits {hardware}:")
-        lines += [
-            f"  {name}: {why}" + ("" if name == choice.name else "; not nearest")
-            for name, why in choice.reasons.items()
-        ]
-        lines.append("None was taken in its place: name the one that you want.")
-    else:
-        lines.append(
-            f"`wmhub {kind.label}s` lists what there is; org/name is looked up on the hub."
-        )
-    return UnknownNameError("\n".join(lines))
+    shown = name_of_revision or wanted
+    return Resolved(kind, hub.label, repository, shown, commit, snapshot.folder, manifest)

@@ -24,6 +24,11 @@ def home() -> Path:
     return Path(os.environ.get("WMHUB_HOME") or cache / "wmhub")
 
 
+def has_hub() -> bool:
+    """Whether a place other than the default was set for all names."""
+    return os.environ.get("WMHUB_HUB", "hf-hub") not in ("", "hf-hub")
+
+
 def organisation_override() -> str | None:
     """Owner that bare names mean instead of the registry's, if one is set."""
     return os.environ.get("WMHUB_ORGANISATION") or None

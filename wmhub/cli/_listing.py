@@ -1,0 +1,95 @@
+"""What ``wmhub models`` and ``wmhub datasets`` share: options, table, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from wmhub.hub.listing import Listing
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def hub_options(function: _F) -> _F:
+    """``--hub`` and ``--offline``, which every verb that looks at a hub has."""
+    function = click.option("--offline", is_flag=True, help="Ask no server; use what is here.")(
+        function
+    )
+    return click.option(
+        "--hub",
+        metavar="PLACE",
+        help="hf-hub (the default) or folder:PATH; also WMHUB_HUB.",
+    )(function)
+
+
+def listing_options(function: _F) -> _F:
+    """The options of both verbs."""
+    function = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(
+        function
+    )
+    function = hub_options(function)
+    return click.option(
+        "--hardware",
+        metavar="KEY",
+        help="Hardware that they have to fit, such as cuda-a100; by default this machine.",
+    )(function)
+
+
+def print_listing(title: str, listing: Listing, as_json: bool) -> None:
+    """A table on stderr, or one JSON object on stdout."""
+    if as_json:
+        click.echo(json.dumps(_as_json(title, listing)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(stderr=True)
+    table = Table(title=f"{title} for {listing.hardware}", title_justify="left", box=None)
+    for column in ("name", "version", "hardware", "size", "where", "measured", "fit"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("version", "size"))
+    for row in listing.rows:
+        table.add_row(
+            row.name,
+            str(row.version),
+            ", ".join(map(str, row.hardware)),
+            human_bytes(row.bytes),
+            ", ".join(row.places),
+            row.headline,
+            row.fit,
+            style="bold" if row.is_nearest else None,
+        )
+    console.print(table if listing.rows else f"No {title} found.")
+    for problem in listing.problems:
+        click.echo(f"{click.style('warning:', fg='yellow')} {problem}", err=True)
+
+
+def human_bytes(count: int) -> str:
+    """``count`` bytes for people, such as ``1.4 MB``."""
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _as_json(title: str, listing: Listing) -> dict[str, object]:
+    rows = [
+        {
+            "name": row.name,
+            "version": str(row.version),
+            "hardware": [str(key) for key in row.hardware],
+            "bytes": row.bytes,
+            "places": list(row.places),
+            "headline": row.headline,
+            "is_nearest": row.is_nearest,
+            "fit": row.fit,
+        }
+        for row in listing.rows
+    ]
+    problems = list(listing.problems)
+    return {"hardware": str(listing.hardware), title: rows, "problems": problems}

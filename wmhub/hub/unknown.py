@@ -1,0 +1,54 @@
+"""The names that this release knows, and the error for one that it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wmhub.errors import InvalidNameError, UnknownNameError, nearest
+from wmhub.hub.artifact import ArtifactKind
+from wmhub.hub.embedded import EmbeddedHub
+from wmhub.hub.nearest import nearest_model
+from wmhub.hub.registry import load_registry
+from wmhub.names import DatasetId, HardwareKey, ModelId
+
+MODEL_PREFIX = "wm-"
+
+
+def known_hardware(kind: ArtifactKind) -> Mapping[str, HardwareKey]:
+    """Every short name that this release knows, with its hardware (the first, for several)."""
+    registry = load_registry()
+    found = {name: entry.hardware for name, entry in registry.entries(kind.label).items()}
+    held = EmbeddedHub(registry.organisation)
+    for repository in held.repositories(kind):
+        found.setdefault(repository.name, held.manifest(kind, repository).hardware[0])
+    return found
+
+
+def unknown_name(
+    kind: ArtifactKind, identity: ModelId | DatasetId, reason: str = ""
+) -> UnknownNameError:
+    """The error that lists the nearest names and what fits the hardware that the name names."""
+    known = known_hardware(kind)
+    lines = [reason or f"{kind.label} {str(identity)[:120]!r} is unknown"]
+    close = nearest(identity.name, known)
+    if close:
+        lines.append(f"Nearest names: {', '.join(close)}.")
+    try:
+        hardware = HardwareKey.parse(identity.name.removeprefix(MODEL_PREFIX))
+    except InvalidNameError:
+        hardware = None
+    if hardware is not None and known:
+        choice = nearest_model(hardware, known)
+        lines.append(
+            f"For {hardware} there is" if choice.name else f"For {hardware} there is nothing:"
+        )
+        lines += [
+            f"  {name}: {why}" + ("" if name == choice.name else " (not nearest)")
+            for name, why in choice.reasons.items()
+        ]
+        lines.append("None was taken in its place: name the one that you want.")
+    else:
+        lines.append(
+            f"`wmhub {kind.label}s` lists what there is; org/name is looked up on the hub."
+        )
+    return UnknownNameError("\n".join(lines))
