@@ -71,6 +71,8 @@ class Counts:
 class Manifest:
     """Everything about a dataset but its rows."""
 
+    name: str
+    """What the dataset is published as, by default the hardware key."""
     hardware: HardwareKey
     """What all records were measured on."""
     profile: HardwareProfile | None
@@ -80,6 +82,8 @@ class Manifest:
     counts: Counts
     splits: dict[str, SplitCounts]
     files: tuple[FileEntry, ...]
+    licence: str
+    """SPDX expression of all licences, or empty where one is unknown."""
     licences: dict[str, int]
     """Records by SPDX identifier; the empty one means unknown."""
     contributors: dict[str, int]
@@ -96,6 +100,7 @@ class Manifest:
         value["hardware"] = str(self.hardware)
         value["profile"] = None if self.profile is None else self.profile.to_json()
         value["version"] = str(self.version)
+        value["files"] = {file.pop("name"): file for file in value["files"]}
         return json.dumps({"format": _FORMAT, **value}, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -116,12 +121,14 @@ class Manifest:
     def _from_fields(cls, value: dict[str, Any]) -> Manifest:
         profile = value["profile"]
         return cls(
+            name=value["name"],
             hardware=HardwareKey.parse(value["hardware"]),
             profile=None if profile is None else HardwareProfile.from_json(profile),
             version=Version.parse(value["version"]),
             counts=Counts(**value["counts"]),
             splits={name: SplitCounts(**counts) for name, counts in value["splits"].items()},
-            files=tuple(_file_entry(item) for item in value["files"]),
+            files=tuple(_file_entry(name, item) for name, item in value["files"].items()),
+            licence=value["licence"],
             licences=value["licences"],
             contributors=value["contributors"],
             collector=value["collector"],
@@ -172,8 +179,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _file_entry(value: dict[str, Any]) -> FileEntry:
-    entry = FileEntry(**value)
+def _file_entry(name: str, value: dict[str, Any]) -> FileEntry:
+    entry = FileEntry(name, **value)
     path = PurePosixPath(entry.name)
     if path.is_absolute() or ".." in path.parts or "\\" in entry.name or "\0" in entry.name:
         raise DatasetError(f"the file {entry.name!r} would leave the dataset's folder")

@@ -56,12 +56,16 @@ class WorkloadRecords:
 
         Needs the columns ``run_seconds`` and ``failure``.
         """
-        seconds = self.table["run_seconds"].to_pylist()
-        ran = self.table["failure"].is_null().to_pylist()
-        medians = [
-            float(np.median(item)) if ok else np.inf for item, ok in zip(seconds, ran, strict=True)
-        ]
-        return np.asarray(medians, dtype=np.float64)
+        seconds = self.table["run_seconds"].combine_chunks()
+        lengths = seconds.value_lengths().to_numpy(zero_copy_only=False)
+        ran = self.table["failure"].is_null().to_numpy()
+        values = seconds.flatten().to_numpy()
+        starts = np.cumsum(lengths) - lengths
+        medians = np.full(len(lengths), np.inf)
+        for length in np.unique(lengths[ran]):
+            rows = np.flatnonzero(ran & (lengths == length))
+            medians[rows] = np.median(values[starts[rows, None] + np.arange(length)], axis=1)
+        return medians
 
     def records(self) -> Iterator[MeasureRecord]:
         """The rows as records; needs all columns."""

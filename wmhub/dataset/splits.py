@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 #: In the order in which they are written and shown.
 SPLITS = ("train", "validation", "test")
@@ -13,30 +13,47 @@ _VALIDATION_FROM, _TEST_FROM = 0.8, 0.9
 
 
 def assign_splits(
-    workloads: Collection[str], test_workloads: Collection[str] = ()
+    workloads: Collection[str],
+    test_workloads: Collection[str] = (),
+    settled: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The split of each workload id: about 80, 10 and 10 in a hundred.
 
     The id, itself a digest, decides, so a workload is in the same split of every dataset: a model
     that trained on one hardware has not seen the test workloads of another. Where
     ``test_workloads`` are given, they and no others are the test split. Three workloads or more
-    leave no split empty: the borders move as far as it takes.
+    leave no split empty: the borders move as far as it takes. Workloads in ``settled`` stay where
+    they are: a dataset that grows keeps its test split.
     """
+    settled = {id_: split for id_, split in (settled or {}).items() if id_ in set(workloads)}
     chosen = set(test_workloads) & set(workloads)
+    if settled:
+        return {id_: settled.get(id_) or _by_hash(id_, chosen) for id_ in workloads}
     order = sorted(set(workloads) - chosen, key=_place)
     places = [_place(id_) for id_ in order]
-    validation = bisect.bisect_left(places, _TEST_FROM if chosen else _VALIDATION_FROM)
-    test = len(order) if chosen else bisect.bisect_left(places, _TEST_FROM)
-    if len(order) >= 3 or (chosen and len(order) == 2):
-        if not chosen:
-            validation = max(1, min(validation, len(order) - 2))
-            test = max(validation + 1, min(test, len(order) - 1))
-        else:
-            validation = max(1, min(validation, len(order) - 1))
-    splits = dict.fromkeys(order[:validation], "train")
-    splits |= dict.fromkeys(order[validation:test], "validation")
+    if chosen:
+        train = bisect.bisect_left(places, _TEST_FROM)
+        if len(order) >= 2:
+            train = max(1, min(train, len(order) - 1))
+        test = len(order)
+    else:
+        train = bisect.bisect_left(places, _VALIDATION_FROM)
+        test = bisect.bisect_left(places, _TEST_FROM)
+        if len(order) >= len(SPLITS):
+            train = max(1, min(train, len(order) - 2))
+            test = max(train + 1, min(test, len(order) - 1))
+    splits = dict.fromkeys(order[:train], "train")
+    splits |= dict.fromkeys(order[train:test], "validation")
     splits |= dict.fromkeys(order[test:], "test")
-    return splits | dict.fromkeys(chosen, "test")
+    return splits | dict.fromkeys(sorted(chosen), "test")
+
+
+def _by_hash(id_: str, chosen: Collection[str]) -> str:
+    if chosen:
+        return "test" if id_ in chosen else "train" if _place(id_) < _TEST_FROM else "validation"
+    if _place(id_) < _VALIDATION_FROM:
+        return "train"
+    return "validation" if _place(id_) < _TEST_FROM else "test"
 
 
 def _place(id_: str) -> float:

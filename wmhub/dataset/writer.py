@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from dataclasses import replace as replaced
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from wmhub.dataset.card import CARD, PICTURE, draw_picture, render_card
 from wmhub.dataset.manifest import (
     MANIFEST,
     Counts,
@@ -21,13 +23,19 @@ from wmhub.dataset.manifest import (
     file_entry,
     write_manifest,
 )
+from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import DICTIONARY_COLUMNS, TRAJECTORIES, WORKLOADS
-from wmhub.dataset.splits import SPLITS, assign_splits
-from wmhub.dataset.version import Version
+from wmhub.dataset.splits import SPLITS
+from wmhub.dataset.statistics import statistics
+from wmhub.dataset.version import FIRST_VERSION, Change, Version
 from wmhub.errors import DatasetError, OutputExistsError
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.logs.chunks import ReadCounts
 from wmhub.names import HardwareKey
 from wmhub.records import Scheduler, Workload
+
+#: Lines that hold no record: source, line and reason, as JSON lines.
+REJECTED = "rejected.jsonl"
 
 #: Rows of a Parquet file, and of a row group: what a reader decodes at once.
 _FILE_ROWS = 1 << 20
@@ -35,15 +43,30 @@ _GROUP_ROWS = 1 << 14
 
 
 @dataclass(frozen=True)
-class ReadTotals:
-    """What a collection read, for the manifest."""
+class Description:
+    """What the writer is told about a dataset, and cannot see in its rows."""
 
-    lines: int
-    measured: int
-    failed: int
-    rejected: int
-    failures: Mapping[str, int]
-    unknown_actions: Mapping[str, int]
+    hardware: HardwareKey
+    profile: HardwareProfile | None
+    collector: str
+    """Program and version that writes."""
+    version: Version | None = None
+    """Content version; ``None`` lets ``older`` decide."""
+    older: Manifest | None = None
+    """The dataset that this one adds rows to, if any."""
+    test_workloads: tuple[str, ...] = ()
+    """Ids, where they were chosen by hand."""
+    counts: ReadCounts = field(default_factory=ReadCounts)
+    """What was read to make it."""
+
+    def version_with(self, records: int) -> Version:
+        """The content version of a dataset of ``records`` rows."""
+        if self.version is not None:
+            return self.version
+        if self.older is None:
+            return FIRST_VERSION
+        grown = records > self.older.counts.records
+        return self.older.version.after(Change.MINOR if grown else Change.NONE)
 
 
 class _SplitWriter:
@@ -54,12 +77,13 @@ class _SplitWriter:
         self._writer: pq.ParquetWriter | None = None
         self._rows = 0
         self._pending: list[pa.Table] = []
-        self.names: list[tuple[str, int]] = []
+        #: Name and rows of each file.
+        self.files: list[tuple[str, int]] = []
         self.measured = 0
 
     @property
     def records(self) -> int:
-        return sum(rows for _, rows in self.names)
+        return sum(rows for _, rows in self.files)
 
     def write(self, table: pa.Table) -> None:
         self.measured += table["failure"].null_count
@@ -73,12 +97,12 @@ class _SplitWriter:
         table = pa.concat_tables(self._pending)
         self._pending = []
         if self._writer is None:
-            name = f"trajectories-{self._split}-{len(self.names):05d}.parquet"
-            self.names.append((name, 0))
+            name = f"trajectories-{self._split}-{len(self.files):05d}.parquet"
+            self.files.append((name, 0))
             self._writer = parquet_writer(self._folder / name, TRAJECTORIES)
         self._writer.write_table(table, row_group_size=_GROUP_ROWS)
-        name, rows = self.names[-1]
-        self.names[-1] = (name, rows + len(table))
+        name, rows = self.files[-1]
+        self.files[-1] = (name, rows + len(table))
         if rows + len(table) >= _FILE_ROWS:
             self.close()
 
@@ -101,77 +125,100 @@ def write_dataset(
     output: Path,
     tables: Iterable[pa.Table],
     workloads: Mapping[str, Workload],
-    hardware: HardwareKey,
+    splits: Mapping[str, str],
+    description: Description,
+    rejections: Iterable[bytes] = (),
     *,
-    profile: HardwareProfile | None,
-    totals: ReadTotals,
-    collector: str,
-    version: Version,
-    test_workloads: Collection[str] = (),
-    extra_files: Collection[tuple[Path, int]] = (),
+    replace: bool = False,
 ) -> Manifest:
-    """Writes the rows of ``tables``, which come in their order, into the folder ``output``.
+    """Writes the rows of ``tables``, which come in their order, as a dataset folder.
 
-    Only workloads that occur in ``workloads`` may occur in the rows. ``extra_files`` are copied
-    in (path, lines). Everything is written beside ``output`` and moved there at the end.
+    ``workloads`` and ``splits`` have each workload that occurs in the rows; ``rejections`` are the
+    lines of ``rejected.jsonl``. All is written beside ``output`` and moved there at the end, so
+    that ``output`` is never half a dataset; with ``replace`` it takes the place of an older one.
     """
-    refuse_existing(output)
     staging = output.with_name(output.name + ".writing")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    splits = assign_splits(workloads, test_workloads)
     writers = {split: _SplitWriter(staging, split) for split in SPLITS}
     licences: Counter[str] = Counter()
     contributors: Counter[str] = Counter()
-    of_row = pa.array(splits.keys(), pa.string()), pa.array(splits.values(), pa.string())
+    ids, of = pa.array(splits.keys(), pa.string()), pa.array(splits.values(), pa.string())
     for table in tables:
-        rows = pc.index_in(table["workload_id"], of_row[0])
+        rows = pc.index_in(table["workload_id"], ids)
         if rows.null_count:
             raise DatasetError(f"{output}: a row names a workload that is not in the dataset")
-        split_of_row = of_row[1].take(rows.combine_chunks())
+        split_of_row = of.take(rows.combine_chunks())
         for split, writer in writers.items():
             writer.write(table.filter(pc.equal(split_of_row, split)))
         _count(licences, table["licence"])
         _count(contributors, table["contributor"])
-    files = _workload_files(staging, workloads, splits)
-    for path, lines in extra_files:
-        shutil.copyfile(path, staging / path.name)
-        files.append(file_entry(staging, path.name, lines))
+    files = [_write_workloads(staging, workloads, splits)]
     for writer in writers.values():
         writer.close()
-        files += [file_entry(staging, name, rows) for name, rows in writer.names]
+        files += [file_entry(staging, name, rows) for name, rows in writer.files]
+    files += _write_rejections(staging, rejections)
     records = sum(writer.records for writer in writers.values())
     manifest = Manifest(
-        hardware=hardware,
-        profile=profile,
-        version=version,
-        counts=Counts(
-            lines=totals.lines,
-            measured=totals.measured,
-            failed=totals.failed,
-            rejected=totals.rejected,
-            duplicates=totals.measured + totals.failed - records,
-            records=records,
-            workloads=len(workloads),
-            unresolved_workloads=sum(map(is_unresolved, workloads.values())),
-            failures=dict(sorted(totals.failures.items())),
-            unknown_actions=dict(sorted(totals.unknown_actions.items())),
-        ),
+        name=str(description.hardware),
+        hardware=description.hardware,
+        profile=description.profile,
+        version=description.version_with(records),
+        counts=_counts(description.counts, workloads, records),
         splits={
-            split: SplitCounts(
-                sum(1 for of in splits.values() if of == split), writer.records, writer.measured
-            )
+            split: SplitCounts(list(splits.values()).count(split), writer.records, writer.measured)
             for split, writer in writers.items()
         },
         files=tuple(files),
+        licence="" if "" in licences else " AND ".join(sorted(licences)),
         licences=dict(sorted(licences.items())),
         contributors=dict(sorted(contributors.items())),
-        collector=collector,
-        test_workloads=tuple(sorted(test_workloads)),
+        collector=description.collector,
+        test_workloads=tuple(sorted(description.test_workloads)),
     )
+    manifest = add_card(staging, manifest)
     write_manifest(staging, manifest)
-    staging.replace(output)
+    _move(staging, output, replace)
     return manifest
+
+
+def add_card(folder: Path, manifest: Manifest) -> Manifest:
+    """Renders the card of the rows in ``folder``; the manifest that names its picture."""
+    dataset = Dataset(folder, manifest)
+    numbers = statistics(dataset)
+    schedulers = [workload.scheduler for workload in dataset.workloads().values()]
+    card = render_card(manifest, numbers, max(schedulers, key=schedulers.count))
+    (folder / CARD).write_text(card, encoding="utf-8")
+    draw_picture(folder / PICTURE, numbers)
+    rest = [entry for entry in manifest.files if entry.name != PICTURE]
+    return replaced(manifest, files=(*rest, file_entry(folder, PICTURE, 0)))
+
+
+def _counts(read: ReadCounts, workloads: Mapping[str, Workload], records: int) -> Counts:
+    return Counts(
+        lines=read.lines,
+        measured=read.measured,
+        failed=read.failed,
+        rejected=read.rejected,
+        duplicates=read.measured + read.failed - records,
+        records=records,
+        workloads=len(workloads),
+        unresolved_workloads=sum(map(is_unresolved, workloads.values())),
+        failures=dict(sorted(read.failures.items())),
+        unknown_actions=dict(sorted(read.unknown_actions.items())),
+    )
+
+
+def _move(staging: Path, output: Path, replace: bool) -> None:
+    if not replace:
+        refuse_existing(output)
+        staging.replace(output)
+        return
+    older = output.with_name(output.name + ".older")
+    shutil.rmtree(older, ignore_errors=True)
+    output.replace(older)
+    staging.replace(output)
+    shutil.rmtree(older)
 
 
 def refuse_existing(output: Path) -> None:
@@ -190,9 +237,9 @@ def is_unresolved(workload: Workload) -> bool:
     return workload.scheduler is Scheduler.META_SCHEDULE and workload.program is None
 
 
-def _workload_files(
+def _write_workloads(
     folder: Path, workloads: Mapping[str, Workload], splits: Mapping[str, str]
-) -> list[FileEntry]:
+) -> FileEntry:
     rows = [workloads[id_] for id_ in sorted(workloads)]
     columns = [
         [row.id for row in rows],
@@ -204,7 +251,20 @@ def _workload_files(
     name = "workloads-00000.parquet"
     with parquet_writer(folder / name, WORKLOADS) as writer:
         writer.write_table(pa.table(columns, schema=WORKLOADS))
-    return [file_entry(folder, name, len(rows))]
+    return file_entry(folder, name, len(rows))
+
+
+def _write_rejections(folder: Path, rejections: Iterable[bytes]) -> list[FileEntry]:
+    count = 0
+    path = folder / REJECTED
+    with path.open("wb") as file:
+        for line in rejections:
+            file.write(line + b"\n")
+            count += 1
+    if not count:
+        path.unlink()
+        return []
+    return [file_entry(folder, REJECTED, count)]
 
 
 def _count(counter: Counter[str], column: pa.ChunkedArray) -> None:

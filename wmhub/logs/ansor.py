@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from wmhub.logs.text import RejectedLineError, compact, finite, parse, shortest_number
+from wmhub.logs.text import RejectedLineError, compact, finite, first_names, parse, shortest_number
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload, workload_id
 
 #: Failed candidates carry this many seconds.
@@ -44,7 +44,7 @@ class AnsorReader:
         value = parse(line, exact)
         if type(value) is not dict or "i" not in value or "r" not in value:
             raise RejectedLineError('no Ansor record: an object with "i" and "r" is expected')
-        task, steps = _input(value["i"])
+        task, steps, names = _input(value["i"])
         key = task[0]
         seconds, failure, measure_seconds, timestamp = _result(value["r"])
         version = value.get("v", "")
@@ -65,7 +65,7 @@ class AnsorReader:
             self._source,
             number,
         )
-        return record, {step[0] for step in steps}
+        return record, names
 
     def _add_workload(self, key: str) -> str:
         id_ = workload_id(Scheduler.AUTO_SCHEDULER, key, None)
@@ -89,8 +89,8 @@ def format_line(record: MeasureRecord, workload: Workload) -> str:
     )
 
 
-def _input(value: Any) -> tuple[list[Any], list[Any]]:
-    """The task's items and the transform steps of ``"i"``."""
+def _input(value: Any) -> tuple[list[Any], list[Any], set[str]]:
+    """The task's items, the transform steps, and the names of these in ``"i"``."""
     if type(value) is not list or len(value) != 2:
         raise RejectedLineError('"i" is not [task, state]')
     task, state = value
@@ -103,10 +103,7 @@ def _input(value: Any) -> tuple[list[Any], list[Any]]:
     steps = state[1]
     if type(steps) is not list:
         raise RejectedLineError("the steps are no list")
-    for step in steps:
-        if type(step) is not list or not step or type(step[0]) is not str:
-            raise RejectedLineError("a transform step is not [name, ...]")
-    return task, steps
+    return task, steps, first_names(steps, "a transform step is not [name, ...]")
 
 
 def _result(

@@ -110,7 +110,8 @@ def parse_chunk(
         else:
             counts.failed += 1
             counts.failures[record.failure.value] += 1
-        counts.unknown_actions.update(actions - known_actions)
+        if not known_actions >= actions:
+            counts.unknown_actions.update(actions - known_actions)
     if chunk.fault is not None:
         counts.rejected += 1
         rejections.append(Rejection(source, chunk.first_line, chunk.fault))

@@ -103,7 +103,7 @@ def read_chunks(stream: BinaryIO, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
 
 
 def _blocks(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, str | None]]:
-    """Blocks of exactly ``size`` bytes; the last is shorter and says what fault ended it, if any."""
+    """Blocks of exactly ``size`` bytes; the last is shorter and has the fault that ended it."""
     first = True
     while True:
         pieces: list[bytes] = []

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from wmhub.logs.text import RejectedLineError, compact, finite, parse
+from wmhub.logs.text import RejectedLineError, compact, finite, first_names, parse
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload, workload_id
 
 #: Failed candidates carry this many seconds or more, or nothing.
@@ -59,7 +59,7 @@ class MetaScheduleReader:
         self.workloads: dict[str, Workload] = {}
 
     def read(self, line: bytes, number: int, exact: bool = False) -> tuple[MeasureRecord, set[str]]:
-        """The record on ``line`` and the names of its instructions; raises ``RejectedLineError``."""
+        """The record on ``line`` and its instructions' names; raises ``RejectedLineError``."""
         value = parse(line, exact)
         if (
             type(value) is not list
@@ -70,7 +70,7 @@ class MetaScheduleReader:
         ):
             raise RejectedLineError("no MetaSchedule record: [workload, [trace, seconds, target]]")
         index, (trace, run_seconds, target, *rest) = value
-        _check_trace(trace)
+        names = _check_trace(trace)
         if type(target) is not str and type(target) is not dict:
             raise RejectedLineError("the target is neither text nor an object")
         seconds, failure = _result(run_seconds)
@@ -88,7 +88,7 @@ class MetaScheduleReader:
             self._source,
             number,
         )
-        return record, {instruction[0] for instruction in trace[0]}
+        return record, names
 
     def _workload(self, index: int) -> str:
         if index < 0:
@@ -112,24 +112,21 @@ def format_line(record: MeasureRecord, index: int) -> str:
     return f"[{index},[{record.trace},{seconds},{record.target},{record.context}]]"
 
 
-def _check_trace(trace: Any) -> None:
-    if (
-        type(trace) is not list
-        or len(trace) != 2
-        or type(trace[0]) is not list
-        or type(trace[1]) is not list
-    ):
+def _check_trace(trace: Any) -> set[str]:
+    """The names of the instructions in ``trace``, once its form is right."""
+    if type(trace) is not list or len(trace) != 2:
         raise RejectedLineError("the trace is not [instructions, decisions]")
-    for instruction in trace[0]:
-        if (
-            type(instruction) is not list
-            or len(instruction) != 4
-            or type(instruction[0]) is not str
-        ):
-            raise RejectedLineError("an instruction is not [name, inputs, attributes, outputs]")
-    for decision in trace[1]:
+    instructions, decisions = trace
+    if type(instructions) is not list or type(decisions) is not list:
+        raise RejectedLineError("the trace is not [instructions, decisions]")
+    reason = "an instruction is not [name, inputs, attributes, outputs]"
+    names = first_names(instructions, reason)
+    if not all(len(instruction) == 4 for instruction in instructions):
+        raise RejectedLineError(reason)
+    for decision in decisions:
         if type(decision) is not list or len(decision) != 2 or type(decision[0]) is not int:
             raise RejectedLineError("a decision is not [instruction index, value]")
+    return names
 
 
 def _result(value: Any) -> tuple[tuple[float, ...], FailureKind | None]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from operator import itemgetter
 from typing import Any
 
 import orjson
 
 _DIGITS = bytes(48 if 48 <= code <= 57 else code for code in range(256))
 _LONG_NUMBER = b"0" * 19
+_ONLY_LISTS = frozenset({list})
+_ONLY_TEXT = frozenset({str})
 
 
 class RejectedLineError(ValueError):
@@ -43,6 +46,22 @@ def compact(value: Any) -> str:
         return orjson.dumps(value).decode()
     except (TypeError, ValueError):  # integers beyond 64 bits, lone surrogates
         return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+
+
+def first_names(items: list[Any], reason: str) -> set[str]:
+    """The distinct first elements of ``items``; rejects with ``reason`` unless each item is a list
+    that begins with text.
+    """
+    # In C for the most part: this runs over every step of every record.
+    if not _ONLY_LISTS.issuperset(map(type, items)):
+        raise RejectedLineError(reason)
+    try:
+        names = set(map(itemgetter(0), items))
+    except (IndexError, TypeError):
+        raise RejectedLineError(reason) from None
+    if not _ONLY_TEXT.issuperset(map(type, names)):
+        raise RejectedLineError(reason)
+    return names
 
 
 def finite(value: Any) -> float | None:

@@ -1,0 +1,117 @@
+"""The dataset card, which is also the Hub's README: rendered from the data, never typed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from wmhub.dataset.manifest import Manifest
+from wmhub.dataset.splits import SPLITS
+from wmhub.dataset.statistics import LATENCY_BORDERS, RATIO_BORDERS, Statistics
+from wmhub.records import Scheduler
+
+CARD = "README.md"
+PICTURE = "overview.png"
+
+_SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
+
+
+def render_card(manifest: Manifest, statistics: Statistics, scheduler: Scheduler) -> str:
+    """The card as Markdown with the Hub's YAML at its head; ``scheduler`` wrote the records."""
+    environment = Environment(
+        loader=PackageLoader("wmhub.dataset", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["seconds"] = show_seconds
+    environment.filters["bytes"] = show_bytes
+    template = environment.get_template("card.md.jinja")
+    return template.render(
+        front=front_matter(manifest),
+        m=manifest,
+        s=statistics,
+        scheduler=scheduler,
+        splits=SPLITS,
+        picture=PICTURE,
+    )
+
+
+def front_matter(manifest: Manifest) -> str:
+    """The card's YAML: licence, tags, size, and one config for the hardware."""
+    records = manifest.counts.records
+    size = next((name for most, name in _SIZES if records < most), "1M<n<10M")
+    splits = [split for split in SPLITS if manifest.splits[split].records]
+    value = {
+        "pretty_name": f"TVM schedule trajectories on {manifest.name}",
+        "license": _hub_licences(list(manifest.licences)),
+        "tags": ["tvm", "wmhub", "auto-scheduler", "compiler", "world-model", manifest.name],
+        "size_categories": [size],
+        "configs": [
+            {
+                "config_name": str(manifest.hardware),
+                "default": True,
+                "data_files": [
+                    {"split": split, "path": f"trajectories-{split}-*.parquet"} for split in splits
+                ],
+            },
+            {"config_name": "workloads", "data_files": "workloads-*.parquet"},
+        ],
+    }
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def draw_picture(path: Path, statistics: Statistics) -> None:
+    """Three panels: latencies, best/latency, records by operator."""
+    # The object interface: pyplot would keep state and look for a display.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    latency, ratio, operators = figure.subplots(1, 3)
+    for axes, borders, counts, label in (
+        (latency, 10**LATENCY_BORDERS, statistics.latency_histogram, "latency (s)"),
+        (ratio, RATIO_BORDERS, statistics.ratio_histogram, "best latency of workload / latency"),
+    ):
+        axes.stairs(counts, borders, fill=True, color="#4477aa")
+        axes.set_xlabel(label)
+        axes.set_ylabel("measured records")
+    latency.set_xscale("log")
+    seen = statistics.latency_histogram.nonzero()[0]
+    if len(seen):
+        latency.set_xlim(10 ** LATENCY_BORDERS[seen[0]], 10 ** LATENCY_BORDERS[seen[-1] + 1])
+    shown = statistics.operators[:10][::-1]
+    names = [item.kind for item in shown]
+    operators.barh(names, [item.records - item.failed for item in shown], color="#4477aa")
+    left = [item.records - item.failed for item in shown]
+    operators.barh(names, [item.failed for item in shown], left=left, color="#cc6677")
+    operators.set_xlabel("records (red: failed)")
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def show_seconds(value: float) -> str:
+    """A time for people: ``3.2 µs``."""
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"
+
+
+def show_bytes(value: float) -> str:
+    """A size for people: ``3.2 MiB``."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError
+
+
+def _hub_licences(licences: Sequence[str]) -> str | list[str]:
+    """The Hub writes SPDX identifiers in lower case."""
+    names = sorted({licence.lower() or "unknown" for licence in licences}) or ["unknown"]
+    return names[0] if len(names) == 1 else names

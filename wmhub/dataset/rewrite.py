@@ -1,0 +1,84 @@
+"""Datasets made of datasets: ``merge`` and ``split``."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from wmhub.dataset.assemble import COLLECTOR, assemble, chosen_workloads, part_of
+from wmhub.dataset.manifest import Manifest
+from wmhub.dataset.reader import open_dataset
+from wmhub.dataset.splits import assign_splits
+from wmhub.dataset.version import Change, Version
+from wmhub.dataset.writer import Description, refuse_existing
+from wmhub.errors import HardwareMismatchError, InvalidInputError
+
+
+def merge(
+    datasets: Sequence[str | Path], output: str | Path, *, version: Version | str | None = None
+) -> Manifest:
+    """Writes the records of all ``datasets``, each once, into the new dataset ``output``.
+
+    A workload stays in the split that the first dataset with it has. The version follows that of
+    the first dataset, unless it is given. Raises ``HardwareMismatchError`` for datasets of
+    different hardware.
+    """
+    if not datasets:
+        raise InvalidInputError("no dataset to merge; name two or more dataset folders")
+    opened = [open_dataset(path) for path in datasets]
+    first = opened[0]
+    for other in opened[1:]:
+        if other.hardware != first.hardware:
+            raise HardwareMismatchError(
+                f"{other.path}: measured on {other.hardware}, but {first.path} on "
+                f"{first.hardware}; latencies of different hardware do not mix in one dataset"
+            )
+    settled: dict[str, str] = {}
+    for dataset in reversed(opened):
+        settled |= {id_: name for name, ids in dataset.splits.items() for id_ in ids}
+    description = Description(
+        first.hardware,
+        next((item.manifest.profile for item in opened if item.manifest.profile), None),
+        COLLECTOR,
+        version=None if version is None else Version.parse(str(version)),
+        older=first.manifest,
+        test_workloads=tuple({id_ for item in opened for id_ in item.manifest.test_workloads}),
+    )
+    output = Path(output)
+    refuse_existing(output)
+    folder = output.with_name(output.name + ".runs")
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = [part_of(dataset, folder, f"merge-{n}") for n, dataset in enumerate(opened)]
+    manifest = assemble(parts, output, description, settled=settled)
+    shutil.rmtree(folder)
+    return manifest
+
+
+def split(
+    dataset: str | Path, output: str | Path, *, test_workloads: Collection[str] = ()
+) -> Manifest:
+    """Writes ``dataset`` with other splits into the new dataset ``output``.
+
+    ``test_workloads`` are the ids or keys of the test split; without them the hash decides. The
+    version is the next major one if a workload changed its split.
+    """
+    older = open_dataset(dataset)
+    output = Path(output)
+    refuse_existing(output)
+    workloads = older.workloads()
+    chosen = chosen_workloads(test_workloads, workloads)
+    before = {id_: name for name, ids in older.splits.items() for id_ in ids}
+    moved = assign_splits(workloads, chosen) != before
+    description = Description(
+        older.hardware,
+        older.manifest.profile,
+        COLLECTOR,
+        version=older.manifest.version.after(Change.MAJOR if moved else Change.NONE),
+        test_workloads=chosen,
+    )
+    folder = output.with_name(output.name + ".runs")
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = assemble([part_of(older, folder, "split")], output, description)
+    shutil.rmtree(folder)
+    return manifest
