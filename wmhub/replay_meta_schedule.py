@@ -425,7 +425,17 @@ class _Replay:
         ]
         stage.loops = [*host.loops[:depth], *(l for l in own if keep_unit or (l.extent != 1).any())]
         stage.host, stage.depth = host, depth
+        self._move(stage, host, depth, is_producer)
         return []
+
+    def _move(self, stage: Stage, host: Stage, depth: int, is_producer: bool) -> None:
+        """Keeps program order: a producer goes right before the subtree of its host, a consumer
+        to the end of the loop's body (TVM's last possible insertion point)."""
+        self.order.remove(stage)
+        loops = host.loops[: depth + 1] if is_producer else host.loops[:depth]
+        subtree = [s for s in self.order if s is host or s.index(loops[-1]) >= 0]
+        at = self.order.index(subtree[0]) if is_producer else self.order.index(subtree[-1]) + 1
+        self.order.insert(at, stage)
 
     def _needed(
         self, stage: Stage, hosts: Sequence[Stage], loop: Loop, is_producer: bool
@@ -491,6 +501,7 @@ class _Replay:
             [*stage.loops[:depth], *inner], [], list(stage.writes), "init", host=stage, depth=depth,
         )  # fmt: skip
         self._add(init, after=stage, before=True)
+        stage.name += "_update"  # as TVM renames it; post-processors look blocks up by name
         return [init]
 
     def _blockize(self, name: str, values: Any, attrs: Any, *_: Any) -> List[Bound]:
