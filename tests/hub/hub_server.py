@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 import uvicorn
-from hub_store import Commit, File, HubFault, PullRequest, Repo, is_large, now
+from hub_store import Commit, File, RefusedError, PullRequest, Repo, is_large, now
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -95,7 +95,7 @@ class HubServer:
 
     def repo(self, type_: str, id_: str) -> Repo:
         if (type_, id_) not in self.repos:
-            raise HubFault(404, "Repository not found", "RepoNotFound")
+            raise RefusedError(404, "Repository not found", "RepoNotFound")
         return self.repos[type_, id_]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,8 +155,8 @@ class HubServer:
                             found["type"] = (found["type"] or "models").rstrip("s")
                         answer = getattr(self, name)(request, user, body, **found)
                         return answer if isinstance(answer, Response) else JSONResponse(answer)
-            raise HubFault(404, "Not found", "EntryNotFound")
-        except HubFault as error:
+            raise RefusedError(404, "Not found", "EntryNotFound")
+        except RefusedError as error:
             headers = {
                 "X-Error-Message": error.message,
                 **({"X-Error-Code": error.code} if error.code else {}),
@@ -171,12 +171,12 @@ class HubServer:
         for user, known in self.tokens.items():
             if token == known and scheme == "Bearer":
                 return user
-        raise HubFault(401, "Invalid credentials in Authorization header")
+        raise RefusedError(401, "Invalid credentials in Authorization header")
 
     def _readable(self, type_: str, id_: str, user: str | None) -> Repo:
         repo = self.repo(type_, id_)
         if repo.private and not self._may_write(id_, user):
-            raise HubFault(404, "Repository not found", "RepoNotFound")
+            raise RefusedError(404, "Repository not found", "RepoNotFound")
         return repo
 
     def _may_write(self, id_: str, user: str | None) -> bool:
@@ -185,16 +185,16 @@ class HubServer:
 
     def _writable(self, type_: str, id_: str, user: str | None) -> Repo:
         if user is None:
-            raise HubFault(401, "Invalid username or password.")
+            raise RefusedError(401, "Invalid username or password.")
         repo = self._readable(type_, id_, user)
         if not self._may_write(id_, user):
-            raise HubFault(403, "You don't have the rights to write here")
+            raise RefusedError(403, "You don't have the rights to write here")
         return repo
 
     @route("GET", "/api/whoami-v2")
     def whoami(self, request: Request, user: str | None, body: bytes) -> dict:
         if user is None:
-            raise HubFault(401, "Invalid credentials in Authorization header")
+            raise RefusedError(401, "Invalid credentials in Authorization header")
         orgs = [{"name": org} for org in self.orgs.get(user, ())]
         token = {"role": "write", "displayName": "test"}
         return {
@@ -210,13 +210,13 @@ class HubServer:
         data = json.loads(body)
         id_ = f"{data.get('organization') or user}/{data['name']}"
         if user is None:
-            raise HubFault(401, "Invalid username or password.")
+            raise RefusedError(401, "Invalid username or password.")
         if not self._may_write(id_, user):
-            raise HubFault(403, "You don't have the rights to create here")
+            raise RefusedError(403, "You don't have the rights to create here")
         type_ = data.get("type") or "model"
         url = f"{self.url}/{'datasets/' if type_ == 'dataset' else ''}{id_}"
         if (type_, id_) in self.repos:
-            raise HubFault(409, "You already created this repo", url=url)
+            raise RefusedError(409, "You already created this repo", url=url)
         private = bool(data.get("private")) or data.get("visibility") == "private"
         self.repos[type_, id_] = Repo(type_, id_, private)
         return {"url": url, "name": id_, "id": id_}
@@ -278,7 +278,8 @@ class HubServer:
         start = int(request.query_params.get("cursor", 0))
         headers = {}
         if start + 4 < len(entries):
-            url = f"{self.url}{request.scope['raw_path'].decode()}?recursive={recursive}&cursor={start + 4}"
+            path = request.scope["raw_path"].decode()
+            url = f"{self.url}{path}?recursive={recursive}&cursor={start + 4}"
             headers["Link"] = f'<{url}>; rel="next"'
         return JSONResponse(entries[start : start + 4], headers=headers)
 
@@ -312,6 +313,20 @@ class HubServer:
             "pullRequests": pulls,
         }
 
+    @route("GET", f"{_TYPE}/{_ID}/commits/(?P<rev>[^/]+)")
+    def commits(
+        self, request: Request, user: str | None, body: bytes, type: str, id: str, rev: str
+    ) -> list:
+        repo = self._readable(type, id, user)
+        commit: Commit | None = repo.commit_of(rev)
+        history = []
+        while commit is not None:
+            authors = [{"user": commit.author}]
+            item = {"id": commit.id, "title": commit.title, "message": "", "date": commit.date}
+            history.append({**item, "authors": authors})
+            commit = repo.commits.get(commit.parent or "")
+        return history
+
     @route("POST", f"{_TYPE}/{_ID}/tag/(?P<rev>[^/]+)")
     def tag(
         self, request: Request, user: str | None, body: bytes, type: str, id: str, rev: str
@@ -319,7 +334,7 @@ class HubServer:
         repo = self._writable(type, id, user)
         ref = f"refs/tags/{json.loads(body)['tag']}"
         if ref in repo.refs:
-            raise HubFault(409, "Tag reference exists already")
+            raise RefusedError(409, "Tag reference exists already")
         repo.refs[ref] = repo.commit_of(rev).id
         return {}
 
@@ -344,7 +359,7 @@ class HubServer:
     ) -> dict:
         repo = self._readable(type, id, user)
         if user is None:
-            raise HubFault(401, "Invalid username or password.")
+            raise RefusedError(401, "Invalid username or password.")
         objects = []
         for item in json.loads(body)["objects"]:
             if item["oid"] not in repo.large:
@@ -358,7 +373,7 @@ class HubServer:
         self, request: Request, user: str | None, body: bytes, type: str, id: str, oid: str
     ) -> dict:
         if hashlib.sha256(body).hexdigest() != oid:
-            raise HubFault(400, "the content is not what its oid says")
+            raise RefusedError(400, "the content is not what its oid says")
         self.repo(type, id).large[oid] = body
         return {}
 
@@ -367,7 +382,7 @@ class HubServer:
         self, request: Request, user: str | None, body: bytes, type: str, id: str, oid: str
     ) -> dict:
         if len(self.repo(type, id).large[oid]) != json.loads(body)["size"]:
-            raise HubFault(400, "wrong size")
+            raise RefusedError(400, "wrong size")
         return {}
 
     def _committable(self, request: Request, type_: str, id_: str, user: str | None) -> Repo:
@@ -384,20 +399,20 @@ class HubServer:
         base: Commit = repo.commit_of(rev)
         parent = header["value"].get("parentCommit")
         if parent and parent != base.id:
-            raise HubFault(412, "A commit has happened since. Please refresh and try again.")
+            raise RefusedError(412, "A commit has happened since. Please refresh and try again.")
         files = dict(base.files)
         for operation in operations:
             value = operation["value"]
             path = value["path"]
             if ".." in path.split("/") or path.startswith(("/", ".git/")):
-                raise HubFault(400, f"Invalid path {path}")
+                raise RefusedError(400, f"Invalid path {path}")
             if operation["key"] == "file":
                 files[path] = File(base64.b64decode(value["content"]))
             elif operation["key"] == "lfsFile":
                 files[path] = File(repo.large[value["oid"]])
             elif operation["key"] == "deletedFile":
                 if path not in files:
-                    raise HubFault(404, "A file with this name doesn't exist", "EntryNotFound")
+                    raise RefusedError(404, "A file with this name doesn't exist", "EntryNotFound")
                 del files[path]
         title = header["value"]["summary"]
         if request.query_params.get("create_pr") not in ("1", "true", "True"):
@@ -469,7 +484,7 @@ class HubServer:
         file = commit.files.get(path)
         if file is None:
             headers = {"X-Repo-Commit": commit.id}
-            raise HubFault(404, "Entry not found", "EntryNotFound", headers=headers)
+            raise RefusedError(404, "Entry not found", "EntryNotFound", headers=headers)
         large = is_large(path, len(file.content))
         etag = file.sha256 if large else file.git_oid
         headers = {"X-Repo-Commit": commit.id, "ETag": f'"{etag}"', "Accept-Ranges": "bytes"}

@@ -13,7 +13,7 @@ LARGE_BYTES = 4096
 LARGE_SUFFIXES = (".safetensors", ".parquet", ".png")
 
 
-class HubFault(Exception):
+class RefusedError(Exception):
     """An answer that is an error: status, the client's error code, message."""
 
     def __init__(self, status: int, message: str, code: str | None = None, **extra: object):
@@ -93,7 +93,7 @@ class Repo:
                 return self.commits[self.refs[ref]]
         if revision in self.commits:
             return self.commits[revision]
-        raise HubFault(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        raise RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
     def card(self, commit: Commit) -> dict[str, object]:
         readme = commit.files.get("README.md", File(b"")).content.decode()
@@ -105,7 +105,7 @@ class Repo:
         prefix = f"{under}/" if under else ""
         paths = [path for path in sorted(commit.files) if path.startswith(prefix)]
         if under and not paths:
-            raise HubFault(404, f"{under} does not exist", "EntryNotFound")
+            raise RefusedError(404, f"{under} does not exist", "EntryNotFound")
         entries: list[dict[str, object]] = []
         folders: set[str] = set()
         for path in paths:
@@ -160,7 +160,7 @@ class Repo:
     def merge(self, number: int, author: str) -> Commit:
         pull = self.pulls[number]
         if pull.status != "open":
-            raise HubFault(409, "This pull request is closed")
+            raise RefusedError(409, "This pull request is closed")
         proposed = self.commit_of(f"refs/pr/{number}").files
         base = self.commits[pull.base].files
         files = dict(self.commit_of("main").files)
@@ -168,7 +168,7 @@ class Repo:
             if proposed.get(path) == base.get(path):
                 continue
             if files.get(path) != base.get(path):
-                raise HubFault(409, f"Conflict in {path}")
+                raise RefusedError(409, f"Conflict in {path}")
             if path in proposed:
                 files[path] = proposed[path]
             else:

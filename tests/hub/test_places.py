@@ -128,11 +128,13 @@ def test_pull_request_and_merge(writable: Place, tmp_path: Path) -> None:
         names=["checkpoint.json", "weights.safetensors"],
         message="add",
         under="cuda-v100/ada",
+        replace=False,
         pull_request=True,
     )
     assert request.pull_request == 1
     proposed = writable.hub.resolve(kind, repository, "refs/pr/1")
     assert writable.hub.resolve(kind, repository, "main") == first
+    assert writable.hub.base(kind, repository, 1) == first
     assert "cuda-v100/ada/weights.safetensors" in writable.hub.files(kind, repository, proposed)
     merged = writable.hub.merge(kind, repository, 1)
     files = writable.hub.files(kind, repository, merged)

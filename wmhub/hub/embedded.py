@@ -8,7 +8,7 @@ from pathlib import Path
 
 from wmhub.errors import UnknownNameError
 from wmhub.hub.artifact import ArtifactKind, ArtifactManifest, read_manifest
-from wmhub.hub.place import ReadOnlyHub, Repository, Snapshot
+from wmhub.hub.place import ReadOnlyHub, Repository, Snapshot, StoredFile, stored_files
 
 
 class EmbeddedHub(ReadOnlyHub):
@@ -41,14 +41,11 @@ class EmbeddedHub(ReadOnlyHub):
             )
         return manifest.digest
 
-    def files(self, kind: ArtifactKind, repository: Repository, commit: str) -> Mapping[str, int]:
+    def files(
+        self, kind: ArtifactKind, repository: Repository, commit: str
+    ) -> Mapping[str, StoredFile]:
         """What lies in the folder."""
-        folder = self._folder(kind, repository)
-        return {
-            path.relative_to(folder).as_posix(): path.stat().st_size
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
+        return stored_files(self._folder(kind, repository))
 
     def fetch(
         self, kind: ArtifactKind, repository: Repository, commit: str, names: Sequence[str]

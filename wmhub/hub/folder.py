@@ -34,7 +34,7 @@ from wmhub.hub.integrity import (
     read_bounded,
     tree_digest,
 )
-from wmhub.hub.place import Commit, Repository, Snapshot
+from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile
 from wmhub.hub.tags import newest_tag
 
 _POINTER = "points.json"
@@ -115,11 +115,22 @@ class FolderHub:
             )
         return revision if pointer.parent.name == "commits" else _pointed(pointer)
 
-    def files(self, kind: ArtifactKind, repository: Repository, commit: str) -> Mapping[str, int]:
+    def files(
+        self, kind: ArtifactKind, repository: Repository, commit: str
+    ) -> Mapping[str, StoredFile]:
         """The files that the commit names, with the lengths that they really have."""
         folder = self._existing(kind, repository) / "commits" / check_path(commit)
-        names = _Record.load(folder / _RECORD).files
-        return {name: open_inside(folder / _TREE, name).stat().st_size for name in names}
+        files = _Record.load(folder / _RECORD).files
+        return {
+            name: StoredFile(open_inside(folder / _TREE, name).stat().st_size, file.sha256)
+            for name, file in files.items()
+        }
+
+    def base(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
+        """The commit of ``main`` that the pull request was made from."""
+        request = self.resolve(kind, repository, f"refs/pr/{number}")
+        home = self._existing(kind, repository)
+        return str(_Record.load(home / "commits" / request / _RECORD).parent)
 
     def fetch(
         self, kind: ArtifactKind, repository: Repository, commit: str, names: Sequence[str]
@@ -137,6 +148,7 @@ class FolderHub:
         names: Sequence[str],
         message: str,
         under: str = "",
+        replace: bool = True,
         parent: str | None = None,
         pull_request: bool = False,
     ) -> Commit:
@@ -151,7 +163,7 @@ class FolderHub:
             raise UnknownNameError(f"there is no {kind.label} {repository} on {self.location}")
         prefix = f"{check_path(under)}/" if under else ""
         sources = {prefix + name: open_inside(folder, name) for name in names}
-        if under and head is not None:
+        if not replace and head is not None:
             sources = {**self._sources(home, head), **sources}
         return self._publish(kind, repository, sources, message, length, pull_request)
 

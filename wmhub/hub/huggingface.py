@@ -17,7 +17,7 @@ from wmhub.hub.artifact import ArtifactKind
 from wmhub.hub.integrity import check_path, check_paths, open_inside
 from wmhub.hub.known_tags import KnownTags
 from wmhub.hub.patience import patiently
-from wmhub.hub.place import Commit, Repository, Snapshot
+from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, stored_files
 
 #: Tag of a card by which our repositories are found.
 CARD_TAG = "wmhub"
@@ -43,7 +43,7 @@ class HuggingFaceHub:
         self._offline = offline
         self.location = self._api.endpoint
         self._known_tags = KnownTags(self.location)
-        self._listed: dict[tuple[str, Repository, str], Mapping[str, int]] = {}
+        self._listed: dict[tuple[str, Repository, str], Mapping[str, StoredFile]] = {}
 
     def repositories(self, kind: ArtifactKind) -> list[Repository]:
         """Everything whose card has the tag ``wmhub``; offline, everything remembered."""
@@ -85,17 +85,19 @@ class HuggingFaceHub:
             raise HubError(f"{self.location} names no commit for {repository}@{revision}")
         return check_path(info.sha)
 
-    def files(self, kind: ArtifactKind, repository: Repository, commit: str) -> Mapping[str, int]:
+    def files(
+        self, kind: ArtifactKind, repository: Repository, commit: str
+    ) -> Mapping[str, StoredFile]:
         """The files of the commit with their lengths, listed once."""
         key = (kind.label, repository, commit)
         if key not in self._listed:
             self._listed[key] = (
-                self._cached_files(kind, repository, commit)
+                stored_files(self._snapshot_folder(kind, repository, commit))
                 if self._offline
                 else self._call(
                     f"{kind.label} {repository}@{commit[:12]}",
                     lambda: {
-                        item.path: item.size
+                        item.path: StoredFile(item.size, item.blob_id)
                         for item in self._api.list_repo_tree(
                             str(repository),
                             recursive=True,
@@ -107,6 +109,15 @@ class HuggingFaceHub:
                 )
             )
         return self._listed[key]
+
+    def base(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
+        """The newest commit that ``main`` and the pull request share."""
+        main = self._history(kind, repository, "main")
+        request = self._history(kind, repository, f"refs/pr/{number}")
+        shared = next((commit for commit in request if commit in main), None)
+        if shared is None:
+            raise HubError(f"pull request {number} of {repository} does not come from main")
+        return shared
 
     def fetch(
         self, kind: ArtifactKind, repository: Repository, commit: str, names: Sequence[str]
@@ -141,6 +152,7 @@ class HuggingFaceHub:
         names: Sequence[str],
         message: str,
         under: str = "",
+        replace: bool = True,
         parent: str | None = None,
         pull_request: bool = False,
     ) -> Commit:
@@ -158,7 +170,7 @@ class HuggingFaceHub:
 
         def send() -> huggingface_hub.CommitInfo:
             # Each attempt looks anew at what is there: after a cut connection the commit may exist.
-            present = self._present(kind, repository) if not under else set()
+            present = self._present(kind, repository) if replace else set()
             return self._api.create_commit(
                 str(repository),
                 [
@@ -218,15 +230,17 @@ class HuggingFaceHub:
         name = repo_folder_name(repo_id=str(repository), repo_type=kind.label)
         return cache / name / "snapshots" / check_path(commit)
 
-    def _cached_files(
-        self, kind: ArtifactKind, repository: Repository, commit: str
-    ) -> Mapping[str, int]:
-        folder = self._snapshot_folder(kind, repository, commit)
-        return {
-            path.relative_to(folder).as_posix(): path.stat().st_size
-            for path in folder.rglob("*")
-            if path.is_file()
-        }
+    def _history(self, kind: ArtifactKind, repository: Repository, revision: str) -> list[str]:
+        id_, repo_type = str(repository), kind.label
+        return self._call(
+            f"history of {kind.label} {repository}@{revision}",
+            lambda: [
+                commit.commit_id
+                for commit in self._api.list_repo_commits(
+                    id_, repo_type=repo_type, revision=revision
+                )
+            ],
+        )
 
     def _must_be_online(self) -> None:
         if self._offline:

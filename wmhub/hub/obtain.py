@@ -18,15 +18,15 @@ def obtain_manifest(
 ) -> tuple[Snapshot, ArtifactManifest]:
     """Fetches the manifest alone, after its length is known to be bounded."""
     name = _inside(under, kind.manifest_name)
-    length = hub.files(kind, repository, commit).get(name)
-    if length is None:
+    stored = hub.files(kind, repository, commit).get(name)
+    if stored is None:
         raise kind.error(
             f"{kind.label} {repository} at {commit[:12]} on {hub.location}: it has no {name}, so "
             f"this is no {kind.label} of wmhub"
         )
-    if length > MOST_MANIFEST_BYTES:
+    if stored.bytes > MOST_MANIFEST_BYTES:
         raise kind.error(
-            f"{kind.label} {repository}: {name} has {length} bytes, more than "
+            f"{kind.label} {repository}: {name} has {stored.bytes} bytes, more than "
             f"{MOST_MANIFEST_BYTES}; it was not fetched"
         )
     snapshot = _below(hub.fetch(kind, repository, commit, [name]), under)
@@ -63,16 +63,17 @@ def obtain(
         )
     present = hub.files(kind, repository, commit)
     for name, file in manifest.files.items():
-        length = present.get(_inside(under, name))
-        if length is None:
+        stored = present.get(_inside(under, name))
+        if stored is None:
             raise kind.error(f"{where}: {name} is in the manifest but not there")
-        if length != file.bytes:
+        if stored.bytes != file.bytes:
             raise kind.error(
-                f"{where}: {name} has {length} bytes, but its manifest says {file.bytes}; it was "
-                "not fetched"
+                f"{where}: {name} has {stored.bytes} bytes, but its manifest says {file.bytes}; it "
+                "was not fetched"
             )
     names = [kind.manifest_name, *manifest.files]
-    if present.get(_inside(under, CARD_NAME), _MOST_CARD_BYTES + 1) <= _MOST_CARD_BYTES:
+    card = present.get(_inside(under, CARD_NAME))
+    if card is not None and card.bytes <= _MOST_CARD_BYTES:
         names.append(CARD_NAME)
     wanted = sorted({_inside(under, name) for name in names})
     snapshot = _below(hub.fetch(kind, repository, commit, wanted), under)

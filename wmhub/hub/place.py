@@ -30,6 +30,16 @@ class Repository:
 
 
 @dataclass(frozen=True)
+class StoredFile:
+    """A file of a commit, as its place tells it."""
+
+    bytes: int
+    """Its length in bytes."""
+    id: str
+    """What the place knows its content by; equal ids mean equal content."""
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """Files of one commit, on this machine."""
 
@@ -71,8 +81,14 @@ class Hub(Protocol):
         """The commit of a tag, branch, ``refs/pr/N`` or commit; ``UnknownNameError`` if none."""
         ...
 
-    def files(self, kind: ArtifactKind, repository: Repository, commit: str) -> Mapping[str, int]:
-        """Every file of ``commit`` with its length in bytes, as the place tells it."""
+    def files(
+        self, kind: ArtifactKind, repository: Repository, commit: str
+    ) -> Mapping[str, StoredFile]:
+        """Every file of ``commit``."""
+        ...
+
+    def base(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
+        """The commit of ``main`` that pull request ``number`` was made from."""
         ...
 
     def fetch(
@@ -90,14 +106,15 @@ class Hub(Protocol):
         names: Sequence[str],
         message: str,
         under: str = "",
+        replace: bool = True,
         parent: str | None = None,
         pull_request: bool = False,
     ) -> Commit:
         """Publishes ``names`` of ``folder``, in the folder ``under`` of the repository.
 
-        Without ``under`` the repository then holds exactly these; with it, all else stays. It is
-        created where it does not exist. ``parent`` is the commit that it must follow: ``HubError``
-        if another came first.
+        The repository then holds exactly these, or with ``replace=False`` these and all that it
+        held. It is created where it does not exist. ``parent`` is the commit that it must follow:
+        ``HubError`` if another came first.
         """
         ...
 
@@ -108,6 +125,15 @@ class Hub(Protocol):
     def merge(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
         """Merges a pull request and returns the commit that it made."""
         ...
+
+
+def stored_files(folder: Path) -> dict[str, StoredFile]:
+    """The regular files below ``folder``, links followed, told apart by their paths."""
+    return {
+        path.relative_to(folder).as_posix(): StoredFile(path.stat().st_size, str(path.resolve()))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 class ReadOnlyHub:
@@ -124,6 +150,10 @@ class ReadOnlyHub:
         raise self._refusal()
 
     def merge(self, *_args: object) -> str:
+        """Refuses."""
+        raise self._refusal()
+
+    def base(self, *_args: object) -> str:
         """Refuses."""
         raise self._refusal()
 
