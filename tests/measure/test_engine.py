@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.measure.engine import Engine, Measurement, Program
+from wmhub.measure.lock import MachineLock
+from wmhub.measure.timing import TimingPlan
+from wmhub.records import FailureKind
+
+sys.path.insert(0, str(Path(__file__).parent))
+from misbehaving import program
+
+pytestmark = pytest.mark.tvm
+pytest.importorskip("tvm")
+
+
+@pytest.fixture(scope="module")
+def target() -> dict[str, object]:
+    from wmhub.tvm_compat import llvm_target
+
+    return llvm_target(2)
+
+
+@pytest.fixture(scope="module")
+def engine(target: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    lock = MachineLock(tmp_path_factory.mktemp("lock") / "lock")
+    plan = TimingPlan(repeats=2, repeat_seconds=1e-3, extra_rounds=0)
+    with Engine(target, workers=2, plan=plan, run_timeout_seconds=0.6, lock=lock) as engine:
+        yield engine
+
+
+def _programs(*kinds: str) -> list[Program]:
+    return [Program(program(kind), kind) for kind in kinds]
+
+
+def test_every_misbehaviour_is_a_failure_of_its_own_and_costs_no_other(engine: Engine) -> None:
+    kinds = ["fine", "crash", "hang", "fine", "exit", "hungry", "kill", "slow", "fine"]
+    results = engine.measure(_programs(*kinds))
+    assert [result.failure for result in results] == [
+        None,
+        FailureKind.CRASH,
+        FailureKind.RUN_TIMEOUT,
+        None,
+        FailureKind.CRASH,
+        FailureKind.OUT_OF_MEMORY,
+        FailureKind.OUT_OF_MEMORY,
+        None,
+        None,
+    ]
+    assert "SIGABRT" in results[1].message
+    assert "killed after 0.6 s" in results[2].message
+    assert all(result.message for result in results if result.failure is not None)
+    assert all(min(result.run_seconds) > 0 for result in results if result.failure is None)
+    assert results[7].run_seconds[0] == pytest.approx(0.03, rel=0.5)
+
+
+def test_a_program_that_does_not_compile_or_load_is_a_failure(engine: Engine) -> None:
+    broken = program("fine").replace("abs", "no_such_function_anywhere")
+    results = engine.measure([Program("{}"), *_programs("fine"), Program(broken)])
+    assert results[0].failure is FailureKind.COMPILE_HOST
+    assert results[1].failure is None
+    assert results[2].failure is not None
+
+
+def test_results_are_reported_once_each_as_they_come(engine: Engine) -> None:
+    seen: dict[int, Measurement] = {}
+
+    def done(index: int, result: Measurement) -> None:
+        assert index not in seen
+        seen[index] = result
+
+    results = engine.measure(_programs("fine", "crash", "fine"), done)
+    assert [seen[index] for index in range(3)] == results
+
+
+def test_workers_killed_from_outside_cost_no_candidate(engine: Engine) -> None:
+    engine.measure(_programs("fine"))
+
+    def kill() -> None:
+        for pid in engine.pids:
+            time.sleep(0.15)
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    results = engine.measure(_programs(*["slow", "fine"] * 4))
+    killer.join()
+    assert [result.failure for result in results] == [None] * 8
+
+
+def test_a_build_that_takes_too_long_is_killed(target: dict[str, object], tmp_path: Path) -> None:
+    lock = MachineLock(tmp_path / "lock")
+    with Engine(target, workers=1, build_timeout_seconds=1e-3, lock=lock) as engine:
+        (result,) = engine.measure(_programs("fine"))
+    assert result.failure is FailureKind.BUILD_TIMEOUT
+    assert result.message == "killed after 0.001 s"
+
+
+def test_slow_candidates_are_measured_against_the_best_of_their_group(engine: Engine) -> None:
+    engine.know_best("known", 1e-3)
+    (slow,) = engine.measure([Program(program("slow"), "known")])
+    assert len(slow.run_seconds) == 1
+
+
+def test_closing_leaves_no_process(target: dict[str, object], tmp_path: Path) -> None:
+    with Engine(target, workers=1, lock=MachineLock(tmp_path / "lock")) as engine:
+        (pid,) = engine.pids
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_target_that_tvm_refuses_names_the_reason(tmp_path: Path) -> None:
+    with (
+        pytest.raises(MeasureError, match="could not start"),
+        Engine({"kind": "no-such-kind"}, workers=1, lock=MachineLock(tmp_path / "lock")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"run_timeout_seconds": 0.0}])
+def test_nonsense_is_refused(target: dict[str, object], options: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError):
+        Engine(target, **options)  # type: ignore[arg-type]

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wmhub.errors import MeasureError
+from wmhub.measure.lock import MachineLock
+
+
+def test_many_build_at_once_but_none_beside_a_timing(tmp_path: Path) -> None:
+    first, second = (MachineLock(tmp_path / "lock", timeout_seconds=0.05) for _ in range(2))
+    with first.building(), second.building():
+        pass
+    with first.timing():
+        with (
+            pytest.raises(MeasureError, match="another process has been measuring"),
+            second.timing(),
+        ):
+            pass
+        with pytest.raises(MeasureError), second.building():
+            pass
+    with first.building(), pytest.raises(MeasureError), second.timing():
+        pass
+    with second.timing():
+        pass
+
+
+def test_the_lock_follows_no_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "lock").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic link"), MachineLock(tmp_path / "lock").timing():
+        pass
+    assert victim.read_text() == "mine"

@@ -1,0 +1,427 @@
+"""``Engine``: builds and times programs in long-lived workers, and loses none of them.
+
+Workers import TVM once, and of it only what the target needs. A batch is compiled by all of them at
+once, each taking the next program as it becomes free; then programs are timed one after the other
+while every builder waits. See ``worker`` for what a failing program can touch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Any
+
+from typing_extensions import Self
+
+from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.measure.lock import MachineLock
+from wmhub.measure.timing import TimingPlan
+from wmhub.measure.wire import Channel
+from wmhub.records import FailureKind
+
+#: A worker that holds more than this after a batch is replaced: LLVM's modules leave memory behind.
+_MOST_WORKER_BYTES = 2 << 30
+_START_SECONDS = 120.0
+#: How often a candidate is tried that lost its process to someone's SIGKILL.
+_TRIES = 2
+
+
+@dataclass(frozen=True)
+class Program:
+    """One scheduled program to be measured."""
+
+    module: str
+    """The IRModule, as ``programs.save_program`` gives it."""
+    group: str = ""
+    """Programs of one group compute the same: a slow one is measured less than the group's best."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What became of one program."""
+
+    run_seconds: tuple[float, ...]
+    """Timings in seconds, all that count; empty for a failure."""
+    failure: FailureKind | None
+    message: str
+    """Why it failed, for people; empty otherwise."""
+    build_seconds: float
+    """Time to compile and link it, in seconds."""
+    wall_seconds: float
+    """Time to run it for all its timings, in seconds."""
+
+
+@dataclass
+class _Candidate:
+    program: Program
+    home: _Process | None = None
+    build_seconds: float = 0.0
+    tries: int = 0
+    outcome: Measurement | None = None
+
+    def lost_with_worker(self) -> None:
+        """Counts a try that ended with the worker's death; gives up after some."""
+        self.tries += self.outcome is None
+        if self.outcome is None and self.tries > _TRIES:
+            self.fail(FailureKind.CRASH, f"its worker was killed {self.tries} times")
+
+    def fail(self, kind: FailureKind, message: str, wall_seconds: float = 0.0) -> None:
+        self.outcome = Measurement((), kind, message, self.build_seconds, wall_seconds)
+
+
+class _Process:
+    """A worker process and the engine's end of its socket."""
+
+    def __init__(self, settings: dict[str, Any], environment: dict[str, str]) -> None:
+        self.channel, theirs = Channel.pair()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by forget)
+        descriptor = theirs.fileno()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "wmhub.measure.worker", str(descriptor)],
+            pass_fds=(descriptor,),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=environment,
+        )
+        theirs.close()
+        self.channel.send(settings)
+        self.building: int | None = None
+        self.deadline = 0.0
+
+    def wait_ready(self) -> None:
+        try:
+            ready = self.channel.receive(_START_SECONDS)
+        except TimeoutError:
+            ready = None
+        if ready is None:
+            self.kill()
+            raise MeasureError(f"a worker process could not start: {self.last_words()}")
+
+    def last_words(self) -> str:
+        self._log.seek(0)
+        return self._log.read()[-600:].decode(errors="replace").strip()
+
+    def kill(self) -> int:
+        """Ends the process; returns its exit status, negative for a signal."""
+        self.channel.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        return self.process.wait()
+
+    def forget(self) -> None:
+        """Ends the process and lets go of all that belongs to it."""
+        self.kill()
+        self._log.close()
+
+    def death(self) -> tuple[FailureKind, str, bool]:
+        """Why it died by itself: kind, words, and whether somebody may have killed it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        status = self.kill()
+        if status == -signal.SIGKILL:
+            message = "killed by the system, which does so for want of memory"
+            return FailureKind.OUT_OF_MEMORY, message, True
+        name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        return FailureKind.CRASH, f"the worker died of {name}. {self.last_words()}".strip(), False
+
+
+class Engine:
+    """Builds and times programs for one target; a context manager.
+
+    ``measure`` does both. ``build`` and ``run`` are its halves, for MetaSchedule's builder and
+    runner; programs stay linked between them until ``release``.
+    """
+
+    def __init__(
+        self,
+        target: dict[str, Any],
+        *,
+        workers: int | None = None,
+        plan: TimingPlan | None = None,
+        build_timeout_seconds: float = 30.0,
+        run_timeout_seconds: float = 10.0,
+        memory_bytes: int | None = None,
+        lock: MachineLock | None = None,
+    ) -> None:
+        """``target``: as ``tvm.target.Target`` takes it. ``workers``: processes that build, by
+        default one for each core. ``memory_bytes``: what one program may allocate, by default half
+        of the memory. Raises ``MeasureError`` where TVM cannot start."""
+        cores = len(os.sched_getaffinity(0))
+        self.plan = plan or TimingPlan()
+        self.target = target
+        self._count = cores if workers is None else workers
+        if self._count < 1:
+            raise InvalidInputError(f"workers must be at least 1, not {workers}")
+        if not (build_timeout_seconds > 0 and run_timeout_seconds > 0):
+            raise InvalidInputError("time limits must be positive")
+        self._build_timeout, self._run_timeout = build_timeout_seconds, run_timeout_seconds
+        half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        self._settings = {"target": target, "memory_bytes": memory_bytes or half}
+        # Kernels use the threads that the schedule was made for; nothing else of ours may.
+        threads = {"TVM_NUM_THREADS": str(target.get("num-cores", cores))}
+        single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self._environment = {**os.environ, **threads, **single}
+        self._lock = lock or MachineLock()
+        self._workers: list[_Process] = []
+        self._candidates: dict[int, _Candidate] = {}
+        self._best: dict[str, float] = {}
+        self._next_id = 0
+
+    def __enter__(self) -> Self:
+        self._restart_missing()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends all workers at once, whatever they do."""
+        while self._workers:
+            self._workers.pop().forget()
+        self._candidates.clear()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.process.pid for worker in self._workers]
+
+    def know_best(self, group: str, seconds: float) -> None:
+        """Tells the best latency of ``group`` that was measured elsewhere, in seconds."""
+        self._best[group] = min(seconds, self._best.get(group, seconds))
+
+    def measure(
+        self,
+        programs: Sequence[Program],
+        done: Callable[[int, Measurement], None] | None = None,
+    ) -> list[Measurement]:
+        """Builds and times ``programs``; one measurement each, in their order.
+
+        ``done`` is called with each index and measurement as it is final.
+        """
+        ids = self.build(programs)
+        report = {id_: index for index, id_ in enumerate(ids)}
+        try:
+            return self.run(ids, done and (lambda id_, result: done(report[id_], result)))
+        finally:
+            self.release(ids)
+
+    def build(self, programs: Iterable[Program]) -> list[int]:
+        """Compiles and links ``programs`` with all workers; returns a handle for each."""
+        ids = []
+        for program in programs:
+            self._candidates[self._next_id] = _Candidate(program)
+            ids.append(self._next_id)
+            self._next_id += 1
+        self._build_all(ids)
+        return ids
+
+    def built(self, id_: int) -> Measurement | None:
+        """``None`` for a program that can be run; the failure of one that could not be built."""
+        return self._candidates[id_].outcome
+
+    def run(
+        self,
+        ids: Sequence[int],
+        done: Callable[[int, Measurement], None] | None = None,
+    ) -> list[Measurement]:
+        """Times built programs, one at a time and nothing else beside; see ``measure``."""
+        reported: set[int] = set()
+
+        def report() -> None:
+            for id_ in ids:
+                outcome = self._candidates[id_].outcome
+                if outcome is not None and id_ not in reported:
+                    reported.add(id_)
+                    if done is not None:
+                        done(id_, outcome)
+
+        while True:
+            report()
+            waiting = [id_ for id_ in ids if self._candidates[id_].outcome is None]
+            if not waiting:
+                return [self._finished(id_) for id_ in ids]
+            # A worker that died took its linked programs with it: they are built again.
+            self._build_all([id_ for id_ in waiting if self._candidates[id_].home is None])
+            report()
+            with self._lock.timing():
+                for worker in list(self._workers):
+                    self._run_on(worker, waiting, report)
+
+    def release(self, ids: Iterable[int]) -> None:
+        """Forgets built programs, and replaces workers that have grown too large."""
+        gone = [id_ for id_ in ids if self._candidates.pop(id_, None) is not None]
+        for worker in list(self._workers):
+            try:
+                worker.channel.send({"do": "drop", "ids": gone})
+                answer = worker.channel.receive(_START_SECONDS)
+            except (OSError, TimeoutError):
+                answer = None
+            if answer is None or answer["memory"] > _MOST_WORKER_BYTES:
+                self._bury(worker)
+
+    def _finished(self, id_: int) -> Measurement:
+        outcome = self._candidates[id_].outcome
+        assert outcome is not None
+        return outcome
+
+    # Building
+
+    def _build_all(self, ids: Sequence[int]) -> None:
+        queue = deque(id_ for id_ in ids if self._candidates[id_].outcome is None)
+        if not queue:
+            return
+        with self._lock.building():
+            self._restart_missing()
+            while queue or any(worker.building is not None for worker in self._workers):
+                if queue and len(self._workers) < self._count:
+                    self._restart_missing()
+                for worker in self._workers:
+                    if worker.building is None and queue:
+                        self._start_build(worker, queue.popleft())
+                self._wait_for_builds(queue)
+
+    def _start_build(self, worker: _Process, id_: int) -> None:
+        worker.building = id_
+        worker.deadline = time.monotonic() + self._build_timeout
+        # A worker that is gone shows in the answer that does not come.
+        with contextlib.suppress(OSError):
+            module = self._candidates[id_].program.module
+            worker.channel.send({"do": "build", "id": id_, "module": module})
+
+    def _wait_for_builds(self, queue: deque[int]) -> None:
+        busy = [worker for worker in self._workers if worker.building is not None]
+        until = min(worker.deadline for worker in busy)
+        channels = {worker.channel: worker for worker in busy}
+        readable, _, _ = select.select(list(channels), [], [], max(0.0, until - time.monotonic()))
+        for channel in readable:
+            self._take_build(channels[channel], queue)
+        now = time.monotonic()
+        for worker in busy:
+            if worker.building is not None and worker.deadline <= now:
+                message = f"killed after {self._build_timeout:g} s"
+                self._candidates[worker.building].fail(FailureKind.BUILD_TIMEOUT, message)
+                self._bury(worker)
+
+    def _take_build(self, worker: _Process, queue: deque[int]) -> None:
+        id_ = worker.building
+        assert id_ is not None
+        candidate = self._candidates[id_]
+        answer = worker.channel.receive()
+        worker.building = None
+        if answer is None:
+            self._lose(worker, id_)
+            if candidate.outcome is None:
+                queue.append(id_)
+            return
+        candidate.build_seconds = answer["seconds"]
+        if answer["failure"] is not None:
+            candidate.fail(FailureKind(answer["failure"]), answer["message"])
+        else:
+            candidate.home = worker
+
+    # Timing
+
+    def _run_on(self, worker: _Process, ids: Sequence[int], report: Callable[[], None]) -> None:
+        """Times those of ``ids`` that ``worker`` holds, group by group."""
+        groups: dict[str, list[int]] = {}
+        for id_ in ids:
+            candidate = self._candidates[id_]
+            if candidate.home is worker and candidate.outcome is None:
+                groups.setdefault(candidate.program.group, []).append(id_)
+        for group, members in groups.items():
+            while members and worker in self._workers:
+                members = self._run_group(worker, group, members, report)
+
+    def _run_group(
+        self, worker: _Process, group: str, ids: list[int], report: Callable[[], None]
+    ) -> list[int]:
+        """Times ``ids``; returns those that a killed child left over, to be tried once more."""
+        again = []
+        try:
+            worker.channel.send(
+                {
+                    "do": "run",
+                    "ids": ids,
+                    "best": self._best.get(group),
+                    "plan": dataclasses.asdict(self.plan),
+                    "timeout_seconds": self._run_timeout,
+                }
+            )
+            for id_ in ids:
+                # The worker itself kills what runs too long; this only guards against its death.
+                answer = worker.channel.receive(self._run_timeout + _START_SECONDS)
+                if answer is None:
+                    raise OSError
+                if self._take_run(id_, answer):
+                    again.append(id_)
+                report()
+        except (OSError, TimeoutError):
+            for id_ in ids:
+                self._candidates[id_].lost_with_worker()
+            self._lose(worker, None)
+            return []
+        return again
+
+    def _take_run(self, id_: int, answer: dict[str, Any]) -> bool:
+        """Notes what the worker says of one program; whether it is to be tried again."""
+        candidate = self._candidates[id_]
+        if answer["failure"] is not None:
+            kind = FailureKind(answer["failure"])
+            candidate.tries += 1
+            if kind is FailureKind.OUT_OF_MEMORY and candidate.tries < _TRIES:
+                return True
+            candidate.fail(kind, answer["message"], answer["wall"])
+            return False
+        seconds = tuple(answer["seconds"])
+        candidate.outcome = Measurement(seconds, None, "", candidate.build_seconds, answer["wall"])
+        self.know_best(candidate.program.group, sorted(seconds)[len(seconds) // 2])
+        return False
+
+    # Workers
+
+    def _restart_missing(self) -> None:
+        fresh = [
+            _Process(self._settings, self._environment)
+            for _ in range(self._count - len(self._workers))
+        ]
+        self._workers += fresh
+        for worker in fresh:
+            try:
+                worker.wait_ready()
+            except MeasureError:
+                self.close()
+                raise
+
+    def _lose(self, worker: _Process, building: int | None) -> None:
+        """Notes that ``worker`` died, by itself or by someone's hand, over ``building``."""
+        kind, message, maybe_killed = worker.death()
+        self._bury(worker)
+        if building is not None:
+            candidate = self._candidates[building]
+            candidate.tries += 1
+            if not maybe_killed or candidate.tries >= _TRIES:
+                candidate.fail(kind, message)
+
+    def _bury(self, worker: _Process) -> None:
+        worker.forget()
+        self._workers.remove(worker)
+        for candidate in self._candidates.values():
+            if candidate.home is worker:
+                candidate.home = None

@@ -1,0 +1,62 @@
+"""One lock for the whole machine: many processes may build at once, one may time, alone."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from wmhub.errors import MeasureError
+
+
+class MachineLock:
+    """Builds hold it shared, timings hold it alone, across all processes of this user.
+
+    Two that measure at once, or a build beside a measurement, ruin the numbers on few cores.
+    """
+
+    def __init__(self, path: Path | None = None, timeout_seconds: float = 600.0) -> None:
+        folder = Path(tempfile.gettempdir())
+        self.path = path or folder / f"wmhub-measure-{os.getuid()}.lock"
+        self._timeout_seconds = timeout_seconds
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[None]:
+        """Held while programs are compiled."""
+        with self._held(fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def timing(self) -> Iterator[None]:
+        """Held while a program is timed; raises ``MeasureError`` when it cannot be had."""
+        with self._held(fcntl.LOCK_EX):
+            yield
+
+    @contextlib.contextmanager
+    def _held(self, kind: int) -> Iterator[None]:
+        # Not followed where it is a link: the folder of temporary files is everyone's.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self.path, flags, 0o600)
+        try:
+            self._wait(descriptor, kind)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _wait(self, descriptor: int, kind: int) -> None:
+        deadline = time.monotonic() + self._timeout_seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise MeasureError(
+                        f"another process has been measuring for {self._timeout_seconds:.0f} s "
+                        f"({self.path} is locked): wait for it or stop it"
+                    ) from None
+                time.sleep(0.02)

@@ -1,0 +1,83 @@
+"""The calls into TVM that building and timing one program need; everything else is above."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+#: Larger than any last-level cache of a GPU, in bytes.
+_GPU_FLUSH_BYTES = 256 << 20
+
+
+def load_program(text: str) -> Any:
+    """The ``tvm.IRModule`` that ``save_program`` wrote."""
+    from wmhub.tvm_compat import tvm
+
+    return tvm.ir.load_json(text)
+
+
+def save_program(module: Any) -> str:
+    """``module`` as JSON text."""
+    from wmhub.tvm_compat import tvm
+
+    return str(tvm.ir.save_json(module))
+
+
+def compile_program(module: Any, target: Any) -> Any:
+    """Compiles as TVM's ``default_build`` does, but for its import of every vendor's intrinsics."""
+    from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
+
+    from wmhub.tvm_compat import tvm
+
+    module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
+    return tvm.compile(module, target=target)
+
+
+def argument_info(module: Any) -> list[Any]:
+    """Arguments of the entry function, ``["TENSOR", dtype, shape]`` each, as in a record."""
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    found = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
+    return [plain(item.as_json()) for item in found]
+
+
+def plain(value: Any) -> Any:
+    """TVM's containers and numbers as lists, ``int``, ``float`` and ``str``."""
+    if isinstance(value, (str, float)) or value is None:
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, int):
+        return int(value)
+    if hasattr(value, "items"):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value]
+
+
+def random_arguments(info: Sequence[Any], device: Any) -> list[Any]:
+    """Tensors of random values on ``device``, one per item of ``argument_info``."""
+    from wmhub.tvm_compat import tvm
+
+    fill = tvm.get_global_func("tvm.contrib.random.random_fill_for_measure")
+    tensors = []
+    for _, dtype, shape in info:
+        tensor = tvm.runtime.empty(shape, dtype, device)
+        fill(tensor)
+        tensors.append(tensor)
+    return tensors
+
+
+def evaluator(
+    linked: Any, device: Any, number: int, repeats: int, flush_cache: bool
+) -> Callable[..., Sequence[float]]:
+    """A function of the arguments to ``repeats`` mean times over ``number`` runs, in seconds."""
+    options: dict[str, Any] = {}
+    on_cpu = device.dlpack_device_type() == 1
+    if flush_cache:
+        number = 1
+        if on_cpu:
+            options["f_preproc"] = "cache_flush_cpu_non_first_arg"
+        else:
+            options["cache_flush_bytes"] = _GPU_FLUSH_BYTES
+    timer = linked.time_evaluator(
+        linked.entry_name, device, number=number, repeat=repeats, **options
+    )
+    return lambda *arguments: [float(seconds) for seconds in timer(*arguments).results]

@@ -1,0 +1,261 @@
+"""A worker process of the engine: compiles programs, keeps them linked, and has them timed.
+
+``python -m wmhub.measure.worker DESCRIPTOR`` speaks with the engine over a socket. Programs are
+linked in process, without archive, compiler or file. They are timed in a forked child, which finds
+all of them in its memory: when one crashes, hangs or exhausts the memory, only the child is lost,
+and the next child goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from wmhub.measure.timing import TimingPlan, time_program
+from wmhub.measure.wire import Channel
+from wmhub.records import FailureKind
+
+#: Characters of an error that are kept: the last, where compilers say what was wrong.
+_MOST_MESSAGE = 600
+
+_DEVICES = {"llvm": "cpu", "cuda": "cuda", "rocm": "rocm", "metal": "metal", "vulkan": "vulkan"}
+
+
+class Worker:
+    """Linked programs by their id, and what is done with them."""
+
+    def __init__(self, channel: Channel, target: dict[str, Any], memory_bytes: int) -> None:
+        from wmhub.tvm_compat import use_target
+
+        self._channel = channel
+        self._target = use_target(target)
+        self._device = _DEVICES.get(str(self._target.kind.name), str(self._target.kind.name))
+        self._memory_bytes = memory_bytes
+        self._programs: dict[int, tuple[Any, list[Any]]] = {}
+
+    def build(self, message: dict[str, Any]) -> None:
+        """Compiles and links one program, or exports it to ``path``; answers how that went."""
+        started = time.perf_counter()
+        answer: dict[str, Any] = {"id": message["id"], "failure": None, "message": ""}
+        try:
+            self._build(message["id"], message["module"], message.get("path"))
+        except MemoryError:
+            answer.update(failure=FailureKind.OUT_OF_MEMORY.value, message="MemoryError")
+        except Exception as error:  # TVM raises its own kinds, which differ by version.
+            text = f"{type(error).__name__}: {error}"
+            answer.update(failure=_build_failure(text).value, message=text[-_MOST_MESSAGE:])
+        answer["seconds"] = time.perf_counter() - started
+        self._channel.send(answer)
+
+    def _build(self, id_: int, text: str, path: str | None) -> None:
+        from wmhub.measure.programs import argument_info, compile_program, load_program
+
+        module = load_program(text)
+        executable = compile_program(module, self._target)
+        if path is not None:
+            from tvm.support.tar import tar
+
+            executable.export_library(path, fcompile=tar)
+            return
+        linked = executable.jit()
+        # Asking for the function is what makes LLVM generate its code.
+        linked.get_function(linked.entry_name)
+        self._programs[id_] = (linked, argument_info(module))
+
+    def run(self, message: dict[str, Any]) -> None:
+        """Times the programs ``ids`` one after the other; answers each as it is done."""
+        waiting: list[int] = list(message["ids"])
+        while waiting:
+            waiting = self._run_in_child(waiting, message)
+
+    def drop(self, message: dict[str, Any]) -> None:
+        """Forgets the programs ``ids``; answers how much memory this process holds, in bytes."""
+        for id_ in message["ids"]:
+            self._programs.pop(id_, None)
+        self._channel.send({"memory": _own_bytes(1)})
+
+    def _run_in_child(self, ids: list[int], message: dict[str, Any]) -> list[int]:
+        """Times ``ids`` in one child until it ends; returns those that are still to be timed."""
+        ours, theirs = Channel.pair()
+        pid = os.fork()
+        if pid == 0:
+            _in_child(lambda: self._time_all(theirs, ids, message))
+        theirs.close()
+        waiting = list(ids)
+        last: dict[str, Any] | None = None
+        try:
+            while waiting:
+                last = self._next_answer(ours, message["timeout_seconds"])
+                if last is None:
+                    break
+                self._channel.send({"id": waiting.pop(0), **last})
+                if last["failure"] is not None:
+                    break
+        except TimeoutError:
+            seconds = message["timeout_seconds"]
+            self._fail(waiting.pop(0), FailureKind.RUN_TIMEOUT, f"killed after {seconds:g} s")
+        else:
+            if last is None and waiting:
+                self._fail(waiting.pop(0), *_cause_of_death(os.waitpid(pid, 0)[1]))
+                pid = 0
+        finally:
+            ours.close()
+            if pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        return waiting
+
+    def _next_answer(self, child: Channel, timeout_seconds: float) -> dict[str, Any] | None:
+        """The child's next answer. Ends this process when the engine has gone meanwhile."""
+        readable, _, _ = select.select([child, self._channel], [], [], timeout_seconds)
+        if self._channel in readable and child not in readable:
+            # The engine sends nothing while it waits for us, so this is the end of its socket.
+            raise SystemExit
+        if not readable:
+            raise TimeoutError
+        return child.receive()
+
+    def _fail(self, id_: int, kind: FailureKind, text: str) -> None:
+        answer: dict[str, Any] = {
+            "failure": kind.value,
+            "message": text,
+            "seconds": [],
+            "wall": 0.0,
+        }
+        self._channel.send({"id": id_, **answer})
+
+    def _time_all(self, channel: Channel, ids: Sequence[int], message: dict[str, Any]) -> None:
+        self._channel.close()
+        if self._device == "cpu":
+            # A GPU's driver maps far more address space than it uses.
+            _limit_memory(self._memory_bytes)
+        plan = TimingPlan(**message["plan"])
+        best: float | None = message["best"]
+        arguments: dict[str, list[Any]] = {}
+        for id_ in ids:
+            started = time.perf_counter()
+            answer: dict[str, Any] = {"failure": None, "message": "", "seconds": []}
+            try:
+                seconds = self._time(id_, arguments, plan, best)
+                best = min(filter(None, (best, sorted(seconds)[len(seconds) // 2])))
+                answer["seconds"] = seconds
+            except MemoryError:
+                answer.update(failure=FailureKind.OUT_OF_MEMORY.value, message="MemoryError")
+            except Exception as error:  # TVM raises its own kinds, which differ by version.
+                text = f"{type(error).__name__}: {error}"
+                answer.update(failure=_run_failure(text).value, message=text[-_MOST_MESSAGE:])
+            answer["wall"] = time.perf_counter() - started
+            channel.send(answer)
+            if answer["failure"] is not None:
+                # A failed launch may leave the device's context unusable: the next child is clean.
+                return
+
+    def _time(
+        self, id_: int, cache: dict[str, list[Any]], plan: TimingPlan, best: float | None
+    ) -> list[float]:
+        from wmhub.measure.programs import evaluator, random_arguments
+        from wmhub.tvm_compat import tvm
+
+        linked, info = self._programs[id_]
+        device = tvm.runtime.device(self._device, 0)
+        key = orjson.dumps(info).decode()
+        if key not in cache:
+            cache.clear()
+            cache[key] = random_arguments(info, device)
+        arguments = cache[key]
+        function = linked.get_function(linked.entry_name)
+
+        def run_once() -> float:
+            device.sync()
+            start = time.perf_counter()
+            function(*arguments)
+            device.sync()
+            return time.perf_counter() - start
+
+        def run_many(number: int, repeats: int) -> Sequence[float]:
+            return evaluator(linked, device, number, repeats, plan.flush_cache)(*arguments)
+
+        return time_program(run_once, run_many, plan, best)
+
+
+def _in_child(work: Callable[[], None]) -> None:
+    """Runs ``work`` in the forked child and ends it without the parent's clean-up."""
+    code = 1
+    try:
+        # The child must not outlive its parent, however that ends.
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        work()
+        code = 0
+    except BaseException as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(code)
+
+
+def _limit_memory(extra_bytes: int) -> None:
+    """Lets this process map ``extra_bytes`` more than it has."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_own_bytes(0) + extra_bytes, hard))
+
+
+def _own_bytes(column: int) -> int:
+    """Memory of this process: mapped (column 0) or resident (column 1), in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[column]) * resource.getpagesize()
+
+
+def _build_failure(text: str) -> FailureKind:
+    if "bad_alloc" in text or "out of memory" in text.lower():
+        return FailureKind.OUT_OF_MEMORY
+    device = ("nvcc", "nvrtc", "ptxas", "cuda", "hipcc", "metal")
+    if any(word in text.lower() for word in device):
+        return FailureKind.COMPILE_DEVICE
+    return FailureKind.COMPILE_HOST
+
+
+def _run_failure(text: str) -> FailureKind:
+    memory = ("bad_alloc", "out of memory", "outofmemory", "cannot allocate", "allocation failed")
+    if any(word in text.lower() for word in memory):
+        return FailureKind.OUT_OF_MEMORY
+    return FailureKind.RUNTIME_DEVICE
+
+
+def _cause_of_death(status: int) -> tuple[FailureKind, str]:
+    if not os.WIFSIGNALED(status):
+        return FailureKind.CRASH, f"the process that ran it ended with {os.WEXITSTATUS(status)}"
+    name = signal.Signals(os.WTERMSIG(status)).name
+    if os.WTERMSIG(status) == signal.SIGKILL:
+        # Not by us: the kernel takes the process that uses the most memory.
+        return FailureKind.OUT_OF_MEMORY, "killed by the system, which does so for want of memory"
+    return FailureKind.CRASH, f"the process that ran it died of {name}"
+
+
+def main(descriptor: int) -> None:
+    """Serves the engine at the other end of ``descriptor`` until it hangs up."""
+    # The engine decides what an interrupt means; it reaches the whole terminal group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=descriptor))
+    settings = channel.receive()
+    if settings is None:
+        return
+    worker = Worker(channel, settings["target"], settings["memory_bytes"])
+    channel.send({"ready": os.getpid()})
+    while (message := channel.receive()) is not None:
+        {"build": worker.build, "run": worker.run, "drop": worker.drop}[message["do"]](message)
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        main(int(sys.argv[1]))
