@@ -31,6 +31,7 @@ _NAMES = {
     "Schedule": ("tvm.s_tir", "Schedule"),
     "Trace": ("tvm.s_tir.schedule", "Trace"),
     "derived_object": ("tvm.ir.utils", "derived_object"),
+    "normalize": ("tvm.s_tir.meta_schedule.tune_context", "_normalize_mod"),
     "estimate_flops": ("tvm.s_tir.analysis", "estimate_tir_flops"),
 }
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
@@ -52,6 +53,7 @@ meta_schedule: Any
 Schedule: Any
 Trace: Any
 derived_object: Any
+normalize: Any
 estimate_flops: Any
 
 
@@ -167,11 +169,6 @@ def _architecture(target: Any) -> str:
     if family.startswith("riscv"):
         return "riscv"
     return {"x86_64": "x86", "i686": "x86", "arm64": "aarch64"}.get(family, family)
-
-
-def prepare_worker(target: dict[str, Any]) -> None:
-    """Initialiser of a worker process: loads only what ``target`` (a dictionary) needs."""
-    use_target(target)
 
 
 def llvm_target(cores: int | None = None, mcpu: str | None = None) -> dict[str, Any]:

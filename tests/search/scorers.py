@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from wmhub.evaluator import Scores
+from wmhub.names import HardwareKey
 
 
 def _numbers(decisions: Sequence[Any]) -> list[float]:
@@ -54,6 +55,7 @@ class FakeEvaluator:
     """Gives a ``FakeScorer`` for every workload."""
 
     name = "wm-fake"
+    hardware = HardwareKey("llvm", "rocketlake", 2)
 
     def __init__(self) -> None:
         self.scorers: dict[str, FakeScorer] = {}

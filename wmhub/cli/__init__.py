@@ -20,6 +20,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "models": ("wmhub.cli.models", "List the pretrained models, and which fits this machine."),
     "datasets": ("wmhub.cli.datasets", "List the datasets."),
     "lock": ("wmhub.cli.lock", "Pin names to commits and digests."),
+    "tune": ("wmhub.cli.tune", "Search for the fastest schedule of a workload."),
+    "schedule": ("wmhub.cli.schedule", "Write the best schedule without a measurement."),
+    "demo": ("wmhub.cli.demo", "Tune a layer of BERT-base on this machine."),
 }
 
 

@@ -8,6 +8,7 @@ score through the learner's posterior, and a share of each batch goes to what is
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,6 +91,19 @@ class TaskSearch:
                 return candidate, schedule
         raise MeasureError(f"none of the {tries} best candidates is a valid schedule here")
 
+    def random_schedule(self, tries: int = 64) -> Any:
+        """The schedule of a candidate drawn at random."""
+        for candidate in self._drawn(tries):
+            schedule = self._sketches[candidate.space].replay(candidate.genes)
+            if schedule is not None:
+                return schedule
+        raise MeasureError(f"none of {tries} random candidates is a valid schedule here")
+
+    def predicted_speedup(self, candidate: Candidate, draws: int = 256) -> float:
+        """Expected ratio of a random candidate's latency (geometric mean) to ``candidate``'s."""
+        mean, _ = self._learner.predict(self.scores([candidate, *self._drawn(draws)]))
+        return float(np.exp(mean[0] - mean[1:].mean()))
+
     def scores(self, candidates: Sequence[Candidate]) -> Scores:
         """Scores of candidates, in their order."""
         order: list[int] = []
@@ -116,7 +130,7 @@ class TaskSearch:
         self._learner.update(self.scores(candidates), latency)
         for candidate, seconds in zip(candidates, latency.tolist(), strict=True):
             self._tried.add(candidate)
-            if seconds == seconds:
+            if not math.isnan(seconds):
                 self._best[candidate] = min(seconds, self._best.get(candidate, seconds))
 
     def resume(self, measured: Sequence[tuple[Any, float]]) -> None:
@@ -132,6 +146,12 @@ class TaskSearch:
             if genes is not None:
                 return Candidate(number, genes)
         return None
+
+    def _drawn(self, count: int) -> list[Candidate]:
+        numbers = self._random.integers(len(self._sketches), size=count).tolist()
+        return [
+            Candidate(number, self._sketches[number].space.draw(self._random)) for number in numbers
+        ]
 
     def _evolved(self) -> list[Candidate]:
         """All candidates of one evolution, by descending mean of the posterior."""
@@ -257,19 +277,32 @@ def task_search(
 
 
 def measured_before(database: Any, context: Any) -> list[tuple[Any, float]]:
-    """Traces and seconds (NaN: failed) that ``database`` holds of the context's workload.
+    """Traces and seconds (NaN: failed) that ``database`` holds of the context's workload."""
+    return [(record.trace, _seconds(record)) for record in _records(database, context)]
 
-    Compares the target too, which the database's own query does not (apache/tvm #15549).
-    """
+
+def best_measured(database: Any, context: Any) -> tuple[float, Any] | None:
+    """Seconds and schedule of the fastest record of the context's workload; ``None`` without."""
+    timed = [(_seconds(record), record) for record in _records(database, context)]
+    ran = [(seconds, record) for seconds, record in timed if not math.isnan(seconds)]
+    if not ran:
+        return None
+    seconds, record = min(ran, key=lambda item: item[0])
+    return seconds, record.as_measure_candidate().sch
+
+
+def _records(database: Any, context: Any) -> list[Any]:
+    """Records of the context's workload and target: TVM's query ignores the target (#15549)."""
     if not database.has_workload(context.mod):
         return []
     mine, target = same_structure(context.mod), str(context.target)
-    found = []
-    for record in database.get_all_tuning_records():
-        if same_structure(record.workload.mod) != mine or record.target is None:
-            continue
-        if str(record.target) == target:
-            seconds = [float(second) for second in record.run_secs or ()]
-            result = ms.runner.RunnerResult(seconds, None)
-            found.append((record.trace, latency_of(result)))
-    return found
+    return [
+        record
+        for record in database.get_all_tuning_records()
+        if same_structure(record.workload.mod) == mine and str(record.target) == target
+    ]
+
+
+def _seconds(record: Any) -> float:
+    seconds = [float(second) for second in record.run_secs or ()]
+    return latency_of(ms.runner.RunnerResult(seconds, None))

@@ -13,6 +13,7 @@ import numpy as np
 
 from wmhub.errors import CheckpointError, MissingInputError
 from wmhub.evaluator import Scores, WorkloadScorer
+from wmhub.names import HardwareKey
 from wmhub.search.posterior import Posterior
 
 _FORMAT = 1
@@ -24,6 +25,11 @@ class WorkloadEvaluator(Protocol):
     @property
     def name(self) -> str:
         """Name of the checkpoint."""
+        ...
+
+    @property
+    def hardware(self) -> HardwareKey:
+        """What the checkpoint was trained on."""
         ...
 
     def for_workload(self, program: str) -> WorkloadScorer:

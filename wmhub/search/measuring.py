@@ -1,14 +1,60 @@
-"""Measures given schedules apart from a search: baselines, and the final comparison."""
+"""With what candidates are built and run, and the same for single programs apart from a search."""
 
 from __future__ import annotations
 
+import math
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from wmhub.errors import InvalidInputError
 from wmhub.search.cost_model import latency_of
 from wmhub.tvm_compat import meta_schedule as ms
+from wmhub.tvm_compat import use_target, use_threads
+
+_RPC = re.compile(r"(?P<host>[^\s:/]+):(?P<port>[0-9]{1,5})/(?P<key>[^\s/]+)\Z")
+
+
+@contextmanager
+def measuring(
+    target: dict[str, Any], cores: int, builder: str = "engine", rpc: str | None = None
+) -> Iterator[tuple[Any, Any]]:
+    """MetaSchedule's builder and runner for ``target``, a dictionary.
+
+    ``builder``: ``engine`` is our own, ``local`` TVM's. ``rpc``: ``HOST:PORT/KEY`` of a TVM tracker
+    and the devices at it; builds are TVM's local ones then. Raises ``InvalidInputError``.
+    """
+    if builder not in ("engine", "local"):
+        raise InvalidInputError(f"builder {builder!r} is neither engine nor local")
+    if builder == "engine" and rpc is None:
+        from wmhub.measure.engine import Engine
+        from wmhub.measure.metaschedule import builder_and_runner
+
+        with Engine(target, workers=cores) as engine:
+            yield builder_and_runner(engine)
+        return
+    use_threads(cores)
+    prepare = partial(use_target, target)
+    local = ms.builder.LocalBuilder(max_workers=cores, initializer=prepare)
+    yield local, ms.runner.LocalRunner() if rpc is None else _rpc_runner(rpc)
+
+
+def _rpc_runner(rpc: str) -> Any:
+    place = _RPC.match(rpc)
+    if place is None:
+        raise InvalidInputError(f"rpc {rpc!r} is not HOST:PORT/KEY, such as 10.0.0.7:9190/a100")
+    return ms.runner.RPCRunner(
+        rpc_config=ms.runner.RPCConfig(
+            tracker_host=place["host"],
+            tracker_port=int(place["port"]),
+            tracker_key=place["key"],
+            session_timeout_sec=60,
+        )
+    )
 
 
 def measure(
@@ -18,11 +64,12 @@ def measure(
 
     ``builder`` and ``runner`` are MetaSchedule's interfaces; any implementation does.
     """
+    device = "cpu" if target.kind.name == "llvm" else str(target.kind.name)
     built = builder.build([ms.builder.BuilderInput(mod, target) for mod in mods])
     artifacts = [result.artifact_path for result in built]
     inputs = [
         ms.runner.RunnerInput(
-            artifact, str(target.kind.name), ms.arg_info.ArgInfo.from_prim_func(mod["main"])
+            artifact, device, ms.arg_info.ArgInfo.from_entry_func(mod, remove_preproc=True)
         )
         for mod, artifact in zip(mods, artifacts, strict=True)
         if artifact is not None
@@ -35,7 +82,9 @@ def measure(
             continue
         ran = next(futures).result()
         seconds = latency_of(ran)
-        measured.append((seconds, None) if seconds == seconds else (None, last_line(ran.error_msg)))
+        measured.append(
+            (None, last_line(ran.error_msg)) if math.isnan(seconds) else (seconds, None)
+        )
     for artifact in artifacts:
         if artifact is not None:
             shutil.rmtree(Path(str(artifact)).parent, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -78,7 +79,7 @@ class History:
         elapsed = self._budget.elapsed
         for candidate, error, result in zip(candidates, errors, results, strict=True):
             seconds = latency_of(result)
-            ran = seconds == seconds
+            ran = not math.isnan(seconds)
             self.trials.append(Trial(task, seconds if ran else None, elapsed, error))
             if ran and seconds < self.best.get(task, (float("inf"), None))[0]:
                 self.best[task] = (seconds, candidate.sch)
@@ -185,6 +186,7 @@ def run(
     config: LatentSearchConfig,
     trials: int,
     batch: int,
+    history: History,
     budget: Budget,
     builder: Any,
     runner: Any,
@@ -192,10 +194,8 @@ def run(
     cores: int,
     seed: int,
     log: Path,
-    on_progress: OnProgress | None,
-) -> History:
+) -> None:
     """Measures up to ``trials`` candidates over all tasks, ``batch`` at a time."""
-    history = History(budget, on_progress)
     callbacks = [ms.measure_callback.AddToDatabase()]
     if search == "latent":
         strategy, cost_model = LatentSearch(learner, config), "none"
@@ -221,7 +221,6 @@ def run(
             measure_callbacks=callbacks,
             task_scheduler="round-robin" if len(tasks) == 1 else "gradient",
         )
-    return history
 
 
 @contextmanager

@@ -1,0 +1,60 @@
+"""``wmhub demo``: the main job once, on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.option(
+    "--output",
+    default=Path("demo-output"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder to write; an earlier demo there is replaced.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Most candidates to measure.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=180.0,
+    show_default=True,
+    metavar="S",
+    help="Begin no batch after this many seconds.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(output: Path, trials: int, as_json: bool, **options: Any) -> None:
+    """Tune a fused dense + bias + GELU on this machine with an embedded checkpoint.
+
+    Takes the checkpoint nearest to this CPU and says which. Shows the best latency as it falls, and
+    then the speed-up over the program as it is and over a random schedule.
+    """
+    from rich.console import Console
+
+    from wmhub.cli.progress import live_table, print_result
+    from wmhub.search.demo import WORKLOAD, demo
+    from wmhub.search.output import PLOT
+
+    console = Console(stderr=True, highlight=False)
+    console.print(
+        f"Tuning {WORKLOAD}: a layer of BERT-base with its bias and GELU, {trials} trials."
+    )
+    with live_table(console, trials) as on_progress:
+        result = demo(output, trials=trials, on_progress=on_progress, **options)
+    print_result(console, result)
+    console.print(f"plot: {result.output / PLOT}")
+    if as_json:
+        click.echo(json.dumps(result.to_json()))

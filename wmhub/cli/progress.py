@@ -1,0 +1,107 @@
+"""What ``tune`` and ``demo`` show while they work and when they are done; all on standard error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from wmhub.search.result import TuneResult
+    from wmhub.search.run import OnProgress, Progress
+
+
+def milliseconds(seconds: float | None) -> str:
+    """A latency for people: ``1.234 ms``, or ``-``."""
+    if seconds is None:
+        return "-"
+    if seconds < 1e-3:
+        return f"{1e6 * seconds:.1f} us"
+    return f"{1e3 * seconds:.3f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+@contextmanager
+def live_table(console: Console, trials: int) -> Iterator[OnProgress]:
+    """A table that is redrawn after each batch; gives what ``tune`` takes as ``on_progress``."""
+    with Live(
+        Text("starting workers and drawing the first candidates ..."),
+        console=console,
+        refresh_per_second=4,
+        transient=not console.is_terminal,
+    ) as live:
+
+        def show(progress: Progress) -> None:
+            live.update(_progress_table(progress, trials))
+            if not console.is_terminal:
+                best = _bests(progress)[progress.task]
+                console.print(
+                    f"{len(progress.history)}/{trials} trials, {progress.elapsed_s:.0f} s: "
+                    f"{progress.task}: best {milliseconds(best)}"
+                )
+
+        yield show
+
+
+def _bests(progress: Progress) -> dict[str, float | None]:
+    best: dict[str, float | None] = {}
+    for trial in progress.history:
+        known = best.get(trial.task)
+        if trial.latency_s is not None and (known is None or trial.latency_s < known):
+            best[trial.task] = trial.latency_s
+        else:
+            best.setdefault(trial.task, None)
+    return best
+
+
+def _progress_table(progress: Progress, trials: int) -> Group:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task", overflow="fold")
+    for column in ("trials", "failed", "best"):
+        table.add_column(column, justify="right")
+    for task, best in _bests(progress).items():
+        own = [trial for trial in progress.history if trial.task == task]
+        failed = sum(trial.latency_s is None for trial in own)
+        table.add_row(task, str(len(own)), str(failed), milliseconds(best))
+    total = Text(f"{len(progress.history)} of {trials} trials, {progress.elapsed_s:.0f} s")
+    return Group(table, total)
+
+
+def print_result(console: Console, result: TuneResult) -> None:
+    """The outcome of each task, what it is compared with, and where everything lies."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task", overflow="fold")
+    for column in ("best", "unscheduled", "first random", "trials", "failed"):
+        table.add_column(column, justify="right")
+    for task in result.tasks:
+        table.add_row(
+            task.name,
+            milliseconds(task.best_latency_s)
+            if task.predicted_speedup is None
+            else f"not measured; expected {task.predicted_speedup:.1f}x a random one",
+            _against(task.unscheduled_latency_s, task.best_latency_s),
+            _against(task.first_random_latency_s, task.best_latency_s),
+            str(task.trials),
+            str(task.failed),
+        )
+    console.print(table)
+    console.print(
+        f"{result.trials} trials in {result.seconds:.1f} s on {result.hardware} with "
+        f"{result.model}" + (" (interrupted)" if result.interrupted else "")
+    )
+    for note in result.notes:
+        console.print(f"note: {note}", style="yellow")
+    for task in result.tasks:
+        if task.schedule is not None:
+            console.print(f"schedule: {task.schedule}")
+    console.print(f"everything else: {result.output}/")
+
+
+def _against(other: float | None, best: float | None) -> str:
+    if other is None or best is None:
+        return "-"
+    return f"{milliseconds(other)} ({other / best:.1f}x)"

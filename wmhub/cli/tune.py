@@ -1,0 +1,126 @@
+"""``wmhub tune``: search for the fastest schedule of a workload."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class JsonTarget(click.ParamType):
+    """A TVM target as a JSON object."""
+
+    name = "JSON"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
+        """The object; fails with an example."""
+        try:
+            target = json.loads(value)
+        except ValueError:
+            target = None
+        if not isinstance(target, dict) or "kind" not in target:
+            self.fail(f'{value!r} is no object such as {{"kind": "cuda", "arch": "sm_80"}}')
+        return target
+
+
+@click.command()
+@click.argument("workload")
+@click.option("--model", metavar="NAME", help="Checkpoint; by default the one for the hardware.")
+@click.option("--hardware", metavar="KEY", help="What to tune for; by default this machine's CPU.")
+@click.option(
+    "--trials",
+    type=click.IntRange(0),
+    default=64,
+    show_default=True,
+    metavar="N",
+    help="Most candidates to measure; 0 takes the model's word.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="Begin no batch after this many seconds.",
+)
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for database, schedules, libraries, report and plot.",
+)
+@click.option(
+    "--database",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with a database to go on from; may be the output.",
+)
+@click.option(
+    "--search",
+    type=click.Choice(["latent", "evolutionary"]),
+    default="latent",
+    show_default=True,
+    help="Our search strategy, or TVM's with our cost model.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="Candidates that are measured together.",
+)
+@click.option(
+    "--exploration",
+    type=click.FloatRange(0, 1),
+    default=0.15,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of each batch that is chosen by uncertainty.",
+)
+@click.option("--no-adapt", is_flag=True, help="Do not learn from the measurements of this run.")
+@click.option(
+    "--baselines", is_flag=True, help="Also measure the program as it is and one random schedule."
+)
+@click.option("--seed", type=int, default=0, show_default=True, metavar="N")
+@click.option("--target", type=JsonTarget(), help="TVM target, where the hardware needs more.")
+@click.option(
+    "--builder",
+    type=click.Choice(["engine", "local"]),
+    default="engine",
+    show_default=True,
+    help="Our builder and runner, or TVM's.",
+)
+@click.option("--rpc", metavar="HOST:PORT/KEY", help="Run on the devices of a TVM tracker.")
+@click.option("--allow-other-hardware", is_flag=True, help="Use a checkpoint of other hardware.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    workload: str, as_json: bool, no_adapt: bool, exploration: float, **options: Any
+) -> None:
+    """Search for the fastest schedule of WORKLOAD.
+
+    WORKLOAD is a name of the zoo (`wmhub tune dense-m128-n3072-k768-bias-gelu`), or a file with a
+    program. Candidates are ranked by a pretrained checkpoint, and the best are built and measured.
+    Ctrl-C ends the search after the batch at work and keeps what was measured.
+    """
+    from rich.console import Console
+
+    from wmhub.cli.progress import live_table, print_result
+    from wmhub.search.latent import LatentSearchConfig
+    from wmhub.search.tune import tune
+
+    console = Console(stderr=True, highlight=False)
+    with live_table(console, options["trials"]) as on_progress:
+        result = tune(
+            workload,
+            adapt=not no_adapt,
+            config=LatentSearchConfig(exploration=exploration),
+            on_progress=on_progress,
+            **options,
+        )
+    print_result(console, result)
+    if as_json:
+        click.echo(json.dumps(result.to_json()))

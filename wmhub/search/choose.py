@@ -1,0 +1,79 @@
+"""Which hardware, which checkpoint: the decisions before a search."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from wmhub.errors import HardwareMismatchError
+from wmhub.hub import from_pretrained, known_hardware, nearest_model
+from wmhub.hub.artifact import MODEL
+from wmhub.names import HardwareKey
+
+if TYPE_CHECKING:
+    from wmhub.evaluator import Evaluator
+
+
+def this_hardware(hardware: HardwareKey | str | None) -> HardwareKey:
+    """The hardware that was named, or else this machine's CPU."""
+    if isinstance(hardware, HardwareKey):
+        return hardware
+    if hardware is not None:
+        return HardwareKey.parse(hardware)
+    from wmhub.hardware.probe import probe
+
+    return probe(quick=True).key
+
+
+def choose_evaluator(
+    model: str | os.PathLike[str] | Evaluator | None,
+    hardware: HardwareKey,
+    allow_other_hardware: bool,
+) -> tuple[Evaluator, str | None]:
+    """The evaluator, and a sentence where it is not what it might be taken for.
+
+    Without ``model``, the known checkpoint for ``hardware``, or with ``allow_other_hardware`` the
+    nearest. Raises ``HardwareMismatchError`` that names the nearest fitting one, and why.
+    """
+    known = known_hardware(MODEL)
+    choice = nearest_model(hardware, known)
+    if model is None:
+        if choice.name is None:
+            raise HardwareMismatchError(
+                f"no checkpoint is known for {hardware}"
+                + "".join(f"\n  {name}: {why}" for name, why in choice.reasons.items())
+                + "\nTrain one with `wmhub train`, or name one with --model."
+            )
+        if known[choice.name] != hardware and not allow_other_hardware:
+            raise HardwareMismatchError(
+                f"no checkpoint is known for {hardware}; the nearest is {choice.name} "
+                f"({choice.reasons[choice.name]}). Take it with --model {choice.name} "
+                "--allow-other-hardware"
+            )
+        model = choice.name
+    evaluator = from_pretrained(model) if isinstance(model, (str, os.PathLike)) else model
+    if evaluator.hardware == hardware:
+        return evaluator, None
+    said = f"{evaluator.name} was trained on {evaluator.hardware}, and this is {hardware}"
+    if not allow_other_hardware:
+        nearest = (
+            f"the nearest fitting is {choice.name} ({choice.reasons[choice.name]})"
+            if choice.name is not None
+            else f"no known checkpoint fits {hardware}"
+        )
+        raise HardwareMismatchError(
+            f"{said}; {nearest}. Use it all the same with --allow-other-hardware"
+        )
+    return evaluator, said
+
+
+def target_for(hardware: HardwareKey, target: dict[str, Any] | None) -> dict[str, Any]:
+    """The target dictionary of ``hardware``, unless ``target`` gives it."""
+    if target is not None:
+        return target
+    if hardware.backend == "llvm":
+        from wmhub.tvm_compat import llvm_target
+
+        # A device that LLVM does not know would only make it warn and generate plain code.
+        return llvm_target(cores=hardware.cores)
+    return {"kind": hardware.backend}

@@ -1,0 +1,105 @@
+"""The folder that a tuning run writes: database, schedules, libraries, report, plot."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
+from wmhub.search.result import TuneResult, best_so_far
+
+#: The two files of a MetaSchedule database.
+DATABASE = ("database_workload.json", "database_tuning_record.json")
+REPORT, PLOT, LEARNED, LOG = "report.json", "latency.png", "learned.npz", "tvm.log"
+
+
+def prepare(output: Path, database: Path | None) -> None:
+    """Makes the folder ``output``, with the database to go on from in it.
+
+    Raises ``OutputExistsError`` where another run's database is there already, unless ``database``
+    is that very folder.
+    """
+    if output.exists() and not output.is_dir():
+        raise InvalidInputError(f"{output} is a file; --output takes a folder")
+    goes_on = database is not None and database.resolve() == output.resolve()
+    if not goes_on and any((output / name).exists() for name in (*DATABASE, REPORT)):
+        raise OutputExistsError(
+            f"{output} holds a tuning run: give another folder, or go on from it with "
+            f"--database {output}"
+        )
+    if database is not None:
+        missing = [name for name in DATABASE if not (database / name).is_file()]
+        if missing:
+            raise MissingInputError(
+                f"{database} is no database of MetaSchedule: {' and '.join(missing)} missing"
+            )
+    output.mkdir(parents=True, exist_ok=True)
+    if database is not None and not goes_on:
+        for name in (*DATABASE, LEARNED):
+            if (database / name).is_file():
+                shutil.copyfile(database / name, output / name)
+
+
+def file_stem(task: str) -> str:
+    """A file name for a task's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", task)[:120].strip("._") or "task"
+
+
+def write_schedule(output: Path, task: str, schedule: Any) -> Path:
+    """Writes the scheduled program as TVMScript; returns the file."""
+    path = output / f"{file_stem(task)}.py"
+    path.write_text(str(schedule.mod.script()))
+    return path
+
+
+def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path | None, str | None]:
+    """Compiles ``mod`` to a shared library; or the reason why that was not possible."""
+    from wmhub.measure.programs import compile_program
+
+    path = output / f"{file_stem(task)}.so"
+    try:
+        compile_program(mod, target).export_library(str(path))
+    except Exception as error:  # The linker, LLVM and TVM each raise their own.
+        lines = str(error).strip().splitlines()
+        return None, f"{task}: no library: {lines[-1] if lines else type(error).__name__}"
+    return path, None
+
+
+def write_report(result: TuneResult) -> None:
+    """Writes the report, and a plot where something was measured."""
+    report = result.output / REPORT
+    report.write_text(json.dumps(result.to_json(), indent=1) + "\n")
+    weights = {task.name: task.weight for task in result.tasks}
+    curve = best_so_far(result.history, weights)
+    if curve:
+        plot(result, curve)
+
+
+def plot(result: TuneResult, curve: list[tuple[int, float, float]]) -> None:
+    """Draws the best latency against trials and against seconds, to ``latency.png``."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    end = (len(result.history), result.history[-1].elapsed_s, curve[-1][2])
+    rows = [*curve, end]
+    milliseconds = [1e3 * latency for _, _, latency in rows]
+    single = len(result.tasks) == 1
+    for axis, column, label in ((axes[0], 0, "trials"), (axes[1], 1, "seconds")):
+        if single:
+            measured = [
+                (number if column == 0 else trial.elapsed_s, 1e3 * trial.latency_s)
+                for number, trial in enumerate(result.history, 1)
+                if trial.latency_s is not None
+            ]
+            axis.plot(*zip(*measured, strict=True), ".", color="0.75", markersize=4)
+        axis.step([row[column] for row in rows], milliseconds, where="post", color="C0")
+        axis.set_xlabel(label)
+        axis.set_yscale("log")
+        axis.grid(alpha=0.3, which="both")
+    axes[0].set_ylabel("best latency, ms")
+    figure.suptitle(f"{result.workload}: {result.model} on {result.hardware}", fontsize=10)
+    figure.savefig(result.output / PLOT, dpi=120)

@@ -1,0 +1,241 @@
+"""``tune``: a workload, a checkpoint and a budget to the best schedule."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from wmhub.errors import InvalidInputError
+from wmhub.names import HardwareKey
+from wmhub.search import output as files
+from wmhub.search.choose import choose_evaluator, target_for, this_hardware
+from wmhub.search.latent import LatentSearchConfig, best_measured, task_search
+from wmhub.search.learner import Learner
+from wmhub.search.measuring import measure, measuring
+from wmhub.search.result import TaskResult, TuneResult
+from wmhub.search.run import Budget, History, OnProgress, make_contexts, run
+from wmhub.search.tasks import Task, tasks_of
+from wmhub.tvm_compat import meta_schedule as ms
+from wmhub.tvm_compat import use_target
+
+if TYPE_CHECKING:
+    from wmhub.evaluator import Evaluator
+
+
+def tune(
+    workload: Any,
+    *,
+    model: str | os.PathLike[str] | Evaluator | None = None,
+    hardware: HardwareKey | str | None = None,
+    trials: int = 64,
+    seconds: float | None = None,
+    output: str | Path = "tuned",
+    database: str | Path | None = None,
+    search: Literal["latent", "evolutionary"] = "latent",
+    adapt: bool = True,
+    batch: int = 16,
+    config: LatentSearchConfig | None = None,
+    seed: int = 0,
+    baselines: bool = False,
+    allow_other_hardware: bool = False,
+    target: dict[str, Any] | None = None,
+    builder: str = "engine",
+    rpc: str | None = None,
+    on_progress: OnProgress | None = None,
+) -> TuneResult:
+    """Searches for the fastest schedule of ``workload`` with at most ``trials`` measurements.
+
+    ``workload``: a name of the zoo, a file, an ``IRModule``; see ``tasks_of``. ``model``: anything
+    that ``from_pretrained`` takes, or an evaluator; by default the checkpoint for ``hardware``,
+    which is this machine's CPU by default. ``seconds``: wall time after which no batch begins.
+    ``trials=0`` measures nothing and gives the schedule that the model thinks best. ``output``: a
+    folder for database, schedules, libraries, report and plot. ``database``: a folder with a
+    database to go on from. ``search``: our own strategy or TVM's with our cost model.
+    ``baselines`` also measures the program as it came and one random candidate. ``builder`` and
+    ``rpc``: see ``measuring``.
+
+    The first Ctrl-C ends the run and keeps what was measured. Raises the errors of
+    ``from_pretrained`` and ``tasks_of``, ``HardwareMismatchError`` and ``OutputExistsError``.
+    """
+    if trials < 0 or batch < 1 or (seconds is not None and seconds <= 0):
+        raise InvalidInputError("trials must not be negative; batch and seconds must be positive")
+    if search not in ("latent", "evolutionary"):
+        raise InvalidInputError(f"search {search!r} is neither latent nor evolutionary")
+    budget = Budget(seconds)
+    key = this_hardware(hardware)
+    evaluator, note = choose_evaluator(model, key, allow_other_hardware)
+    target = target_for(key, target)
+    machine = use_target(target)
+    folder = Path(output)
+    files.prepare(folder, Path(database) if database is not None else None)
+    tasks = tasks_of(workload)
+    job = _Job(
+        name=workload if isinstance(workload, str) else tasks[0].name,
+        hardware=key,
+        search=search,
+        notes=(note,) if note else (),
+        tasks=tasks,
+        target=machine,
+        learner=Learner(evaluator, adapt),
+        config=config or LatentSearchConfig(),
+        cores=int(machine.attrs.get("num-cores", 0)) or len(os.sched_getaffinity(0)),
+        seed=seed,
+        folder=folder,
+    )
+    if search == "evolutionary" and database is not None and (folder / files.LEARNED).is_file():
+        # Our own search takes up the database itself.
+        job.learner.load(folder / files.LEARNED)
+    history, firsts = History(budget, on_progress), [_NO_BASELINE] * len(tasks)
+    if trials:
+        with measuring(target, job.cores, builder, rpc) as (build, execute):
+            if baselines:
+                firsts = [_baseline(job, task, build, execute) for task in tasks]
+            run(
+                tasks, machine, job.learner, search=search, config=job.config, trials=trials,
+                batch=batch, history=history, budget=budget, builder=build, runner=execute,
+                database=job.database(), cores=job.cores, seed=seed, log=folder / files.LOG,
+            )  # fmt: skip
+        job.learner.save(folder / files.LEARNED)
+    result = _result(job, history, firsts, budget, measured=trials > 0)
+    files.write_report(result)
+    return result
+
+
+def schedule(
+    workload: Any,
+    *,
+    model: str | os.PathLike[str] | Evaluator | None = None,
+    hardware: HardwareKey | str | None = None,
+    output: str | Path = "scheduled",
+    config: LatentSearchConfig | None = None,
+    seed: int = 0,
+    allow_other_hardware: bool = False,
+    target: dict[str, Any] | None = None,
+) -> TuneResult:
+    """The schedule that the model thinks best, verified but not measured: ``tune`` of no trials."""
+    return tune(
+        workload, model=model, hardware=hardware, trials=0, output=output, config=config,
+        seed=seed, allow_other_hardware=allow_other_hardware, target=target,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What stays the same during one call."""
+
+    name: str
+    hardware: HardwareKey
+    search: str
+    notes: tuple[str, ...]
+    tasks: Sequence[Task]
+    target: Any
+    learner: Learner
+    config: LatentSearchConfig
+    cores: int
+    seed: int
+    folder: Path
+
+    def database(self) -> Any:
+        return ms.database.JSONDatabase(work_dir=str(self.folder))
+
+    def context(self, task: Task) -> Any:
+        return make_contexts(
+            [task], self.target, None, cores=self.cores, seed=self.seed,
+            log=self.folder / files.LOG,
+        )[0]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    unscheduled: float | None
+    random: float | None
+
+
+_NO_BASELINE = _Baseline(None, None)
+
+
+def _baseline(job: _Job, task: Task, builder: Any, runner: Any) -> _Baseline:
+    """Latency of the program as it came, and of the first valid random candidate."""
+    context = job.context(task)
+    drawn = _search(job, context).random_schedule()
+    (unscheduled, _), (random, _) = measure([context.mod, drawn.mod], job.target, builder, runner)
+    return _Baseline(unscheduled, random)
+
+
+def _search(job: _Job, context: Any) -> Any:
+    spaces = context.generate_design_space()
+    return task_search(context, job.learner, job.config, spaces, job.seed)
+
+
+def _result(
+    job: _Job, history: History, firsts: Sequence[_Baseline], budget: Budget, measured: bool
+) -> TuneResult:
+    """The result, whose schedules and libraries are written on the way."""
+    results, notes = [], []
+    for task, first in zip(job.tasks, firsts, strict=True):
+        seconds, found, speedup = _best(job, task, history, measured)
+        script = library = None
+        if found is not None:
+            script = files.write_schedule(job.folder, task.name, found)
+            library, problem = files.write_library(job.folder, task.name, found.mod, job.target)
+            notes += [problem] if problem else []
+        trials = [trial for trial in history.trials if trial.task == task.name]
+        results.append(
+            TaskResult(
+                name=task.name,
+                weight=task.weight,
+                trials=len(trials),
+                failed=sum(trial.latency_s is None for trial in trials),
+                best_latency_s=seconds,
+                unscheduled_latency_s=first.unscheduled,
+                first_random_latency_s=first.random,
+                predicted_speedup=speedup,
+                schedule=script,
+                library=library,
+            )
+        )
+    return TuneResult(
+        workload=job.name,
+        model=job.learner.evaluator.name,
+        model_hardware=str(job.learner.evaluator.hardware),
+        hardware=str(job.hardware),
+        search=job.search,
+        trials=len(history.trials),
+        failed=sum(trial.latency_s is None for trial in history.trials),
+        seconds=budget.elapsed,
+        interrupted=budget.interrupted,
+        best_latency_s=_total(results),
+        tasks=tuple(results),
+        history=tuple(history.trials),
+        output=job.folder,
+        notes=(*job.notes, *notes),
+    )
+
+
+def _best(
+    job: _Job, task: Task, history: History, measured: bool
+) -> tuple[float | None, Any, float | None]:
+    """Seconds, schedule and predicted speed-up of the best that is known of ``task``."""
+    context = job.context(task)
+    seconds, schedule = history.best.get(task.name, (None, None))
+    before = best_measured(job.database(), context)
+    if before is not None and (seconds is None or before[0] < seconds):
+        seconds, schedule = before
+    if measured or schedule is not None:
+        return seconds, schedule, None
+    search = _search(job, context)
+    candidate, schedule = search.best()
+    return None, schedule, search.predicted_speedup(candidate)
+
+
+def _total(tasks: Sequence[TaskResult]) -> float | None:
+    latencies = [task.best_latency_s for task in tasks]
+    known = [latency for latency in latencies if latency is not None]
+    if len(known) < len(latencies):
+        return None
+    return float(np.dot(known, [task.weight for task in tasks]))
