@@ -1,0 +1,219 @@
+"""Workloads from wherever they are described: the zoo, a file, a program of PyTorch.
+
+=========================  =======================================================================
+``conv2d-h56-...``         one workload of the zoo, listed or not
+``resnet18``               all zoo workloads of a network
+``zoo``, ``zoo:held-out``  all that may be trained on; those that must not
+``conv2d-*``               zoo workloads by a glob (held-out ones are left out)
+``FILE.json``              an IRModule that ``tvm.ir.save_json`` wrote
+``FILE.py``                TVMScript, or Python that leaves IRModules, PrimFuncs or
+                           ``torch.export.ExportedProgram`` in variables of the module
+=========================  =======================================================================
+
+A ``.py`` file is executed: it is the user's own program. Nothing that came from a repository or a
+dataset is ever passed here.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.util
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmhub.errors import (
+    InvalidInputError,
+    MissingDependencyError,
+    MissingInputError,
+    UnknownNameError,
+    nearest,
+)
+from wmhub.measure import zoo
+from wmhub.measure.networks import SHAPES
+
+_IMPORTS = re.compile(r"^\s*(?:import|from)\s", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class NamedWorkload:
+    """One function to be scheduled."""
+
+    name: str
+    """Readable: the zoo's name, or that of the function, task or variable."""
+    mod: Any
+    """``tvm.IRModule`` whose one function is ``main``."""
+    weight: int = 1
+    """How often it occurs in the program that it came from."""
+
+
+def load_workloads(spec: str, target: Any = None) -> list[NamedWorkload]:
+    """The workloads that ``spec`` describes; see the module.
+
+    ``target``: what the tasks of a whole network are extracted for, by default this CPU. Raises
+    ``MissingInputError``, ``UnknownNameError`` or ``InvalidInputError``.
+    """
+    path = Path(spec)
+    if path.suffix in (".py", ".json"):
+        if not path.is_file():
+            raise MissingInputError(f"{spec}: there is no such file of workloads")
+        found = _from_json(path) if path.suffix == ".json" else _from_python(path)
+        loaded = [
+            workload for name, value in found for workload in workloads_of(value, target, name=name)
+        ]
+        if not loaded:
+            raise InvalidInputError(
+                f"{spec}: no IRModule, PrimFunc or torch.export.ExportedProgram in it"
+            )
+        return loaded
+    return [NamedWorkload(name, zoo.build(name)) for name in zoo_names(spec)]
+
+
+def zoo_names(spec: str) -> list[str]:
+    """The zoo names that ``spec`` stands for; raises ``UnknownNameError`` for none."""
+    if spec in ("zoo", "zoo:held-out"):
+        return zoo.names(held_out=spec != "zoo")
+    if spec in SHAPES:
+        return list(dict.fromkeys(str(zoo.get(name)) for name in SHAPES[spec]))
+    if any(sign in spec for sign in "*?["):
+        matching = fnmatch.filter(zoo.names(held_out=False), spec)
+        if not matching:
+            raise UnknownNameError(f"{spec!r} matches no workload of the zoo")
+        return matching
+    try:
+        return [str(zoo.get(spec))]
+    except UnknownNameError:
+        close = nearest(spec, [*SHAPES, *zoo.names()])
+        hint = f"; near to it: {', '.join(close)}" if close else ""
+        raise UnknownNameError(
+            f"{spec[:120]!r} is neither a workload nor a network of the zoo, nor a .py or .json "
+            f"file{hint}"
+        ) from None
+
+
+def workloads_of(value: Any, target: Any = None, *, name: str = "main") -> list[NamedWorkload]:
+    """The workloads in an IRModule, a PrimFunc or an exported PyTorch program.
+
+    A module with Relax functions is a network: its operators are fused and extracted as tasks.
+    """
+    from wmhub.tvm_compat import normalize, relax, tvm
+
+    if type(value).__module__.startswith("torch.export"):
+        return _tasks(_relax_of(value), target)
+    if isinstance(value, tvm.tirx.PrimFunc):
+        return [NamedWorkload(name, normalize(value))]
+    if not isinstance(value, tvm.IRModule):
+        raise InvalidInputError(
+            f"{name}: a workload is an IRModule, a PrimFunc or an exported program, not "
+            f"{type(value).__name__}"
+        )
+    functions = list(value.functions.items())
+    if any(isinstance(function, relax.Function) for _, function in functions):
+        return _tasks(value, target)
+    prims = [(str(var.name_hint), function) for var, function in functions]
+    return [
+        NamedWorkload(name if len(prims) == 1 else own, normalize(function))
+        for own, function in prims
+    ]
+
+
+def extract(specs: Sequence[str], target: Any = None) -> list[NamedWorkload]:
+    """The distinct workloads of all ``specs``, with names that tell them apart."""
+    names: dict[str, int] = {}
+    workloads = []
+    for spec in specs:
+        for workload in load_workloads(spec, target):
+            count = names[workload.name] = names.get(workload.name, 0) + 1
+            if count > 1 and zoo_name(workload.name):
+                continue
+            name = workload.name if count == 1 else f"{workload.name}-{count}"
+            workloads.append(NamedWorkload(name, workload.mod, workload.weight))
+    return workloads
+
+
+def zoo_name(name: str) -> bool:
+    """Whether ``name`` is a well-formed name of the zoo, and so describes its workload fully."""
+    try:
+        zoo.get(name)
+    except (UnknownNameError, InvalidInputError):
+        return False
+    return True
+
+
+def _from_json(path: Path) -> Iterable[tuple[str, Any]]:
+    from wmhub.tvm_compat import tvm
+
+    try:
+        value = tvm.ir.load_json(path.read_text())
+    except Exception as error:  # TVM raises its own kinds, which differ by version.
+        raise InvalidInputError(f"{path}: no serialised IRModule: {error}"[:400]) from error
+    return [(path.stem, value)]
+
+
+def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
+    from wmhub.tvm_compat import tvm
+
+    text = path.read_text()
+    try:
+        if not _IMPORTS.search(text):
+            # As `module.script()` prints it: its imports are comments.
+            return [(path.stem, tvm.script.from_source(text))]
+        found = importlib.util.spec_from_file_location(f"wmhub_workloads_{path.stem}", path)
+        assert found is not None
+        assert found.loader is not None
+        module = importlib.util.module_from_spec(found)
+        found.loader.exec_module(module)
+    except Exception as error:  # Whatever the user's program raises is what the user must mend.
+        raise InvalidInputError(f"{path}: {type(error).__name__}: {error}"[:400]) from error
+    return [(name, value) for name, value in vars(module).items() if _is_workload(value)]
+
+
+def _is_workload(value: Any) -> bool:
+    from wmhub.tvm_compat import tvm
+
+    exported = type(value).__module__.startswith("torch.export")
+    return isinstance(value, (tvm.IRModule, tvm.tirx.PrimFunc)) or (
+        exported and type(value).__name__ == "ExportedProgram"
+    )
+
+
+def _relax_of(program: Any) -> Any:
+    try:
+        from tvm.relax.frontend.torch import from_exported_program
+    except ImportError as error:
+        raise MissingDependencyError.named("apache-tvm", "importing from PyTorch", "tvm") from error
+    try:
+        with warnings.catch_warnings():
+            # Of torch about its own insides, while TVM copies the graph.
+            warnings.simplefilter("ignore", FutureWarning)
+            return from_exported_program(program)
+    except Exception as error:  # An operator that TVM does not know: an AssertionError, and others.
+        raise InvalidInputError(f"TVM cannot import this PyTorch program: {error}") from error
+
+
+def _tasks(module: Any, target: Any) -> list[NamedWorkload]:
+    """The tuning tasks of a network, with their weights."""
+    from wmhub.tvm_compat import llvm_target, normalize, relax, tvm, use_target
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    target = use_target(llvm_target() if target is None else target)
+    passes = relax.transform
+    pipeline = tvm.transform.Sequential(
+        [
+            passes.DecomposeOpsForInference(),
+            passes.LegalizeOps(),
+            passes.AnnotateTIROpPattern(),
+            passes.FoldConstant(),
+            passes.FuseOps(),
+            passes.FuseTIR(),
+        ]
+    )
+    with target:
+        tasks = ms.relax_integration.extract_tasks(pipeline(module), target)
+    return [
+        NamedWorkload(str(task.task_name), normalize(task.dispatched[0]), int(task.weight))
+        for task in tasks
+    ]
