@@ -15,10 +15,11 @@ from wmhub.dataset.assemble import COLLECTOR, Part, assemble, chosen_workloads, 
 from wmhub.dataset.ingest import Ingested, Progress, ingest
 from wmhub.dataset.manifest import MANIFEST, Manifest
 from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.recipe import MissingSource, gather, read_recipe
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.version import Version
 from wmhub.dataset.writer import Description, refuse_existing
-from wmhub.errors import HardwareMismatchError, LogFormatError
+from wmhub.errors import HardwareMismatchError, InvalidInputError, LogFormatError, MissingInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts, Rejection
 from wmhub.logs.discover import LogFile, discover
@@ -40,6 +41,8 @@ class CollectReport:
     """The rejected lines, at most a thousand of each chunk."""
     added: int
     """Records that the dataset did not have before."""
+    missing: list[MissingSource]
+    """Files of the recipe that could not be had."""
     seconds: float
     """Wall time."""
 
@@ -55,6 +58,8 @@ def collect(
     test_workloads: Collection[str] = (),
     strict: bool = False,
     update: bool = False,
+    recipe: str | Path | None = None,
+    mirror: str | Path | None = None,
     workers: int = 1,
     progress: Callable[[Progress], None] | None = None,
 ) -> CollectReport:
@@ -64,22 +69,39 @@ def collect(
     they were measured on; without it, this machine, probed. Every line is measured, failed or
     rejected, and counted; with ``strict`` the first rejected one raises ``LogFormatError``.
     ``test_workloads`` are ids or keys of the test split; without them a hash decides. With
-    ``update``, a dataset that is in ``output`` grows by the records that it lacks. ``workers``
-    above 1 parse in as many processes; a script that asks for them needs the usual
+    ``update``, a dataset that is in ``output`` grows by the records that it lacks.
+
+    ``recipe`` is a ``sources.toml`` that names public logs in place of ``logs``, and hardware,
+    contributors and licences with them; see ``wmhub.dataset.recipe``. Its files are looked for by
+    digest in the folder ``mirror``, or fetched from upstream. What cannot be had is in the report.
+
+    ``workers`` above 1 parse in as many processes; a script that asks for them needs the usual
     ``if __name__ == "__main__"``.
 
-    Raises ``MissingInputError``, ``LogFormatError``, ``OutputExistsError``, ``InvalidNameError``
-    and ``HardwareMismatchError``. An interrupted call leaves no dataset; the same call goes on with it.
+    Raises ``MissingInputError``, ``LogFormatError``, ``OutputExistsError``,
+    ``InvalidNameError`` and ``HardwareMismatchError``. An interrupted call leaves no dataset; the
+    same call goes on with it.
     """
     began = time.monotonic()
     output = Path(output)
     older = open_dataset(output) if update and (output / MANIFEST).exists() else None
     if older is None:
         refuse_existing(output)
-    key, profile = _hardware(hardware, older)
-    provenance = Provenance(contributor, licence, COLLECTOR)
-    files = [(log, provenance) for log in discover(logs)]
     folder = output.with_name(output.name + ".runs")
+    missing: list[MissingSource] = []
+    if recipe is None:
+        provenance = Provenance(contributor, licence, COLLECTOR)
+        files = [(log, provenance) for log in discover(logs)]
+    else:
+        if logs or hardware:
+            raise InvalidInputError("a recipe names logs and hardware itself; leave out both")
+        ordered = read_recipe(Path(recipe))
+        hardware = ordered.hardware
+        gathered = gather(ordered, Path(mirror) if mirror else None, folder, COLLECTOR)
+        files, missing = gathered.logs, gathered.missing
+        if missing and strict:
+            raise MissingInputError(f"{len(missing)} files of the recipe are missing: {missing[0]}")
+    key, profile = _hardware(hardware, older)
     folder.mkdir(parents=True, exist_ok=True)
     read = ingest(files, folder, str(key), strict=strict, workers=workers, progress=progress)
     if not read.workloads:
@@ -111,6 +133,7 @@ def collect(
         read.counts,
         read.rejections,
         manifest.counts.records - (older.manifest.counts.records if older else 0),
+        missing,
         time.monotonic() - began,
     )
 

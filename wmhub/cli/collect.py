@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from wmhub.collect import CollectReport
+
+#: Rejected lines and missing files that people see.
+_SHOWN = 5
+
 
 @click.command()
-@click.argument("logs", nargs=-1, required=True, metavar="LOG...")
+@click.argument("logs", nargs=-1, metavar="LOG...")
 @click.option(
     "--hardware",
     metavar="KEY",
@@ -23,75 +29,129 @@ import click
     metavar="DIR",
     help="Dataset folder to write.",
 )
-@click.option(
-    "--contributor", default="", metavar="NAME", help="Who measured; stored with each record."
-)
+@click.option("--contributor", default="", metavar="NAME", help="Who measured.")
 @click.option("--licence", default="", metavar="SPDX", help="Licence of the records, such as MIT.")
-@click.option(
-    "--version",
-    default="1.0.0",
-    show_default=True,
-    metavar="X.Y.Z",
-    help="Content version of the dataset.",
-)
+@click.option("--version", metavar="X.Y.Z", help="Content version; 1.0.0 for a new dataset.")
 @click.option(
     "--test-workloads",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
     help="Ids or keys of the test workloads, one a line; without it, a hash decides.",
 )
+@click.option(
+    "--recipe",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A sources.toml that names public logs; they are fetched from upstream.",
+)
+@click.option(
+    "--mirror",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Take the recipe's files from this folder instead, by their digests.",
+)
+@click.option("--update", is_flag=True, help="Add to the dataset that is in DIR already.")
 @click.option("--strict", is_flag=True, help="Stop at the first line that holds no record.")
 @click.option(
-    "--workers",
-    type=click.IntRange(1),
-    default=None,
-    metavar="N",
-    help="Processes that parse; all cores by default.",
+    "--workers", type=click.IntRange(1), metavar="N", help="Processes that parse; all cores."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     logs: tuple[str, ...],
-    hardware: str | None,
-    output: Path,
-    contributor: str,
-    licence: str,
-    version: str,
     test_workloads: Path | None,
-    strict: bool,
     workers: int | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Read measurement logs into a dataset.
 
-    LOG is an Ansor log, a MetaSchedule database (either of its files), a folder of them, a glob, or
-    - for standard input; plain or compressed with gzip, xz or zstd. The format is recognised.
+    LOG is an Ansor log, a MetaSchedule database (either of its two files), a folder of them, a
+    glob, or - for standard input; plain or compressed with gzip, xz or zstd. The format is
+    recognised. Interrupted, the same command goes on where it was.
     """
+    from wmhub.cli._show import reading_progress, show_json
     from wmhub.collect import collect
 
-    chosen = test_workloads.read_text().split("\n") if test_workloads else []
-    report = collect(
-        logs,
-        output,
-        hardware=hardware,
-        contributor=contributor,
-        licence=licence,
-        version=version,
-        test_workloads=[name.strip() for name in chosen if name.strip()],
-        strict=strict,
-        workers=workers or len(os.sched_getaffinity(0)),
-    )
-    counts = report.manifest.counts
-    if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "output": str(report.output),
-                    "hardware": str(report.manifest.hardware),
-                    "lines": counts.lines,
-                    "measured": counts.measured,
-                    "failed": counts.failed,
-                    "rejected": counts.rejected,
-                    "workloads": counts.workloads,
-                }
-            )
+    with reading_progress() as progress:
+        report = collect(
+            logs,
+            test_workloads=names_in(test_workloads),
+            workers=workers or len(os.sched_getaffinity(0)),
+            progress=progress,
+            **options,
         )
+    if as_json:
+        show_json(_as_json(report))
+    else:
+        _show(report)
+
+
+def names_in(file: Path | None) -> list[str]:
+    """The lines of ``file`` that are neither blank nor comments."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file else []
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _as_json(report: CollectReport) -> dict[str, Any]:
+    counts, manifest = report.counts, report.manifest
+    return {
+        "output": str(report.output),
+        "hardware": str(manifest.hardware),
+        "version": str(manifest.version),
+        "logs": report.logs,
+        "lines": counts.lines,
+        "measured": counts.measured,
+        "failed": counts.failed,
+        "rejected": counts.rejected,
+        "comments_and_blank": counts.skipped,
+        "duplicates": manifest.counts.duplicates,
+        "records": manifest.counts.records,
+        "added": report.added,
+        "workloads": manifest.counts.workloads,
+        "unresolved_workloads": manifest.counts.unresolved_workloads,
+        "failures": dict(counts.failures),
+        "unknown_actions": dict(counts.unknown_actions),
+        "splits": {name: split.records for name, split in manifest.splits.items()},
+        "missing": [str(item) for item in report.missing],
+        "rejections": [
+            {"file": item.source, "line": item.line, "reason": item.reason}
+            for item in report.rejections[:100]
+        ],
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _show(report: CollectReport) -> None:
+    from wmhub.cli._show import show_facts, show_note
+
+    counts, manifest = report.counts, report.manifest
+    failures = ", ".join(f"{count:,} {kind}" for kind, count in counts.failures.most_common())
+    facts = [
+        ("lines", f"{counts.lines:,} in {report.logs:,} logs"),
+        ("measured", f"{counts.measured:,}"),
+        ("failed", f"{counts.failed:,}" + (f"  ({failures})" if failures else "")),
+        ("rejected", f"{counts.rejected:,}"),
+        ("records", f"{manifest.counts.records:,} ({manifest.counts.duplicates:,} duplicates)"),
+        ("workloads", f"{manifest.counts.workloads:,}"),
+        (
+            "splits",
+            ", ".join(f"{name} {split.records:,}" for name, split in manifest.splits.items()),
+        ),
+        ("time", f"{report.seconds:.1f} s, {counts.lines / report.seconds:,.0f} lines/s"),
+    ]
+    if manifest.counts.unresolved_workloads:
+        unresolved = f"{manifest.counts.unresolved_workloads:,} (their program is missing)"
+        facts.append(("unresolved workloads", unresolved))
+    for name, count in counts.unknown_actions.most_common():
+        facts.append(("unknown action", f"{name} in {count:,} records (kept)"))
+    title = f"{manifest.name} {manifest.version.tag} in {report.output}"
+    show_facts(title, facts)
+    for item in report.rejections[:_SHOWN]:
+        show_note("rejected", f"{item.source}:{item.line}: {item.reason}")
+    if counts.rejected > _SHOWN:
+        more = f"{counts.rejected - _SHOWN:,} more lines, see {report.output}/rejected.jsonl"
+        show_note("rejected", more)
+    for missing in report.missing[:_SHOWN]:
+        show_note("missing", str(missing))
+    if len(report.missing) > _SHOWN:
+        show_note("missing", f"{len(report.missing) - _SHOWN:,} more files, see --json")

@@ -14,9 +14,8 @@ import pyarrow.compute as pc
 import wmhub
 from wmhub.dataset.manifest import Manifest
 from wmhub.dataset.reader import Dataset
-from wmhub.dataset.schema import records_of
 from wmhub.dataset.splits import assign_splits
-from wmhub.dataset.spool import measurement_digest, read_sorted, write_run
+from wmhub.dataset.spool import KEYED, measurement_digests, read_sorted, write_run
 from wmhub.dataset.writer import REJECTED, Description, write_dataset
 from wmhub.errors import InvalidInputError
 from wmhub.logs.chunks import ReadCounts
@@ -101,8 +100,8 @@ def chosen_workloads(names: Collection[str], workloads: Mapping[str, Workload]) 
 
 def _keyed(table: pa.Table) -> pa.Table:
     """``table`` with the key of ``dataset/spool.py`` before its columns, sorted by it."""
-    facts = pa.array([measurement_digest(record) for record in records_of(table)], pa.string())
+    facts = pa.array(measurement_digests(table), pa.string())
     keys = pc.binary_join_element_wise(
         table["workload_id"].combine_chunks(), table["candidate_id"].combine_chunks(), facts, ""
     )
-    return table.add_column(0, "key", keys).sort_by("key")
+    return table.add_column(0, "key", keys).sort_by("key").cast(KEYED)

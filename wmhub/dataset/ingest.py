@@ -37,6 +37,8 @@ _KNOWN_ACTIONS: Mapping[LogKind | None, frozenset[str]] = {
     LogKind.AUTO_SCHEDULER: frozenset(ANSOR_STEPS),
     LogKind.META_SCHEDULE: frozenset(META_SCHEDULE_INSTRUCTIONS),
 }
+#: Logs below this size, compressed, are parsed before a pool of workers has started.
+_FEW_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ def ingest(
     """
     if workers < 1:
         raise InvalidInputError(f"workers must be at least 1, not {workers}")
+    if sum(log.path.stat().st_size for log, _ in logs if log.path is not None) < _FEW_BYTES:
+        workers = 1
     ingested = Ingested()
     listed: dict[str, Workload] = {}
     used: set[str] = set()

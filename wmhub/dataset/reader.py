@@ -114,7 +114,7 @@ class Dataset:
 
     def _iter_file(self, path: Path, columns: list[str]) -> Iterator[pa.Table]:
         present = self.manifest.schema_version == SCHEMA_VERSION
-        with _open_parquet(path) as file:
+        with open_parquet(path) as file:
             read = columns if present else None
             for batch in file.iter_batches(batch_size=_READ_ROWS, columns=read):
                 table = upgraded(pa.Table.from_batches([batch]), self.manifest.schema_version)
@@ -142,6 +142,22 @@ class Dataset:
         if current is not None:
             yield workloads[current], WorkloadRecords(pa.concat_tables(pieces))
 
+    def workload_records(
+        self, workload: str, columns: Sequence[str] | None = None
+    ) -> WorkloadRecords:
+        """The records of one workload id, by the row groups that may hold it."""
+        wanted = list(columns) if columns is not None else TRAJECTORIES.names
+        split = next((name for name, ids in self.splits.items() if workload in ids), None)
+        if split is None:
+            raise InvalidInputError(f"{self.path}: no workload {workload[:60]!r} in this dataset")
+        pieces = [TRAJECTORIES.empty_table().select(wanted)]
+        for name in self.manifest.names(f"trajectories-{split}-"):
+            with open_parquet(self.path / name) as file:
+                for group in _groups_with(file, workload):
+                    table = upgraded(file.read_row_group(group), self.manifest.schema_version)
+                    pieces.append(table.filter(pc.field("workload_id") == workload).select(wanted))
+        return WorkloadRecords(pa.concat_tables(pieces))
+
 
 def open_dataset(path: str | Path) -> Dataset:
     """Opens the dataset in the folder ``path``.
@@ -164,7 +180,8 @@ def _runs(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         yield ids[start].as_py(), table.slice(start, end - start)
 
 
-def _open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Opens a Parquet file of a dataset; raises ``DatasetError`` naming it."""
     try:
         return pq.ParquetFile(path)
     except FileNotFoundError:
@@ -173,6 +190,15 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
         raise DatasetError(f"{path}: no readable Parquet file: {error}") from None
 
 
+def _groups_with(file: pq.ParquetFile, workload: str) -> Iterator[int]:
+    """Row groups whose range of workload ids holds ``workload``."""
+    column = file.schema_arrow.get_field_index("workload_id")
+    for group in range(file.num_row_groups):
+        range_ = file.metadata.row_group(group).column(column).statistics
+        if range_ is None or not range_.has_min_max or range_.min <= workload <= range_.max:
+            yield group
+
+
 def _read_whole(path: Path, schema: pa.Schema) -> pa.Table:
-    with _open_parquet(path) as file:
+    with open_parquet(path) as file:
         return file.read(columns=schema.names)

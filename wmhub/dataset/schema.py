@@ -38,7 +38,8 @@ TRAJECTORIES = pa.schema(
         pa.field("scheduler", pa.string(), nullable=False),
         pa.field("trace", pa.string(), nullable=False),
         pa.field("target", pa.string(), nullable=False),
-        pa.field("run_seconds", pa.list_(pa.float64()), nullable=False),
+        # The child is named as Parquet names it, so that rows come back with this very schema.
+        pa.field("run_seconds", pa.list_(pa.field("element", pa.float64())), nullable=False),
         pa.field("failure", pa.string()),
         pa.field("measure_seconds", pa.float64()),
         pa.field("timestamp", pa.float64()),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import orjson
@@ -25,21 +26,30 @@ _BATCH_ROWS = 256
 #: Bytes of rows that are sorted at once.
 RANGE_BYTES = 48 << 20
 
-_RUN = TRAJECTORIES.insert(0, pa.field("key", pa.string(), nullable=False))
+#: A row with its place in the order.
+KEYED = TRAJECTORIES.insert(0, pa.field("key", pa.string(), nullable=False))
 
 
-def measurement_digest(record: MeasureRecord) -> str:
-    """20 hexadecimal digits of everything about a measurement but its trace and provenance."""
-    facts = (
-        record.target,
-        record.run_seconds,
-        record.failure,
-        record.measure_seconds,
-        record.timestamp,
-        record.log_version,
-        record.context,
-    )
-    return hashlib.blake2b(orjson.dumps(facts), digest_size=10).hexdigest()
+#: What distinguishes two measurements of one candidate.
+MEASUREMENT = (
+    "target",
+    "run_seconds",
+    "failure",
+    "measure_seconds",
+    "timestamp",
+    "log_version",
+    "context",
+)
+_measurement = attrgetter(*MEASUREMENT)
+
+
+def measurement_digests(table: pa.Table) -> list[str]:
+    """The digest of each row's measurement: the last part of its key. Needs ``MEASUREMENT``."""
+    return list(map(_digest, zip(*(table[name].to_pylist() for name in MEASUREMENT), strict=True)))
+
+
+def _digest(measurement: tuple[object, ...]) -> str:
+    return hashlib.blake2b(orjson.dumps(measurement), digest_size=10).hexdigest()
 
 
 def to_table(records: Sequence[MeasureRecord], hardware: str, provenance: Provenance) -> pa.Table:
@@ -47,7 +57,7 @@ def to_table(records: Sequence[MeasureRecord], hardware: str, provenance: Proven
     seen: dict[str, tuple[str, MeasureRecord]] = {}
     for record in records:
         candidate = candidate_id(record.workload_id, record.trace)
-        key = record.workload_id + candidate + measurement_digest(record)
+        key = record.workload_id + candidate + _digest(_measurement(record))
         seen.setdefault(key, (candidate, record))
     keys = sorted(seen)
     rows = [seen[key] for key in keys]
@@ -72,8 +82,8 @@ def to_table(records: Sequence[MeasureRecord], hardware: str, provenance: Proven
         [provenance.licence] * count,
         [provenance.collector] * count,
     ]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, _RUN, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=_RUN)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, KEYED, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=KEYED)
 
 
 def write_run(path: Path, table: pa.Table, note: bytes) -> None:

@@ -81,12 +81,14 @@ def format_line(record: MeasureRecord, workload: Workload) -> str:
     steps = json.dumps(json.loads(record.trace), ensure_ascii=False)
     seconds = ", ".join(map(shortest_number, record.run_seconds))
     error = 0 if record.failure is None else _ERROR_NUMBERS.get(record.failure, 8)
-    cost = shortest_number(record.measure_seconds or 0.0)
-    stamp = repr(record.timestamp or 0.0).removesuffix(".0")
+    result = f"[{seconds}], {error}"
+    if record.measure_seconds is not None:
+        result += f", {shortest_number(record.measure_seconds)}"
+    if record.timestamp is not None:
+        missing = ", null" if record.measure_seconds is None else ""
+        result += f"{missing}, {repr(record.timestamp).removesuffix('.0')}"
     version = f', "v": {json.dumps(record.log_version)}' if record.log_version else ""
-    return (
-        f'{{"i": [{task}, [[], {steps}]], "r": [[{seconds}], {error}, {cost}, {stamp}]{version}}}'
-    )
+    return f'{{"i": [{task}, [[], {steps}]], "r": [{result}]{version}}}'
 
 
 def _input(value: Any) -> tuple[list[Any], list[Any], set[str]]:

@@ -108,7 +108,7 @@ def format_workload(workload: Workload) -> str:
 
 def format_line(record: MeasureRecord, index: int) -> str:
     """The record's line for the workload at ``index``; inverse of ``MetaScheduleReader.read``."""
-    seconds = json.dumps(record.run_seconds or [FAILED_SECONDS * 10])
+    seconds = json.dumps(record.run_seconds)
     return f"[{index},[{record.trace},{seconds},{record.target},{record.context}]]"
 
 

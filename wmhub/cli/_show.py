@@ -1,0 +1,85 @@
+"""What people see: tables and progress on stderr, so that stdout has nothing but ``--json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from wmhub.dataset.ingest import Progress
+
+
+def console() -> Console:
+    """The terminal that people look at."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def show_json(value: Mapping[str, Any]) -> None:
+    """Prints the one JSON object of ``--json``."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def show_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
+    """Prints names and values below ``title``."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in facts:
+        table.add_row(name, value)
+    console().print(table)
+
+
+def show_note(kind: str, text: str) -> None:
+    """Prints a line that wants attention."""
+    from rich.text import Text
+
+    console().print(Text.assemble((kind, "yellow"), " ", text), soft_wrap=True)
+
+
+def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table; columns after the first are numbers and stand at the right."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+@contextmanager
+def reading_progress() -> Iterator[Callable[[Progress], None]]:
+    """A bar of bytes with lines per second and the remaining time; nothing without a terminal."""
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("reading"),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        bars.TextColumn("{task.fields[lines]:,} lines"),
+        bars.TextColumn("{task.fields[rate]:,.0f}/s"),
+        bars.TimeRemainingColumn(),
+    )
+    screen = console()
+    with bars.Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("", total=None, lines=0, rate=0.0)
+
+        def update(seen: Progress) -> None:
+            elapsed = bar.tasks[task].elapsed or 0.0
+            rate = seen.lines / elapsed if elapsed else 0.0
+            bar.update(
+                task, completed=seen.bytes_read, total=seen.bytes_total, lines=seen.lines, rate=rate
+            )
+
+        yield update

@@ -1,0 +1,198 @@
+"""Recipes: which public logs a dataset is made of, and how to get exactly these.
+
+``sources.toml`` names files by repository, commit, path and git blob id, the digest of their
+content::
+
+    hardware = "cuda-v100"
+
+    [[upstream]]
+    repository = "https://github.com/microsoft/nnfusion"
+    commit = "a87b05c80c834db06aaa890d2ed4e364bc62eba4"
+    licence = "MIT"
+    contributor = "microsoft/nnfusion"
+
+    [upstream.files]
+    "artifacts/models/bert.log" = "1eabba5ece2de1eedc5deaed8b23f0c210d69c52"
+
+They come from a mirror, a folder in which names and compression do not matter, or from upstream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from wmhub.dataset.schema import Provenance
+from wmhub.dataset.upstream import fetch_blobs
+from wmhub.errors import InvalidInputError, LogFormatError, MissingInputError
+from wmhub.logs.discover import LogFile, LogKind, sniff_file
+from wmhub.logs.lines import decompressed, open_raw
+from wmhub.names import HardwareKey
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_BLOB = re.compile(r"[0-9a-f]{40}\Z")
+_REPOSITORY = re.compile(r"(https://[A-Za-z0-9.-]+/|file:///)[A-Za-z0-9._/-]+\Z")
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Files of one public repository."""
+
+    repository: str
+    """Its ``https://`` address."""
+    commit: str
+    """Commit that was read, 40 hexadecimal digits."""
+    licence: str
+    """SPDX identifier."""
+    contributor: str
+    """Who is to be credited."""
+    files: Mapping[str, str]
+    """Path in the repository -> git blob id."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A parsed ``sources.toml``."""
+
+    hardware: HardwareKey
+    upstreams: tuple[Upstream, ...]
+
+
+@dataclass(frozen=True)
+class MissingSource:
+    """A file of a recipe that could not be had."""
+
+    path: str
+    """Repository and path in it."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What of a recipe there is."""
+
+    logs: list[tuple[LogFile, Provenance]]
+    missing: list[MissingSource]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Parses ``sources.toml``; raises ``InvalidInputError`` with the place and the rule."""
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingInputError(f"{path}: no such recipe") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInputError(f"{path}: no readable TOML: {error}") from None
+    try:
+        upstreams = tuple(_upstream(item) for item in value["upstream"])
+        return Recipe(HardwareKey.parse(value["hardware"]), upstreams)
+    except KeyError as error:
+        raise InvalidInputError(f"{path}: {error.args[0]!r} is missing") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+
+
+def gather(recipe: Recipe, mirror: Path | None, cache: Path, collector: str) -> Gathered:
+    """The logs of ``recipe``: from ``mirror``, else fetched from upstream into ``cache``."""
+    logs: list[tuple[LogFile, Provenance]] = []
+    missing: list[MissingSource] = []
+    present = _blobs_in(mirror) if mirror is not None else {}
+    for upstream in recipe.upstreams:
+        name = "/".join(PurePosixPath(upstream.repository).parts[-2:])
+        if mirror is None:
+            found = fetch_blobs(upstream.repository, set(upstream.files.values()), cache)
+        else:
+            found = present
+        provenance = Provenance(upstream.contributor, upstream.licence, collector)
+        for path, blob in sorted(upstream.files.items()):
+            if blob not in found:
+                missing.append(MissingSource(f"{name}:{path}", _why_missing(mirror, path, blob)))
+                continue
+            kind = sniff_file(found[blob])
+            if kind is None:
+                raise LogFormatError(f"{found[blob]}: {name}:{path} is no measurement log")
+            if kind is LogKind.META_SCHEDULE_WORKLOADS:
+                continue
+            partner = upstream.files.get(path.replace("tuning_record", "workload"))
+            workloads = found.get(partner) if partner != blob and partner is not None else None
+            logs.append((LogFile(found[blob], f"{name}:{path}", kind, workloads), provenance))
+    if not logs:
+        raise MissingInputError(
+            f"none of the {len(missing)} files of the recipe is there; the first, {missing[0]}"
+            if missing
+            else "the recipe names no tuning records"
+        )
+    return Gathered(logs, missing)
+
+
+def blob_id(path: Path) -> str:
+    """The git blob id of a file's content, decompressed."""
+    # Git digests the length before the content, so the stream is read twice rather than held.
+    length = sum(map(len, _blocks(path)))
+    digest = hashlib.sha1(b"blob %d\0" % length, usedforsecurity=False)
+    for block in _blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _blobs_in(mirror: Path) -> dict[str, Path]:
+    """The files below ``mirror`` by blob id."""
+    if not mirror.is_dir():
+        raise MissingInputError(
+            f"{mirror}: no such folder; --mirror is a folder of upstream's files"
+        )
+    found = {}
+    for path in sorted(mirror.rglob("*")):
+        if path.is_file() and ".git" not in path.parts:
+            try:
+                found[blob_id(path)] = path
+            except (OSError, EOFError, ValueError):  # a damaged file is a missing one
+                continue
+    return found
+
+
+def _why_missing(mirror: Path | None, path: str, blob: str) -> str:
+    if mirror is None:
+        return f"upstream no longer has blob {blob[:12]}"
+    name = path.rpartition("/")[2]
+    alike = next((file for file in mirror.rglob(f"*{name}*") if file.is_file()), None)
+    if alike is None:
+        return f"not in {mirror}"
+    return f"{alike} has other content than blob {blob[:12]}"
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with open_raw(path) as raw:
+        stream = decompressed(raw)
+        while block := stream.read(_BLOCK_BYTES):
+            yield block
+
+
+def _upstream(value: Mapping[str, object]) -> Upstream:
+    texts = {key: value[key] for key in ("repository", "commit", "licence", "contributor")}
+    for key, text in texts.items():
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"{key!r} must be text")
+    if not _REPOSITORY.match(str(texts["repository"])):
+        raise ValueError(f"repository {texts['repository']!r} is no https:// address")
+    if not _BLOB.match(str(texts["commit"])):
+        raise ValueError(f"commit {texts['commit']!r} is not 40 hexadecimal digits")
+    files = value["files"]
+    if not isinstance(files, dict) or not files:
+        raise ValueError("'files' must be a table of path = blob id")
+    for path, blob in files.items():
+        if not isinstance(blob, str) or not _BLOB.match(blob):
+            raise ValueError(f"{path}: {blob!r} is no git blob id")
+    return Upstream(**{key: str(text) for key, text in texts.items()}, files=files)

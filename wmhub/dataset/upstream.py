@@ -1,0 +1,97 @@
+"""Fetches files of public git repositories by blob id, with git itself: it checks the digests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO
+
+from wmhub.errors import HubError, MissingDependencyError
+
+_TIMEOUT_SECONDS = 3600
+
+
+def fetch_blobs(repository: str, blobs: Collection[str], cache: Path) -> dict[str, Path]:
+    """Files with the content of ``blobs`` below ``cache``, by id; those that upstream lacks are
+    left out. Raises ``HubError`` where it cannot be reached.
+
+    What is in ``cache`` already is not fetched again.
+    """
+    folder = cache / hashlib.sha256(repository.encode()).hexdigest()[:16]
+    found = {blob: folder / f"{blob}.log" for blob in blobs}
+    wanted = sorted(blob for blob, path in found.items() if not path.exists())
+    if wanted:
+        store = folder / "store.git"
+        store.mkdir(parents=True, exist_ok=True)
+        _git(store, "init", "--quiet", "--bare")
+        # The wants that git itself makes when a partial clone lacks objects.
+        _git(store, "config", "remote.upstream.url", repository)
+        _git(store, "config", "remote.upstream.promisor", "true")
+        _git(store, "config", "remote.upstream.partialclonefilter", "blob:none")
+        _fetch(store, repository, wanted)
+        for blob in wanted:
+            partial = found[blob].with_suffix(".partial")
+            with partial.open("wb") as file:
+                known = _run(store, ["cat-file", "blob", blob], stdout=file).returncode == 0
+            if known:
+                partial.replace(found[blob])
+            else:
+                partial.unlink()
+    return {blob: path for blob, path in found.items() if path.exists()}
+
+
+def _fetch(store: Path, repository: str, blobs: list[str]) -> None:
+    """Fetches all ``blobs`` at once; if upstream refuses because it lacks one, one by one."""
+    options = ["--quiet", "--no-tags", "--no-write-fetch-head", "--filter=blob:none", "--stdin"]
+    command = ["-c", "fetch.negotiationAlgorithm=noop", "fetch", *options, "upstream"]
+    done = _run(store, command, "\n".join(blobs))
+    if done.returncode == 0:
+        return
+    reachable = _run(store, ["ls-remote", "--quiet", "upstream", "HEAD"])
+    if reachable.returncode != 0:
+        raise HubError(
+            f"{repository}: cannot be reached: {reachable.stderr.strip()[-300:]}; give a folder "
+            "with its files by --mirror"
+        )
+    for blob in blobs:
+        _run(store, command, blob)
+
+
+def _git(store: Path, *arguments: str) -> None:
+    done = _run(store, list(arguments))
+    if done.returncode != 0:
+        raise HubError(f"git {arguments[0]} failed in {store}: {done.stderr.strip()[-300:]}")
+
+
+def _run(
+    store: Path,
+    arguments: list[str],
+    text: str | None = None,
+    stdout: IO[bytes] | int = subprocess.PIPE,
+) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "GIT_TERMINAL_PROMPT": "0",
+        # Neither ssh nor helpers that a repository address could name.
+        "GIT_ALLOW_PROTOCOL": "https:file",
+        # cat-file must not go to the network by itself.
+        "GIT_NO_LAZY_FETCH": "1",
+    }
+    try:
+        return subprocess.run(
+            ["git", "-C", str(store), *arguments],
+            input=text,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise MissingDependencyError("fetching public logs needs git on the PATH") from None
+    except subprocess.TimeoutExpired:
+        raise HubError(f"git {arguments[0]} took longer than {_TIMEOUT_SECONDS} s") from None

@@ -1,0 +1,110 @@
+"""``verify``: whether a dataset folder is what its manifest says, to the last byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from wmhub.dataset.card import CARD
+from wmhub.dataset.manifest import MANIFEST, FileEntry, Manifest, read_manifest, sha256_of
+from wmhub.dataset.reader import open_parquet
+from wmhub.dataset.schema import SCHEMA_VERSION, TRAJECTORIES, WORKLOADS
+from wmhub.dataset.splits import SPLITS
+from wmhub.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is not as the manifest says."""
+
+    file: str
+    reason: str
+
+
+def verify(dataset: str | Path) -> tuple[Manifest, list[Fault]]:
+    """Checks names, lengths, digests, schemas and counts; returns all faults at once."""
+    folder = Path(dataset)
+    manifest = read_manifest(folder)
+    faults: list[Fault] = []
+    for entry in manifest.files:
+        reason = _file_fault(folder, entry) or _parquet_fault(folder, entry, manifest)
+        if reason is not None:
+            faults.append(Fault(entry.name, reason))
+    faults += _strangers(folder, manifest)
+    faults += [Fault(MANIFEST, reason) for reason in _count_faults(manifest)]
+    return manifest, faults
+
+
+def require_verified(dataset: str | Path) -> Manifest:
+    """``verify``, raising ``DatasetError`` with the first fault."""
+    manifest, faults = verify(dataset)
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise DatasetError(f"{Path(dataset) / faults[0].file}: {faults[0].reason}{more}")
+    return manifest
+
+
+def _file_fault(folder: Path, entry: FileEntry) -> str | None:
+    path = folder / entry.name
+    if not path.is_file():
+        return "the manifest names it, and it is missing"
+    size = path.stat().st_size
+    if size != entry.bytes:
+        return f"{size:,} bytes long, and {entry.bytes:,} in the manifest"
+    if sha256_of(path) != entry.sha256:
+        return "its SHA-256 is not that of the manifest: it was changed or damaged"
+    return None
+
+
+def _parquet_fault(folder: Path, entry: FileEntry, manifest: Manifest) -> str | None:
+    if not entry.name.endswith(".parquet"):
+        return None
+    try:
+        with open_parquet(folder / entry.name) as file:
+            rows, schema = file.metadata.num_rows, file.schema_arrow
+    except DatasetError as error:
+        return str(error)
+    if rows != entry.rows:
+        return f"{rows:,} rows, and {entry.rows:,} in the manifest"
+    if manifest.schema_version != SCHEMA_VERSION:
+        return None
+    wanted = WORKLOADS if entry.name.startswith("workloads-") else TRAJECTORIES
+    return _schema_fault(schema, wanted)
+
+
+def _schema_fault(schema: pa.Schema, wanted: pa.Schema) -> str | None:
+    for field in wanted:
+        index = schema.get_field_index(field.name)
+        if index < 0:
+            return f"it lacks the column {field.name}"
+        if not schema.field(index).type.equals(field.type):
+            return f"column {field.name} is {schema.field(index).type}, and must be {field.type}"
+    return None
+
+
+def _strangers(folder: Path, manifest: Manifest) -> Iterator[Fault]:
+    """Files that loaders with a pattern would take for a part of the dataset."""
+    known = {MANIFEST, CARD, *(entry.name for entry in manifest.files)}
+    for path in sorted(folder.rglob("*.parquet")):
+        name = path.relative_to(folder).as_posix()
+        if name not in known:
+            yield Fault(name, "a Parquet file that the manifest does not name")
+
+
+def _count_faults(manifest: Manifest) -> Iterator[str]:
+    counts = manifest.counts
+    if counts.lines != counts.measured + counts.failed + counts.rejected:
+        yield "lines are not measured + failed + rejected"
+    if counts.records + counts.duplicates != counts.measured + counts.failed:
+        yield "records + duplicates are not measured + failed"
+    for split in SPLITS:
+        rows = sum(e.rows for e in manifest.files if e.name.startswith(f"trajectories-{split}-"))
+        if split not in manifest.splits:
+            yield f"split {split} is missing"
+        elif rows != manifest.splits[split].records:
+            yield f"split {split} has {rows:,} rows, and {manifest.splits[split].records:,} counted"
+    if sum(counts.records for counts in manifest.splits.values()) != counts.records:
+        yield "the splits do not add up to the records"
