@@ -110,14 +110,14 @@ def test_a_trace_of_another_program_is_no_candidate(context: Any) -> None:
 def tune(mods: list[Any], work_dir: Path, evaluator: FakeEvaluator, **options: Any) -> Any:
     from tvm.s_tir.meta_schedule.testing.dummy_object import DummyBuilder
 
+    from wmhub.measure.sources import NamedWorkload
     from wmhub.search.latent import LatentSearch, LatentSearchConfig
     from wmhub.search.run import make_contexts
-    from wmhub.search.tasks import Task
     from wmhub.tvm_compat import llvm_target, use_target
     from wmhub.tvm_compat import meta_schedule as ms
 
     contexts = make_contexts(
-        [Task(f"task{number}", mod) for number, mod in enumerate(mods)],
+        [NamedWorkload(f"task{number}", mod) for number, mod in enumerate(mods)],
         use_target(llvm_target(cores=options.pop("cores", 2))),
         LatentSearch(Learner(evaluator), LatentSearchConfig(evolution=SMALL)),
         cores=1,

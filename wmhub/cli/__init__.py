@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "lock": ("wmhub.cli.lock", "Pin names to commits and digests."),
     "tune": ("wmhub.cli.tune", "Search for the fastest schedule of a workload."),
     "schedule": ("wmhub.cli.schedule", "Write the best schedule without a measurement."),
+    "doctor": ("wmhub.cli.doctor", "Check the installation and this machine."),
     "demo": ("wmhub.cli.demo", "Tune a layer of BERT-base on this machine."),
 }
 

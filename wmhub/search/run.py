@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost, latency_of
 from wmhub.search.latent import LatentSearch, LatentSearchConfig
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import last_line
 from wmhub.search.result import Trial
-from wmhub.search.tasks import Task
 from wmhub.tvm_compat import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
 
@@ -48,7 +48,7 @@ class Progress:
     """The state of a run after a batch."""
 
     task: str
-    """Task of the batch."""
+    """NamedWorkload of the batch."""
     history: Sequence[Trial]
     """All trials so far."""
     elapsed_s: float
@@ -64,7 +64,7 @@ class History:
     def __init__(self, budget: Budget, on_progress: OnProgress | None) -> None:
         self.trials: list[Trial] = []
         self.best: dict[str, tuple[float, Any]] = {}
-        """Task -> latency in seconds and schedule."""
+        """NamedWorkload -> latency in seconds and schedule."""
         self._budget = budget
         self._on_progress = on_progress
 
@@ -157,7 +157,13 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
 
 
 def make_contexts(
-    tasks: Sequence[Task], target: Any, strategy: Any, *, cores: int, seed: int, log: Path | None
+    tasks: Sequence[NamedWorkload],
+    target: Any,
+    strategy: Any,
+    *,
+    cores: int,
+    seed: int,
+    log: Path | None,
 ) -> list[Any]:
     """One ``TuneContext`` for each task; TVM's own messages go to the file ``log``."""
     logger = _logger(log)
@@ -178,7 +184,7 @@ def make_contexts(
 
 
 def run(
-    tasks: Sequence[Task],
+    tasks: Sequence[NamedWorkload],
     target: Any,
     learner: Learner,
     *,

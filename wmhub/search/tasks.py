@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError
-from wmhub.measure import zoo
+from wmhub.measure.sources import NamedWorkload, load_workloads, workloads_of
 
 
-@dataclass(frozen=True)
-class Task:
-    """One function to tune."""
+def tasks_of(workload: Any, target: Any) -> list[NamedWorkload]:
+    """The tasks of what ``load_workloads`` or ``workloads_of`` takes, each program once.
 
-    name: str
-    mod: Any
-    """``tvm.IRModule`` whose one function is ``main``."""
-    weight: int = 1
-    """How often it occurs in the program."""
-
-
-def tasks_of(workload: Any) -> list[Task]:
-    """The tasks of a zoo name, an ``IRModule`` or a ``PrimFunc``.
-
-    Raises ``UnknownNameError`` for a name that the zoo does not know.
+    ``target``: what the tasks of a whole network are extracted for. Tasks of one name get a number.
     """
-    from wmhub.tvm_compat import normalize, tvm
-
-    if isinstance(workload, str):
-        return [Task(workload, zoo.build(workload))]
-    if isinstance(workload, tvm.tirx.PrimFunc):
-        workload = tvm.IRModule({"main": workload})
-    if not isinstance(workload, tvm.IRModule):
-        raise InvalidInputError(
-            f"a workload is a name, a file or an IRModule, not {type(workload).__name__}"
-        )
-    return [
-        Task(str(name.name_hint), normalize(function))
-        for name, function in workload.functions_items()
-        if isinstance(function, tvm.tirx.PrimFunc)
-    ]
+    if isinstance(workload, (str, Path)):
+        found = load_workloads(str(workload), target)
+    else:
+        found = workloads_of(workload, target)
+    if not found:
+        raise InvalidInputError("the program holds no function that could be tuned")
+    counts: dict[str, int] = {}
+    tasks = []
+    for task in found:
+        count = counts[task.name] = counts.get(task.name, 0) + 1
+        name = task.name if count == 1 else f"{task.name}-{count}"
+        tasks.append(NamedWorkload(name, task.mod, task.weight))
+    return tasks

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from wmhub.errors import InvalidInputError
+from wmhub.measure.sources import NamedWorkload
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
 from wmhub.search.choose import choose_evaluator, target_for, this_hardware
@@ -19,7 +20,7 @@ from wmhub.search.learner import Learner
 from wmhub.search.measuring import measure, measuring
 from wmhub.search.result import TaskResult, TuneResult
 from wmhub.search.run import Budget, History, OnProgress, make_contexts, run
-from wmhub.search.tasks import Task, tasks_of
+from wmhub.search.tasks import tasks_of
 from wmhub.tvm_compat import meta_schedule as ms
 from wmhub.tvm_compat import use_target
 
@@ -73,7 +74,7 @@ def tune(
     machine = use_target(target)
     folder = Path(output)
     files.prepare(folder, Path(database) if database is not None else None)
-    tasks = tasks_of(workload)
+    tasks = tasks_of(workload, machine)
     job = _Job(
         name=workload if isinstance(workload, str) else tasks[0].name,
         hardware=key,
@@ -132,7 +133,7 @@ class _Job:
     hardware: HardwareKey
     search: str
     notes: tuple[str, ...]
-    tasks: Sequence[Task]
+    tasks: Sequence[NamedWorkload]
     target: Any
     learner: Learner
     config: LatentSearchConfig
@@ -143,7 +144,7 @@ class _Job:
     def database(self) -> Any:
         return ms.database.JSONDatabase(work_dir=str(self.folder))
 
-    def context(self, task: Task) -> Any:
+    def context(self, task: NamedWorkload) -> Any:
         return make_contexts(
             [task], self.target, None, cores=self.cores, seed=self.seed,
             log=self.folder / files.LOG,
@@ -159,7 +160,7 @@ class _Baseline:
 _NO_BASELINE = _Baseline(None, None)
 
 
-def _baseline(job: _Job, task: Task, builder: Any, runner: Any) -> _Baseline:
+def _baseline(job: _Job, task: NamedWorkload, builder: Any, runner: Any) -> _Baseline:
     """Latency of the program as it came, and of the first valid random candidate."""
     context = job.context(task)
     drawn = _search(job, context).random_schedule()
@@ -218,7 +219,7 @@ def _result(
 
 
 def _best(
-    job: _Job, task: Task, history: History, measured: bool
+    job: _Job, task: NamedWorkload, history: History, measured: bool
 ) -> tuple[float | None, Any, float | None]:
     """Seconds, schedule and predicted speed-up of the best that is known of ``task``."""
     context = job.context(task)

@@ -1,0 +1,46 @@
+"""``wmhub doctor``: is this installation and this machine fit for the work?"""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+_COLOUR = {"ok": "green", "note": "yellow", "problem": "red"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(as_json: bool) -> None:
+    """Check the installation and this machine; each finding comes with its remedy.
+
+    Exit code 0 where the main job can work, 2 where something must be mended first.
+    """
+    from wmhub.doctor import Severity, examine
+
+    findings = examine()
+    problems = sum(finding.severity is Severity.PROBLEM for finding in findings)
+    for finding in findings:
+        mark = click.style(f"{finding.severity.value:>7}", fg=_COLOUR[finding.severity.value])
+        click.echo(f"{mark}  {finding.subject}: {finding.said}", err=True)
+        if finding.remedy:
+            click.echo(f"{'':>9}-> {finding.remedy}", err=True)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "problems": problems,
+                    "findings": [
+                        {
+                            "subject": finding.subject,
+                            "severity": finding.severity.value,
+                            "said": finding.said,
+                            "remedy": finding.remedy,
+                        }
+                        for finding in findings
+                    ],
+                }
+            )
+        )
+    if problems:
+        raise click.exceptions.Exit(2)
