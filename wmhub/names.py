@@ -3,7 +3,7 @@
 =================  ==========================================================================
 ``HardwareKey``    ``cuda-a100``, ``rocm-mi50``, ``llvm-emeraldrapids-2c``
 ``ModelId``        ``wm-cuda-a100``, ``org/name@v1.2.0``, ``hf-hub:org/name``, ``local-dir:PATH``
-``DatasetId``      ``cuda-a100``, ``org/name@v1.2.0``, ``hf-hub:org/name``, ``local-dir:PATH``
+``DatasetId``      the same forms, and ``org/name/cuda-a100/ada``, a folder of a repository
 =================  ==========================================================================
 """
 
@@ -88,26 +88,32 @@ class _ArtifactId:
     """Tag, branch or commit; ``None`` is the version that the registry pins, or the newest."""
     place: str | None = None
     """``hf-hub``, ``local-dir``, or ``None`` for the registry (bare) or the default hub."""
+    folder: str | None = None
+    """Folder of the repository, for a repository that collects several datasets."""
 
+    _HAS_FOLDERS: ClassVar[bool] = False
     _KIND: ClassVar[str] = "name"
     _EXAMPLE: ClassVar[str] = "org/name@v1.2.0"
 
     def __post_init__(self) -> None:
         if self.place == "local-dir":
-            if self.org is not None or self.revision is not None:
+            if (self.org, self.revision, self.folder) != (None, None, None):
                 raise self._invalid("a local-dir: path has no owner and no @revision")
             if not self.name or "\0" in self.name:
                 raise self._invalid("the path is empty or holds a NUL")
             return
         if self.place not in (None, "hf-hub"):
             raise self._invalid("the place must be hf-hub: or local-dir:")
-        for segment in (self.org, self.name):
+        if self.folder is not None and (self.org is None or not self._HAS_FOLDERS):
+            raise self._invalid("it has more parts than owner and name")
+        inside = self.folder.split("/") if self.folder is not None else []
+        for segment in (self.org, self.name, *inside):
             if segment is None:
                 continue
             if not _SEGMENT.match(segment) or ".." in segment or "--" in segment:
                 raise self._invalid(
-                    "owner and name are letters, digits, '.', '_' and '-', begin and end with a "
-                    "letter or digit, and hold no '..' or '--'"
+                    "each part is letters, digits, '.', '_' and '-', begins and ends with a "
+                    "letter or digit, and holds no '..' or '--'"
                 )
             if segment.endswith(".git"):
                 raise self._invalid("a name must not end in .git")
@@ -132,6 +138,7 @@ class _ArtifactId:
             place, rest = "", text
         path, at, revision = rest.partition("@")
         owner, slash, name = path.partition("/")
+        name, deeper, folder = name.partition("/")
         if not slash:
             owner, name = "", path
         if slash and not owner:
@@ -144,18 +151,20 @@ class _ArtifactId:
             org=owner if slash else None,
             revision=revision if at else None,
             place=place if colon else None,
+            folder=folder if deeper else None,
         )
 
     def __str__(self) -> str:
         place = f"{self.place}:" if self.place is not None else ""
         org = f"{self.org}/" if self.org is not None else ""
         revision = f"@{self.revision}" if self.revision is not None else ""
-        return f"{place}{org}{self.name}{revision}"
+        folder = f"/{self.folder}" if self.folder is not None else ""
+        return f"{place}{org}{self.name}{folder}{revision}"
 
 
 @dataclass(frozen=True)
 class ModelId(_ArtifactId):
-    """A checkpoint: ``wm-cuda-a100``, ``org/name@v1.2.0``, ``hf-hub:org/name``, ``local-dir:PATH``."""
+    """A checkpoint: ``wm-cuda-a100``, ``org/name@v1.2.0``, ``hf-hub:org/name``, ``local-dir:…``."""
 
     _KIND: ClassVar[str] = "model"
     _EXAMPLE: ClassVar[str] = "wm-cuda-a100 or org/name@v1.2.0"
@@ -163,7 +172,8 @@ class ModelId(_ArtifactId):
 
 @dataclass(frozen=True)
 class DatasetId(_ArtifactId):
-    """A dataset: ``cuda-a100``, ``org/name@v1.2.0``, ``hf-hub:org/name``, ``local-dir:PATH``."""
+    """A dataset: the forms of ``ModelId``, and ``org/name/FOLDER@v1.2.0``."""
 
+    _HAS_FOLDERS: ClassVar[bool] = True
     _KIND: ClassVar[str] = "dataset"
     _EXAMPLE: ClassVar[str] = "cuda-a100 or org/name@v1.2.0"

@@ -223,3 +223,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(ignored)
+
+
+@pytest.fixture
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty package: embed models by writing folders into it."""
+    root = tmp_path / "package"
+    root.mkdir()
+    monkeypatch.setattr("wmhub.hub.embedded.EMBEDDED_PATH", root)
+    write_registry(tmp_path, monkeypatch, "")
+    return root
+
+
+def write_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: str) -> None:
+    """Replaces the registry of the package."""
+    import uuid
+
+    path = tmp_path / f"registry-{uuid.uuid4().hex}.toml"
+    path.write_text(f'schema_version = 1\norganisation = "wmhub"\n[models]\n{models}\n[datasets]\n')
+    monkeypatch.setattr("wmhub.hub.registry.REGISTRY_PATH", path)
+
+
+def registry_row(name: str, digest: str, commit: str | None = None, tag: str = "v1.0.0") -> str:
+    hardware = name.removeprefix("wm-")
+    commit_line = f'commit = "{commit}"\n' if commit else ""
+    return (
+        f'[models.{name}]\nrepository = "wmhub/{name}"\ntag = "{tag}"\n{commit_line}'
+        f'digest = "{digest}"\nschema_version = 1\nhardware = "{hardware}"\n'
+    )

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 import uvicorn
-from hub_store import Commit, File, RefusedError, PullRequest, Repo, is_large, now
+from hub_store import Commit, File, PullRequest, RefusedError, Repo, is_large, now
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send

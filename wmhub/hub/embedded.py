@@ -10,6 +10,9 @@ from wmhub.errors import UnknownNameError
 from wmhub.hub.artifact import ArtifactKind, ArtifactManifest, read_manifest
 from wmhub.hub.place import ReadOnlyHub, Repository, Snapshot, StoredFile, stored_files
 
+#: Where the package has them.
+EMBEDDED_PATH = Path(str(resources.files("wmhub.hub"))) / "embedded"
+
 
 class EmbeddedHub(ReadOnlyHub):
     """One folder for each model; the manifest's digest is its commit, its version the only tag."""
@@ -18,7 +21,7 @@ class EmbeddedHub(ReadOnlyHub):
 
     def __init__(self, organisation: str, root: Path | None = None) -> None:
         self._organisation = organisation
-        self._root = root or Path(str(resources.files("wmhub.hub"))) / "embedded"
+        self._root = root or EMBEDDED_PATH
         self.location = str(self._root)
 
     def repositories(self, kind: ArtifactKind) -> list[Repository]:

@@ -26,6 +26,8 @@ class LockEntry:
     """``embedded``, ``folder`` or ``hf-hub``."""
     repository: Repository
     """Where it was published."""
+    folder: str
+    """Folder of the repository that holds it; empty for the whole."""
     revision: str
     """Tag, or the revision that was asked for."""
     commit: str
@@ -100,12 +102,14 @@ def _entries(table: Mapping[str, Mapping[str, object]]) -> dict[str, LockEntry]:
 
 def _entry(row: Mapping[str, object]) -> LockEntry:
     files = row["files"]
-    texts = {key: str(row[key]) for key in ("place", "revision", "commit", "digest")}
+    texts = {key: str(row[key]) for key in ("place", "folder", "revision", "commit", "digest")}
     org, name = str(row["repository"]).split("/")
     if not isinstance(files, dict):
         raise TypeError("files")
     check_paths(files)
     check_path(texts["commit"])
+    if texts["folder"]:
+        check_path(texts["folder"])
     return LockEntry(
         repository=Repository(check_path(org), check_path(name)),
         files={name: FileDigest(**digest) for name, digest in files.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from wmhub.errors import InvalidInputError
@@ -55,7 +56,7 @@ def lock(
 def _key(identity: ModelId | DatasetId) -> str:
     if identity.place == "local-dir":
         raise InvalidInputError(f"{identity}: a folder has no published version to lock")
-    return str(type(identity)(identity.name, identity.org, None, identity.place))
+    return str(replace(identity, revision=None))
 
 
 def _entry(resolved: Resolved) -> LockEntry:
@@ -64,6 +65,7 @@ def _entry(resolved: Resolved) -> LockEntry:
     return LockEntry(
         place=resolved.place,
         repository=resolved.repository,
+        folder=resolved.under,
         revision=resolved.revision,
         commit=resolved.commit,
         digest=resolved.manifest.digest,

@@ -18,6 +18,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+#: Where the package has it.
+REGISTRY_PATH = Path(str(resources.files("wmhub.hub"))) / "registry.toml"
+
 
 @dataclass(frozen=True)
 class RegistryEntry:
@@ -30,7 +33,7 @@ class RegistryEntry:
     commit: str | None
     """Commit that the tag must resolve to; ``None`` until it is on the Hub."""
     digest: str
-    """SHA-256 of the manifest, which in turn holds the digests of all files."""
+    """``ArtifactManifest.digest``: covers the weights, every other file and the manifest."""
     schema_version: int
     """Schema of the artifact."""
     hardware: HardwareKey
@@ -51,10 +54,13 @@ class Registry:
         return self.models if label == "model" else self.datasets
 
 
-@functools.lru_cache(maxsize=1)
 def load_registry() -> Registry:
     """The registry of the package."""
-    path = Path(str(resources.files("wmhub.hub"))) / "registry.toml"
+    return _load(REGISTRY_PATH)
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: Path) -> Registry:
     return parse_registry(path.read_text(encoding="utf-8"), str(path))
 
 

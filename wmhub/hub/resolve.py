@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wmhub.errors import HubError, InvalidInputError, InvalidNameError, UnknownNameError
 from wmhub.hub.artifact import DATASET, MODEL, ArtifactKind, ArtifactManifest
 from wmhub.hub.embedded import EmbeddedHub
 from wmhub.hub.known_tags import KnownTags
-from wmhub.hub.lockfile import LockEntry, lock_path, read_lock
+from wmhub.hub.lockfile import lock_path, read_lock
 from wmhub.hub.obtain import obtain
 from wmhub.hub.place import Hub, Repository
 from wmhub.hub.registry import load_registry
@@ -32,6 +33,8 @@ class Resolved:
     """``local-dir``, ``embedded``, ``folder`` or ``hf-hub``."""
     repository: Repository | None
     """Where it was published; ``None`` for a local folder."""
+    under: str
+    """Folder of the repository that holds it; empty for the whole."""
     revision: str | None
     """Its tag, or the revision that was asked for; ``None`` for a local folder."""
     commit: str | None
@@ -40,6 +43,14 @@ class Resolved:
     """The verified files."""
     manifest: ArtifactManifest
     """What its manifest says."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    kind: ArtifactKind
+    repository: Repository
+    under: str
+    revision: str | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ def _identity(
         return identity
     if identity.revision is not None:
         raise InvalidNameError(f"{text[:120]!r} names a revision already; leave one of them out")
-    return type_(identity.name, identity.org, revision, identity.place)
+    return replace(identity, revision=revision)
 
 
 def _resolve(
@@ -117,7 +128,7 @@ def _resolve(
         folder = Path(identity.name).expanduser()
         if locked:
             raise InvalidInputError(f"{folder}: a folder is in no lock; leave out --locked")
-        return Resolved(kind, "local-dir", None, None, None, folder, kind.verify(folder))
+        return Resolved(kind, "local-dir", None, "", None, None, folder, kind.verify(folder))
     if locked:
         return _resolve_locked(kind, identity, offline, lock_path(locked), hub)
     registry = load_registry()
@@ -125,19 +136,19 @@ def _resolve(
     repository = Repository(
         identity.org or organisation_override() or registry.organisation, identity.name
     )
+    wanted = _Wanted(kind, repository, identity.folder or "", identity.revision)
     if identity.place == "hf-hub":
-        return _obtain(open_hub("hf-hub", offline=offline), kind, repository, identity.revision)
-    pin = _registry_pin(kind, repository)
-    if pin is not None and identity.revision not in (None, pin.revision):
-        pin = None
+        return _obtain(open_hub("hf-hub", offline=offline), wanted)
+    pin = _registry_pin(wanted)
     held = _embedded(kind, repository, identity.revision) if hub is None else None
     if held is not None:
-        return _obtain(held, kind, repository, identity.revision, pin)
-    if is_bare and pin is None and hub is None and not has_hub() and not organisation_override():
+        return _obtain(held, wanted, pin)
+    is_listed = identity.name in registry.entries(kind.label)
+    if is_bare and not (is_listed or hub or has_hub() or organisation_override()):
         # A bare name is ours and listed in this release: no server is asked what it might be.
         raise unknown_name(kind, identity)
     try:
-        return _obtain(open_hub(hub, offline=offline), kind, repository, identity.revision, pin)
+        return _obtain(open_hub(hub, offline=offline), wanted, pin)
     except UnknownNameError as error:
         raise unknown_name(kind, identity, str(error)) from error
 
@@ -150,39 +161,35 @@ def _resolve_locked(
     hub: str | None,
 ) -> Resolved:
     """What the lock says, from wherever it can be had: only the digest decides."""
-    name = str(type(identity)(identity.name, identity.org, None, identity.place))
+    name = str(replace(identity, revision=None))
     entry = read_lock(path).entry(kind.label, name, path)
     if identity.revision not in (None, entry.revision, entry.commit):
         raise InvalidInputError(
             f"{kind.label} {name} is locked to {entry.revision} by {path}, not {identity.revision}"
         )
     pin = Pin(entry.revision, None, entry.digest, str(path))
+    tag = _Wanted(kind, entry.repository, entry.folder, entry.revision)
     held = _embedded(kind, entry.repository, entry.digest) if hub is None else None
     if held is not None:
-        return _obtain(held, kind, entry.repository, entry.digest, pin, entry.revision)
-    return _obtain_locked(kind, entry, pin, offline, hub)
-
-
-def _obtain_locked(
-    kind: ArtifactKind, entry: LockEntry, pin: Pin, offline: bool | None, hub: str | None
-) -> Resolved:
+        return _obtain(held, tag, pin)
+    if entry.place == "embedded":
+        # Another release of wmhub holds another version; the hub has the tag.
+        return _obtain(open_hub(hub, offline=offline), tag, pin)
     spec = hub or ("hf-hub" if entry.place == "hf-hub" else None)
-    wanted = entry.revision if entry.place == "embedded" else entry.commit
-    place = open_hub(spec, offline=offline)
-    if place.label == "hf-hub" and not is_offline(offline) and entry.place == "hf-hub":
-        try:
-            # A commit never changes: if the cache has it, no server needs to be asked.
-            cached = open_hub(spec, offline=True)
-            return _obtain(cached, kind, entry.repository, wanted, pin, entry.revision)
-        except (HubError, UnknownNameError, InvalidInputError):
-            pass
-    return _obtain(place, kind, entry.repository, wanted, pin, entry.revision)
+    exact = replace(tag, revision=entry.commit)
+    if entry.place == "hf-hub" and not is_offline(offline):
+        # A commit never changes: if the cache has it, no server needs to be asked.
+        with contextlib.suppress(HubError, UnknownNameError, InvalidInputError):
+            return replace(_obtain(open_hub(spec, offline=True), exact, pin), revision=tag.revision)
+    return replace(_obtain(open_hub(spec, offline=offline), exact, pin), revision=tag.revision)
 
 
-def _registry_pin(kind: ArtifactKind, repository: Repository) -> Pin | None:
-    for entry in load_registry().entries(kind.label).values():
-        if entry.repository == str(repository):
-            return Pin(entry.tag, entry.commit, entry.digest, "the registry of this wmhub")
+def _registry_pin(wanted: _Wanted) -> Pin | None:
+    """What the registry says of that version; it says nothing of others."""
+    for entry in load_registry().entries(wanted.kind.label).values():
+        if entry.repository == str(wanted.repository) and not wanted.under:
+            pin = Pin(entry.tag, entry.commit, entry.digest, "the registry of this wmhub")
+            return pin if wanted.revision in (None, pin.revision) else None
     return None
 
 
@@ -197,36 +204,40 @@ def _embedded(
     return held if revision is None or revision in {*versions, *versions.values()} else None
 
 
-def _obtain(
-    hub: Hub,
-    kind: ArtifactKind,
-    repository: Repository,
-    revision: str | None,
-    pin: Pin | None = None,
-    name_of_revision: str | None = None,
-) -> Resolved:
+def _obtain(hub: Hub, wanted: _Wanted, pin: Pin | None = None) -> Resolved:
     """Resolves at one place and verifies against the pin."""
-    wanted = revision or (pin.revision if pin else newest_tag(hub.tags(kind, repository)))
-    if wanted is None:
+    kind, repository = wanted.kind, wanted.repository
+    revision = wanted.revision or (pin.revision if pin else None)
+    revision = revision or newest_tag(hub.tags(kind, repository))
+    if revision is None:
         raise InvalidInputError(
             f"{kind.label} {repository} on {hub.location} has no version tag such as v1.0.0; name "
             "a commit with @ to load it all the same"
         )
-    commit = hub.resolve(kind, repository, wanted)
+    commit = hub.resolve(kind, repository, revision)
     if pin and pin.commit and hub.label == "hf-hub" and commit != pin.commit:
         raise InvalidInputError(
-            f"{kind.label} {repository}: the tag {wanted} is commit {commit[:12]} on "
+            f"{kind.label} {repository}: the tag {revision} is commit {commit[:12]} on "
             f"{hub.location}, but {pin.pinned_by} pins {pin.commit[:12]}: the tag was moved"
         )
     if hub.label != "embedded":
-        KnownTags(hub.location).remember(kind.label, repository, wanted, commit)
+        KnownTags(hub.location).remember(kind.label, repository, revision, commit)
     snapshot, manifest = obtain(
         hub,
         kind,
         repository,
         commit,
+        under=wanted.under,
         digest=pin.digest if pin else None,
         pinned_by=pin.pinned_by if pin else "",
     )
-    shown = name_of_revision or wanted
-    return Resolved(kind, hub.label, repository, shown, commit, snapshot.folder, manifest)
+    return Resolved(
+        kind=kind,
+        place=hub.label,
+        repository=repository,
+        under=wanted.under,
+        revision=revision,
+        commit=commit,
+        folder=snapshot.folder,
+        manifest=manifest,
+    )

@@ -1,0 +1,112 @@
+"""``wmhub models`` and ``wmhub datasets``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from conftest import publish, write_dataset, write_model
+from hub_server import HubServer
+
+from wmhub.cli import cli
+from wmhub.hub import datasets, models, resolve_model
+from wmhub.hub.artifact import DATASET, MODEL
+from wmhub.hub.folder import FolderHub
+from wmhub.hub.place import Repository
+
+
+def test_every_place_is_listed_best_first(
+    embedded: Path, server: HubServer, tmp_path: Path
+) -> None:
+    from wmhub.hub.huggingface import HuggingFaceHub
+
+    hub = HuggingFaceHub()
+    llvm = "llvm-emeraldrapids-2c"
+    write_model(embedded / f"wm-{llvm}", name=f"wm-{llvm}", hardware=llvm)
+    for name in ("one", "two", "three"):
+        model = write_model(tmp_path / name, name=f"wm-{name}", hardware="cuda-a100")
+        publish(hub, MODEL, Repository("acme", f"wm-{name}"), model)
+    resolve_model("acme/wm-two")
+    listing = models(hardware="cuda-a100")
+    assert [row.name for row in listing.rows] == [
+        "acme/wm-one",
+        "acme/wm-three",
+        "acme/wm-two",
+        f"wm-{llvm}",
+    ]
+    rows = {row.name: row for row in listing.rows}
+    assert rows["acme/wm-two"].places == ("cached", "hf-hub")
+    assert rows["acme/wm-one"].places == ("hf-hub",)
+    assert rows["acme/wm-one"].is_nearest
+    assert rows[f"wm-{llvm}"].places == ("embedded",)
+    assert rows[f"wm-{llvm}"].fit == f"trained on {llvm}: schedules of llvm, not of cuda"
+    assert rows["acme/wm-one"].headline == "top-1 0.910, top-5 0.980"
+    assert listing.problems == ()
+    offline = models(hardware="cuda-a100", offline=True)
+    assert [row.name for row in offline.rows] == ["acme/wm-two", f"wm-{llvm}"]
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_listed(
+    embedded: Path, server: HubServer, tmp_path: Path
+) -> None:
+    from hub_store import File
+
+    from wmhub.hub.huggingface import HuggingFaceHub
+
+    hub = HuggingFaceHub()
+    publish(hub, MODEL, Repository("acme", "wm-good"), write_model(tmp_path / "good"))
+    publish(hub, MODEL, Repository("acme", "wm-bad"), write_model(tmp_path / "bad"))
+    bad = server.repo("model", "acme/wm-bad").commit_of("main").files
+    bad["checkpoint.json"] = File(b"{}")
+    listing = models(hardware="cuda-a100")
+    assert [row.name for row in listing.rows] == ["acme/wm-good"]
+    assert len(listing.problems) == 1
+    assert "'schema_version' must be a whole number" in listing.problems[0]
+
+
+def test_an_unreachable_hub_is_a_problem_not_an_error(
+    embedded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    write_model(embedded / "wm-cuda-a100")
+    listing = models(hardware="cuda-a100")
+    assert [row.name for row in listing.rows] == ["wm-cuda-a100"]
+    assert "could not be reached" in listing.problems[0]
+
+
+def test_datasets_of_a_folder_hub(tmp_path: Path, embedded: Path) -> None:
+    hub = FolderHub(tmp_path / "hub")
+    publish(hub, DATASET, Repository("acme", "cuda-a100"), write_dataset(tmp_path / "rows"))
+    listing = datasets(hardware="cuda-v100", hub=f"folder:{tmp_path / 'hub'}")
+    (row,) = listing.rows
+    assert (row.name, row.places, row.headline) == (
+        "acme/cuda-a100",
+        ("folder",),
+        "3 records, 1 workloads",
+    )
+
+
+def test_the_verb_prints_a_table_or_json(embedded: Path) -> None:
+    write_model(embedded / "wm-cuda-a100")
+    runner = CliRunner()
+    result = runner.invoke(cli, ["models", "--offline", "--hardware", "cuda-a100", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    (row,) = found["models"]
+    assert row.pop("bytes") > 7000
+    assert row == {
+        "name": "wm-cuda-a100",
+        "version": "1.0.0",
+        "hardware": ["cuda-a100"],
+        "places": ["embedded"],
+        "headline": "top-1 0.910, top-5 0.980",
+        "is_nearest": True,
+        "fit": "trained on cuda-a100, the same hardware",
+    }
+    table = runner.invoke(
+        cli, ["models", "--offline", "--hardware", "cuda-a100"], env={"COLUMNS": "160"}
+    )
+    assert table.stdout == ""
+    assert "trained on cuda-a100, the same hardware" in table.stderr

@@ -1,0 +1,161 @@
+"""``wmhub lock`` and ``locked=``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Place, write_dataset, write_model
+from hub_server import HubServer
+
+from wmhub.errors import CheckpointError, InvalidInputError, MissingInputError, UnknownNameError
+from wmhub.hub import lock, resolve_dataset, resolve_model
+from wmhub.hub.artifact import DATASET, MODEL
+from wmhub.hub.lockfile import read_lock, write_lock
+from wmhub.hub.place import Repository
+
+REPOSITORY = Repository("acme", "wm-cuda-a100")
+
+
+def test_a_lock_holds_what_a_name_was(writable: Place, tmp_path: Path, embedded: Path) -> None:
+    first = writable.publish(MODEL, REPOSITORY, write_model(tmp_path / "one"))
+    data = Repository("acme", "cuda-a100")
+    writable.publish(DATASET, data, write_dataset(tmp_path / "rows"))
+    path = tmp_path / "wmhub.lock"
+    locked = lock(
+        ["acme/wm-cuda-a100"], datasets=["acme/cuda-a100"], output=path, hub=writable.spec
+    )
+    assert read_lock(path) == locked
+    entry = locked.models["acme/wm-cuda-a100"]
+    assert (entry.commit, entry.revision, set(entry.files)) == (
+        first,
+        "v1.0.0",
+        {"weights.safetensors"},
+    )
+    newer = write_model(tmp_path / "two", version="1.1.0", weights=b"two" * 3000)
+    writable.publish(MODEL, REPOSITORY, newer)
+    free = resolve_model("acme/wm-cuda-a100", hub=writable.spec)
+    held = resolve_model("acme/wm-cuda-a100", locked=path, hub=writable.spec)
+    assert (free.revision, held.revision) == ("v1.1.0", "v1.0.0")
+    assert held.commit == first
+    rows = resolve_dataset("acme/cuda-a100", locked=path, hub=writable.spec)
+    assert rows.revision == "v1.0.0"
+    with pytest.raises(InvalidInputError, match=r"is locked to v1\.0\.0"):
+        resolve_model("acme/wm-cuda-a100@v1.1.0", locked=path, hub=writable.spec)
+    lock(output=path, hub=writable.spec)
+    assert read_lock(path) == locked
+
+
+def test_what_is_not_locked_is_refused(embedded: Path, tmp_path: Path) -> None:
+    write_model(embedded / "wm-cuda-a100")
+    path = tmp_path / "wmhub.lock"
+    with pytest.raises(MissingInputError, match="there is no such lock"):
+        resolve_model("wm-cuda-a100", locked=path)
+    lock(["wm-cuda-a100"], output=path)
+    assert resolve_model("wm-cuda-a100", locked=path).place == "embedded"
+    with pytest.raises(UnknownNameError, match="which locks wm-cuda-a100"):
+        resolve_model("wm-cuda-v100", locked=path)
+    with pytest.raises(InvalidInputError, match="a folder is in no lock"):
+        resolve_model(embedded / "wm-cuda-a100", locked=path)
+    with pytest.raises(InvalidInputError, match="no published version to lock"):
+        lock([f"local-dir:{embedded}/wm-cuda-a100"], output=path)
+
+
+def test_a_lock_of_the_working_directory(
+    embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_model(embedded / "wm-cuda-a100")
+    lock(["wm-cuda-a100"])
+    assert resolve_model("wm-cuda-a100", locked=True).revision == "v1.0.0"
+    text = json.loads((tmp_path / "wmhub.lock").read_text())
+    assert text["models"]["wm-cuda-a100"]["place"] == "embedded"
+    assert str(tmp_path) not in (tmp_path / "wmhub.lock").read_text()
+
+
+def test_another_release_finds_the_locked_version_on_the_hub(
+    embedded: Path, server: HubServer, tmp_path: Path
+) -> None:
+    from conftest import publish
+
+    from wmhub.hub.huggingface import HuggingFaceHub
+
+    write_model(embedded / "wm-cuda-a100")
+    path = tmp_path / "wmhub.lock"
+    lock(["wm-cuda-a100"], output=path)
+    write_model(embedded / "wm-cuda-a100", version="2.0.0", weights=b"newer")
+    one = write_model(tmp_path / "one")
+    publish(HuggingFaceHub(), MODEL, Repository("wmhub", "wm-cuda-a100"), one)
+    held = resolve_model("wm-cuda-a100", locked=path)
+    assert (held.place, held.revision) == ("hf-hub", "v1.0.0")
+    assert resolve_model("wm-cuda-a100").revision == "v2.0.0"
+
+
+def test_a_locked_commit_in_the_cache_asks_no_server(
+    server: HubServer, tmp_path: Path, embedded: Path
+) -> None:
+    from conftest import publish
+
+    from wmhub.hub.huggingface import HuggingFaceHub
+
+    publish(HuggingFaceHub(), MODEL, REPOSITORY, write_model(tmp_path / "one"))
+    path = tmp_path / "wmhub.lock"
+    lock(["acme/wm-cuda-a100"], output=path)
+    asked = len(server.requests)
+    assert resolve_model("acme/wm-cuda-a100", locked=path).revision == "v1.0.0"
+    assert len(server.requests) == asked
+
+
+def test_other_content_than_locked_is_refused(
+    writable: Place, tmp_path: Path, embedded: Path
+) -> None:
+    writable.publish(MODEL, REPOSITORY, write_model(tmp_path / "one"))
+    path = tmp_path / "wmhub.lock"
+    lock(["acme/wm-cuda-a100"], output=path, hub=writable.spec)
+    path.write_text(path.read_text().replace(MODEL.verify(tmp_path / "one").digest, "0" * 64))
+    with pytest.raises(CheckpointError, match=r"not what .*wmhub\.lock pins"):
+        resolve_model("acme/wm-cuda-a100", locked=path, hub=writable.spec)
+
+
+_ENTRY = (
+    '{"place": "hf-hub", "repository": "%s", "folder": "", "revision": "v1.0.0", "commit": "%s", '
+    '"digest": "00", "files": {%s}}'
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", "nonsense", '{"lock_version": 2, "models": {}, "datasets": {}}',
+        '{"lock_version": 1, "models": [], "datasets": {}}',
+        '{"lock_version": 1, "models": {"a": 1}, "datasets": {}}',
+        '{"lock_version": 1, "datasets": {}, "models": {"a": %s}}' % (_ENTRY % ("a/b/c", "0", "")),
+        '{"lock_version": 1, "datasets": {}, "models": {"a": %s}}' % (_ENTRY % ("../b", "0", "")),
+        '{"lock_version": 1, "datasets": {}, "models": {"a": %s}}' % (_ENTRY % ("a/b", "../0", "")),
+        '{"lock_version": 1, "datasets": {}, "models": {"a": %s}}'
+        % (_ENTRY % ("a/b", "0", '"../x": {"sha256": "", "bytes": 0}')),
+    ],
+)  # fmt: skip
+def test_damaged_locks_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "wmhub.lock"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match=r"wmhub\.lock"):
+        read_lock(path)
+
+
+def test_writing_is_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmhub.hub.lockfile import Lockfile
+
+    path = tmp_path / "wmhub.lock"
+    write_lock(path, Lockfile())
+    before = path.read_text()
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("wmhub.hub.atomic._flush", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_lock(path, Lockfile())
+    assert path.read_text() == before
+    assert [item.name for item in tmp_path.iterdir()] == ["wmhub.lock"]
