@@ -29,8 +29,8 @@ from pathlib import Path, PurePosixPath
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.upstream import fetch_blobs
 from wmhub.errors import InvalidInputError, LogFormatError, MissingInputError
-from wmhub.logs.discover import LogFile, LogKind, sniff_file
-from wmhub.logs.lines import decompressed, open_raw
+from wmhub.logs.discover import LogFile, LogKind, partner_names, sniff_file
+from wmhub.logs.lines import STREAM_ERRORS, decompressed, open_raw
 from wmhub.names import HardwareKey
 
 if sys.version_info >= (3, 11):
@@ -125,8 +125,9 @@ def gather(recipe: Recipe, mirror: Path | None, cache: Path, collector: str) -> 
                 raise LogFormatError(f"{found[blob]}: {name}:{path} is no measurement log")
             if kind is LogKind.META_SCHEDULE_WORKLOADS:
                 continue
-            partner = upstream.files.get(path.replace("tuning_record", "workload"))
-            workloads = found.get(partner) if partner != blob and partner is not None else None
+            partners = partner_names(path, "tuning_record", "workload")
+            blobs = (upstream.files.get(partner, "") for partner in partners)
+            workloads = next((found[blob] for blob in blobs if blob in found), None)
             logs.append((LogFile(found[blob], f"{name}:{path}", kind, workloads), provenance))
     if not logs:
         raise MissingInputError(
@@ -137,12 +138,12 @@ def gather(recipe: Recipe, mirror: Path | None, cache: Path, collector: str) -> 
     return Gathered(logs, missing)
 
 
-def blob_id(path: Path) -> str:
-    """The git blob id of a file's content, decompressed."""
+def blob_id(path: Path, *, as_is: bool = False) -> str:
+    """The git blob id of a file's content, decompressed unless ``as_is``."""
     # Git digests the length before the content, so the stream is read twice rather than held.
-    length = sum(map(len, _blocks(path)))
+    length = sum(map(len, _blocks(path, as_is)))
     digest = hashlib.sha1(b"blob %d\0" % length, usedforsecurity=False)
-    for block in _blocks(path):
+    for block in _blocks(path, as_is):
         digest.update(block)
     return digest.hexdigest()
 
@@ -156,9 +157,11 @@ def _blobs_in(mirror: Path) -> dict[str, Path]:
     found = {}
     for path in sorted(mirror.rglob("*")):
         if path.is_file() and ".git" not in path.parts:
+            found[blob_id(path, as_is=True)] = path
+            # A mirror may hold compressed what upstream holds plain.
             try:
                 found[blob_id(path)] = path
-            except (OSError, EOFError, ValueError):  # a damaged file is a missing one
+            except STREAM_ERRORS:
                 continue
     return found
 
@@ -173,9 +176,9 @@ def _why_missing(mirror: Path | None, path: str, blob: str) -> str:
     return f"{alike} has other content than blob {blob[:12]}"
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: Path, as_is: bool) -> Iterator[bytes]:
     with open_raw(path) as raw:
-        stream = decompressed(raw)
+        stream = raw if as_is else decompressed(raw)
         while block := stream.read(_BLOCK_BYTES):
             yield block
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmhub.errors import LogFormatError, MissingInputError
-from wmhub.logs.lines import decompressed, open_raw
+from wmhub.logs.lines import STREAM_ERRORS, decompressed, open_raw
 
 #: The name that means standard input.
 STDIN = "-"
@@ -63,7 +63,7 @@ def sniff_file(path: Path) -> LogKind | None:
     with open_raw(path) as raw:
         try:
             return sniff(decompressed(raw).read(_HEAD_BYTES))
-        except Exception:  # any damage of a compressed head, from four libraries
+        except STREAM_ERRORS:
             return None
 
 
@@ -172,10 +172,15 @@ def _workloads_beside(records: Path, kinds: dict[Path, LogKind]) -> Path | None:
 
 def _partners(path: Path, part: str, other: str) -> list[Path]:
     """Files beside ``path`` whose name says ``other`` where ``path``'s says ``part``."""
-    if part not in path.name:
+    candidates = (path.with_name(name) for name in partner_names(path.name, part, other))
+    return [candidate for candidate in candidates if candidate.is_file()]
+
+
+def partner_names(name: str, part: str, other: str) -> list[str]:
+    """``name`` with ``other`` in place of ``part``, whatever either file is compressed with."""
+    if part not in name:
         return []
-    stem = path.name.replace(part, other)
+    stem = name.replace(part, other)
     for suffix in _SUFFIXES[1:]:
         stem = stem.removesuffix(suffix)
-    candidates = (path.with_name(stem + suffix) for suffix in _SUFFIXES)
-    return [candidate for candidate in candidates if candidate.is_file()]
+    return [stem + suffix for suffix in _SUFFIXES]

@@ -21,7 +21,8 @@ MOST_LINE_BYTES = 8 << 20
 CHUNK_BYTES = 16 << 20
 
 _BOM = b"\xef\xbb\xbf"
-_STREAM_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+#: What reading a damaged compressed stream may raise.
+STREAM_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, str | None]]:
         while wanted and fault is None:
             try:
                 piece = stream.read(wanted)
-            except _STREAM_ERRORS as error:
+            except STREAM_ERRORS as error:
                 fault = f"the compressed stream is damaged or cut short ({error})"
                 break
             if not piece:
