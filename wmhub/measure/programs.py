@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,20 +37,19 @@ def compile_program(module: Any, target: Any) -> Any:
 def argument_info(module: Any) -> list[Any]:
     """Arguments of the entry function, ``["TENSOR", dtype, shape]`` each, as in a record."""
     from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import plain
 
     found = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
     return [plain(item.as_json()) for item in found]
 
 
-def plain(value: Any) -> Any:
-    """TVM's containers and numbers as lists, ``int``, ``float`` and ``str``."""
-    if isinstance(value, (str, float)) or value is None:
-        return str(value) if isinstance(value, str) else value
-    if isinstance(value, int):
-        return int(value)
-    if hasattr(value, "items"):
-        return {str(key): plain(item) for key, item in value.items()}
-    return [plain(item) for item in value]
+def trace_text(trace: Any) -> str:
+    """``[instructions, decisions]`` of a ``Trace`` as compact JSON, post-processing included."""
+    from tvm.s_tir.schedule import _ffi_api
+
+    from wmhub.tvm_compat import plain
+
+    return json.dumps(plain(_ffi_api.TraceAsJSON(trace, False)), separators=(",", ":"))
 
 
 def random_arguments(info: Sequence[Any], device: Any) -> list[Any]:

@@ -1,0 +1,169 @@
+"""Draws candidates of a workload from TVM's design space: at random, and near to good ones."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wmhub.measure.programs import save_program, trace_text
+from wmhub.tvm_compat import Schedule, Trace, use_target
+from wmhub.tvm_compat import meta_schedule as ms
+
+#: Attempts for each wanted candidate; GPU schedules are often refused by the post-processors.
+_ATTEMPTS = 24
+#: Parents of guided candidates: the best of those measured so far.
+_PARENTS = 16
+#: Decisions changed in a guided candidate, at most.
+_CHANGES = 3
+#: What TVM raises for a schedule that cannot be: ScheduleError comes as RuntimeError, failed checks
+#: as the built-in that fits.
+_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One schedule of a workload, ready to be built."""
+
+    trace: str
+    """``[instructions, decisions]``, compact JSON, post-processing included, as in a database."""
+    module: str
+    """The scheduled IRModule, as ``programs.save_program`` gives it."""
+
+
+class Sampler:
+    """Candidates of one workload, none of them twice."""
+
+    def __init__(self, mod: Any, target: dict[str, Any], seed: int) -> None:
+        """``mod``: an ``IRModule`` with one function; ``target``: as ``use_target`` takes it."""
+        self._mod = mod
+        self._random = random.Random(seed)
+        context = ms.TuneContext(
+            mod=mod,
+            target=use_target(target),
+            space_generator="post-order-apply",
+            task_name="sample",
+            rand_state=self._seed(),
+            num_threads=1,
+        )
+        self._context = context
+        self._spaces = [space.trace for space in context.generate_design_space()]
+        self._postprocs = list(context.space_generator.postprocs)
+        probabilities = context.space_generator.mutator_probs
+        self._mutators = list(probabilities.keys())
+        self._weights = [float(probabilities[mutator]) for mutator in self._mutators]
+        self._seen: set[str] = set()
+        #: The best so far, as a heap: (negative latency, tie-break, trace).
+        self._best: list[tuple[float, int, Any]] = []
+        self._traces: dict[str, Any] = {}
+
+    def random(self, count: int) -> list[Candidate]:
+        """Up to ``count`` candidates with every decision drawn; fewer when the space is small."""
+        return self._collect(count, self._drawn())
+
+    def guided(self, count: int) -> list[Candidate]:
+        """Up to ``count`` candidates with one to three decisions of a good one changed.
+
+        Random ones as long as nothing has been learned.
+        """
+        if not self._best or not self._mutators:
+            return self.random(count)
+        return self._collect(count, self._mutated())
+
+    def learn(self, trace: str, seconds: float | None) -> None:
+        """Takes in the latency of a candidate, in seconds; ``None`` for a failure.
+
+        A trace from an earlier run is not drawn again, and is a parent if it is good.
+        """
+        replayed = self._traces.pop(trace, None)
+        if replayed is None:
+            replayed = self._replay_json(trace)
+            if replayed is None:
+                return
+            self._seen.add(_identity(replayed))
+        if seconds is None:
+            return
+        heapq.heappush(self._best, (-seconds, self._random.randrange(1 << 30), replayed))
+        if len(self._best) > _PARENTS:
+            heapq.heappop(self._best)
+
+    def _drawn(self) -> Iterator[Any]:
+        while self._spaces:
+            space = self._random.choice(self._spaces)
+            yield Trace(space.insts, {})
+
+    def _mutated(self) -> Iterator[Any]:
+        parents = [trace for _, _, trace in sorted(self._best, key=lambda item: -item[0])]
+        while True:
+            # The square prefers the better ones, which come first.
+            trace: Any = parents[int(len(parents) * self._random.random() ** 2)]
+            for _ in range(self._random.randint(1, _CHANGES)):
+                mutator = self._random.choices(self._mutators, self._weights)[0]
+                trace = mutator.apply(trace) or trace
+            yield trace
+
+    def _collect(self, count: int, traces: Iterator[Any]) -> list[Candidate]:
+        found: list[Candidate] = []
+        for _ in range(count * _ATTEMPTS):
+            if len(found) == count:
+                break
+            trace = next(traces, None)
+            schedule = None if trace is None else self._replay(trace)
+            if schedule is None:
+                continue
+            identity = _identity(schedule.trace)
+            if identity in self._seen:
+                continue
+            self._seen.add(identity)
+            text = trace_text(schedule.trace)
+            self._traces[text] = schedule.trace
+            found.append(Candidate(text, save_program(schedule.mod)))
+        return found
+
+    def _replay(self, trace: Any) -> Any | None:
+        """The schedule of ``trace``, its post-processing done anew; ``None`` where impossible."""
+        # Checks of the whole tree after each step, and drawn error messages, are for debugging.
+        schedule = Schedule(
+            self._mod, seed=self._seed(), debug_mask="none", error_render_level="none"
+        )
+        try:
+            trace.apply_to_schedule(schedule, remove_postproc=True)
+            schedule.enter_postproc()
+            valid = all(postproc.apply(schedule) for postproc in self._postprocs)
+        except _REFUSALS:
+            return None
+        return schedule if valid else None
+
+    def _replay_json(self, text: str) -> Any | None:
+        schedule = Schedule(
+            self._mod, seed=self._seed(), debug_mask="none", error_render_level="none"
+        )
+        try:
+            Trace.apply_json_to_schedule(json.loads(text), schedule)
+        except _REFUSALS:
+            return None
+        return schedule.trace
+
+    def _seed(self) -> int:
+        # TVM takes seeds from 1 to 2**31 - 1.
+        return self._random.randint(1, 2**31 - 2)
+
+
+def _identity(trace: Any) -> str:
+    """What tells candidates apart: everything but the post-processing, which follows from it."""
+    return str(trace.simplified(remove_postproc=True))
+
+
+def mixed(
+    sampler: Sampler, count: int, random_share: float, measured: int, warm_up: int
+) -> Sequence[Candidate]:
+    """``count`` candidates, a ``random_share`` of them random; all, until ``warm_up`` are measured.
+
+    Random ones cover the space, guided ones the corner where the good schedules are.
+    """
+    drawn = count if measured < warm_up else max(1, round(count * random_share))
+    candidates = sampler.random(min(drawn, count))
+    return [*candidates, *sampler.guided(count - len(candidates))]
