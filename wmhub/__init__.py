@@ -18,14 +18,18 @@ _PUBLIC = {
     "MeasureRecord": "wmhub.records",
     "ModelId": "wmhub.names",
     "WmhubError": "wmhub.errors",
+    "collect": "wmhub.collection",
     "from_pretrained": "wmhub.hub",
+    "load_dataset": "wmhub.load",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 if TYPE_CHECKING:
+    from wmhub.collection import collect
     from wmhub.errors import WmhubError
     from wmhub.hub import from_pretrained
+    from wmhub.load import load_dataset
     from wmhub.names import DatasetId, HardwareKey, ModelId
     from wmhub.records import MeasureRecord
 

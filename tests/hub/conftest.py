@@ -83,7 +83,7 @@ def write_dataset(
     licence: str = "MIT",
 ) -> Path:
     """A dataset of a few hand-made Ansor records, as ``collect`` writes it."""
-    from wmhub.collect import collect
+    from wmhub.collection import collect
 
     log = folder.parent / f"{folder.name}.log"
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from wmhub.errors import WmhubError
 #: imports no verb, and a verb imports nothing of the others. In the order of the work.
 VERBS: dict[str, tuple[str, str]] = {
     "collect": ("wmhub.cli.collect", "Read measurement logs into a dataset."),
+    "dataset": ("wmhub.cli.dataset", "Look into datasets, compare, join, check and export them."),
     "models": ("wmhub.cli.models", "List the pretrained models, and which fits this machine."),
     "datasets": ("wmhub.cli.datasets", "List the datasets."),
     "lock": ("wmhub.cli.lock", "Pin names to commits and digests."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from wmhub.collect import CollectReport
+    from wmhub.collection import CollectReport
 
 #: Rejected lines and missing files that people see.
 _SHOWN = 5
@@ -70,7 +70,7 @@ def command(
     recognised. Interrupted, the same command goes on where it was.
     """
     from wmhub.cli._show import reading_progress, show_json
-    from wmhub.collect import collect
+    from wmhub.collection import collect
 
     with reading_progress() as progress:
         report = collect(

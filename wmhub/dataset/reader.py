@@ -101,6 +101,10 @@ class Dataset:
         pairs = sorted(zip(ids, of, strict=True))
         return {split: [id_ for id_, name in pairs if name == split] for split in SPLITS}
 
+    def __contains__(self, workload: str) -> bool:
+        """Whether the dataset has the workload id."""
+        return any(workload in ids for ids in self.splits.values())
+
     def iter_tables(
         self, split: str | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[pa.Table]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from wmhub.dataset.assemble import COLLECTOR, assemble, chosen_workloads, part_of
-from wmhub.dataset.manifest import Manifest
+from wmhub.dataset.manifest import Manifest, write_manifest
 from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.splits import assign_splits
+from wmhub.dataset.verify import require_verified
 from wmhub.dataset.version import Change, Version
-from wmhub.dataset.writer import Description, refuse_existing
+from wmhub.dataset.writer import Description, add_card, refuse_existing
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 
 
@@ -82,3 +84,16 @@ def split(
     manifest = assemble([part_of(older, folder, "split")], output, description)
     shutil.rmtree(folder)
     return manifest
+
+
+def render_again(dataset: str | Path) -> Manifest:
+    """Renders the card of ``dataset`` in place; the rows stay, the version becomes a patch on.
+
+    Raises ``DatasetError`` where the folder is not what its manifest says.
+    """
+    folder = Path(dataset)
+    manifest = require_verified(folder)
+    patched = dataclasses.replace(manifest, version=manifest.version.after(Change.PATCH))
+    patched = add_card(folder, patched)
+    write_manifest(folder, patched)
+    return patched

@@ -1,0 +1,292 @@
+"""``wmhub dataset``: look into datasets, compare, join, check and export them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from wmhub.dataset.manifest import Manifest
+
+_FOLDER = click.Path(path_type=Path)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+_output = click.option("--output", required=True, type=_FOLDER, metavar="DIR", help="New folder.")
+_test_workloads = click.option(
+    "--test-workloads",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Ids or keys of the test workloads, one a line; without it, a hash decides.",
+)
+
+
+@click.group()
+def command() -> None:
+    """Look into datasets, compare, join, check and export them."""
+
+
+@command.command()
+@click.argument("dataset", type=_FOLDER)
+@_as_json
+def info(dataset: Path, as_json: bool) -> None:
+    """Show what a dataset holds."""
+    from wmhub.cli._show import show_json, show_table
+    from wmhub.dataset.card import show_seconds
+    from wmhub.dataset.reader import open_dataset
+    from wmhub.dataset.statistics import statistics
+
+    opened = open_dataset(dataset)
+    numbers = statistics(opened)
+    if as_json:
+        operators = [dataclasses.asdict(operator) for operator in numbers.operators]
+        show_json({**_manifest_json(opened.manifest), "operators": operators})
+        return
+    _show_manifest(
+        opened.manifest,
+        dataset,
+        ("latencies", f"{_range(numbers.fastest_seconds, numbers.slowest_seconds, show_seconds)}"),
+        ("records per workload", f"{numbers.fewest_records:,} to {numbers.most_records:,}"),
+    )
+    rows = [
+        (o.kind, f"{o.workloads:,}", f"{o.records:,}", f"{o.failed:,}") for o in numbers.operators
+    ]
+    show_table("", ("operator", "workloads", "records", "failed"), rows)
+
+
+@command.command()
+@click.argument("before", type=_FOLDER)
+@click.argument("after", type=_FOLDER)
+@_as_json
+def diff(before: Path, after: Path, as_json: bool) -> None:
+    """Say what became of the rows from BEFORE to AFTER, and which version that asks for."""
+    from wmhub.cli._show import show_facts, show_json
+    from wmhub.dataset.diff import diff as compare
+
+    found = compare(before, after)
+    change = found.change.name.lower()
+    if as_json:
+        show_json(
+            {
+                "change": change,
+                "added": found.added,
+                "removed": found.removed,
+                "changed": found.changed,
+                "same": found.same,
+                "added_workloads": list(found.added_workloads),
+                "removed_workloads": list(found.removed_workloads),
+                "moved_workloads": list(found.moved_workloads),
+                "before": str(found.before),
+                "after": str(found.after),
+                "least_version": str(found.least_version),
+                "follows_rules": found.follows_rules,
+            }
+        )
+        return
+    rule = "as the rules ask" if found.follows_rules else f"must be {found.least_version} or later"
+    show_facts(
+        f"{before} to {after}: {change}",
+        [
+            ("rows added", f"{found.added:,}"),
+            ("rows removed", f"{found.removed:,}"),
+            ("rows changed", f"{found.changed:,}"),
+            ("rows the same", f"{found.same:,}"),
+            ("workloads added", f"{len(found.added_workloads):,}"),
+            ("workloads removed", f"{len(found.removed_workloads):,}"),
+            ("workloads in another split", f"{len(found.moved_workloads):,}"),
+            ("version", f"{found.before} to {found.after}: {rule}"),
+        ],
+    )
+
+
+@command.command()
+@click.argument("datasets", type=_FOLDER, nargs=-1, required=True)
+@_output
+@click.option("--version", metavar="X.Y.Z", help="Content version; by default from the rules.")
+@_as_json
+def merge(datasets: tuple[Path, ...], output: Path, version: str | None, as_json: bool) -> None:
+    """Join datasets of one hardware; each record is kept once."""
+    from wmhub.dataset.rewrite import merge as join
+
+    _show_written(join(datasets, output, version=version), output, as_json)
+
+
+@command.command()
+@click.argument("dataset", type=_FOLDER)
+@_output
+@_test_workloads
+@_as_json
+def split(dataset: Path, output: Path, test_workloads: Path | None, as_json: bool) -> None:
+    """Split a dataset anew into train, validation and test, by workload."""
+    from wmhub.cli.collect import names_in
+    from wmhub.dataset.rewrite import split as divide
+
+    manifest = divide(dataset, output, test_workloads=names_in(test_workloads))
+    _show_written(manifest, output, as_json)
+
+
+@command.command()
+@click.argument("dataset", type=_FOLDER)
+@_output
+@click.option(
+    "--format",
+    type=click.Choice(["auto_scheduler", "meta_schedule"]),
+    help="Whose log to write; needed where the dataset has records of both.",
+)
+@click.option("--best", is_flag=True, help="Only the fastest record of each workload.")
+@click.option(
+    "--split", type=click.Choice(["train", "validation", "test"]), help="Only this split."
+)
+@_as_json
+def export(dataset: Path, output: Path, as_json: bool, **options: Any) -> None:
+    """Write a dataset as tuning logs that TVM reads."""
+    from wmhub.cli._show import show_facts, show_json
+    from wmhub.dataset.export import export as write
+
+    report = write(dataset, output, **options)
+    if as_json:
+        value = dataclasses.asdict(report)
+        show_json({**value, "files": [str(path) for path in report.files]})
+        return
+    facts = [("workloads", f"{report.workloads:,}"), ("records", f"{report.records:,}")]
+    if report.left_out:
+        facts.append(("left out", f"{report.left_out:,} records whose program is missing"))
+    facts += [("file", str(path)) for path in report.files]
+    show_facts(f"{dataset} exported", facts)
+
+
+@command.command()
+@click.argument("dataset", type=_FOLDER)
+@_as_json
+def verify(dataset: Path, as_json: bool) -> None:
+    """Check every byte of a dataset against its manifest."""
+    from wmhub.cli._show import console, show_json, show_note
+    from wmhub.dataset.verify import verify as examine
+
+    manifest, faults = examine(dataset)
+    if as_json:
+        show_json(
+            {
+                "verified": not faults,
+                "files": len(manifest.files),
+                "faults": [dataclasses.asdict(fault) for fault in faults],
+            }
+        )
+    else:
+        for fault in faults:
+            show_note("fault", f"{fault.file}: {fault.reason}")
+        if not faults:
+            console().print(f"{dataset}: {len(manifest.files)} files as the manifest says")
+    _exit_unless(not faults)
+
+
+@command.command()
+@click.argument("dataset", type=_FOLDER)
+@click.option(
+    "--published",
+    type=_FOLDER,
+    multiple=True,
+    metavar="DIR",
+    help="A dataset that is published already, to find repeats; may be given again.",
+)
+@click.option("--markdown", is_flag=True, help="Print the report for a pull request on stdout.")
+@_as_json
+def check(dataset: Path, published: tuple[Path, ...], markdown: bool, as_json: bool) -> None:
+    """Check whether a dataset may be published; exits with 2 if it may not."""
+    from wmhub.cli._show import console, show_json, show_note
+    from wmhub.dataset.check import check as examine
+
+    report = examine(dataset, published=published)
+    if as_json:
+        show_json(
+            {
+                "passed": report.passed,
+                "totals": report.totals,
+                "findings": [
+                    {**dataclasses.asdict(finding), "severity": str(finding.severity)}
+                    for finding in report.findings
+                ],
+            }
+        )
+    elif markdown:
+        click.echo(report.to_markdown(), nl=False)
+    else:
+        for finding in report.findings:
+            show_note(str(finding.severity), f"{finding.kind}: {finding.where}: {finding.reason}")
+        total = sum(report.totals.values())
+        verdict = "may be published" if report.passed else "must not be published like this"
+        console().print(f"{dataset}: {verdict} ({total:,} findings)")
+    _exit_unless(report.passed)
+
+
+@command.command()
+@click.argument("dataset", type=_FOLDER)
+def card(dataset: Path) -> None:
+    """Render the card of a dataset again, as a new patch version."""
+    from wmhub.cli._show import console
+    from wmhub.dataset.rewrite import render_again
+
+    manifest = render_again(dataset)
+    console().print(f"{dataset}: card of {manifest.version.tag} written")
+
+
+def _exit_unless(good: bool) -> None:
+    if not good:
+        raise click.exceptions.Exit(2)
+
+
+def _show_written(manifest: Manifest, output: Path, as_json: bool) -> None:
+    if as_json:
+        from wmhub.cli._show import show_json
+
+        show_json({"output": str(output), **_manifest_json(manifest)})
+    else:
+        _show_manifest(manifest, output)
+
+
+def _manifest_json(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "name": manifest.name,
+        "hardware": str(manifest.hardware),
+        "version": str(manifest.version),
+        "schema_version": manifest.schema_version,
+        "splits": {name: dataclasses.asdict(split) for name, split in manifest.splits.items()},
+        "licences": manifest.licences,
+        "contributors": manifest.contributors,
+        "bytes": sum(entry.bytes for entry in manifest.files),
+        **dataclasses.asdict(manifest.counts),
+    }
+
+
+def _show_manifest(manifest: Manifest, folder: Path, *more: tuple[str, str]) -> None:
+    from wmhub.cli._show import show_facts
+    from wmhub.dataset.card import show_bytes
+
+    counts = manifest.counts
+    failures = ", ".join(f"{count:,} {kind}" for kind, count in counts.failures.items())
+    facts = [
+        ("hardware", manifest.profile.name if manifest.profile else str(manifest.hardware)),
+        ("records", f"{counts.records:,}"),
+        (
+            "lines read",
+            f"{counts.lines:,}: {counts.measured:,} measured, {counts.failed:,} failed, "
+            f"{counts.rejected:,} rejected",
+        ),
+        ("duplicates left out", f"{counts.duplicates:,}"),
+        ("workloads", f"{counts.workloads:,}"),
+        *((("failures", failures),) if failures else ()),
+        *more,
+        *(
+            (name, f"{split.records:,} records of {split.workloads:,} workloads")
+            for name, split in manifest.splits.items()
+        ),
+        ("licences", ", ".join(name or "unknown" for name in manifest.licences)),
+        ("contributors", ", ".join(name or "not named" for name in manifest.contributors)),
+        ("size", show_bytes(sum(entry.bytes for entry in manifest.files))),
+    ]
+    show_facts(f"{manifest.name} {manifest.version.tag} in {folder}", facts)
+
+
+def _range(low: float, high: float, show: Any) -> str:
+    return f"{show(low)} to {show(high)}" if high else "none"

@@ -1,0 +1,162 @@
+"""Checks of the rows of one workload: ids, times that cannot be, and repeats."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wmhub.dataset.manifest import Manifest
+from wmhub.dataset.reader import WorkloadRecords
+from wmhub.dataset.spool import measurement_digests
+from wmhub.errors import InvalidInputError
+from wmhub.hardware.profile import HardwareProfile
+from wmhub.program import parse_program
+from wmhub.records import FailureKind, Scheduler, Workload, candidate_id, workload_id
+
+_LONGEST_SECONDS = 600.0
+_SHORTEST_SECONDS = 1e-8
+#: So many candidates do not all take the very same time.
+_MANY_CANDIDATES = 8
+_FAILURES = frozenset(str(kind) for kind in FailureKind)
+
+
+@dataclass(frozen=True)
+class RowFault:
+    """What is wrong with a row or a workload."""
+
+    kind: str
+    where: str
+    reason: str
+    doubtful: bool = False
+    """Whether it may be right after all."""
+
+
+def check_workload(
+    workload: Workload,
+    rows: WorkloadRecords,
+    manifest: Manifest,
+    published: Sequence[WorkloadRecords] = (),
+) -> Iterator[RowFault]:
+    """All faults of the rows of ``workload``; ``published`` are its rows in other datasets."""
+    yield from _id_faults(workload, rows)
+    where = _places(workload, rows)
+    for kind, column in (("hardware", "hardware"), ("scheduler", "scheduler")):
+        right = str(manifest.hardware if kind == "hardware" else workload.scheduler)
+        for row, value in enumerate(rows.column(column)):
+            if value != right:
+                yield RowFault(kind, where[row], f"{value}, and the dataset says {right}")
+    possible = np.ones(len(rows), dtype=bool)
+    for row, reason in _time_faults(rows):
+        possible[row] = False
+        yield RowFault("time", where[row], reason)
+    latency = np.where(possible, rows.latency_seconds, np.inf)
+    yield from _latency_faults(workload, rows, latency, manifest.profile, where)
+    known = {key for other in published for key in _keys(other)}
+    for row, key in enumerate(_keys(rows) if known else ()):
+        if key in known:
+            reason = "this measurement is published already"
+            yield RowFault("published", where[row], reason, doubtful=True)
+
+
+def least_flops(workload: Workload, trace: str) -> float:
+    """A lower bound of the floating-point operations of ``workload``; 0 where nothing is known.
+
+    MetaSchedule: those of the program. Ansor: one for each iteration of the largest stage that
+    ``trace`` tiles before it does anything else to it: these are the stages with a reduction.
+    """
+    if workload.scheduler is Scheduler.META_SCHEDULE:
+        try:
+            return parse_program(workload.program).flops if workload.program else 0.0
+        except InvalidInputError:
+            return 0.0
+    trips: dict[int, float] = {}
+    untouched: dict[int, float] = {}
+    tiled: set[int] = set()
+    for name, stage, *arguments in json.loads(trace):
+        if name == "SP" and arguments[0] >= untouched.get(stage, 0) and arguments[1]:
+            # An iterator that no earlier step has made.
+            trips[stage] = trips.get(stage, 1.0) * arguments[1]
+            untouched[stage] = arguments[0] + len(arguments[2]) + 1
+        else:
+            tiled |= {stage} if name == "RE" and stage in trips else set()
+            untouched[stage] = math.inf
+    return max((trips[stage] for stage in tiled), default=0.0)
+
+
+def _id_faults(workload: Workload, rows: WorkloadRecords) -> Iterator[RowFault]:
+    try:
+        program = base64.b64decode(workload.program, validate=True) if workload.program else None
+    except (binascii.Error, ValueError):
+        yield RowFault("program", workload.id, "the program is no base64")
+        return
+    if workload_id(workload.scheduler, workload.key, program) != workload.id:
+        yield RowFault("id", workload.id, "the workload's id is not that of its key and program")
+    pairs = zip(rows.column("candidate_id"), rows.traces, strict=True)
+    for row, (id_, trace) in enumerate(pairs):
+        if candidate_id(workload.id, trace) != id_:
+            yield RowFault("id", f"row {row} of {workload.id}", f"{id_} is not that of its trace")
+
+
+def _time_faults(rows: WorkloadRecords) -> Iterator[tuple[int, str]]:
+    failures = rows.table["failure"].to_pylist()
+    for row, (seconds, failure) in enumerate(
+        zip(rows.table["run_seconds"].to_pylist(), failures, strict=True)
+    ):
+        if failure is not None:
+            if failure not in _FAILURES:
+                yield row, f"{failure!r} is no kind of failure"
+        elif not seconds:
+            yield row, "neither a time nor a failure"
+        elif not all(np.isfinite(seconds)) or min(seconds) <= 0:
+            yield row, f"run times of {seconds} seconds are not positive and finite"
+        elif max(seconds) > _LONGEST_SECONDS:
+            yield row, f"{max(seconds):g} seconds: too long; are these seconds?"
+        elif min(seconds) < _SHORTEST_SECONDS:
+            yield row, f"{min(seconds):g} seconds: too short; are these seconds?"
+
+
+def _latency_faults(
+    workload: Workload,
+    rows: WorkloadRecords,
+    latency: np.ndarray,
+    profile: HardwareProfile | None,
+    where: Sequence[str],
+) -> Iterator[RowFault]:
+    ran = np.flatnonzero(np.isfinite(latency))
+    if not len(ran):
+        return
+    candidates = rows.column("candidate_id")
+    if len({candidates[row] for row in ran}) >= _MANY_CANDIDATES and np.ptp(latency[ran]) == 0:
+        reason = f"all {len(ran)} candidates took {latency[ran[0]]:g} seconds"
+        yield RowFault("identical", workload.id, reason)
+    if profile is None:
+        return
+    flops = least_flops(workload, rows.traces[int(ran[0])])
+    peak = max(profile.peak_flops, profile.matrix_flops)
+    for row in ran[latency[ran] < flops / peak]:
+        reason = (
+            f"{flops / 1e9:.3g} GFLOP in {latency[row]:g} s is {flops / latency[row] / 1e12:.3g} "
+            f"TFLOP/s, and {profile.key} reaches {peak / 1e12:.3g}"
+        )
+        yield RowFault("too-fast", where[row], reason)
+
+
+def _places(workload: Workload, rows: WorkloadRecords) -> list[str]:
+    lines: list[Any] = rows.table["line"].to_pylist()
+    sources = rows.column("source")
+    return [
+        f"row {row} of {workload.id} ({source}:{line})"
+        for row, (source, line) in enumerate(zip(sources, lines, strict=True))
+    ]
+
+
+def _keys(rows: WorkloadRecords) -> list[str]:
+    digests = measurement_digests(rows.table)
+    return [c + d for c, d in zip(rows.column("candidate_id"), digests, strict=True)]

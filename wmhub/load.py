@@ -1,0 +1,75 @@
+"""``load_dataset``: the rows of a dataset as a Hugging Face ``Dataset``, none but them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wmhub.errors import InvalidInputError, SchemaVersionError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+
+
+def load_dataset(
+    name_or_path: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    columns: Sequence[str] | None = None,
+    streaming: bool = False,
+    revision: str | None = None,
+    offline: bool | None = None,
+    hub: str | None = None,
+) -> Dataset | DatasetDict | IterableDataset | IterableDatasetDict:
+    """The rows of a dataset: one ``split``, or all in a dictionary.
+
+    ``name_or_path`` is a hardware key such as ``cuda-a100``, another name or a path; see
+    ``wmhub.hub.resolve_dataset``. ``columns`` are named as in ``wmhub.dataset.schema``.
+
+    The plain ``datasets.load_dataset`` can take rows of another version, of another folder with the
+    same name, or of an older file from its cache, and fills a missing column with nulls. Here the
+    name is resolved to one commit, every file is checked against the manifest, and the cache is
+    that of this very content. Raises ``DatasetError`` for files that are not as they must be.
+    """
+    import pyarrow as pa
+
+    import datasets
+    from wmhub.dataset.manifest import MANIFEST
+    from wmhub.dataset.schema import SCHEMA_VERSION, TRAJECTORIES
+    from wmhub.dataset.splits import SPLITS
+    from wmhub.dataset.verify import require_verified
+    from wmhub.hub import resolve_dataset
+
+    if split is not None and split not in SPLITS:
+        raise InvalidInputError(f"split {split!r} is none of {', '.join(SPLITS)}")
+    wanted = list(columns) if columns is not None else list(TRAJECTORIES.names)
+    unknown = sorted(set(wanted) - set(TRAJECTORIES.names))
+    if unknown:
+        raise InvalidInputError(f"column {unknown[0]!r} is none of {', '.join(TRAJECTORIES.names)}")
+    folder = resolve_dataset(name_or_path, revision=revision, offline=offline, hub=hub).folder
+    manifest = require_verified(folder)
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise SchemaVersionError(
+            f"{folder}: schema version {manifest.schema_version}; rewrite it as version "
+            f"{SCHEMA_VERSION} with: wmhub dataset merge {folder} --output DIR"
+        )
+    files = {name: manifest.names(f"trajectories-{name}-") for name in SPLITS}
+    content = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:32]
+    return datasets.load_dataset(
+        "parquet",
+        data_files={
+            name: [str(folder / file) for file in listed]
+            for name, listed in files.items()
+            if listed and split in (None, name)
+        },
+        split=split,
+        columns=wanted,
+        features=datasets.Features.from_arrow_schema(
+            pa.schema([TRAJECTORIES.field(name) for name in wanted])
+        ),
+        streaming=streaming,
+        cache_dir=str(Path(datasets.config.HF_DATASETS_CACHE, "wmhub", content)),
+    )
