@@ -82,3 +82,15 @@ def test_a_target_that_tvm_refuses_is_the_users_mistake() -> None:
         tvm_compat.use_target({"kind": "nonsense"})
     with pytest.raises(InvalidInputError, match="at least 1"):
         tvm_compat.llvm_target(cores=0)
+
+
+@pytest.mark.tvm
+def test_containers_become_json_values() -> None:
+    from tvm_ffi import Array, Map
+
+    from wmhub.tvm_compat import plain, tvm
+
+    mixed = ["a", 1, 2.5, None, True, Array([1, "b"]), (3,), {"k": Map({"x": 4})}]
+    assert plain(mixed) == ["a", 1, 2.5, None, True, [1, "b"], [3], {"k": {"x": 4}}]
+    assert plain(tvm.tirx.IntImm("int64", 7)) == 7
+    assert plain(tvm.tirx.FloatImm("float32", 0.5)) == 0.5

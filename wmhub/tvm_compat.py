@@ -227,9 +227,9 @@ def plain(value: Any) -> Any:
     ``Trace.as_json`` leaves TVM's own integers inside, which ``json`` refuses.
     """
     ffi = importlib.import_module("tvm_ffi")
-    if isinstance(value, ffi.Array):
+    if isinstance(value, (ffi.Array, list, tuple)):
         return [plain(item) for item in value]
-    if isinstance(value, ffi.Map):
+    if isinstance(value, (ffi.Map, dict)):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, str):
         return str(value)

@@ -37,23 +37,22 @@ def measuring(
         with Engine(target, workers=cores) as engine:
             yield builder_and_runner(engine)
         return
+    remote = None if rpc is None else _rpc_config(rpc)
     use_threads(cores)
     prepare = partial(use_target, target)
     local = ms.builder.LocalBuilder(max_workers=cores, initializer=prepare)
-    yield local, ms.runner.LocalRunner() if rpc is None else _rpc_runner(rpc)
+    yield local, ms.runner.RPCRunner(rpc_config=remote) if remote else ms.runner.LocalRunner()
 
 
-def _rpc_runner(rpc: str) -> Any:
+def _rpc_config(rpc: str) -> Any:
     place = _RPC.match(rpc)
     if place is None:
         raise InvalidInputError(f"rpc {rpc!r} is not HOST:PORT/KEY, such as 10.0.0.7:9190/a100")
-    return ms.runner.RPCRunner(
-        rpc_config=ms.runner.RPCConfig(
-            tracker_host=place["host"],
-            tracker_port=int(place["port"]),
-            tracker_key=place["key"],
-            session_timeout_sec=60,
-        )
+    return ms.runner.RPCConfig(
+        tracker_host=place["host"],
+        tracker_port=int(place["port"]),
+        tracker_key=place["key"],
+        session_timeout_sec=60,
     )
 
 

@@ -92,7 +92,7 @@ def tune(
         # Our own search takes up the database itself.
         job.learner.load(folder / files.LEARNED)
     history, firsts = History(budget, on_progress), [_NO_BASELINE] * len(tasks)
-    if trials:
+    if trials and not budget.spent:
         with measuring(target, job.cores, builder, rpc) as (build, execute):
             if baselines:
                 firsts = [_baseline(job, task, build, execute) for task in tasks]
@@ -102,7 +102,7 @@ def tune(
                 database=job.database(), cores=job.cores, seed=seed, log=folder / files.LOG,
             )  # fmt: skip
         job.learner.save(folder / files.LEARNED)
-    result = _result(job, history, firsts, budget, measured=trials > 0)
+    result = _result(job, history, firsts, budget)
     files.write_report(result)
     return result
 
@@ -173,13 +173,11 @@ def _search(job: _Job, context: Any) -> Any:
     return task_search(context, job.learner, job.config, spaces, job.seed)
 
 
-def _result(
-    job: _Job, history: History, firsts: Sequence[_Baseline], budget: Budget, measured: bool
-) -> TuneResult:
+def _result(job: _Job, history: History, firsts: Sequence[_Baseline], budget: Budget) -> TuneResult:
     """The result, whose schedules and libraries are written on the way."""
     results, notes = [], []
     for task, first in zip(job.tasks, firsts, strict=True):
-        seconds, found, speedup = _best(job, task, history, measured)
+        seconds, found, speedup = _best(job, task, history)
         script = library = None
         if found is not None:
             script = files.write_schedule(job.folder, task.name, found)
@@ -219,19 +217,22 @@ def _result(
 
 
 def _best(
-    job: _Job, task: NamedWorkload, history: History, measured: bool
+    job: _Job, task: NamedWorkload, history: History
 ) -> tuple[float | None, Any, float | None]:
-    """Seconds, schedule and predicted speed-up of the best that is known of ``task``."""
+    """Seconds, schedule and predicted speed-up of the best that is known of ``task``.
+
+    Where nothing ran, now or before, it is what the model thinks best.
+    """
     context = job.context(task)
-    seconds, schedule = history.best.get(task.name, (None, None))
+    seconds, found = history.best.get(task.name, (None, None))
     before = best_measured(job.database(), context)
     if before is not None and (seconds is None or before[0] < seconds):
-        seconds, schedule = before
-    if measured or schedule is not None:
-        return seconds, schedule, None
+        seconds, found = before
+    if found is not None:
+        return seconds, found, None
     search = _search(job, context)
-    candidate, schedule = search.best()
-    return None, schedule, search.predicted_speedup(candidate)
+    candidate, found = search.best()
+    return None, found, search.predicted_speedup(candidate)
 
 
 def _total(tasks: Sequence[TaskResult]) -> float | None:

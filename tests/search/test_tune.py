@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scorers import FakeEvaluator
+
+from wmhub.errors import (
+    HardwareMismatchError,
+    InvalidInputError,
+    MissingInputError,
+    OutputExistsError,
+)
+from wmhub.names import HardwareKey
+
+pytest.importorskip("tvm")
+pytestmark = pytest.mark.tvm
+
+WORKLOAD = "dense-m32-n48-k64-bias-relu"
+
+
+@pytest.fixture(autouse=True)
+def _this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine is what the fake evaluator was trained on."""
+    monkeypatch.setattr(
+        "wmhub.search.tune.this_hardware",
+        lambda hardware: HardwareKey.parse(hardware) if hardware else FakeEvaluator.hardware,
+    )
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Any]:
+    """One builder and runner for all tests: their workers take seconds to start."""
+    from wmhub.search.measuring import measuring
+    from wmhub.tvm_compat import llvm_target
+
+    with measuring(llvm_target(cores=2), 2) as pair:
+        yield pair
+
+
+@pytest.fixture
+def warm(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmhub.search.tune.measuring", lambda *_: nullcontext(engine))
+
+
+def tune(output: Path, **options: Any) -> Any:
+    from wmhub.search.evolve import Evolution
+    from wmhub.search.latent import LatentSearchConfig
+    from wmhub.search.tune import tune as really_tune
+
+    config = LatentSearchConfig(evolution=Evolution(population=64, generations=2))
+    options = {"trials": 6, "batch": 3, "model": FakeEvaluator(), "config": config, **options}
+    return really_tune(options.pop("workload", WORKLOAD), output=output, **options)
+
+
+def output_of(mod_or_library: Any, arrays: list[np.ndarray]) -> np.ndarray:
+    from wmhub.tvm_compat import tvm
+
+    device = tvm.runtime.device("cpu", 0)
+    tensors = [tvm.runtime.tensor(array, device) for array in arrays]
+    mod_or_library["main"](*tensors)
+    return np.asarray(tensors[-1].numpy())
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_run_leaves_a_database_a_schedule_a_right_library_a_report_and_a_plot(
+    tmp_path: Path,
+) -> None:
+    from wmhub.measure import zoo
+    from wmhub.measure.programs import argument_info
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import tvm
+
+    seen: list[int] = []
+    result = tune(
+        tmp_path / "out", baselines=True, on_progress=lambda p: seen.append(len(p.history))
+    )
+    assert seen == [3, 6]
+    (task,) = result.tasks
+    assert result.trials == task.trials == len(result.history) == 6
+    ran = [trial.latency_s for trial in result.history if trial.latency_s is not None]
+    assert result.best_latency_s == task.best_latency_s == min(ran)
+    assert task.unscheduled_latency_s is not None
+    assert task.first_random_latency_s is not None
+    database = ms.database.JSONDatabase(work_dir=str(tmp_path / "out"))
+    assert len(database.get_all_tuning_records()) == 6
+
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["best_latency_s"] == result.best_latency_s
+    assert (tmp_path / "out" / "latency.png").read_bytes().startswith(b"\x89PNG")
+
+    random = np.random.default_rng(0)
+    mod = zoo.build(WORKLOAD)
+    shapes = [shape for _, _, shape in argument_info(mod)]
+    arrays = [random.normal(size=shape).astype(np.float32) for shape in shapes]
+    expected = output_of(tvm.compile(mod, target="llvm"), arrays)
+    library = tvm.runtime.load_module(str(task.library))
+    np.testing.assert_allclose(output_of(library, arrays), expected, rtol=1e-4, atol=1e-4)
+    again = tvm.script.from_source(task.schedule.read_text())
+    np.testing.assert_allclose(
+        output_of(tvm.compile(again, target="llvm"), arrays), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_run_goes_on_from_a_database_and_refuses_to_overwrite_one(tmp_path: Path) -> None:
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    first = tune(tmp_path / "first", trials=3)
+    with pytest.raises(OutputExistsError, match="--database"):
+        tune(tmp_path / "first")
+    second = tune(tmp_path / "second", trials=3, database=tmp_path / "first")
+    traces = [
+        str(record.trace)
+        for record in ms.database.JSONDatabase(
+            work_dir=str(tmp_path / "second")
+        ).get_all_tuning_records()
+    ]
+    assert len(traces) == len(set(traces)) == 6
+    assert second.best_latency_s is not None
+    assert second.best_latency_s <= first.best_latency_s
+    # And in place, with nothing left to measure: what the database knows.
+    third = tune(tmp_path / "second", trials=0, database=tmp_path / "second")
+    assert third.best_latency_s == second.best_latency_s
+    assert third.tasks[0].predicted_speedup is None
+
+
+def test_no_trials_give_a_verified_schedule(tmp_path: Path) -> None:
+    result = tune(tmp_path / "out", trials=0)
+    (task,) = result.tasks
+    assert result.trials == 0
+    assert result.best_latency_s is None
+    assert task.predicted_speedup is not None
+    assert task.predicted_speedup > 1
+    assert task.schedule is not None
+    assert task.schedule.is_file()
+    assert task.library is not None
+    assert task.library.is_file()
+
+
+@pytest.mark.usefixtures("warm")
+def test_interruption_keeps_what_was_measured(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    result = tune(
+        tmp_path / "out", trials=30, on_progress=lambda p: os.kill(os.getpid(), signal.SIGINT)
+    )
+    assert result.interrupted
+    assert result.trials == 3
+    assert result.best_latency_s is not None
+    assert (tmp_path / "out" / "report.json").is_file()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_time_ends_a_run(tmp_path: Path) -> None:
+    result = tune(tmp_path / "out", trials=30, seconds=1e-6)
+    assert result.trials == 0
+    assert not result.interrupted
+    assert result.tasks[0].schedule is not None
+
+
+@pytest.mark.usefixtures("warm")
+def test_tvms_own_search_can_use_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    # Its default population of 2048 takes most of a minute.
+    strategies = ms.search_strategy
+    small = partial(
+        strategies.EvolutionarySearch,
+        population_size=16,
+        init_min_unmeasured=8,
+        genetic_num_iters=1,
+    )
+    monkeypatch.setattr(strategies, "EvolutionarySearch", small)
+    result = tune(tmp_path / "out", trials=4, batch=4, search="evolutionary")
+    assert result.search == "evolutionary"
+    assert result.trials == 4
+    assert (tmp_path / "out" / "learned.npz").is_file()
+
+
+def test_a_checkpoint_of_other_hardware_is_refused_unless_allowed(tmp_path: Path) -> None:
+    with pytest.raises(HardwareMismatchError, match="--allow-other-hardware"):
+        tune(tmp_path / "out", hardware="llvm-znver3-8c", trials=0)
+    assert not (tmp_path / "out").exists()
+    result = tune(tmp_path / "out", hardware="llvm-znver3-8c", trials=0, allow_other_hardware=True)
+    assert "trained on llvm-rocketlake-2c" in result.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"trials": -1}, InvalidInputError, "trials"),
+        ({"search": "magic"}, InvalidInputError, "magic"),
+        ({"rpc": "nowhere"}, InvalidInputError, "HOST:PORT/KEY"),
+        ({"builder": "hammer"}, InvalidInputError, "hammer"),
+        ({"workload": 7}, InvalidInputError, "int"),
+        ({"database": "/no/such"}, MissingInputError, "database"),
+    ],
+)
+def test_bad_arguments_are_named(
+    tmp_path: Path, options: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        tune(tmp_path / "out", **options)
+
+
+def test_the_command_line_prints_one_json_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.cli.schedule import command
+
+    monkeypatch.setattr("wmhub.search.choose.from_pretrained", lambda name: FakeEvaluator())
+    output = str(tmp_path / "out")
+    arguments = [WORKLOAD, "--model", "wm-fake", "--output", output, "--json"]
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["model"] == "wm-fake"
+    assert "not measured" in done.stderr
