@@ -20,7 +20,10 @@ _PUBLIC = {
     "WmhubError": "wmhub.errors",
     "collect": "wmhub.collection",
     "from_pretrained": "wmhub.hub",
+    "demo": "wmhub.search.demo",
     "load_dataset": "wmhub.load",
+    "schedule": "wmhub.search.tune",
+    "tune": "wmhub.search.tune",
 }
 
 __all__ = ["__version__", *sorted(_PUBLIC)]
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from wmhub.load import load_dataset
     from wmhub.names import DatasetId, HardwareKey, ModelId
     from wmhub.records import MeasureRecord
+    from wmhub.search.demo import demo
+    from wmhub.search.tune import schedule, tune
 
 
 def __getattr__(name: str) -> object:

@@ -60,48 +60,41 @@ class WorkloadLearner:
         self.posterior.update(scores, latency)
 
 
-class Learner:
-    """An evaluator, and one posterior for each workload that it was asked about."""
+class Posteriors:
+    """What a run learned of each of its workloads, as a file."""
 
-    def __init__(self, evaluator: WorkloadEvaluator, adapt: bool = True) -> None:
-        self.evaluator = evaluator
-        self._adapt = adapt
-        self._workloads: dict[str, WorkloadLearner] = {}
-        self._restored: dict[str, Posterior] = {}
+    def __init__(self, model: str) -> None:
+        """``model``: name of the checkpoint, whose latents mean nothing to another."""
+        self._model = model
+        self._of: dict[str, Posterior] = {}
 
-    def workload(self, workload_id: str, program: str) -> WorkloadLearner:
-        """The learner of the workload ``workload_id``, whose serialised program is ``program``."""
-        if workload_id not in self._workloads:
-            self._workloads[workload_id] = WorkloadLearner(
-                self.evaluator.for_workload(program),
-                self._restored.pop(workload_id, Posterior()),
-                self._adapt,
-            )
-        return self._workloads[workload_id]
+    def of(self, key: str) -> Posterior:
+        """The posterior of the workload ``key``; a new one for a new key."""
+        return self._of.setdefault(key, Posterior())
 
     def save(self, path: str | Path) -> None:
         """Writes all posteriors to ``path``, a numpy archive without pickled objects."""
-        posteriors = {key: workload.posterior for key, workload in self._workloads.items()}
         arrays: dict[str, np.ndarray] = {
             "format": np.asarray(_FORMAT),
-            "model": np.asarray(self.evaluator.name),
+            "model": np.asarray(self._model),
+            "keys": np.asarray(list(self._of), np.str_),
         }
-        for key, posterior in {**self._restored, **posteriors}.items():
-            arrays[f"{key}.latents"], arrays[f"{key}.rows"] = posterior.arrays()
+        for number, posterior in enumerate(self._of.values()):
+            arrays[f"latents{number}"], arrays[f"rows{number}"] = posterior.arrays()
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
         with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]
         partial.replace(target)
 
     def load(self, path: str | Path) -> None:
-        """Takes up what ``save`` wrote.
+        """Takes up what ``save`` wrote, in place of what is known of the same workloads.
 
         Raises ``MissingInputError``, or ``CheckpointError`` for a file of another kind or of
-        another checkpoint, whose latents mean something else.
+        another checkpoint.
         """
         if not Path(path).is_file():
-            raise MissingInputError(f"{path}: no such file; Learner.save writes it")
+            raise MissingInputError(f"{path}: no such file; a search's save writes it")
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
@@ -109,17 +102,38 @@ class Learner:
             raise CheckpointError.at(path, f"not what a search saved ({error})") from error
         if "format" not in arrays or int(arrays["format"]) != _FORMAT:
             raise CheckpointError.at(path, f"not what a search saved in format {_FORMAT}")
-        if str(arrays["model"]) != self.evaluator.name:
+        if str(arrays["model"]) != self._model:
             raise CheckpointError.at(
                 path,
-                f"learned by {arrays['model']}, whose latents mean nothing to "
-                f"{self.evaluator.name}; delete the file or use that model",
+                f"learned by {arrays['model']}, whose latents mean nothing to {self._model}; "
+                "delete the file or use that model",
             )
-        for name in arrays:
-            key, _, part = name.rpartition(".")
-            if part == "latents":
-                posterior = Posterior.restore(arrays[name], arrays[f"{key}.rows"])
-                if key in self._workloads:
-                    self._workloads[key].posterior = posterior
-                else:
-                    self._restored[key] = posterior
+        for number, key in enumerate(arrays["keys"].tolist()):
+            learned = Posterior.restore(arrays[f"latents{number}"], arrays[f"rows{number}"])
+            self._of[key] = learned
+
+
+class Learner:
+    """An evaluator, and one posterior for each workload that it was asked about."""
+
+    def __init__(self, evaluator: WorkloadEvaluator, adapt: bool = True) -> None:
+        self.evaluator = evaluator
+        self._adapt = adapt
+        self._scorers: dict[str, WorkloadScorer] = {}
+        self._posteriors = Posteriors(evaluator.name)
+
+    def workload(self, workload_id: str, program: str) -> WorkloadLearner:
+        """The learner of the workload ``workload_id``, whose serialised program is ``program``."""
+        if workload_id not in self._scorers:
+            self._scorers[workload_id] = self.evaluator.for_workload(program)
+        return WorkloadLearner(
+            self._scorers[workload_id], self._posteriors.of(workload_id), self._adapt
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Writes what was learned; ``Posteriors.save``."""
+        self._posteriors.save(path)
+
+    def load(self, path: str | Path) -> None:
+        """Takes up what ``save`` wrote; ``Posteriors.load``."""
+        self._posteriors.load(path)

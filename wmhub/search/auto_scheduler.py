@@ -1,0 +1,199 @@
+"""A checkpoint as the cost model of the classic AutoScheduler (Ansor) of TVM 0.8 to 0.19.
+
+``SketchPolicy(task, program_cost_model=from_pretrained(name).auto_scheduler_model())``
+
+Importable without any TVM, and on Python 3.8 with an old numpy, where such a TVM runs. Candidates
+are known by their transform steps, which are taken from the text of a measure record: the state
+objects show no fields to Python, and serialising is a hundred times faster than TVM's features.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any, Protocol
+
+import numpy as np
+
+from wmhub.errors import MissingDependencyError
+from wmhub.evaluator import Scores
+from wmhub.search.learner import Posteriors
+
+#: Score of a state that cannot be expressed: at or below -1e10 Ansor drops it.
+_DISCARD = float("-inf")
+
+
+class StepsEvaluator(Protocol):
+    """The part of ``wmhub.evaluator.Evaluator`` that the classic AutoScheduler needs."""
+
+    @property
+    def name(self) -> str:
+        """Name of the checkpoint."""
+        ...
+
+    def score_steps(self, workload_key: str, steps: Sequence[Sequence[Any]]) -> Scores:
+        """Scores candidates of one workload, each its list of transform steps."""
+        ...
+
+
+def auto_scheduler_model(evaluator: StepsEvaluator, adapt: bool = True) -> Any:
+    """The ``PythonBasedModel`` of ``evaluator``; with ``adapt``, it learns from measurements.
+
+    Raises ``MissingDependencyError`` where the installed TVM has no ``auto_scheduler``.
+    """
+    return _model_class(_auto_scheduler())(evaluator, adapt)
+
+
+def _auto_scheduler() -> Any:
+    try:
+        return importlib.import_module("tvm.auto_scheduler")
+    except ImportError as error:
+        try:
+            there = f"apache-tvm {metadata.version('apache-tvm')} is installed, which has none: "
+        except metadata.PackageNotFoundError:
+            there = "no TVM is installed here: "
+        raise MissingDependencyError(
+            "auto_scheduler_model needs a TVM of 0.8 to 0.19 with tvm.auto_scheduler (removed from "
+            f"TVM in 2025; no registry carries it). {there}build such a version from source, or "
+            "use cost_model() with the MetaSchedule of TVM 0.25 to 0.27"
+        ) from error
+
+
+def _model_class(auto_scheduler: Any) -> type:
+    """The class, made only here: its base exists only where such a TVM is installed."""
+    base = importlib.import_module("tvm.auto_scheduler.cost_model.cost_model").PythonBasedModel
+
+    class AutoSchedulerModel(base):  # type: ignore[misc, valid-type]
+        """Scores states by a checkpoint, and by what was measured so far."""
+
+        def __init__(self, evaluator: StepsEvaluator, adapt: bool) -> None:
+            super().__init__()
+            self._ranker = StepsRanker(evaluator, adapt)
+            self._steps_of = StepsReader(auto_scheduler)
+
+        def predict(self, task: Any, states: Sequence[Any]) -> list[float]:
+            """One score for each state, higher is better, positive and about 1 for the best."""
+            steps = [self._steps_of.state(task, state) for state in states]
+            predicted = self._ranker.predict(str(task.workload_key), steps)
+            return [float(score) for score in predicted]
+
+        def update(self, inputs: Sequence[Any], results: Sequence[Any]) -> None:
+            """Learns from measurements; the pretrained weights stay as they are."""
+            by_key: dict[str, list[tuple[list[Any], float]]] = {}
+            for measured, result in zip(inputs, results):  # noqa: B905 (Python 3.8)
+                steps = self._steps_of.measured(measured)
+                if steps is not None:
+                    key = str(measured.task.workload_key)
+                    by_key.setdefault(key, []).append((steps, _latency(result)))
+            for key, rows in by_key.items():
+                self._ranker.update(key, [row[0] for row in rows], [row[1] for row in rows])
+
+        def update_from_file(self, file_name: str, n_lines: int | None = None) -> None:
+            """Learns from the first ``n_lines`` of a log, as TVM's ``XGBModel`` does."""
+            inputs, results = auto_scheduler.RecordReader(file_name).read_lines(n_lines)
+            self.update(inputs, results)
+
+        def predict_stages(self, task: Any, states: Sequence[Any]) -> list[float]:
+            """The scores, then for each state its number of stages and a score for each.
+
+            The model judges whole programs, so that every stage gets an equal share.
+            """
+            scores = self.predict(task, states)
+            flat = list(scores)
+            for state, score in zip(states, scores):  # noqa: B905 (Python 3.8)
+                count = _stage_count(state)
+                flat.append(float(count))
+                flat += [score / count] * count
+            return flat
+
+        def save(self, file_name: str) -> None:
+            """Writes what was learned; ``load`` takes it up."""
+            self._ranker.posteriors.save(file_name)
+
+        def load(self, file_name: str) -> None:
+            """Takes up what ``save`` wrote."""
+            self._ranker.posteriors.load(file_name)
+
+    return AutoSchedulerModel
+
+
+class StepsRanker:
+    """Scores of steps as Ansor wants them; knows nothing of TVM."""
+
+    def __init__(self, evaluator: StepsEvaluator, adapt: bool) -> None:
+        self.posteriors = Posteriors(evaluator.name)
+        self._evaluator = evaluator
+        self._adapt = adapt
+        self._reference: dict[str, float] = {}
+
+    def predict(self, key: str, steps: Sequence[list[Any] | None]) -> np.ndarray:
+        """Expected best latency over latency, float64 [N]; minus infinity where steps are ``None``.
+
+        Ansor clips scores at zero and draws in proportion to them, so logarithms would not do, and
+        a sum of zero or a NaN would leave it searching for ever.
+        """
+        predicted = np.full(len(steps), _DISCARD)
+        known = [index for index, candidate in enumerate(steps) if candidate is not None]
+        if not known:
+            return predicted
+        scores = self._evaluator.score_steps(key, [steps[index] or [] for index in known])
+        mean = np.asarray(scores.score, np.float64)
+        if self._adapt:
+            mean, _ = self.posteriors.of(key).predict(scores)
+        mean = np.where(np.isfinite(mean), mean, -50.0)
+        # Held between measurements, because one heap compares the scores of several calls.
+        reference = self._reference.setdefault(key, float(mean.max()))
+        predicted[known] = np.exp(np.clip(mean - reference, -20.0, 20.0))
+        return predicted
+
+    def update(self, key: str, steps: Sequence[list[Any]], latency: Sequence[float]) -> None:
+        """Takes in measured candidates: seconds, NaN for a failed one."""
+        scores = self._evaluator.score_steps(key, steps)
+        self.posteriors.of(key).update(scores, np.asarray(latency))
+        self._reference.pop(key, None)
+
+
+class StepsReader:
+    """The transform steps of a state, as they stand in the text of a measure record."""
+
+    def __init__(self, auto_scheduler: Any) -> None:
+        self._input = auto_scheduler.MeasureInput
+        self._record = importlib.import_module("tvm.auto_scheduler.measure_record")
+        api = importlib.import_module("tvm.auto_scheduler._ffi_api")
+        self._serialize = getattr(api, "SerializeMeasureInput", None)
+        # Any result will do: only the input's half of the record is read.
+        self._result = auto_scheduler.MeasureResult([0.0], 0, "", 0.0, 0.0)
+
+    def state(self, task: Any, state: Any) -> list[Any] | None:
+        """Steps of ``state``; ``None`` where TVM cannot express it."""
+        return self.measured(self._input(task, state))
+
+    def measured(self, measured: Any) -> list[Any] | None:
+        """Steps of a ``MeasureInput``; ``None`` where TVM cannot express it."""
+        try:
+            if self._serialize is not None:
+                steps = json.loads(self._serialize(measured))[1][1]
+            else:
+                text = self._record.dump_record_to_string(measured, self._result)
+                steps = json.loads(text)["i"][1][1]
+        except (ValueError, KeyError, IndexError, TypeError, RuntimeError):
+            return None
+        return steps if isinstance(steps, list) else None
+
+
+def _latency(result: Any) -> float:
+    """Median seconds of a ``MeasureResult``; NaN where the candidate failed."""
+    costs = [float(getattr(cost, "value", cost)) for cost in result.costs]
+    if int(result.error_no) != 0 or not costs:
+        return float("nan")
+    return float(np.median(costs))
+
+
+def _stage_count(state: Any) -> int:
+    """Stages of a state; one where they cannot be seen."""
+    try:
+        return max(1, len(state.stages))
+    except (AttributeError, TypeError, RuntimeError):
+        return 1
