@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import click
 
@@ -20,45 +20,57 @@ VERBS: dict[str, tuple[str, str]] = {
     "dataset": ("wmhub.cli.dataset", "Look into datasets, compare, join, check and export them."),
     "models": ("wmhub.cli.models", "List the pretrained models, and which fits this machine."),
     "datasets": ("wmhub.cli.datasets", "List the datasets."),
+    "push": ("wmhub.cli.push", "Publish a model or a dataset."),
+    "contribute": ("wmhub.cli.contribute", "Propose a dataset to the community."),
     "lock": ("wmhub.cli.lock", "Pin names to commits and digests."),
     "tune": ("wmhub.cli.tune", "Search for the fastest schedule of a workload."),
     "schedule": ("wmhub.cli.schedule", "Write the best schedule without a measurement."),
     "doctor": ("wmhub.cli.doctor", "Check the installation and this machine."),
     "demo": ("wmhub.cli.demo", "Tune a layer of BERT-base on this machine."),
+    "bench": ("wmhub.cli.bench", "Measure what the documentation claims."),
 }
 
 
-class _LazyGroup(click.Group):
-    """A group whose verbs are imported when they are called."""
+class LazyGroup(click.Group):
+    """A group whose verbs, a table like ``VERBS``, are imported when they are called."""
+
+    def __init__(self, *args: Any, verbs: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._verbs = verbs
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
+        """All verbs, in the table's order."""
+        return list(self._verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        """Imports the verb."""
+        if cmd_name not in self._verbs:
             return None
-        command = importlib.import_module(VERBS[cmd_name][0]).command
+        command = importlib.import_module(self._verbs[cmd_name][0]).command
         assert isinstance(command, click.Command)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in VERBS:
+        """Finds the verb; an unknown one is answered with the nearest."""
+        if args and not args[0].startswith("-") and args[0] not in self._verbs:
             from wmhub.errors import nearest
 
-            close = nearest(args[0], VERBS)
+            close = nearest(args[0], self._verbs)
             hint = f" Did you mean {' or '.join(close)}?" if close else ""
             ctx.fail(f"No such verb {args[0]!r}.{hint}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the verbs without importing them."""
         with formatter.section("Verbs"):
-            formatter.write_dl([(verb, help_line) for verb, (_, help_line) in VERBS.items()])
+            formatter.write_dl([(verb, help_line) for verb, (_, help_line) in self._verbs.items()])
 
 
 @click.group(
-    cls=_LazyGroup,
+    cls=LazyGroup,
+    verbs=VERBS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(wmhub.__version__, message="wmhub %(version)s")

@@ -18,6 +18,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
@@ -39,6 +40,11 @@ _KNOWN_ACTIONS: Mapping[LogKind | None, frozenset[str]] = {
 }
 #: Logs below this size, compressed, are parsed before a pool of workers has started.
 _FEW_BYTES = 1 << 20
+#: Files up to this size, compressed, are read by the workers; larger ones are cut into chunks here.
+_WHOLE_BYTES = 4 << 20
+
+#: Name and note of each run of a task.
+_Runs = list[tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -67,33 +73,35 @@ class Ingested:
 
 @dataclass(frozen=True)
 class _Task:
-    """A chunk and all that decides what becomes of it."""
+    """A log, or a chunk of one, and all that decides what becomes of it."""
 
-    chunk: Chunk
     log: LogFile
+    chunk: Chunk | None
+    """``None`` for the whole file, which the worker reads itself."""
     database: str
-    """Digest that tells a MetaSchedule database from others."""
+    """Digest that tells a MetaSchedule database from others, where ``chunk`` is given."""
     workload_ids: tuple[str | None, ...]
     hardware: str
     provenance: Provenance
+    bytes_read: int
+    """Bytes of all logs that are read when this task is done."""
 
-    @property
-    def name(self) -> str:
-        """The file name of its run."""
+    def run_name(self, chunk: Chunk, database: str) -> str:
+        """The file name of the run of ``chunk``."""
         facts = (
-            self.chunk.first_line,
-            self.chunk.fault,
+            chunk.first_line,
+            chunk.fault,
             self.log.source,
             str(self.log.kind),
-            self.database,
+            database,
             self.workload_ids,
             self.hardware,
             self.provenance,
             sorted(_KNOWN_ACTIONS[self.log.kind]),
         )
-        digest = hashlib.blake2b(orjson.dumps(facts), digest_size=16)
-        digest.update(self.chunk.data)
-        return digest.hexdigest() + ".run"
+        digest = hashlib.sha256(orjson.dumps(facts))
+        digest.update(chunk.data)
+        return digest.hexdigest()[:40] + ".run"
 
 
 @dataclass(frozen=True)
@@ -136,53 +144,58 @@ def ingest(
     """
     if workers < 1:
         raise InvalidInputError(f"workers must be at least 1, not {workers}")
-    if sum(log.path.stat().st_size for log, _ in logs if log.path is not None) < _FEW_BYTES:
-        workers = 1
     ingested = Ingested()
     listed: dict[str, Workload] = {}
     used: set[str] = set()
-    for run, outcome in _outcomes(
-        _tasks(logs, listed, hardware, ingested.counts, progress), folder, workers
-    ):
-        if strict and outcome.rejections:
-            first = outcome.rejections[0]
-            raise LogFormatError.at(first.source, first.reason, first.line)
-        ingested.runs.append(run)
-        ingested.counts.add(outcome.counts)
-        ingested.rejections += outcome.rejections
-        listed.update((workload.id, workload) for workload in outcome.workloads)
-        used.update(outcome.used)
+    sizes = [log.path.stat().st_size for log, _ in logs if log.path is not None]
+    total = sum(sizes) if len(sizes) == len(logs) else None
+    tasks = _tasks(logs, listed, hardware)
+    for task, runs in _finished(tasks, folder, workers if sum(sizes) >= _FEW_BYTES else 1):
+        for name, note in runs:
+            outcome = _Outcome.from_json(note)
+            if strict and outcome.rejections:
+                first = outcome.rejections[0]
+                raise LogFormatError.at(first.source, first.reason, first.line)
+            ingested.runs.append(folder / name)
+            ingested.counts.add(outcome.counts)
+            ingested.rejections += outcome.rejections
+            listed.update((workload.id, workload) for workload in outcome.workloads)
+            used.update(outcome.used)
+        if progress is not None:
+            progress(Progress(task.bytes_read, total, ingested.counts.lines))
     ingested.workloads = {id_: listed[id_] for id_ in sorted(used)}
     return ingested
 
 
 def _tasks(
-    logs: Sequence[tuple[LogFile, Provenance]],
-    listed: dict[str, Workload],
-    hardware: str,
-    counts: ReadCounts,
-    progress: Callable[[Progress], None] | None,
+    logs: Sequence[tuple[LogFile, Provenance]], listed: dict[str, Workload], hardware: str
 ) -> Iterator[_Task]:
-    """The chunks of all logs; adds the workloads of MetaSchedule databases to ``listed``."""
-    sizes = [log.path.stat().st_size if log.path is not None else 0 for log, _ in logs]
-    total = sum(sizes) if all(log.path is not None for log, _ in logs) else None
+    """What there is to parse; adds the workloads of MetaSchedule databases to ``listed``."""
     done = 0
-    for (log, provenance), size in zip(logs, sizes, strict=True):
+    for log, provenance in logs:
         ids = tuple(_read_workloads(log.workloads, listed)) if log.workloads else ()
+        size = log.path.stat().st_size if log.path is not None else None
+        if size is not None and size <= _WHOLE_BYTES:
+            done += size
+            yield _Task(log, None, "", ids, hardware, provenance, done)
+            continue
         with ExitStack() as stack:
             raw = sys.stdin.buffer if log.path is None else stack.enter_context(open_raw(log.path))
-            database = ""
-            for chunk in read_chunks(decompressed(raw)):
-                if log.kind is None:
-                    log = _sniffed(log, chunk)
-                database = database or _database_digest(chunk)
-                yield _Task(chunk, log, database, ids, hardware, provenance)
-                if progress is not None:
-                    here = raw.tell() if log.path is not None else 0
-                    progress(Progress(done + here, total, counts.lines))
-        done += size
-    if progress is not None:
-        progress(Progress(done, total, counts.lines))
+            for chunk, database in _chunks(raw):
+                log = log if log.kind is not None else _sniffed(log, chunk)
+                here = done + (0 if size is None else raw.tell())
+                yield _Task(log, chunk, database, ids, hardware, provenance, here)
+        done += size or 0
+
+
+def _chunks(raw: BinaryIO) -> Iterator[tuple[Chunk, str]]:
+    """The chunks of a log, with the digest of its first line: it stays while a database grows."""
+    database = ""
+    for chunk in read_chunks(decompressed(raw)):
+        if not database:
+            first = chunk.data.partition(b"\n")[0].strip()
+            database = hashlib.sha256(first).hexdigest()[:20]
+        yield chunk, database
 
 
 def _sniffed(log: LogFile, chunk: Chunk) -> LogFile:
@@ -190,12 +203,6 @@ def _sniffed(log: LogFile, chunk: Chunk) -> LogFile:
     if kind not in _KNOWN_ACTIONS:
         raise LogFormatError(f"{log.source}: neither an Ansor log nor MetaSchedule tuning records")
     return dataclasses.replace(log, kind=kind)
-
-
-def _database_digest(chunk: Chunk) -> str:
-    """Digest of the first line: it stays while the database grows."""
-    first = chunk.data.partition(b"\n")[0].strip()
-    return hashlib.blake2b(first, digest_size=10).hexdigest()
 
 
 def _read_workloads(path: Path, listed: dict[str, Workload]) -> Iterator[str | None]:
@@ -214,55 +221,58 @@ def _read_workloads(path: Path, listed: dict[str, Workload]) -> Iterator[str | N
                 yield workload.id
 
 
-def _outcomes(
-    tasks: Iterator[_Task], folder: Path, workers: int
-) -> Iterator[tuple[Path, _Outcome]]:
+def _finished(tasks: Iterator[_Task], folder: Path, workers: int) -> Iterator[tuple[_Task, _Runs]]:
     """Does all tasks; yields in their order, so that the result is the same for any ``workers``."""
-    with ExitStack() as stack:
-        pool: ProcessPoolExecutor | None = None
-        pending: deque[tuple[Path, Future[bytes]]] = deque()
+    if workers == 1:
         for task in tasks:
-            run = folder / task.name
-            future: Future[bytes] = Future()
-            if run.exists():
-                future.set_result(read_note(run))
-            elif workers == 1:
-                future.set_result(_parse(task, run))
-            else:
-                pool = pool or stack.enter_context(_pool(workers))
-                future = pool.submit(_parse, task, run)
-            pending.append((run, future))
-            while len(pending) > (workers + 1 if workers > 1 else 0):
-                first, future = pending.popleft()
-                yield first, _Outcome.from_json(future.result())
-        for last, future in pending:
-            yield last, _Outcome.from_json(future.result())
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
+            yield task, _parse(task, folder)
+        return
     # Not fork: the threads of pyarrow and torch do not survive it.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        pending: deque[tuple[_Task, Future[_Runs]]] = deque()
+        try:
+            for task in tasks:
+                future = pool.submit(_parse, task, folder)
+                pending.append((dataclasses.replace(task, chunk=None), future))
+                if len(pending) > workers + 1:
+                    first, future = pending.popleft()
+                    yield first, future.result()
+            for last, future in pending:
+                yield last, future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-def _parse(task: _Task, run: Path) -> bytes:
-    """Parses a chunk into its run; returns the outcome as JSON."""
-    source = task.log.source
+def _parse(task: _Task, folder: Path) -> _Runs:
+    """Parses a chunk, or all chunks of a file, into runs; those that are there are taken up."""
+    if task.chunk is not None:
+        return [_parse_chunk(task, task.chunk, task.database, folder)]
+    assert task.log.path is not None
+    with open_raw(task.log.path) as raw:
+        return [_parse_chunk(task, chunk, database, folder) for chunk, database in _chunks(raw)]
+
+
+def _parse_chunk(task: _Task, chunk: Chunk, database: str, folder: Path) -> tuple[str, bytes]:
+    name = task.run_name(chunk, database)
+    if (folder / name).exists():
+        return name, read_note(folder / name)
     reader = (
-        AnsorReader(source)
+        AnsorReader(task.log.source)
         if task.log.kind is LogKind.AUTO_SCHEDULER
-        else MetaScheduleReader(source, task.database, task.workload_ids)
+        else MetaScheduleReader(task.log.source, database, task.workload_ids)
     )
     # Parsed JSON has no cycles, and looking for them costs a third of the time.
     collecting = gc.isenabled()
     gc.disable()
     try:
-        parsed = parse_chunk(task.chunk, source, reader, _KNOWN_ACTIONS[task.log.kind])
+        parsed = parse_chunk(chunk, task.log.source, reader, _KNOWN_ACTIONS[task.log.kind])
         used = sorted({record.workload_id for record in parsed.records})
         table = to_table(parsed.records, task.hardware, task.provenance)
     finally:
         if collecting:
             gc.enable()
-    outcome = _Outcome(parsed.counts, parsed.rejections, parsed.workloads, used)
-    note = orjson.dumps(outcome)
-    write_run(run, table, note)
-    return note
+    note = orjson.dumps(_Outcome(parsed.counts, parsed.rejections, parsed.workloads, used))
+    write_run(folder / name, table, note)
+    return name, note

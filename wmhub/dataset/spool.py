@@ -24,7 +24,7 @@ from wmhub.records import MeasureRecord, candidate_id
 #: Rows of a batch within a run; small, so that few rows outside a wanted range are read.
 _BATCH_ROWS = 256
 #: Bytes of rows that are sorted at once.
-RANGE_BYTES = 48 << 20
+RANGE_BYTES = 16 << 20
 
 #: A row with its place in the order.
 KEYED = TRAJECTORIES.insert(0, pa.field("key", pa.string(), nullable=False))

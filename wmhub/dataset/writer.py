@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from dataclasses import replace as replaced
 from pathlib import Path
@@ -144,7 +145,7 @@ def write_dataset(
     licences: Counter[str] = Counter()
     contributors: Counter[str] = Counter()
     ids, of = pa.array(splits.keys(), pa.string()), pa.array(splits.values(), pa.string())
-    for table in tables:
+    for table in _ahead(tables):
         rows = pc.index_in(table["workload_id"], ids)
         if rows.null_count:
             raise DatasetError(f"{output}: a row names a workload that is not in the dataset")
@@ -192,6 +193,16 @@ def add_card(folder: Path, manifest: Manifest) -> Manifest:
     draw_picture(folder / PICTURE, numbers)
     rest = [entry for entry in manifest.files if entry.name != PICTURE]
     return replaced(manifest, files=(*rest, file_entry(folder, PICTURE, 0)))
+
+
+def _ahead(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """``tables``, each read and sorted by another thread while the one before is written."""
+    iterator = iter(tables)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, iterator, None)
+        while (table := coming.result()) is not None:
+            coming = reader.submit(next, iterator, None)
+            yield table
 
 
 def _counts(read: ReadCounts, workloads: Mapping[str, Workload], records: int) -> Counts:

@@ -13,6 +13,7 @@ _DIGITS = bytes(48 if 48 <= code <= 57 else code for code in range(256))
 _LONG_NUMBER = b"0" * 19
 _ONLY_LISTS = frozenset({list})
 _ONLY_TEXT = frozenset({str})
+_first = itemgetter(0)
 
 
 class RejectedLineError(ValueError):
@@ -56,7 +57,7 @@ def first_names(items: list[Any], reason: str) -> set[str]:
     if not _ONLY_LISTS.issuperset(map(type, items)):
         raise RejectedLineError(reason)
     try:
-        names = set(map(itemgetter(0), items))
+        names = set(map(_first, items))
     except (IndexError, TypeError):
         raise RejectedLineError(reason) from None
     if not _ONLY_TEXT.issuperset(map(type, names)):

@@ -1,0 +1,17 @@
+"""``wmhub bench``: every number that the documentation claims, by a command."""
+
+from __future__ import annotations
+
+import click
+
+from wmhub.cli import LazyGroup
+
+#: Benchmark -> (module that defines ``command``, one line of help); see ``wmhub.cli.VERBS``.
+BENCHMARKS: dict[str, tuple[str, str]] = {
+    "ingest": ("wmhub.cli.bench_ingest", "Speed and memory from a log to a finished dataset."),
+}
+
+
+@click.group(cls=LazyGroup, verbs=BENCHMARKS)
+def command() -> None:
+    """Measure what the documentation claims."""
