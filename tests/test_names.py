@@ -39,7 +39,7 @@ _HOSTILE = [
     "a@/v1", "a@v1/", "a@v1//2", "a@-x", "a\\b", "C:\\a", "C:/a", "file:///a", "http://a/b",
     "https://huggingface.co/a/b", "hf-hub:", "hf-hub:a", "hf-hub:/a", "hf-hub:a/", "hf_hub:a/b",
     "HF-HUB:a/b", "local-dir:", "local-dir:\0", "Local-Dir:a", "a..b", "a--b", "-a", "a-", ".a",
-    "a.", "_a", "a/b.git", "a/../b", "a/./b", "a?b", "a#b", "a%2fb", "a*b", "a:b", "ä", "а/b",
+    "a.", "_a", "a/b.git", "a/../b", "a/./b", "a?b", "a#b", "a%2fb", "a*b", "a:b", "ä", "\u0430/b",
     "a/b@v1 0", "a/b@{0}", "$(id)", "`id`", "a;b", "a|b", "x" * 200, "a/" + "y" * 200,
     "a@" + "z" * 200, "\u202egpj", "a\u200bb",
 ]  # fmt: skip

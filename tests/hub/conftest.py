@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,46 +80,40 @@ def write_model(
 
 def write_dataset(
     folder: Path,
-    name: str = "cuda-a100",
     version: str = "1.0.0",
     hardware: str = "cuda-a100",
     latencies: tuple[float, ...] = (1e-3, 2e-3, 4e-3),
     licence: str = "MIT",
 ) -> Path:
     """A dataset of a few hand-made Ansor records, as ``collect`` writes it."""
-    from wmhub.collection import collect
+    shutil.copytree(_collected(version, hardware, latencies, licence), folder)
+    return folder
 
-    log = folder.parent / f"{folder.name}.log"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+
+@functools.cache
+def _collected(version: str, hardware: str, latencies: tuple[float, ...], licence: str) -> Path:
+    """Collected once for all tests, which work on copies."""
+    from wmhub import collect
+
+    home = Path(tempfile.mkdtemp(prefix="wmhub-test-rows-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    log = home / "matmul.log"
     with log.open("w") as file:
         for number, latency in enumerate(latencies):
             steps = [["SP", 2, 0, 512, [2 + number, 1, 8], 1]]
-            record = {
-                "i": [
-                    ['["matmul", 512, 512, 512]', "cuda", [-1, 16, 64, 49152], "", 0, []],
-                    [[], steps],
-                ],
-                "r": [[latency], 0, 1.5, 1600000000 + number],
-                "v": "v0.6",
-            }
-            file.write(json.dumps(record) + "\n")
+            task = ['["matmul", 512, 512, 512]', "cuda", [-1, 16, 64, 49152], "", 0, []]
+            times = [[latency], 0, 1.5, 1600000000 + number]
+            file.write(json.dumps({"i": [task, [[], steps]], "r": times, "v": "v0.6"}) + "\n")
     collect(
         [str(log)],
-        folder,
+        home / "dataset",
         hardware=hardware,
         contributor="ada",
         licence=licence,
         version=version,
         workers=1,
     )
-    if name != hardware:
-        text = (folder / "manifest.json").read_text()
-        (folder / "manifest.json").write_text(
-            text.replace(f'"name": "{hardware}"', f'"name": "{name}"')
-        )
-    if not (folder / "README.md").exists():
-        (folder / "README.md").write_text(_CARD)
-    return folder
+    return home / "dataset"
 
 
 def _write(folder: Path, manifest: str, files: dict[str, bytes], fields: dict[str, object]) -> Path:

@@ -1,34 +1,50 @@
 """Publish, find, pin and verify models and datasets.
 
 ``from_pretrained`` loads an evaluator; ``resolve_model`` and ``resolve_dataset`` turn a name into a
-verified folder; ``nearest_model`` chooses for a machine.
+verified folder; ``nearest_model`` chooses for a machine. The rest is imported when first used.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING
 
-from wmhub.hub.listing import Listed, Listing, datasets, models
-from wmhub.hub.locking import lock
 from wmhub.hub.nearest import Nearest, nearest_model
 from wmhub.hub.resolve import Locked, Resolved, resolve_dataset, resolve_model
 from wmhub.hub.unknown import known_hardware
 
 if TYPE_CHECKING:
     from wmhub.evaluator import Evaluator
+    from wmhub.hub.contributing import contribute, create_community, merge_contribution
+    from wmhub.hub.listing import datasets, models
+    from wmhub.hub.locking import lock
+    from wmhub.hub.pushing import push
+
+#: Name -> module that defines it, for those that load more than a name needs.
+_LAZY = {
+    "contribute": "wmhub.hub.contributing",
+    "create_community": "wmhub.hub.contributing",
+    "datasets": "wmhub.hub.listing",
+    "lock": "wmhub.hub.locking",
+    "merge_contribution": "wmhub.hub.contributing",
+    "models": "wmhub.hub.listing",
+    "push": "wmhub.hub.pushing",
+}
 
 __all__ = [
-    "Listed",
-    "Listing",
     "Nearest",
     "Resolved",
+    "contribute",
+    "create_community",
     "datasets",
     "from_pretrained",
     "known_hardware",
     "lock",
+    "merge_contribution",
     "models",
     "nearest_model",
+    "push",
     "resolve_dataset",
     "resolve_model",
 ]
@@ -52,3 +68,9 @@ def from_pretrained(
     from wmhub.evaluator import load_evaluator
 
     return load_evaluator(resolved.folder)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'wmhub.hub' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -174,10 +174,12 @@ class _Dataset:
         return _manifest(fields, content, headline)
 
     def verify(self, folder: Path, within: Path | None = None) -> ArtifactManifest:
-        from wmhub.dataset.reader import open_dataset
+        from wmhub.dataset.verify import require_verified
 
-        manifest = _verify_files(self, folder, within)
-        open_dataset(folder)
+        manifest = read_manifest(self, folder, within)
+        for name in manifest.files:
+            open_inside(folder, name, within)
+        require_verified(folder)
         return manifest
 
 

@@ -10,6 +10,7 @@ from wmhub.dataset.version import Version
 from wmhub.errors import HubError, UnknownNameError, WmhubError
 from wmhub.hardware.probe import probe
 from wmhub.hub.artifact import DATASET, MODEL, ArtifactKind, ArtifactManifest
+from wmhub.hub.community import members
 from wmhub.hub.embedded import EmbeddedHub
 from wmhub.hub.nearest import nearest_model
 from wmhub.hub.obtain import obtain_manifest
@@ -101,7 +102,7 @@ def _list(
             continue
         for repository in repositories:
             try:
-                found.append(_Found(label, *_newest(place, kind, repository)))
+                found += [_Found(label, *item) for item in _newest(place, kind, repository)]
             except WmhubError as error:
                 problems.append(str(error))
     merged = _merge(found)
@@ -136,17 +137,24 @@ def _places(offline: bool | None, hub: str | None) -> Iterator[tuple[str, Hub]]:
     yield there.label, there
 
 
-def _newest(place: Hub, kind: ArtifactKind, repository: Repository) -> tuple[str, ArtifactManifest]:
+def _newest(
+    place: Hub, kind: ArtifactKind, repository: Repository
+) -> Iterator[tuple[str, ArtifactManifest]]:
+    """Name and manifest of the newest version; several where a repository collects datasets."""
     tag = newest_tag(place.tags(kind, repository))
     if tag is None:
         raise UnknownNameError(f"{kind.label} {repository} has no version tag yet")
     commit = place.resolve(kind, repository, tag)
+    if kind is DATASET and kind.manifest_name not in place.files(kind, repository, commit):
+        for member in members(place, repository, commit):
+            yield f"{repository}/{member.folder}", member.artifact
+        return
     _, manifest = obtain_manifest(place, kind, repository, commit)
     registry = load_registry()
     is_short = repository.org == registry.organisation and (
         place.label == "embedded" or repository.name in registry.entries(kind.label)
     )
-    return repository.name if is_short else str(repository), manifest
+    yield repository.name if is_short else str(repository), manifest
 
 
 def _merge(found: list[_Found]) -> dict[str, tuple[tuple[str, ...], ArtifactManifest]]:

@@ -1,0 +1,163 @@
+"""``wmhub contribute``: one new folder, checked, credited."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from conftest import Place, names_of, write_dataset
+from hub_server import HubServer
+
+from wmhub.cli import cli
+from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
+from wmhub.hub import (
+    contribute,
+    create_community,
+    datasets,
+    merge_contribution,
+    resolve_dataset,
+)
+from wmhub.hub.artifact import DATASET
+from wmhub.hub.community import review
+from wmhub.hub.place import Repository
+
+COMMUNITY = Repository("acme", "community")
+
+
+def test_a_contribution_from_proposal_to_use(
+    writable: Place, tmp_path: Path, embedded: Path
+) -> None:
+    options = {"to": "acme/community", "hub": writable.spec}
+    assert create_community(**options).tag == "v0.1.0"
+    rows = write_dataset(tmp_path / "rows")
+    proposed = contribute(rows, **options)
+    assert proposed.pull_request == 1
+    assert proposed.folder.startswith("cuda-a100/ada-")
+    assert set(proposed.files) == set(names_of(rows))
+    head = writable.hub.resolve(DATASET, COMMUNITY, "main")
+    assert set(writable.hub.files(DATASET, COMMUNITY, head)) <= {"README.md", ".gitattributes"}
+
+    found = review(writable.hub, COMMUNITY, 1)
+    assert found.member.folder == proposed.folder
+    assert (Path(found.path) / "manifest.json").is_file()
+    merged = merge_contribution(1, **options)
+    assert (merged.folder, merged.tag) == (proposed.folder, "v0.2.0")
+
+    loaded = resolve_dataset(f"acme/community/{proposed.folder}", hub=writable.spec)
+    assert loaded.revision == "v0.2.0"
+    assert str(loaded.manifest.version) == "1.0.0"
+    (row,) = datasets(hardware="cuda-a100", hub=writable.spec).rows[:1]
+    assert row.name == f"acme/community/{proposed.folder}"
+
+    snapshot = writable.hub.fetch(DATASET, COMMUNITY, merged.commit, ["README.md"])
+    card = (snapshot.folder / "README.md").read_text()
+    assert (
+        f"| `{proposed.folder}` | cuda-a100 (NVIDIA A100 40 GB (SXM)) | 3 | 1 | ada | MIT |" in card
+    )
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["configs"][0]["config_name"] == proposed.folder.replace("/", "-")
+    with pytest.raises(OutputExistsError, match="has this dataset already"):
+        contribute(rows, **options)
+
+
+def test_what_is_checked_before_sending(tmp_path: Path, embedded: Path) -> None:
+    options = {"to": "acme/community", "hub": f"folder:{tmp_path / 'hub'}"}
+    rows = write_dataset(tmp_path / "rows")
+    with pytest.raises(UnknownNameError, match="no dataset acme/community"):
+        contribute(rows, **options)
+    create_community(**options)
+    with pytest.raises(InvalidInputError, match="licence of some records is unknown"):
+        contribute(write_dataset(tmp_path / "unlicensed", licence=""), **options)
+    (rows / "extra.bin").write_bytes(b"")
+    with pytest.raises(InvalidInputError, match=r"does not name extra\.bin"):
+        contribute(rows, **options)
+    (rows / "extra.bin").unlink()
+    dry = contribute(rows, dry_run=True, **options)
+    assert dry.pull_request is None
+    assert not (tmp_path / "hub/datasets/acme/community/pulls").exists()
+
+
+def _propose(place: Place, folder: Path, names: list[str], under: str) -> None:
+    place.hub.commit(
+        DATASET,
+        COMMUNITY,
+        folder,
+        names=names,
+        message="a proposal",
+        under=under,
+        replace=False,
+        pull_request=True,
+    )
+
+
+def test_a_proposal_that_does_more_is_refused(
+    writable: Place, tmp_path: Path, embedded: Path
+) -> None:
+    options = {"to": "acme/community", "hub": writable.spec}
+    create_community(**options)
+    rows = write_dataset(tmp_path / "rows")
+    folder = contribute(rows, dry_run=True, **options).folder
+
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "README.md").write_text("mine now")
+    _propose(writable, tmp_path / "card", ["README.md"], "")
+    _propose(writable, rows, names_of(rows), "elsewhere")
+    _propose(writable, rows, names_of(rows), "cuda-v100/ada-00000000")
+    (rows / "setup.py").write_text("import os")
+    _propose(writable, rows, names_of(rows), folder)
+    (rows / "setup.py").unlink()
+    spoiled = write_dataset(tmp_path / "spoiled")
+    parquet = next(spoiled.glob("trajectories-*.parquet"))
+    parquet.write_bytes(b"x" + parquet.read_bytes()[1:])
+    _propose(writable, spoiled, names_of(spoiled), folder)
+    reasons = [
+        "changes or removes README.md",
+        "must add the files of one folder",
+        "the folder cuda-v100/ada-00000000 must be cuda-a100/ada-",
+        r"does not name cuda-a100/ada-.*/setup\.py",
+        "SHA-256",
+    ]
+    head = writable.hub.resolve(DATASET, COMMUNITY, "main")
+    for number, reason in enumerate(reasons, 1):
+        with pytest.raises(InvalidInputError, match=reason):
+            merge_contribution(number, **options)
+    assert writable.hub.resolve(DATASET, COMMUNITY, "main") == head
+
+
+def test_two_at_once_both_arrive(writable: Place, tmp_path: Path, embedded: Path) -> None:
+    options = {"to": "acme/community", "hub": writable.spec}
+    create_community(**options)
+    for number, latencies in enumerate([(1e-3, 2e-3), (3e-3, 4e-3)], 1):
+        rows = write_dataset(tmp_path / f"rows-{number}", latencies=latencies)
+        assert contribute(rows, **options).pull_request == number
+    assert [merge_contribution(number, **options).tag for number in (1, 2)] == ["v0.2.0", "v0.3.0"]
+    rows = datasets(hardware="cuda-a100", hub=writable.spec).rows
+    assert len({row.name for row in rows}) == 2
+
+
+def test_anyone_may_propose_and_only_owners_merge(
+    server: HubServer, tmp_path: Path, embedded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_community(to="acme/community", hub="hf-hub")
+    monkeypatch.setenv("HF_TOKEN", server.tokens["eve"])
+    assert contribute(write_dataset(tmp_path / "rows"), to="acme/community").pull_request == 1
+    with pytest.raises(HubError, match="may not do that"):
+        merge_contribution(1, to="acme/community")
+    monkeypatch.setenv("HF_TOKEN", server.tokens["ada"])
+    assert merge_contribution(1, to="acme/community").tag == "v0.2.0"
+
+
+def test_the_verb(tmp_path: Path) -> None:
+    runner = CliRunner()
+    where = ["--to", "acme/community", "--hub", f"folder:{tmp_path / 'hub'}"]
+    rows = write_dataset(tmp_path / "rows")
+    created = runner.invoke(cli, ["contribute", "--create", *where])
+    assert created.exit_code == 0, created.output
+    proposed = runner.invoke(cli, ["contribute", str(rows), "--json", *where])
+    assert json.loads(proposed.stdout)["pull_request"] == 1
+    merged = runner.invoke(cli, ["contribute", "--merge", "1", *where])
+    assert "acme/community is at v0.2.0: cuda-a100/ada-" in merged.stderr
+    assert runner.invoke(cli, ["contribute", *where]).exit_code == 2

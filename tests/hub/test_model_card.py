@@ -1,0 +1,75 @@
+"""The card of a model, against the real Hub's own parser, and to the byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import write_dataset, write_model
+from huggingface_hub import ModelCard
+from test_push import evaluate, trained_on
+
+from wmhub.errors import CheckpointError
+from wmhub.hub.evaluation import evaluation_of_metrics
+from wmhub.hub.model_card import (
+    read_card_facts,
+    render_model_card,
+    stored_evaluation,
+    write_model_card,
+)
+
+GOLDEN = Path(__file__).parent / "golden_model_card.md"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    fields = trained_on(write_dataset(tmp_path / "rows"), "wmhub/cuda-a100")
+    return write_model(tmp_path / "model", **fields)
+
+
+def test_the_hub_reads_the_metrics_from_it(checkpoint: Path) -> None:
+    card = ModelCard(render_model_card(read_card_facts(checkpoint), stored_evaluation(checkpoint)))
+    assert card.data.library_name == "wmhub"
+    assert card.data.license == "apache-2.0"
+    assert {"wmhub", "cuda-a100"} <= set(card.data.tags)
+    results = {result.metric_type: result for result in card.data.eval_results}
+    assert results["top1"].metric_value == 0.91
+    assert results["top5"].dataset_split == "test"
+    assert results["top5"].dataset_revision == "v1.0.0"
+
+
+def test_golden(checkpoint: Path) -> None:
+    text = render_model_card(read_card_facts(checkpoint), evaluate_like(checkpoint))
+    assert text == GOLDEN.read_text()
+
+
+def evaluate_like(checkpoint: Path) -> object:
+    return evaluate(checkpoint, checkpoint.parent / "rows")
+
+
+def test_pictures_are_drawn_and_the_same_each_time(checkpoint: Path, tmp_path: Path) -> None:
+    evaluation = evaluate_like(checkpoint)
+    for name in ("one", "two"):
+        write_model_card(checkpoint, evaluation, tmp_path / name / "README.md")
+    pictures = sorted((tmp_path / "one" / "pictures").iterdir())
+    assert len(pictures) == 3
+    for picture in pictures:
+        content = picture.read_bytes()
+        assert content.startswith(b"\x89PNG")
+        assert content == (tmp_path / "two" / "pictures" / picture.name).read_bytes()
+        assert picture.name in (tmp_path / "one" / "README.md").read_text()
+
+
+def test_baselines_stand_beside_the_model() -> None:
+    metrics = {
+        "top1": 0.9,
+        "workloads": 3,
+        "gradient_boosting": {"top1": 0.8, "pairwise_accuracy": 0.7},
+        "random": {"top1": 0.6},
+        "config": {"seed": 1},
+    }
+    evaluation = evaluation_of_metrics(metrics, "x")
+    assert [scorer.name for scorer in evaluation.baselines] == ["random order", "gradient boosting"]
+    for broken in ({}, {"top1": 0.9}, {"workloads": 3}, {"top1": "high", "workloads": 3}):
+        with pytest.raises(CheckpointError, match="the metrics lack"):
+            evaluation_of_metrics(broken, "x")

@@ -1,0 +1,59 @@
+"""``wmhub contribute``: a dataset to the community's repository."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from wmhub.cli._listing import human_bytes
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), metavar="[DIR]", required=False)
+@click.option(
+    "--to", default="community", show_default=True, metavar="NAME", help="Whose collection."
+)
+@click.option("--message", metavar="TEXT", help="What the pull request says.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show it, and send nothing.")
+@click.option("--merge", type=int, metavar="N", help="For maintainers: verify and merge number N.")
+@click.option("--create", is_flag=True, help="For maintainers: make an empty collection.")
+@click.option("--hub", metavar="PLACE", help="hf-hub (the default) or folder:PATH; also WMHUB_HUB.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    path: Path | None,
+    to: str,
+    message: str | None,
+    dry_run: bool,
+    merge: int | None,
+    create: bool,
+    hub: str | None,
+    as_json: bool,
+) -> None:
+    """Check the dataset in DIR and propose it as a pull request.
+
+    The pull request adds one new folder to the community's repository and touches nothing else.
+    """
+    from wmhub.hub import contribute, create_community, merge_contribution
+
+    if sum((path is not None, merge is not None, create)) != 1:
+        raise click.UsageError("give either DIR, or --merge N, or --create")
+    if path is None:
+        merged = create_community(to=to, hub=hub) if create else None
+        merged = merged or merge_contribution(int(merge or 0), to=to, hub=hub)
+        if as_json:
+            click.echo(json.dumps({**vars(merged), "repository": str(merged.repository)}))
+        else:
+            click.echo(f"{merged.repository} is at {merged.tag}: {merged.folder}", err=True)
+        return
+    proposed = contribute(path, to=to, message=message, dry_run=dry_run, hub=hub)
+    if as_json:
+        click.echo(json.dumps({**vars(proposed), "repository": str(proposed.repository)}))
+        return
+    verb = "would propose" if dry_run else "proposed"
+    click.echo(f"{verb} {proposed.folder} for {proposed.repository}", err=True)
+    for file, length in proposed.files.items():
+        click.echo(f"  {human_bytes(length):>9}  {file}", err=True)
+    if proposed.url:
+        click.echo(proposed.url, err=True)

@@ -1,0 +1,66 @@
+"""``wmhub push``: publishes a model or a dataset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from wmhub.cli._listing import human_bytes
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    help="Where the dataset lies that the model pins, such as ./datasets/cuda-a100.",
+)
+@click.option("--message", metavar="TEXT", help="What the commit says.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show it, and send nothing.")
+@click.option("--create-pr", is_flag=True, help="Propose it as a pull request, without a tag.")
+@click.option("--hub", metavar="PLACE", help="hf-hub (the default) or folder:PATH; also WMHUB_HUB.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    path: Path,
+    name: str,
+    dataset: str | None,
+    message: str | None,
+    dry_run: bool,
+    create_pr: bool,
+    hub: str | None,
+    as_json: bool,
+) -> None:
+    """Check the model or dataset in DIR and publish it as NAME (or ORG/NAME).
+
+    The version in its manifest becomes the tag vX.Y.Z, which never moves. Log in with
+    `hf auth login` first.
+    """
+    from wmhub.hub import push
+
+    pushed = push(
+        path,
+        name,
+        dataset=dataset,
+        message=message,
+        dry_run=dry_run,
+        create_pr=create_pr,
+        hub=hub,
+    )
+    if as_json:
+        click.echo(json.dumps({**vars(pushed), "repository": str(pushed.repository)}))
+        return
+    verb = "would publish" if dry_run else "published"
+    if pushed.change == "none":
+        verb = "is there already:"
+    since = f", {pushed.change} since {pushed.previous}" if pushed.previous else ""
+    click.echo(
+        f"{verb} {pushed.kind} {pushed.repository} {pushed.tag}{since} on {pushed.location}",
+        err=True,
+    )
+    for file, length in pushed.files.items():
+        click.echo(f"  {human_bytes(length):>9}  {file}", err=True)
+    if pushed.url:
+        click.echo(pushed.url, err=True)

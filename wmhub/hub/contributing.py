@@ -1,0 +1,143 @@
+"""``contribute``: a dataset as a pull request to the community's repository, and its merge."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmhub.dataset.manifest import read_manifest
+from wmhub.dataset.version import Change, Version
+from wmhub.errors import OutputExistsError
+from wmhub.hub.artifact import CARD_NAME, DATASET
+from wmhub.hub.community import folder_of, members, render_community_card, review
+from wmhub.hub.place import Commit, Hub, Repository
+from wmhub.hub.pushing import published_names, require_publishable, target_repository
+from wmhub.hub.settings import open_hub
+from wmhub.hub.tags import newest_tag, version_of_tag
+
+COMMUNITY = "community"
+_FIRST_VERSION = Version(0, 1, 0)
+
+
+@dataclass(frozen=True)
+class Contributed:
+    """What ``contribute`` did, or with ``dry_run`` would do."""
+
+    repository: Repository
+    """The community's repository."""
+    location: str
+    """The hub in words."""
+    folder: str
+    """The new folder in it."""
+    files: Mapping[str, int]
+    """Every file in that folder with its length in bytes."""
+    pull_request: int | None
+    """Its number; ``None`` for a dry run."""
+    url: str | None
+    """Where a person can look at it; ``None`` for a dry run."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What ``merge_contribution`` did."""
+
+    repository: Repository
+    """The community's repository."""
+    folder: str
+    """The folder that it has now."""
+    tag: str
+    """The repository's new version."""
+    commit: str
+    """Its commit."""
+
+
+def contribute(
+    path: str | os.PathLike[str],
+    *,
+    to: str = COMMUNITY,
+    message: str | None = None,
+    dry_run: bool = False,
+    hub: str | None = None,
+) -> Contributed:
+    """Checks the dataset in ``path`` and opens a pull request that adds only its own folder.
+
+    Anyone who is logged in may contribute. Raises ``DatasetError`` or ``InvalidInputError`` for
+    what the checks find, and ``OutputExistsError`` if the same dataset is there already.
+    """
+    folder = Path(path)
+    artifact = DATASET.verify(folder)
+    require_publishable(folder, artifact)
+    manifest = read_manifest(folder)
+    place = open_hub(hub)
+    repository = target_repository(DATASET, to)
+    head = place.resolve(DATASET, repository, "main")
+    under = folder_of(manifest, artifact)
+    for member in members(place, repository, head):
+        if member.artifact.digest == artifact.digest or member.folder == under:
+            raise OutputExistsError(f"{repository} has this dataset already, in {member.folder}")
+    names = published_names(DATASET, folder, artifact)
+    files = {name: (folder / name).stat().st_size for name in names}
+    if dry_run:
+        return Contributed(repository, place.location, under, files, None, None)
+    counts = manifest.counts
+    made = place.commit(
+        DATASET,
+        repository,
+        folder,
+        names=names,
+        message=message
+        or f"Add {under}: {counts.records:,} records of {counts.workloads:,} workloads",
+        under=under,
+        replace=False,
+        pull_request=True,
+    )
+    return Contributed(repository, place.location, under, files, made.pull_request, made.url)
+
+
+def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = None) -> Merged:
+    """Verifies pull request ``number``, merges it, credits it in the card, and tags the result.
+
+    For maintainers. Raises ``InvalidInputError`` if it does more than add one dataset.
+    """
+    place = open_hub(hub)
+    repository = target_repository(DATASET, to)
+    found = review(place, repository, number)
+    head = place.merge(DATASET, repository, number)
+    made, tag = _write_card(place, repository, head, Change.MINOR)
+    return Merged(repository, found.member.folder, tag, made.id)
+
+
+def create_community(*, to: str = COMMUNITY, hub: str | None = None) -> Merged:
+    """Makes an empty community repository; one that exists only gets its card anew."""
+    place = open_hub(hub)
+    repository = target_repository(DATASET, to)
+    made, tag = _write_card(place, repository, None, Change.PATCH)
+    return Merged(repository, "", tag, made.id)
+
+
+def _write_card(
+    hub: Hub, repository: Repository, head: str | None, change: Change
+) -> tuple[Commit, str]:
+    """Renders the card from the manifests that are there, publishes it, and tags the commit."""
+    found = members(hub, repository, head) if head is not None else []
+    with tempfile.TemporaryDirectory(prefix="wmhub-card-") as temporary:
+        card = Path(temporary) / CARD_NAME
+        card.write_text(render_community_card(repository, found), encoding="utf-8")
+        made = hub.commit(
+            DATASET,
+            repository,
+            card.parent,
+            names=[CARD_NAME],
+            message="Card: who measured what",
+            replace=False,
+            parent=head,
+        )
+    tags = hub.tags(DATASET, repository)
+    newest = newest_tag(tags)
+    before = version_of_tag(newest) if newest else None
+    tag = (before.after(change) if before else _FIRST_VERSION).tag
+    hub.tag(DATASET, repository, tag, made.id)
+    return made, tag

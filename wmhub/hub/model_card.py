@@ -1,0 +1,182 @@
+"""The card of a model, which is also its README on the Hub: rendered from metrics, never typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from wmhub.errors import CheckpointError
+from wmhub.hub.artifact import MODEL, ArtifactManifest, read_manifest
+from wmhub.hub.evaluation import METRICS, Evaluation, evaluation_of_metrics
+from wmhub.hub.figures import draw_pictures, pictures_of
+from wmhub.hub.integrity import read_bounded
+
+_LICENCE = "apache-2.0"
+
+
+@dataclass(frozen=True)
+class PinnedDataset:
+    """The dataset that a checkpoint was trained and is evaluated on."""
+
+    id: str
+    """Its name, such as ``wmhub/cuda-a100``."""
+    revision: str
+    """Its tag or commit."""
+    digest: str
+    """SHA-256 of its ``manifest.json``."""
+
+    def __str__(self) -> str:
+        return f"{self.id}@{self.revision}"
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says that was not measured."""
+
+    manifest: ArtifactManifest
+    """Name, version, hardware, files."""
+    dataset: PinnedDataset
+    """What it was trained on."""
+    metrics: Mapping[str, object]
+    """What the trainer measured on the held-out workloads."""
+    parameters: int | None
+    """Number of weights."""
+    environment: Mapping[str, str]
+    """Package -> version that it was trained with."""
+
+
+def read_card_facts(checkpoint: Path) -> CardFacts:
+    """Reads them from ``checkpoint.json``; raises ``CheckpointError`` for what a card must say."""
+    manifest = read_manifest(MODEL, checkpoint)
+    where = checkpoint / MODEL.manifest_name
+    data = orjson.loads(read_bounded(where))
+    dataset, metrics = data.get("dataset"), data.get("metrics")
+    if not isinstance(dataset, dict) or not isinstance(metrics, dict):
+        raise CheckpointError(f"{where}: a published model names its dataset and its metrics")
+    try:
+        pinned = PinnedDataset(**{key: str(dataset[key]) for key in ("id", "revision", "digest")})
+    except KeyError as error:
+        raise CheckpointError(f"{where}: the dataset lacks its {error.args[0]}") from error
+    environment = data.get("environment")
+    parameters = data.get("parameters")
+    return CardFacts(
+        manifest=manifest,
+        dataset=pinned,
+        metrics=metrics,
+        parameters=parameters if isinstance(parameters, int) else None,
+        environment={str(k): str(v) for k, v in environment.items()}
+        if isinstance(environment, dict)
+        else {},
+    )
+
+
+def stored_evaluation(checkpoint: Path) -> Evaluation:
+    """What the trainer measured and the checkpoint keeps."""
+    facts = read_card_facts(checkpoint)
+    return evaluation_of_metrics(facts.metrics, str(checkpoint / MODEL.manifest_name))
+
+
+def write_model_card(
+    checkpoint: Path, evaluation: Evaluation, output: Path, load_name: str | None = None
+) -> Path:
+    """Writes the card to the file ``output`` and its pictures to ``pictures`` beside it.
+
+    ``load_name`` is what a reader calls the model by; its own name by default.
+    """
+    facts = read_card_facts(checkpoint)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(render_model_card(facts, evaluation, load_name), encoding="utf-8")
+    draw_pictures(evaluation, facts.manifest.name, output.parent)
+    return output
+
+
+def render_model_card(
+    facts: CardFacts, evaluation: Evaluation, load_name: str | None = None
+) -> str:
+    """The card as Markdown with the Hub's YAML and ``model-index`` at its head."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from wmhub.hardware.table import lookup
+
+    environment = Environment(
+        loader=PackageLoader("wmhub.hub", "."),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    manifest = facts.manifest
+    hardware = ", ".join(map(str, manifest.hardware))
+    profile = lookup(manifest.hardware[0]) if len(manifest.hardware) == 1 else None
+    scorers = (evaluation.model, *evaluation.baselines)
+    return environment.get_template("model_card.md.jinja").render(
+        front=front_matter(facts, evaluation),
+        name=manifest.name,
+        load_name=load_name or manifest.name,
+        summary=f"A world-model evaluator that ranks TVM schedules for `{hardware}`.",
+        version=manifest.version,
+        hardware=hardware,
+        device=profile.name if profile else None,
+        dataset=facts.dataset,
+        parameters=facts.parameters,
+        size=_megabytes(manifest.bytes),
+        schema_version=manifest.schema_version,
+        licence=manifest.licence or "Apache-2.0",
+        evaluation=evaluation,
+        columns={key: label for key, label in METRICS.items() if key in evaluation.model.values},
+        scorers=scorers,
+        pictures=list(pictures_of(evaluation.figures, manifest.name).values()),
+        environment=facts.environment,
+    )
+
+
+def front_matter(facts: CardFacts, evaluation: Evaluation) -> str:
+    """The card's YAML, with the measured metrics as ``model-index``."""
+    import yaml
+
+    manifest = facts.manifest
+    dataset = {
+        "type": facts.dataset.id,
+        "name": facts.dataset.id.rpartition("/")[2],
+        "split": evaluation.split,
+        "revision": facts.dataset.revision,
+    }
+    metrics = [
+        {"type": key, "name": label, "value": round(evaluation.model.values[key], 6)}
+        for key, label in METRICS.items()
+        if key in evaluation.model.values
+    ]
+    value = {
+        "library_name": "wmhub",
+        "license": (manifest.licence or _LICENCE).lower(),
+        "tags": [
+            "wmhub",
+            "tvm",
+            "auto-scheduler",
+            "compiler",
+            "world-model",
+            *map(str, manifest.hardware),
+        ],
+        "datasets": [facts.dataset.id],
+        "model-index": [
+            {
+                "name": manifest.name,
+                "results": [
+                    {
+                        "task": {"type": "tabular-regression", "name": "schedule ranking"},
+                        "dataset": dataset,
+                        "metrics": metrics,
+                    }
+                ],
+            }
+        ],
+    }
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.2f} MB"

@@ -1,0 +1,174 @@
+"""Publishes a verified folder under a tag that never moves, by the rules of the content version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmhub.dataset.version import Change
+from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
+from wmhub.hub.artifact import CARD_NAME, ArtifactKind, ArtifactManifest
+from wmhub.hub.integrity import digest_file
+from wmhub.hub.obtain import obtain, obtain_manifest
+from wmhub.hub.place import Hub, Repository
+from wmhub.hub.tags import newest_tag
+
+#: What became of the artifact in the first folder when it turned into the second.
+Compare = Callable[[Path, Path], Change]
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a publication did, or with ``dry_run`` would do."""
+
+    kind: str
+    """``model`` or ``dataset``."""
+    repository: Repository
+    """Where it went."""
+    location: str
+    """The hub in words."""
+    tag: str
+    """Tag of its version."""
+    previous: str | None
+    """Newest tag that was there before."""
+    change: str
+    """``first``, ``patch``, ``minor``, ``major``; ``none`` if the same is there already."""
+    files: Mapping[str, int]
+    """Every file of the publication with its length in bytes."""
+    commit: str | None
+    """The commit; ``None`` for a dry run."""
+    url: str | None
+    """Where a person can look at it; ``None`` for a dry run."""
+    pull_request: int | None
+    """Its number, with ``create_pr``."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A folder that is ready to be published."""
+
+    kind: ArtifactKind
+    repository: Repository
+    folder: Path
+    """What is published."""
+    names: Sequence[str]
+    """Its files: the manifest, what it names, the card with its pictures."""
+    manifest: ArtifactManifest
+    """What the manifest says."""
+    compare: Compare
+    """How to tell what changed since an earlier version."""
+
+
+def publish(
+    hub: Hub,
+    publication: Publication,
+    *,
+    message: str | None = None,
+    dry_run: bool = False,
+    create_pr: bool = False,
+) -> Pushed:
+    """Commits, tags, and reads back what is there.
+
+    Raises ``OutputExistsError`` for a tag that exists with other content, ``InvalidInputError`` for
+    a version that is too low for what changed, ``HubError`` if another writer came first.
+    """
+    kind, repository = publication.kind, publication.repository
+    tag = publication.manifest.version.tag
+    files = {name: (publication.folder / name).stat().st_size for name in publication.names}
+    head, tags = _what_is_there(hub, kind, repository)
+    previous = newest_tag(tags)
+    if tag in tags and not create_pr:
+        _require_same(hub, publication, tags[tag])
+        change = "none"
+    else:
+        change = _checked_change(hub, publication, previous, tags)
+    pushed = Pushed(
+        kind=kind.label,
+        repository=repository,
+        location=hub.location,
+        tag=tag,
+        previous=previous,
+        change=change,
+        files=files,
+        commit=tags[tag] if change == "none" else None,
+        url=None,
+        pull_request=None,
+    )
+    if dry_run or change == "none":
+        return pushed
+    made = hub.commit(
+        kind,
+        repository,
+        publication.folder,
+        names=publication.names,
+        message=message or f"{publication.manifest.name} {tag}",
+        parent=head,
+        pull_request=create_pr,
+    )
+    if not create_pr:
+        hub.tag(kind, repository, tag, made.id)
+        _require_arrived(hub, publication, hub.resolve(kind, repository, tag))
+    return Pushed(
+        **{**vars(pushed), "commit": made.id, "url": made.url, "pull_request": made.pull_request}
+    )
+
+
+def _what_is_there(
+    hub: Hub, kind: ArtifactKind, repository: Repository
+) -> tuple[str | None, Mapping[str, str]]:
+    """Head and tags of the repository; nothing where it does not exist yet."""
+    try:
+        return hub.resolve(kind, repository, "main"), hub.tags(kind, repository)
+    except UnknownNameError:
+        return None, {}
+
+
+def _checked_change(
+    hub: Hub, publication: Publication, previous: str | None, tags: Mapping[str, str]
+) -> str:
+    """What changed since the newest version; refuses a version that does not say so."""
+    if previous is None:
+        return "first"
+    kind, repository = publication.kind, publication.repository
+    snapshot, before = obtain(hub, kind, repository, tags[previous])
+    version = publication.manifest.version
+    if version <= before.version:
+        raise InvalidInputError(
+            f"{kind.label} {repository} is at {previous} already; version {version} must be higher"
+        )
+    change = publication.compare(snapshot.folder, publication.folder)
+    if change is Change.NONE:
+        change = Change.PATCH
+    if not version.allows(change, before.version):
+        raise InvalidInputError(
+            f"{kind.label} {repository}: the change since {previous} is {change.name.lower()}, so "
+            f"the version must be at least {before.version.after(change)}, and is {version}"
+        )
+    return change.name.lower()
+
+
+def _require_same(hub: Hub, publication: Publication, commit: str) -> None:
+    """The tag is there already: fine for the same content, refused for any other."""
+    kind, repository = publication.kind, publication.repository
+    snapshot, there = obtain(hub, kind, repository, commit)
+    card = publication.folder / CARD_NAME
+    is_same_card = (snapshot.folder / CARD_NAME).is_file() and digest_file(
+        snapshot.folder / CARD_NAME
+    ) == digest_file(card)
+    if there.digest != publication.manifest.digest or not is_same_card:
+        version = publication.manifest.version
+        raise OutputExistsError(
+            f"{kind.label} {repository} has {version.tag} already, with other content; a tag never "
+            f"moves, so publish a new version (at least {version.after(Change.PATCH)})"
+        )
+
+
+def _require_arrived(hub: Hub, publication: Publication, commit: str) -> None:
+    """Reads the manifest back from where the tag points."""
+    _, there = obtain_manifest(hub, publication.kind, publication.repository, commit)
+    if there.digest != publication.manifest.digest:
+        raise HubError(
+            f"{publication.kind.label} {publication.repository} at {commit[:12]} is not what was "
+            "sent; someone else may have published at the same time: look at what is there"
+        )

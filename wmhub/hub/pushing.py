@@ -1,0 +1,160 @@
+"""``push``: a model or a dataset, checked and with its card, to a hub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from wmhub.dataset.version import Change
+from wmhub.errors import InvalidInputError, InvalidNameError, MissingInputError
+from wmhub.hub.artifact import (
+    CARD_NAME,
+    DATASET,
+    MODEL,
+    ArtifactKind,
+    ArtifactManifest,
+    read_manifest,
+)
+from wmhub.hub.evaluation import Evaluate
+from wmhub.hub.figures import is_picture
+from wmhub.hub.model_card import read_card_facts, stored_evaluation, write_model_card
+from wmhub.hub.place import Repository
+from wmhub.hub.publish import Publication, Pushed, publish
+from wmhub.hub.registry import load_registry
+from wmhub.hub.resolve import resolve_dataset
+from wmhub.hub.settings import open_hub, organisation_override
+from wmhub.names import DatasetId, ModelId
+
+
+def push(
+    path: str | os.PathLike[str],
+    name: str,
+    *,
+    dataset: str | os.PathLike[str] | None = None,
+    message: str | None = None,
+    dry_run: bool = False,
+    create_pr: bool = False,
+    hub: str | None = None,
+    evaluate: Evaluate | None = None,
+) -> Pushed:
+    """Checks the folder ``path``, publishes it as ``name``, and tags it with its version.
+
+    A model is evaluated on the dataset that its checkpoint pins (or on ``dataset``, which must be
+    the same to the byte), and its card is written from what was measured; a dataset is checked as
+    ``wmhub dataset check`` does. Refused are files that the manifest does not name, a version whose
+    tag exists with other content, and one that is too low for what changed since the newest tag.
+    ``create_pr`` proposes without tagging.
+    """
+    folder = Path(path)
+    kind = kind_of(folder)
+    manifest = kind.verify(folder)
+    repository = target_repository(kind, name)
+    if kind is DATASET:
+        require_publishable(folder, manifest)
+        names = published_names(kind, folder, manifest)
+        publication = Publication(kind, repository, folder, names, manifest, _dataset_change)
+        return publish(
+            open_hub(hub), publication, message=message, dry_run=dry_run, create_pr=create_pr
+        )
+    with tempfile.TemporaryDirectory(prefix="wmhub-push-") as temporary:
+        staged = Path(temporary)
+        for file in (kind.manifest_name, *manifest.files):
+            (staged / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / file, staged / file)
+        rows = _pinned_dataset(folder, dataset, hub)
+        evaluation = evaluate(staged, rows) if evaluate else stored_evaluation(staged)
+        write_model_card(staged, evaluation, staged / CARD_NAME, _load_name(repository))
+        names = published_names(kind, staged, manifest)
+        published_names(kind, folder, manifest, has_card=False)
+        publication = Publication(kind, repository, staged, names, manifest, _model_change)
+        return publish(
+            open_hub(hub), publication, message=message, dry_run=dry_run, create_pr=create_pr
+        )
+
+
+def kind_of(folder: Path) -> ArtifactKind:
+    """Whether ``folder`` is a checkpoint or a dataset."""
+    if not folder.is_dir():
+        raise MissingInputError(f"{folder}: there is no such folder")
+    found = [kind for kind in (MODEL, DATASET) if (folder / kind.manifest_name).is_file()]
+    if len(found) != 1:
+        raise InvalidInputError(
+            f"{folder}: it must have either {MODEL.manifest_name} (a model) or "
+            f"{DATASET.manifest_name} (a dataset)"
+        )
+    return found[0]
+
+
+def target_repository(kind: ArtifactKind, name: str) -> Repository:
+    """The repository that ``name`` means for publishing; it names no version."""
+    identity = ModelId.parse(name) if kind is MODEL else DatasetId.parse(name)
+    if identity.place == "local-dir" or identity.revision or identity.folder:
+        raise InvalidNameError(f"{name[:120]!r}: publish to NAME or ORG/NAME, without a version")
+    owner = identity.org or organisation_override() or load_registry().organisation
+    return Repository(owner, identity.name)
+
+
+def require_publishable(folder: Path, manifest: ArtifactManifest) -> None:
+    """Refuses a dataset in which ``wmhub dataset check`` finds an error."""
+    if not manifest.licence:
+        raise InvalidInputError(
+            f"{folder}: the licence of some records is unknown; collect them with --licence"
+        )
+
+
+def _pinned_dataset(
+    checkpoint: Path, given: str | os.PathLike[str] | None, hub: str | None
+) -> Path:
+    """The dataset that the checkpoint pins, verified; ``given`` is where it lies, if told."""
+    pinned = read_card_facts(checkpoint).dataset
+    if given is None:
+        found = resolve_dataset(pinned.id, revision=pinned.revision, hub=hub)
+    else:
+        found = resolve_dataset(given, hub=hub)
+    if found.manifest.manifest_file.sha256 != pinned.digest:
+        raise InvalidInputError(
+            f"{found.folder}: it is not the dataset that {checkpoint} was trained on ({pinned}, "
+            f"manifest {pinned.digest[:12]}…); give that one with --dataset, or train again"
+        )
+    return found.folder
+
+
+def _load_name(repository: Repository) -> str:
+    """What a reader calls the model by: bare where the repository is ours."""
+    is_ours = repository.org == load_registry().organisation
+    return repository.name if is_ours else str(repository)
+
+
+def published_names(
+    kind: ArtifactKind, folder: Path, manifest: ArtifactManifest, has_card: bool = True
+) -> list[str]:
+    """What is published; refuses files that belong to nothing."""
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    pictures = {name for name in present if kind is MODEL and is_picture(name, manifest.name)}
+    known = {kind.manifest_name, CARD_NAME, *manifest.files, *pictures}
+    strangers = sorted(present - known)
+    if strangers:
+        raise InvalidInputError(
+            f"{folder}: {kind.manifest_name} does not name {', '.join(strangers[:5])}"
+            f"{' and more' if len(strangers) > 5 else ''}; remove what is not part of the "
+            f"{kind.label}"
+        )
+    if has_card and CARD_NAME not in present:
+        raise MissingInputError(f"{folder}: the card {CARD_NAME} is missing")
+    return sorted(known)
+
+
+def _dataset_change(before: Path, after: Path) -> Change:
+    from wmhub.dataset.diff import diff
+
+    return diff(before, after).change
+
+
+def _model_change(before: Path, after: Path) -> Change:
+    """Other hardware or another schema is major, other weights minor, the card alone a patch."""
+    old, new = read_manifest(MODEL, before), read_manifest(MODEL, after)
+    if (old.hardware, old.schema_version) != (new.hardware, new.schema_version):
+        return Change.MAJOR
+    return Change.PATCH if old.files == new.files else Change.MINOR
