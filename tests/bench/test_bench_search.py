@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wmhub.bench.search import Ratio, SearchBench, compare, search, summarize
+from wmhub.bench.search_run import RunResult, RunSpec
+from wmhub.errors import InvalidInputError
+
+TARGET = {"kind": "llvm", "num-cores": 2}
+
+
+def run(method: str, seed: int, curve: Any, seconds_at: dict[int, float]) -> RunResult:
+    spec = RunSpec("toy", method, seed, max(seconds_at), "wm-fake", TARGET)
+    checkpoints = dict.fromkeys(seconds_at, "program")
+    return RunResult(spec, curve, checkpoints, 0, max(seconds_at.values()), seconds_at)
+
+
+def runs() -> list[RunResult]:
+    found = []
+    for seed in (0, 1):
+        found += [
+            run("wmhub", seed, [(16, 4.0, 2e-3), (64, 10.0, 1e-3)], {64: 10.0}),
+            run("stock", seed, [(64, 100.0, 3e-3), (640, 900.0, 1e-3)], {64: 100.0, 640: 900.0}),
+            run("zero", seed, [], {0: 2.0}),
+        ]
+    return found
+
+
+def finals(failed_zero: bool = False) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for seed, factor in ((0, 1.0), (1, 2.0)):
+        found["wmhub", 64, seed] = 1e-3
+        found["stock", 64, seed] = 2e-3 * factor
+        found["stock", 640, seed] = 1e-3
+        found["zero", 0, seed] = None if failed_zero and seed else 2e-3
+    return found
+
+
+def test_ratios_pair_the_seeds_and_are_above_one_in_our_favour() -> None:
+    outcome = compare("toy", runs(), finals(), 64, 640)
+    assert outcome.ratios["latency_64_vs_stock_64"] == {0: 2.0, 1: 4.0}
+    assert outcome.ratios["latency_64_vs_stock_640"] == {0: 1.0, 1: 1.0}
+    assert outcome.ratios["latency_0_vs_stock_64"] == {0: 1.0, 1: 2.0}
+    assert outcome.ratios["wall_64_vs_stock_64"] == {0: 10.0, 1: 10.0}
+    # Stock's first result comes at 100 s, when we are at 1 ms; at 900 s both are.
+    assert outcome.ratios["curve_vs_stock"] == {0: 1.0, 1: 1.0}
+    assert "latency_64_vs_random" not in outcome.ratios
+
+
+def test_a_program_that_failed_at_the_end_is_no_pair() -> None:
+    outcome = compare("toy", runs(), finals(failed_zero=True), 64, 640)
+    assert outcome.ratios["latency_0_vs_stock_64"] == {0: 1.0}
+    assert outcome.latency_s["zero@0"] == {0: 2e-3, 1: None}
+
+
+def test_a_curve_that_starts_later_than_stocks_scores_zero() -> None:
+    late = [
+        run("wmhub", 0, [(16, 50.0, 1e-3)], {64: 60.0}),
+        run("stock", 0, [(64, 20.0, 9e-3)], {64: 20.0}),
+    ]
+    outcome = compare("toy", late, {}, 64, 64)
+    assert outcome.ratios["curve_vs_stock"] == {0: 0.0}
+
+
+def test_the_summary_is_a_geometric_mean_with_its_spread() -> None:
+    first = compare("a", runs(), finals(), 64, 640)
+    second = compare(
+        "b", runs(), {**finals(), ("stock", 64, 0): 1e-3, ("stock", 64, 1): 1e-3}, 64, 640
+    )
+    ratio = summarize([first, second])["latency_64_vs_stock_64"]
+    assert ratio.geomean == pytest.approx(8 ** (1 / 4))
+    assert ratio.worst == pytest.approx(1.0)
+    assert ratio.low <= ratio.geomean <= ratio.high
+    assert ratio.pairs == 4
+
+
+def test_the_json_has_one_number_for_each_ratio() -> None:
+    outcome = compare("toy", runs(), finals(), 64, 640)
+    bench = SearchBench("wm", "llvm-x-2c", 64, 640, (0, 1), summarize([outcome]), (outcome,))
+    data = json.loads(json.dumps(bench.to_json()))
+    assert data["geomean"]["latency_64_vs_stock_64"] == pytest.approx(8**0.5)
+    assert data["spread"]["wall_64_vs_stock_64"]["worst"] == pytest.approx(10.0)
+    assert data["workloads"][0]["name"] == "toy"
+    assert isinstance(bench.ratios["wall_64_vs_stock_64"], Ratio)
+
+
+def test_bad_arguments_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="magic"):
+        search(tmp_path, model="wm", methods=["magic"])
+    with pytest.raises(InvalidInputError, match="stock_trials"):
+        search(tmp_path, model="wm", trials=64, stock_trials=8)
+
+
+@pytest.mark.tvm
+def test_workloads_of_tvm_itself_have_names() -> None:
+    pytest.importorskip("tvm")
+    from wmhub.bench.search import WORKLOADS
+    from wmhub.bench.search_run import workload_module
+    from wmhub.measure import zoo
+
+    assert workload_module("te:GMM:0")["main"] is not None
+    for wrong in ("te:GMM:99", "te:NO:0", "te:GMM"):
+        with pytest.raises(InvalidInputError, match="te:NAME:NUMBER"):
+            workload_module(wrong)
+    ours = [name for name in WORKLOADS if not name.startswith("te:")]
+    assert set(ours) <= zoo.HELD_OUT
+
+
+@pytest.mark.tvm
+@pytest.mark.slow
+def test_short_runs_in_processes_of_their_own_are_compared_and_kept(tmp_path: Path) -> None:
+    pytest.importorskip("tvm")
+    pytest.importorskip("xgboost")
+    said: list[str] = []
+    options: dict[str, Any] = {
+        "model": "wm-none", "workloads": ["te:GMM:0"], "methods": ["random", "xgb"], "seeds": 1,
+        "trials": 4, "stock_trials": 4, "on_run": said.append,
+    }  # fmt: skip
+    result = search(tmp_path, **options)
+    (outcome,) = result.workloads
+    assert set(outcome.latency_s) == {"random@4", "xgb@4"}
+    assert all(latency and latency[0] > 0 for latency in outcome.latency_s.values())
+    assert len(said) == 3
+    search(tmp_path, **options)
+    assert len(said) == 4  # Only the final measurement is made again.
+
+
+def test_boosting_learns_from_measurements() -> None:
+    pytest.importorskip("xgboost")
+    from wmhub.bench.peers import BoostedWorkload
+
+    workload = BoostedWorkload(0)
+    instructions = [["SamplePerfectTile", ["l0"], [2, 64], []]]
+    decisions = [[[0, [64 // inner, inner]]] for inner in (1, 2, 4, 8, 16, 32, 64)]
+    scores = workload.scorer.score_decisions(instructions, decisions)
+    seconds = np.asarray([1e-3 * abs(np.log2(i / 8)) + 1e-3 for i in (1, 2, 4, 8, 16, 32, 64)])
+    seconds[0] = np.nan
+    for _ in range(4):
+        workload.update(scores, seconds)
+    assert int(np.argmax(workload.predict(scores)[0])) == 3

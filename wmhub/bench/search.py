@@ -1,0 +1,326 @@
+"""``search``: our search against TVM's own, all methods in one run, with paired seeds.
+
+Every run is a process of its own, one after the other, and its result a file: an interrupted
+benchmark goes on where it was. At the end the best programs of all methods and seeds of a workload
+are measured again together, in shuffled rounds, and only those numbers are compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wmhub.bench.search_run import METHODS, RunResult, RunSpec
+from wmhub.errors import InvalidInputError, MeasureError
+
+#: Shapes that are in no training data: held-out zoo entries, and TVM's own ``te_workload``.
+WORKLOADS = (
+    "dense-m197-n3072-k768-bias-gelu",
+    "matmul-m480-n480-k480",
+    "bmm-b6-m150-n64-k150",
+    "scores-b12-m197-n197-d64",
+    "conv2d-n1-h35-w35-ci64-co96-k3-s1-p1-bn-relu",
+    "conv2d-n1-h17-w17-ci768-co192-k1-s1-p0-bn-relu",
+    "conv2d-n1-h14-w14-ci160-co160-k3-s1-p1-g10-bn-relu",
+    "depthwise2d-n1-h28-w28-c192-k7-s1-p3-bias",
+    "te:GMM:2",
+    "te:C1D:1",
+    "te:C2D:2",
+    "te:DIL:2",
+    "te:GRP:2",
+    "te:T2D:1",
+    "te:CBR:1",
+    "te:TBG:1",
+)
+_FINAL_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio over workloads and seeds; above 1 is in our favour."""
+
+    geomean: float
+    """Geometric mean over workloads of that over seeds."""
+    low: float
+    """2.5 % quantile over resampled workloads and seeds."""
+    high: float
+    """97.5 % quantile."""
+    worst: float
+    """The lowest workload."""
+    pairs: int
+    """Pairs of runs behind it."""
+
+
+@dataclass(frozen=True)
+class WorkloadOutcome:
+    """All runs of one workload."""
+
+    name: str
+    latency_s: dict[str, dict[int, float | None]]
+    """``method@trials`` -> seed -> latency in seconds of the final measurement."""
+    wall_s: dict[str, dict[int, float]]
+    """``method@trials`` -> seed -> wall time in seconds."""
+    ratios: dict[str, dict[int, float]]
+    """Name as in ``SearchBench.ratios`` -> seed -> ratio."""
+
+
+@dataclass(frozen=True)
+class SearchBench:
+    """The outcome of the benchmark."""
+
+    model: str
+    hardware: str
+    trials: int
+    stock_trials: int
+    seeds: tuple[int, ...]
+    ratios: dict[str, Ratio]
+    """``latency_64_vs_stock_64`` and the like."""
+    workloads: tuple[WorkloadOutcome, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """``geomean`` with one number a ratio, ``spread`` with all of each, and ``workloads``."""
+        return {
+            "model": self.model,
+            "hardware": self.hardware,
+            "trials": self.trials,
+            "stock_trials": self.stock_trials,
+            "seeds": list(self.seeds),
+            "geomean": {name: ratio.geomean for name, ratio in self.ratios.items()},
+            "spread": {name: dataclasses.asdict(ratio) for name, ratio in self.ratios.items()},
+            "workloads": [dataclasses.asdict(outcome) for outcome in self.workloads],
+        }
+
+
+def search(
+    output: str | Path,
+    *,
+    model: str,
+    workloads: Sequence[str] = WORKLOADS,
+    methods: Iterable[str] = METHODS,
+    seeds: int = 3,
+    trials: int = 64,
+    stock_trials: int = 640,
+    target: dict[str, Any] | None = None,
+    on_run: Callable[[str], None] | None = None,
+) -> SearchBench:
+    """Runs what is missing in the folder ``output`` and compares everything there.
+
+    ``stock_trials`` is how far TVM's own search goes; its state after ``trials`` is compared too.
+    Raises ``InvalidInputError`` for an unknown method, and ``MeasureError`` where a run fails.
+    """
+    from wmhub.bench.search_run import workload_module
+    from wmhub.search.choose import this_hardware
+    from wmhub.tvm_compat import llvm_target
+
+    chosen = list(dict.fromkeys(methods))
+    unknown = [method for method in chosen if method not in METHODS]
+    if unknown or seeds < 1 or trials < 1 or stock_trials < trials:
+        raise InvalidInputError(
+            f"methods are {', '.join(METHODS)}, not {', '.join(unknown)}"
+            if unknown
+            else "seeds and trials must be positive, and stock_trials at least trials"
+        )
+    here = this_hardware(None)
+    target = target or llvm_target(cores=here.cores)
+    for workload in workloads:
+        workload_module(workload)
+    outcomes = []
+    for workload in workloads:
+        folder = Path(output) / workload.replace(":", "_")
+        folder.mkdir(parents=True, exist_ok=True)
+        runs = []
+        for seed in range(seeds):
+            for method in chosen:
+                count = {"stock": stock_trials, "zero": 0}.get(method, trials)
+                spec = RunSpec(workload, method, seed, count, model, target)
+                marks = sorted({min(trials, count), count})
+                runs.append(_run(folder, spec, marks, on_run))
+        finals = _final_latencies(folder, runs, target, on_run)
+        outcomes.append(compare(workload, runs, finals, trials, stock_trials))
+    return SearchBench(
+        model=model,
+        hardware=str(here),
+        trials=trials,
+        stock_trials=stock_trials,
+        seeds=tuple(range(seeds)),
+        ratios=summarize(outcomes),
+        workloads=tuple(outcomes),
+    )
+
+
+def _run(
+    folder: Path, spec: RunSpec, marks: list[int], on_run: Callable[[str], None] | None
+) -> RunResult:
+    """The result of ``spec``: of an earlier benchmark with the same spec, or of a new process."""
+    file = folder / f"{spec.method}-{spec.trials}-seed{spec.seed}.json"
+    given = {"spec": dataclasses.asdict(spec), "marks": marks}
+    if file.is_file():
+        result = _read(json.loads(file.read_text()))
+        if result.spec == spec and set(marks) <= set(result.checkpoints):
+            return result
+    if on_run is not None:
+        on_run(f"{spec.workload}: {spec.method}, seed {spec.seed}, {spec.trials} trials")
+    request = file.with_suffix(".spec")
+    request.write_text(json.dumps(given))
+    # TVM counts each CPU as half a core: without this, its own runner would use half of them.
+    threads = {"TVM_NUM_THREADS": str(spec.target.get("num-cores", 1))}
+    done = subprocess.run(
+        [sys.executable, "-m", "wmhub.bench.search_run", str(request), str(file)],
+        env={**os.environ, **threads},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    request.unlink()
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        raise MeasureError(f"{spec.workload}, {spec.method}, seed {spec.seed}: {lines[-1][:300]}")
+    return _read(json.loads(file.read_text()))
+
+
+def _read(data: dict[str, Any]) -> RunResult:
+    return RunResult(
+        spec=RunSpec(**data["spec"]),
+        curve=[(int(n), float(t), float(latency)) for n, t, latency in data["curve"]],
+        checkpoints={int(mark): program for mark, program in data["checkpoints"].items()},
+        failed=int(data["failed"]),
+        seconds=float(data["seconds"]),
+        seconds_at={int(mark): float(at) for mark, at in data["seconds_at"].items()},
+    )
+
+
+#: Method, trials and seed of a final program.
+FinalKey = tuple[str, int, int]
+
+
+def _final_latencies(
+    folder: Path,
+    runs: Sequence[RunResult],
+    target: dict[str, Any],
+    on_run: Callable[[str], None] | None,
+) -> dict[FinalKey, float | None]:
+    """Median seconds of every best program, all measured together in shuffled rounds."""
+    from wmhub.measure.engine import Engine, Program
+    from wmhub.measure.timing import TimingPlan
+
+    programs = {
+        (run.spec.method, mark, run.spec.seed): program
+        for run in runs
+        for mark, program in run.checkpoints.items()
+    }
+    if on_run is not None:
+        on_run(f"{folder.name}: {len(programs)} best programs measured together")
+    # Every program alike: none is timed less because it is slower than another.
+    plan = TimingPlan(repeats=5, repeat_seconds=0.05, slow_ratio=1e9)
+    seconds: dict[FinalKey, list[float]] = {key: [] for key in programs}
+    order = np.random.default_rng(0)
+    with Engine(target, workers=1, plan=plan, run_timeout_seconds=60.0) as engine:
+        for _ in range(_FINAL_ROUNDS):
+            keys = [list(programs)[i] for i in order.permutation(len(programs))]
+            measured = engine.measure([Program(programs[key], folder.name) for key in keys])
+            for key, result in zip(keys, measured, strict=True):
+                seconds[key] += list(result.run_seconds)
+    finals = {key: float(np.median(times)) if times else None for key, times in seconds.items()}
+    rows = [[*key, latency, seconds[key]] for key, latency in finals.items()]
+    (folder / "final.json").write_text(json.dumps(rows))
+    return finals
+
+
+def compare(
+    name: str,
+    runs: Sequence[RunResult],
+    finals: dict[FinalKey, float | None],
+    trials: int,
+    stock_trials: int,
+) -> WorkloadOutcome:
+    """Latencies, wall times and paired ratios of one workload."""
+    latency: dict[str, dict[int, float | None]] = {}
+    for (method, mark, seed), seconds in sorted(finals.items()):
+        latency.setdefault(f"{method}@{mark}", {})[seed] = seconds
+    wall: dict[str, dict[int, float]] = {}
+    for run in runs:
+        for mark, seconds in run.seconds_at.items():
+            wall.setdefault(f"{run.spec.method}@{mark}", {})[run.spec.seed] = seconds
+    ours, stock = f"wmhub@{trials}", f"stock@{trials}"
+    against: dict[str, tuple[str, str]] = {
+        f"latency_{trials}_vs_stock_{trials}": (stock, ours),
+        f"latency_{trials}_vs_stock_{stock_trials}": (f"stock@{stock_trials}", ours),
+        f"latency_0_vs_stock_{trials}": (stock, "zero@0"),
+    }
+    for method in METHODS:
+        if method not in ("wmhub", "stock", "zero"):
+            against[f"latency_{trials}_vs_{method}"] = (f"{method}@{trials}", ours)
+    ratios = {key: _paired(latency, *sides) for key, sides in against.items()}
+    ratios[f"wall_{trials}_vs_stock_{trials}"] = _paired(wall, stock, ours)
+    ratios["curve_vs_stock"] = _worst_of_curves(runs)
+    return WorkloadOutcome(name, latency, wall, {key: r for key, r in ratios.items() if r})
+
+
+def _paired(table: dict[str, dict[int, Any]], above: str, below: str) -> dict[int, float]:
+    """Seed -> ``above`` over ``below``, for the seeds that have both."""
+    numerators, denominators = table.get(above, {}), table.get(below, {})
+    return {
+        seed: numerators[seed] / denominators[seed]
+        for seed in sorted(numerators.keys() & denominators.keys())
+        if numerators[seed] and denominators[seed]
+    }
+
+
+def _worst_of_curves(runs: Sequence[RunResult]) -> dict[int, float]:
+    """Seed -> lowest ratio of stock's best latency to ours at any time that stock has one."""
+    curves = {
+        (run.spec.method, run.spec.seed): [(at, latency) for _, at, latency in run.curve]
+        for run in runs
+    }
+    worst = {}
+    for method, seed in curves:
+        mine = curves.get(("wmhub", seed))
+        if method == "stock" and mine is not None:
+            theirs = curves[method, seed]
+            times = sorted({at for at, _ in (*mine, *theirs) if at >= theirs[0][0]})
+            worst[seed] = min(_at(theirs, at) / _at(mine, at) for at in times)
+    return worst
+
+
+def _at(curve: Sequence[tuple[float, float]], time: float) -> float:
+    """Best latency of ``curve`` at ``time``; infinite before its first."""
+    return min((latency for at, latency in curve if at <= time), default=float("inf"))
+
+
+def summarize(outcomes: Sequence[WorkloadOutcome]) -> dict[str, Ratio]:
+    """Each ratio over all workloads, with the spread of resampled workloads and seeds."""
+    names = dict.fromkeys(name for outcome in outcomes for name in outcome.ratios)
+    random = np.random.default_rng(0)
+    summary = {}
+    for name in names:
+        logs = [
+            np.log(np.maximum(list(outcome.ratios[name].values()), 1e-9))
+            for outcome in outcomes
+            if name in outcome.ratios
+        ]
+        means = [float(values.mean()) for values in logs]
+        drawn = []
+        for _ in range(1000):
+            picked = random.integers(len(logs), size=len(logs))
+            drawn.append(
+                np.mean([random.choice(logs[i], size=len(logs[i])).mean() for i in picked])
+            )
+        low, high = np.exp(np.quantile(drawn, (0.025, 0.975))).tolist()
+        summary[name] = Ratio(
+            geomean=float(np.exp(np.mean(means))),
+            low=low,
+            high=high,
+            worst=float(np.exp(min(means))),
+            pairs=sum(len(values) for values in logs),
+        )
+    return summary

@@ -1,0 +1,244 @@
+"""One search of ``wmhub bench search``, in a process of its own: ``python -m ... SPEC RESULT``.
+
+Both are JSON files, so that what a run did and found stays beside its numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import math
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmhub.errors import InvalidInputError
+
+#: Method -> what it is, in the order of the table.
+METHODS = {
+    "wmhub": "our search: checkpoint, adaptation, exploration",
+    "zero": "the checkpoint's own choice, nothing measured",
+    "stock": "tune_tir with every default: evolutionary search, XGB, local builder and runner",
+    "no-adapt": "our search without learning from its measurements",
+    "no-explore": "our search without its share for exploration",
+    "xgb": "our search with gradient boosting on decisions in place of the checkpoint",
+    "random": "our search with a random score",
+}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What one run is to do."""
+
+    workload: str
+    """What ``workload_module`` takes."""
+    method: str
+    """Key of ``METHODS``."""
+    seed: int
+    trials: int
+    """Measurements."""
+    model: str
+    """Checkpoint, as ``from_pretrained`` takes it."""
+    target: dict[str, Any]
+    """TVM's target dictionary."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one run found."""
+
+    spec: RunSpec
+    curve: list[tuple[int, float, float]]
+    """Trial, seconds since the run began, and best latency in seconds, wherever it fell."""
+    checkpoints: dict[int, str]
+    """Number of trials (64, 640) -> best program by then, as ``tvm.ir.save_json`` text."""
+    failed: int
+    """Candidates that could not be built or run."""
+    seconds: float
+    """Wall time of the search, from the first import to the last measurement, in seconds."""
+    seconds_at: dict[int, float]
+    """Number of trials -> wall time until they were measured, in seconds."""
+
+
+def workload_module(name: str) -> Any:
+    """The ``IRModule`` of a zoo name, or of ``te:NAME:NUMBER`` of TVM's own ``te_workload``."""
+    from wmhub.measure import zoo
+    from wmhub.tvm_compat import normalize
+
+    family, _, rest = name.partition(":")
+    if family != "te":
+        return zoo.build(name)
+    from tvm.s_tir.meta_schedule.testing.te_workload import CONFIGS, create_te_workload
+
+    key, _, number = rest.partition(":")
+    if key not in CONFIGS or not number.isdigit() or int(number) >= len(CONFIGS[key][1]):
+        raise InvalidInputError(
+            f"workload {name!r} is not te:NAME:NUMBER with a name of {', '.join(CONFIGS)}"
+        )
+    return normalize(create_te_workload(key, int(number)))
+
+
+class _Watch:
+    """Notes time and best schedule after each batch of a run."""
+
+    def __init__(self, began: float, marks: list[int]) -> None:
+        self.began = began
+        self.marks = marks
+        self.curve: list[tuple[int, float, float]] = []
+        self.programs: dict[int, str] = {}
+        self.seconds_at: dict[int, float] = {}
+        self.trials = 0
+        self.failed = 0
+        self._best: tuple[float, Any] = (float("inf"), None)
+
+    def take(self, candidates: Any, latencies: list[float]) -> None:
+        """Notes a measured batch; NaN is a failure."""
+        from wmhub.tvm_compat import tvm
+
+        elapsed = time.monotonic() - self.began
+        for candidate, seconds in zip(candidates, latencies, strict=True):
+            self.trials += 1
+            if seconds < self._best[0]:
+                self._best = (seconds, candidate.sch)
+                self.curve.append((self.trials, elapsed, seconds))
+            self.failed += math.isnan(seconds)
+            if self.trials in self.marks:
+                self.seconds_at[self.trials] = elapsed
+                if self._best[1] is not None:
+                    self.programs[self.trials] = str(tvm.ir.save_json(self._best[1].mod))
+
+    def close(self) -> None:
+        """Notes the end, where a search ran out of candidates before its last mark."""
+        from wmhub.tvm_compat import tvm
+
+        for mark in self.marks:
+            if mark not in self.programs and self._best[1] is not None:
+                self.programs[mark] = str(tvm.ir.save_json(self._best[1].mod))
+                self.seconds_at.setdefault(mark, time.monotonic() - self.began)
+
+
+def run_one(spec: RunSpec, marks: list[int]) -> RunResult:
+    """Runs ``spec``; best programs are kept after each of ``marks`` trials."""
+    watch = _Watch(time.monotonic(), marks)
+    if spec.method == "stock":
+        _run_stock(spec, watch)
+    elif spec.method == "zero":
+        _run_zero(spec, watch)
+    else:
+        _run_ours(spec, watch)
+    seconds = time.monotonic() - watch.began
+    watch.close()
+    return RunResult(spec, watch.curve, watch.programs, watch.failed, seconds, watch.seconds_at)
+
+
+def _run_stock(spec: RunSpec, watch: _Watch) -> None:
+    """Exactly TVM's: its imports, its target handling, its defaults; only a callback listens."""
+    # In full and first: what wmhub imports later would leave most of it out.
+    importlib.import_module("tvm.s_tir.tensor_intrin")
+    import tvm
+    from tvm.ir.utils import derived_object
+    from tvm.s_tir import meta_schedule as ms
+
+    from wmhub.search.cost_model import latency_of
+
+    @derived_object
+    class Listen(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
+        def apply(self, scheduler: Any, task: Any, candidates: Any, built: Any, ran: Any) -> None:
+            watch.take(candidates, [latency_of(result) for result in ran])
+
+    with tempfile.TemporaryDirectory() as folder:
+        ms.tir_integration.tune_tir(
+            mod=workload_module(spec.workload),
+            target=tvm.target.Target(spec.target),
+            work_dir=folder,
+            max_trials_global=spec.trials,
+            measure_callbacks=[*ms.measure_callback.MeasureCallback.create("default"), Listen()],
+            seed=1 + spec.seed,
+        )
+
+
+def _learner(spec: RunSpec) -> Any:
+    from wmhub.bench.peers import BoostedLearner, Peer
+    from wmhub.hub import from_pretrained
+    from wmhub.names import HardwareKey
+    from wmhub.search.learner import Learner
+
+    here = HardwareKey("llvm", "bench", int(spec.target.get("num-cores", 1)))
+    if spec.method == "random":
+        return Learner(Peer("random", here, spec.seed), adapt=False)
+    if spec.method == "xgb":
+        return BoostedLearner(here, spec.seed)
+    return Learner(from_pretrained(spec.model), adapt=spec.method != "no-adapt")
+
+
+def _run_ours(spec: RunSpec, watch: _Watch) -> None:
+    from wmhub.measure.sources import NamedWorkload
+    from wmhub.search.cost_model import latency_of
+    from wmhub.search.latent import LatentSearchConfig
+    from wmhub.search.measuring import measuring
+    from wmhub.search.run import Budget, History, run
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import use_target
+
+    class Watched(History):
+        def add(self, task: str, candidates: Any, errors: Any, results: Any) -> None:
+            watch.take(candidates, [latency_of(result) for result in results])
+
+    config = LatentSearchConfig()
+    if spec.method == "no-explore":
+        config = dataclasses.replace(config, exploration=0.0)
+    cores = int(spec.target.get("num-cores", 1))
+    budget = Budget()
+    with tempfile.TemporaryDirectory() as folder, measuring(spec.target, cores) as (build, execute):
+        run(
+            [NamedWorkload("main", workload_module(spec.workload))],
+            use_target(spec.target),
+            _learner(spec),
+            search="latent",
+            config=config,
+            trials=spec.trials,
+            batch=16,
+            history=Watched(budget, None),
+            budget=budget,
+            builder=build,
+            runner=execute,
+            database=ms.database.JSONDatabase(work_dir=folder),
+            cores=cores,
+            seed=spec.seed,
+            log=Path(folder) / "tvm.log",
+        )
+
+
+def _run_zero(spec: RunSpec, watch: _Watch) -> None:
+    from wmhub.measure.sources import NamedWorkload
+    from wmhub.search.latent import LatentSearchConfig, task_search
+    from wmhub.search.run import make_contexts
+    from wmhub.tvm_compat import tvm, use_target
+
+    task = NamedWorkload("main", workload_module(spec.workload))
+    (context,) = make_contexts(
+        [task], use_target(spec.target), None, cores=1, seed=spec.seed, log=None
+    )
+    spaces = context.generate_design_space()
+    search = task_search(context, _learner(spec), LatentSearchConfig(), spaces, spec.seed)
+    _, schedule = search.best()
+    watch.programs[0] = str(tvm.ir.save_json(schedule.mod))
+    watch.seconds_at[0] = time.monotonic() - watch.began
+
+
+def main(spec_file: str, result_file: str) -> None:
+    """Reads a spec and its marks, runs it, and writes the result."""
+    given = json.loads(Path(spec_file).read_text())
+    result = run_one(RunSpec(**given["spec"]), given["marks"])
+    text = json.dumps(dataclasses.asdict(result))
+    partial = Path(result_file).with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(result_file)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,82 @@
+"""``wmhub bench search``: our search against TVM's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--model", required=True, metavar="NAME", help="Checkpoint to search with.")
+@click.option(
+    "--output",
+    default=Path("bench-search"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the runs; what is there already is not run again.",
+)
+@click.option(
+    "--workload",
+    "workloads",
+    multiple=True,
+    metavar="NAME",
+    help="Only these: zoo names, or te:GMM:2 of TVM's te_workload. May be repeated.",
+)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="Only these: wmhub, zero, stock, no-adapt, no-explore, xgb, random.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, metavar="N")
+@click.option("--trials", type=click.IntRange(1), default=64, show_default=True, metavar="N")
+@click.option(
+    "--stock-trials",
+    type=click.IntRange(1),
+    default=640,
+    show_default=True,
+    metavar="N",
+    help="How far TVM's own search goes.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    model: str, output: Path, workloads: tuple[str, ...], methods: tuple[str, ...], seeds: int,
+    trials: int, stock_trials: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Compare final latency and wall time of all methods, with paired seeds.
+
+    With everything at its default this takes many hours: the stock search alone needs half an hour
+    for one workload and seed. Ratios above 1 are in our favour.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from wmhub.bench.search import WORKLOADS, search
+    from wmhub.bench.search_run import METHODS
+    from wmhub.cli._show import show_json
+
+    console = Console(stderr=True, highlight=False)
+    result = search(
+        output,
+        model=model,
+        workloads=workloads or WORKLOADS,
+        methods=methods or tuple(METHODS),
+        seeds=seeds,
+        trials=trials,
+        stock_trials=stock_trials,
+        on_run=lambda what: console.print(f"  {what}"),
+    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("ratio")
+    for column in ("geomean", "95 % interval", "worst workload", "pairs"):
+        table.add_column(column, justify="right")
+    for name, ratio in result.ratios.items():
+        interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
+        row = (f"{ratio.geomean:.3f}", interval, f"{ratio.worst:.3f}", str(ratio.pairs))
+        table.add_row(name, *row)
+    console.print(table)
+    if as_json:
+        show_json(result.to_json())
