@@ -11,28 +11,24 @@ import contextlib
 import dataclasses
 import os
 import select
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 from typing_extensions import Self
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.lock import MachineLock
+from wmhub.measure.process import START_SECONDS, WorkerProcess
 from wmhub.measure.timing import TimingPlan
-from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
 
 #: A worker that holds more than this after a batch is replaced: LLVM's modules leave memory behind.
 _MOST_WORKER_BYTES = 2 << 30
-_START_SECONDS = 120.0
 #: How often a candidate is tried that lost its process to someone's SIGKILL.
 _TRIES = 2
 
@@ -65,10 +61,17 @@ class Measurement:
 @dataclass
 class _Candidate:
     program: Program
-    home: _Process | None = None
+    home: WorkerProcess | None = None
+    """The worker that holds it linked."""
+    archive: Path | None = None
+    """The file that it was exported to, instead."""
     build_seconds: float = 0.0
     tries: int = 0
     outcome: Measurement | None = None
+
+    @property
+    def is_built(self) -> bool:
+        return self.home is not None or self.archive is not None
 
     def lost_with_worker(self) -> None:
         """Counts a try that ended with the worker's death; gives up after some."""
@@ -78,63 +81,6 @@ class _Candidate:
 
     def fail(self, kind: FailureKind, message: str, wall_seconds: float = 0.0) -> None:
         self.outcome = Measurement((), kind, message, self.build_seconds, wall_seconds)
-
-
-class _Process:
-    """A worker process and the engine's end of its socket."""
-
-    def __init__(self, settings: dict[str, Any], environment: dict[str, str]) -> None:
-        self.channel, theirs = Channel.pair()
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by forget)
-        descriptor = theirs.fileno()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "wmhub.measure.worker", str(descriptor)],
-            pass_fds=(descriptor,),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            env=environment,
-        )
-        theirs.close()
-        self.channel.send(settings)
-        self.building: int | None = None
-        self.deadline = 0.0
-
-    def wait_ready(self) -> None:
-        try:
-            ready = self.channel.receive(_START_SECONDS)
-        except TimeoutError:
-            ready = None
-        if ready is None:
-            self.kill()
-            raise MeasureError(f"a worker process could not start: {self.last_words()}")
-
-    def last_words(self) -> str:
-        self._log.seek(0)
-        return self._log.read()[-600:].decode(errors="replace").strip()
-
-    def kill(self) -> int:
-        """Ends the process; returns its exit status, negative for a signal."""
-        self.channel.close()
-        if self.process.poll() is None:
-            self.process.kill()
-        return self.process.wait()
-
-    def forget(self) -> None:
-        """Ends the process and lets go of all that belongs to it."""
-        self.kill()
-        self._log.close()
-
-    def death(self) -> tuple[FailureKind, str, bool]:
-        """Why it died by itself: kind, words, and whether somebody may have killed it."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(5)
-        status = self.kill()
-        if status == -signal.SIGKILL:
-            message = "killed by the system, which does so for want of memory"
-            return FailureKind.OUT_OF_MEMORY, message, True
-        name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        return FailureKind.CRASH, f"the worker died of {name}. {self.last_words()}".strip(), False
 
 
 class Engine:
@@ -153,11 +99,13 @@ class Engine:
         build_timeout_seconds: float = 30.0,
         run_timeout_seconds: float = 10.0,
         memory_bytes: int | None = None,
+        check: bool = True,
         lock: MachineLock | None = None,
     ) -> None:
         """``target``: as ``tvm.target.Target`` takes it. ``workers``: processes that build, by
         default one for each core. ``memory_bytes``: what one program may allocate, by default half
-        of the memory. Raises ``MeasureError`` where TVM cannot start."""
+        of the memory. ``check``: whether a new worker first runs a trivial program, and raises
+        ``MeasureError`` where not even that works."""
         cores = len(os.sched_getaffinity(0))
         self.plan = plan or TimingPlan()
         self.target = target
@@ -168,13 +116,13 @@ class Engine:
             raise InvalidInputError("time limits must be positive")
         self._build_timeout, self._run_timeout = build_timeout_seconds, run_timeout_seconds
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-        self._settings = {"target": target, "memory_bytes": memory_bytes or half}
+        self._settings = {"target": target, "memory_bytes": memory_bytes or half, "check": check}
         # Kernels use the threads that the schedule was made for; nothing else of ours may.
         threads = {"TVM_NUM_THREADS": str(target.get("num-cores", cores))}
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._environment = {**os.environ, **threads, **single}
         self._lock = lock or MachineLock()
-        self._workers: list[_Process] = []
+        self._workers: list[WorkerProcess] = []
         self._candidates: dict[int, _Candidate] = {}
         self._best: dict[str, float] = {}
         self._next_id = 0
@@ -258,11 +206,9 @@ class Engine:
             if not waiting:
                 return [self._finished(id_) for id_ in ids]
             # A worker that died took its linked programs with it: they are built again.
-            self._build_all([id_ for id_ in waiting if self._candidates[id_].home is None])
+            self._build_all([id_ for id_ in waiting if not self._candidates[id_].is_built])
             report()
-            with self._lock.timing():
-                for worker in list(self._workers):
-                    self._run_on(worker, waiting, report)
+            self._time_built(waiting, report)
 
     def release(self, ids: Iterable[int]) -> None:
         """Forgets built programs, and replaces workers that have grown too large."""
@@ -270,7 +216,7 @@ class Engine:
         for worker in list(self._workers):
             try:
                 worker.channel.send({"do": "drop", "ids": gone})
-                answer = worker.channel.receive(_START_SECONDS)
+                answer = worker.channel.receive(START_SECONDS)
             except (OSError, TimeoutError):
                 answer = None
             if answer is None or answer["memory"] > _MOST_WORKER_BYTES:
@@ -289,24 +235,34 @@ class Engine:
             return
         with self._lock.building():
             self._restart_missing()
-            while queue or any(worker.building is not None for worker in self._workers):
+            while queue or any(worker.busy_with is not None for worker in self._workers):
                 if queue and len(self._workers) < self._count:
                     self._restart_missing()
                 for worker in self._workers:
-                    if worker.building is None and queue:
+                    if worker.busy_with is None and queue:
                         self._start_build(worker, queue.popleft())
                 self._wait_for_builds(queue)
 
-    def _start_build(self, worker: _Process, id_: int) -> None:
-        worker.building = id_
+    def _start_build(self, worker: WorkerProcess, id_: int) -> None:
+        worker.busy_with = id_
         worker.deadline = time.monotonic() + self._build_timeout
         # A worker that is gone shows in the answer that does not come.
         with contextlib.suppress(OSError):
-            module = self._candidates[id_].program.module
-            worker.channel.send({"do": "build", "id": id_, "module": module})
+            worker.channel.send(
+                {
+                    "do": "build",
+                    "id": id_,
+                    "module": self._candidates[id_].program.module,
+                    "path": self._archive_path(id_),
+                }
+            )
+
+    def _archive_path(self, id_: int) -> str | None:
+        """Where to export a program to; ``None`` to keep it linked in the worker."""
+        return None
 
     def _wait_for_builds(self, queue: deque[int]) -> None:
-        busy = [worker for worker in self._workers if worker.building is not None]
+        busy = [worker for worker in self._workers if worker.busy_with is not None]
         until = min(worker.deadline for worker in busy)
         channels = {worker.channel: worker for worker in busy}
         readable, _, _ = select.select(list(channels), [], [], max(0.0, until - time.monotonic()))
@@ -314,17 +270,17 @@ class Engine:
             self._take_build(channels[channel], queue)
         now = time.monotonic()
         for worker in busy:
-            if worker.building is not None and worker.deadline <= now:
+            if worker.busy_with is not None and worker.deadline <= now:
                 message = f"killed after {self._build_timeout:g} s"
-                self._candidates[worker.building].fail(FailureKind.BUILD_TIMEOUT, message)
+                self._candidates[worker.busy_with].fail(FailureKind.BUILD_TIMEOUT, message)
                 self._bury(worker)
 
-    def _take_build(self, worker: _Process, queue: deque[int]) -> None:
-        id_ = worker.building
+    def _take_build(self, worker: WorkerProcess, queue: deque[int]) -> None:
+        id_ = worker.busy_with
         assert id_ is not None
         candidate = self._candidates[id_]
         answer = worker.channel.receive()
-        worker.building = None
+        worker.busy_with = None
         if answer is None:
             self._lose(worker, id_)
             if candidate.outcome is None:
@@ -333,12 +289,24 @@ class Engine:
         candidate.build_seconds = answer["seconds"]
         if answer["failure"] is not None:
             candidate.fail(FailureKind(answer["failure"]), answer["message"])
-        else:
+            return
+        path = self._archive_path(id_)
+        if path is None:
             candidate.home = worker
+        else:
+            candidate.archive = Path(path)
 
     # Timing
 
-    def _run_on(self, worker: _Process, ids: Sequence[int], report: Callable[[], None]) -> None:
+    def _time_built(self, ids: Sequence[int], report: Callable[[], None]) -> None:
+        """Times those of ``ids`` that are built; may leave some to be tried again."""
+        with self._lock.timing():
+            for worker in list(self._workers):
+                self._run_on(worker, ids, report)
+
+    def _run_on(
+        self, worker: WorkerProcess, ids: Sequence[int], report: Callable[[], None]
+    ) -> None:
         """Times those of ``ids`` that ``worker`` holds, group by group."""
         groups: dict[str, list[int]] = {}
         for id_ in ids:
@@ -350,7 +318,7 @@ class Engine:
                 members = self._run_group(worker, group, members, report)
 
     def _run_group(
-        self, worker: _Process, group: str, ids: list[int], report: Callable[[], None]
+        self, worker: WorkerProcess, group: str, ids: list[int], report: Callable[[], None]
     ) -> list[int]:
         """Times ``ids``; returns those that a killed child left over, to be tried once more."""
         again = []
@@ -366,7 +334,7 @@ class Engine:
             )
             for id_ in ids:
                 # The worker itself kills what runs too long; this only guards against its death.
-                answer = worker.channel.receive(self._run_timeout + _START_SECONDS)
+                answer = worker.channel.receive(self._run_timeout + START_SECONDS)
                 if answer is None:
                     raise OSError
                 if self._take_run(id_, answer):
@@ -385,7 +353,7 @@ class Engine:
         if answer["failure"] is not None:
             kind = FailureKind(answer["failure"])
             candidate.tries += 1
-            if kind is FailureKind.OUT_OF_MEMORY and candidate.tries < _TRIES:
+            if answer.get("again") and candidate.tries < _TRIES:
                 return True
             candidate.fail(kind, answer["message"], answer["wall"])
             return False
@@ -398,7 +366,7 @@ class Engine:
 
     def _restart_missing(self) -> None:
         fresh = [
-            _Process(self._settings, self._environment)
+            WorkerProcess("wmhub.measure.worker", self._settings, self._environment)
             for _ in range(self._count - len(self._workers))
         ]
         self._workers += fresh
@@ -409,7 +377,7 @@ class Engine:
                 self.close()
                 raise
 
-    def _lose(self, worker: _Process, building: int | None) -> None:
+    def _lose(self, worker: WorkerProcess, building: int | None) -> None:
         """Notes that ``worker`` died, by itself or by someone's hand, over ``building``."""
         kind, message, maybe_killed = worker.death()
         self._bury(worker)
@@ -419,7 +387,7 @@ class Engine:
             if not maybe_killed or candidate.tries >= _TRIES:
                 candidate.fail(kind, message)
 
-    def _bury(self, worker: _Process) -> None:
+    def _bury(self, worker: WorkerProcess) -> None:
         worker.forget()
         self._workers.remove(worker)
         for candidate in self._candidates.values():

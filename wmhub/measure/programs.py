@@ -34,6 +34,21 @@ def compile_program(module: Any, target: Any) -> Any:
     return tvm.compile(module, target=target)
 
 
+def trivial_program(target: Any) -> Any:
+    """An ``IRModule`` that adds one to 64 numbers, bound to threads where ``target`` is a GPU."""
+    from wmhub.tvm_compat import Schedule, tvm
+
+    x = tvm.te.placeholder((64,), name="x", dtype="float32")
+    y = tvm.te.compute((64,), lambda i: x[i] + 1.0, name="y")
+    schedule = Schedule(tvm.te.create_prim_func([x, y]))
+    if "gpu" in target.keys:
+        (loop,) = schedule.get_loops(schedule.get_sblock("y"))
+        block, thread = schedule.split(loop, [None, 32])
+        schedule.bind(block, "blockIdx.x")
+        schedule.bind(thread, "threadIdx.x")
+    return schedule.mod
+
+
 def argument_info(module: Any) -> list[Any]:
     """Arguments of the entry function, ``["TENSOR", dtype, shape]`` each, as in a record."""
     from wmhub.tvm_compat import meta_schedule as ms
@@ -52,11 +67,19 @@ def trace_text(trace: Any) -> str:
     return json.dumps(plain(_ffi_api.TraceAsJSON(trace, False)), separators=(",", ":"))
 
 
-def random_arguments(info: Sequence[Any], device: Any) -> list[Any]:
-    """Tensors of random values on ``device``, one per item of ``argument_info``."""
+def device_name(kind: str) -> str:
+    """What TVM's runtime calls the device of a target kind."""
+    return {"llvm": "cpu", "c": "cpu"}.get(kind, kind)
+
+
+def random_arguments(info: Sequence[Any], device: Any, fill: Any = None) -> list[Any]:
+    """Tensors of random values on ``device``, one per item of ``argument_info``.
+
+    ``fill``: the random generator of a remote device; by default this process's.
+    """
     from wmhub.tvm_compat import tvm
 
-    fill = tvm.get_global_func("tvm.contrib.random.random_fill_for_measure")
+    fill = fill or tvm.get_global_func("tvm.contrib.random.random_fill_for_measure")
     tensors = []
     for _, dtype, shape in info:
         tensor = tvm.runtime.empty(shape, dtype, device)

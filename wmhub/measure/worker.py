@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import os
 import resource
 import select
@@ -29,19 +30,21 @@ from wmhub.records import FailureKind
 
 #: Characters of an error that are kept: the last, where compilers say what was wrong.
 _MOST_MESSAGE = 600
-
-_DEVICES = {"llvm": "cpu", "cuda": "cuda", "rocm": "rocm", "metal": "metal", "vulkan": "vulkan"}
+#: Id of the program of ``Worker.check``, and its time limit: a GPU's context may take long.
+_CHECK = -1
+_CHECK_SECONDS = 60.0
 
 
 class Worker:
     """Linked programs by their id, and what is done with them."""
 
     def __init__(self, channel: Channel, target: dict[str, Any], memory_bytes: int) -> None:
+        from wmhub.measure.programs import device_name
         from wmhub.tvm_compat import use_target
 
         self._channel = channel
         self._target = use_target(target)
-        self._device = _DEVICES.get(str(self._target.kind.name), str(self._target.kind.name))
+        self._device = device_name(str(self._target.kind.name))
         self._memory_bytes = memory_bytes
         self._programs: dict[int, tuple[Any, list[Any]]] = {}
 
@@ -78,7 +81,26 @@ class Worker:
         """Times the programs ``ids`` one after the other; answers each as it is done."""
         waiting: list[int] = list(message["ids"])
         while waiting:
-            waiting = self._run_in_child(waiting, message)
+            waiting = self._run_in_child(waiting, message, self._channel.send)
+
+    def check(self) -> str:
+        """Builds and times a trivial program; why that is impossible, or nothing.
+
+        Without it, whatever ails the machine would be written down as each candidate's failure.
+        """
+        from wmhub.measure.programs import save_program, trivial_program
+
+        answers: list[dict[str, Any]] = []
+        plan = dataclasses.asdict(TimingPlan(repeats=1, repeat_seconds=1e-3, extra_rounds=0))
+        message = {"plan": plan, "best": None, "timeout_seconds": _CHECK_SECONDS}
+        try:
+            self._build(_CHECK, save_program(trivial_program(self._target)), None)
+            self._run_in_child([_CHECK], message, answers.append)
+        except Exception as error:  # Whatever it is, the engine tells the user.
+            return f"{type(error).__name__}: {error}"[-_MOST_MESSAGE:]
+        del self._programs[_CHECK]
+        failed = answers[0]["failure"] is not None
+        return f"{answers[0]['failure']}: {answers[0]['message']}" if failed else ""
 
     def drop(self, message: dict[str, Any]) -> None:
         """Forgets the programs ``ids``; answers how much memory this process holds, in bytes."""
@@ -86,7 +108,9 @@ class Worker:
             self._programs.pop(id_, None)
         self._channel.send({"memory": _own_bytes(1)})
 
-    def _run_in_child(self, ids: list[int], message: dict[str, Any]) -> list[int]:
+    def _run_in_child(
+        self, ids: list[int], message: dict[str, Any], send: Callable[[dict[str, Any]], None]
+    ) -> list[int]:
         """Times ``ids`` in one child until it ends; returns those that are still to be timed."""
         ours, theirs = Channel.pair()
         pid = os.fork()
@@ -100,15 +124,16 @@ class Worker:
                 last = self._next_answer(ours, message["timeout_seconds"])
                 if last is None:
                     break
-                self._channel.send({"id": waiting.pop(0), **last})
+                send({"id": waiting.pop(0), **last})
                 if last["failure"] is not None:
                     break
         except TimeoutError:
             seconds = message["timeout_seconds"]
-            self._fail(waiting.pop(0), FailureKind.RUN_TIMEOUT, f"killed after {seconds:g} s")
+            why = f"killed after {seconds:g} s"
+            send(_failure(waiting.pop(0), FailureKind.RUN_TIMEOUT, why))
         else:
             if last is None and waiting:
-                self._fail(waiting.pop(0), *_cause_of_death(os.waitpid(pid, 0)[1]))
+                send(_failure(waiting.pop(0), *_cause_of_death(os.waitpid(pid, 0)[1])))
                 pid = 0
         finally:
             ours.close()
@@ -127,15 +152,6 @@ class Worker:
         if not readable:
             raise TimeoutError
         return child.receive()
-
-    def _fail(self, id_: int, kind: FailureKind, text: str) -> None:
-        answer: dict[str, Any] = {
-            "failure": kind.value,
-            "message": text,
-            "seconds": [],
-            "wall": 0.0,
-        }
-        self._channel.send({"id": id_, **answer})
 
     def _time_all(self, channel: Channel, ids: Sequence[int], message: dict[str, Any]) -> None:
         self._channel.close()
@@ -205,6 +221,17 @@ def _in_child(work: Callable[[], None]) -> None:
         os._exit(code)
 
 
+def _failure(id_: int, kind: FailureKind, why: str, again: bool = False) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "failure": kind.value,
+        "message": why,
+        "again": again,
+        "seconds": [],
+        "wall": 0.0,
+    }
+
+
 def _limit_memory(extra_bytes: int) -> None:
     """Lets this process map ``extra_bytes`` more than it has."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -232,14 +259,17 @@ def _run_failure(text: str) -> FailureKind:
     return FailureKind.RUNTIME_DEVICE
 
 
-def _cause_of_death(status: int) -> tuple[FailureKind, str]:
+def _cause_of_death(status: int) -> tuple[FailureKind, str, bool]:
+    """Why a child died, and whether that may have been someone else's doing."""
     if not os.WIFSIGNALED(status):
-        return FailureKind.CRASH, f"the process that ran it ended with {os.WEXITSTATUS(status)}"
+        why = f"the process that ran it ended with {os.WEXITSTATUS(status)}"
+        return FailureKind.CRASH, why, False
     name = signal.Signals(os.WTERMSIG(status)).name
     if os.WTERMSIG(status) == signal.SIGKILL:
         # Not by us: the kernel takes the process that uses the most memory.
-        return FailureKind.OUT_OF_MEMORY, "killed by the system, which does so for want of memory"
-    return FailureKind.CRASH, f"the process that ran it died of {name}"
+        why = "killed by the system, which does so for want of memory"
+        return FailureKind.OUT_OF_MEMORY, why, True
+    return FailureKind.CRASH, f"the process that ran it died of {name}", False
 
 
 def main(descriptor: int) -> None:
@@ -251,7 +281,7 @@ def main(descriptor: int) -> None:
     if settings is None:
         return
     worker = Worker(channel, settings["target"], settings["memory_bytes"])
-    channel.send({"ready": os.getpid()})
+    channel.send({"problem": worker.check() if settings["check"] else ""})
     while (message := channel.receive()) is not None:
         {"build": worker.build, "run": worker.run, "drop": worker.drop}[message["do"]](message)
 

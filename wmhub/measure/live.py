@@ -1,0 +1,226 @@
+"""The collect loop: candidates of many workloads, built, timed and written down batch by batch."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from wmhub.errors import InvalidInputError
+from wmhub.measure.engine import Measurement, Program
+from wmhub.measure.journal import Journal
+from wmhub.measure.programs import argument_info
+from wmhub.measure.sampling import Candidate, Sampler, mixed
+from wmhub.measure.sources import NamedWorkload
+from wmhub.records import MeasureRecord, Scheduler, Workload, workload_id
+from wmhub.tvm_compat import meta_schedule as ms
+
+
+class Measures(Protocol):
+    """What builds and times programs: ``Engine`` here, ``RemoteEngine`` elsewhere."""
+
+    target: dict[str, Any]
+
+    def measure(
+        self, programs: Sequence[Program], done: Callable[[int, Measurement], None] | None = None
+    ) -> list[Measurement]:
+        """One measurement for each program; ``done`` hears of each as it is final."""
+        ...
+
+
+@dataclass(frozen=True)
+class LivePlan:
+    """How much is collected, and of what."""
+
+    candidates: int = 64
+    """Candidates of each workload in this run; fewer where its design space is smaller."""
+    batch: int = 32
+    """Candidates that are built and timed together; what a killed run may lose."""
+    random_share: float = 0.4
+    """Share of random candidates after the first batch, which is all random; the rest are good
+    ones with one to three decisions changed."""
+    count: int | None = None
+    """Records after which no batch begins; ``None`` for no limit."""
+    seconds: float | None = None
+    """Wall time after which no batch begins; ``None`` for no limit."""
+    seed: int = 0
+    """Of everything that is drawn here."""
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1 or self.batch < 1:
+            raise InvalidInputError("candidates and batch must be at least 1")
+        if not 0 <= self.random_share <= 1:
+            raise InvalidInputError(f"random_share must be between 0 and 1: {self.random_share}")
+        if (self.count is not None and self.count < 1) or (
+            self.seconds is not None and not self.seconds > 0
+        ):
+            raise InvalidInputError("a budget must be positive")
+
+
+@dataclass
+class LiveProgress:
+    """How far a collection is."""
+
+    workload: str = ""
+    """The workload of the latest batch."""
+    records: int = 0
+    """Candidates measured in this run, failed ones included."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Failed candidates by kind."""
+    last_failure: str = ""
+    """Why the latest failed candidate failed, for people."""
+    expected: int = 0
+    """Records when all workloads are done, at most."""
+    best_seconds: dict[str, float] = field(default_factory=dict)
+    """Best latency of each workload."""
+    elapsed_seconds: float = 0.0
+    """Wall time of this run."""
+
+    @property
+    def rate(self) -> float:
+        """Candidates per second."""
+        return self.records / self.elapsed_seconds if self.elapsed_seconds else 0.0
+
+
+class _Collecting:
+    """One workload while it is collected."""
+
+    def __init__(self, named: NamedWorkload, target: dict[str, Any], seed: int) -> None:
+        key, program = ms.database.Workload(named.mod).as_json()
+        body = base64.b64decode(str(program))
+        id_ = workload_id(Scheduler.META_SCHEDULE, str(key), body)
+        self.name = named.name
+        self.workload = Workload(id_, Scheduler.META_SCHEDULE, str(key), str(program))
+        self.context = json.dumps(argument_info(named.mod), separators=(",", ":"))
+        self._mod, self._target, self._seed = named.mod, target, seed
+        self._sampler: Sampler | None = None
+        #: Latency, or ``None`` for a failure, of traces from before this run.
+        self.known: list[tuple[str, float | None]] = []
+        self.measured = 0
+        """Records in the journal."""
+        self.exhausted = False
+
+    @property
+    def sampler(self) -> Sampler:
+        """Made when it is first needed: there are hundreds of workloads."""
+        if self._sampler is None:
+            self._sampler = Sampler(self._mod, self._target, self._seed)
+            for trace, seconds in self.known:
+                self._sampler.learn(trace, seconds)
+            self.known.clear()
+        return self._sampler
+
+
+def measure_live(
+    journal: Journal,
+    workloads: Iterable[NamedWorkload],
+    engine: Measures,
+    plan: LivePlan,
+    *,
+    known: Mapping[str, Sequence[tuple[str, float | None]]] | None = None,
+    progress: Callable[[LiveProgress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> LiveProgress:
+    """Measures candidates of ``workloads`` into ``journal`` until ``plan`` or ``stop`` ends it.
+
+    One batch of each workload after the other, and again: an early end leaves many workloads with
+    few candidates, not few with many. What the journal has already is not measured again and
+    counts; ``known`` are traces and latencies from elsewhere, by workload id, that do not count.
+    """
+    began = time.monotonic()
+    collecting = [_Collecting(named, engine.target, plan.seed) for named in workloads]
+    by_id = {item.workload.id: item for item in collecting}
+    for id_, traces in (known or {}).items():
+        if id_ in by_id:
+            by_id[id_].known.extend(traces)
+    state = LiveProgress(expected=len(by_id) * plan.candidates)
+    for record in journal.records():
+        if item := by_id.get(record.workload_id):
+            item.measured += 1
+            item.known.append((record.trace, record.latency_seconds))
+            state.expected -= 1
+    active = list(by_id.values())
+    while active:
+        active = [item for item in active if item.measured < plan.candidates and not item.exhausted]
+        for item in active:
+            state.elapsed_seconds = time.monotonic() - began
+            if stop() or _spent(state, plan):
+                return state
+            _measure_batch(item, journal, engine, plan, state)
+            state.elapsed_seconds = time.monotonic() - began
+            if progress is not None:
+                progress(state)
+    return state
+
+
+def _spent(state: LiveProgress, plan: LivePlan) -> bool:
+    by_count = plan.count is not None and state.records >= plan.count
+    by_time = plan.seconds is not None and state.elapsed_seconds >= plan.seconds
+    return by_count or by_time
+
+
+def _measure_batch(
+    item: _Collecting, journal: Journal, engine: Measures, plan: LivePlan, state: LiveProgress
+) -> None:
+    wanted = min(plan.batch, plan.candidates - item.measured)
+    if plan.count is not None:
+        wanted = min(wanted, plan.count - state.records)
+    candidates = mixed(item.sampler, wanted, plan.random_share, item.measured, plan.batch)
+    item.exhausted = len(candidates) < wanted
+    programs = [Program(candidate.module, item.workload.id) for candidate in candidates]
+    results: dict[int, Measurement] = {}
+    try:
+        engine.measure(programs, results.__setitem__)
+    finally:
+        # Also when the devices are gone or the user has lost patience: what is measured is kept.
+        _keep(item, journal, [(candidates[i], results[i]) for i in sorted(results)], state)
+    if item.exhausted:
+        state.expected -= max(0, plan.candidates - item.measured)
+
+
+def _keep(
+    item: _Collecting,
+    journal: Journal,
+    measured: Sequence[tuple[Candidate, Measurement]],
+    state: LiveProgress,
+) -> None:
+    records = [
+        _record(item, journal.head.target, candidate, result, number)
+        for number, (candidate, result) in enumerate(measured, item.measured + 1)
+    ]
+    journal.append(item.workload, records)
+    state.workload = item.name
+    state.records += len(records)
+    item.measured += len(records)
+    for record, (_, result) in zip(records, measured, strict=True):
+        seconds = record.latency_seconds
+        item.sampler.learn(record.trace, seconds)
+        if seconds is None:
+            state.failures[str(record.failure)] += 1
+            state.last_failure = result.message
+        else:
+            best = state.best_seconds.get(item.name, seconds)
+            state.best_seconds[item.name] = min(best, seconds)
+
+
+def _record(
+    item: _Collecting, target: str, candidate: Candidate, result: Measurement, number: int
+) -> MeasureRecord:
+    return MeasureRecord(
+        workload_id=item.workload.id,
+        scheduler=Scheduler.META_SCHEDULE,
+        trace=candidate.trace,
+        target=target,
+        run_seconds=result.run_seconds,
+        failure=result.failure,
+        measure_seconds=result.build_seconds + result.wall_seconds,
+        timestamp=time.time(),
+        log_version="",
+        context=item.context,
+        source=f"live/{item.name}",
+        line=number,
+    )

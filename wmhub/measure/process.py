@@ -1,0 +1,79 @@
+"""``WorkerProcess``: starts a worker, and knows how it died."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import tempfile
+from typing import IO, Any
+
+from wmhub.errors import MeasureError
+from wmhub.measure.wire import Channel
+from wmhub.records import FailureKind
+
+#: How long a worker may take to load TVM, in seconds.
+START_SECONDS = 120.0
+
+
+class WorkerProcess:
+    """A process that runs a module of this package, and the engine's end of its socket."""
+
+    def __init__(self, module: str, settings: dict[str, Any], environment: dict[str, str]) -> None:
+        self.channel, theirs = Channel.pair()
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by forget)
+        descriptor = theirs.fileno()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module, str(descriptor)],
+            pass_fds=(descriptor,),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env=environment,
+        )
+        theirs.close()
+        self.channel.send(settings)
+        #: Id of the candidate that it works on, and when that has taken too long.
+        self.busy_with: int | None = None
+        self.deadline = 0.0
+
+    def wait_ready(self) -> None:
+        """Waits until it serves; raises ``MeasureError`` with its reason where it cannot."""
+        try:
+            answer = self.channel.receive(START_SECONDS)
+        except TimeoutError:
+            answer = None
+        if answer is None:
+            self.kill()
+            raise MeasureError(f"a worker process could not start: {self.last_words()}")
+        if answer["problem"]:
+            raise MeasureError(f"not even a trivial program can be run: {answer['problem']}")
+
+    def last_words(self) -> str:
+        """The end of what it printed."""
+        self._log.seek(0)
+        return self._log.read()[-600:].decode(errors="replace").strip()
+
+    def kill(self) -> int:
+        """Ends the process; returns its exit status, negative for a signal."""
+        self.channel.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        return self.process.wait()
+
+    def forget(self) -> None:
+        """Ends the process and lets go of all that belongs to it."""
+        self.kill()
+        self._log.close()
+
+    def death(self) -> tuple[FailureKind, str, bool]:
+        """Why it died by itself: kind, words, and whether somebody may have killed it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        status = self.kill()
+        if status == -signal.SIGKILL:
+            message = "killed by the system, which does so for want of memory"
+            return FailureKind.OUT_OF_MEMORY, message, True
+        name = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+        return FailureKind.CRASH, f"the worker died of {name}. {self.last_words()}".strip(), False

@@ -1,0 +1,149 @@
+"""``RemoteEngine``: builds here, times on devices behind TVM's own RPC tracker.
+
+Programs are exported to archives, as TVM's ``RPCRunner`` does it; each is timed in a session of its
+own, which the tracker grants and the device's server ends when it hangs. A device that goes away
+costs no candidate: the one it was timing is tried again on the next device that answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import select
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.measure.engine import Engine
+from wmhub.measure.process import WorkerProcess
+
+_ADDRESS = re.compile(r"(?P<host>[^\s:]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})\Z")
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """Where devices are asked for."""
+
+    host: str
+    port: int
+    key: str
+    """Key under which the devices' servers have registered."""
+
+    @classmethod
+    def parse(cls, address: str, key: str | None) -> Tracker:
+        """Parses ``host:port``; raises ``InvalidInputError``."""
+        match = _ADDRESS.match(address)
+        if not match or not 0 < int(match["port"]) < 1 << 16:
+            raise InvalidInputError(f"RPC tracker {address!r} is not host:port")
+        if not key:
+            raise InvalidInputError("the tracker's devices need their key (--device-key)")
+        return cls(match["host"].strip("[]"), int(match["port"]), key)
+
+
+class RemoteEngine(Engine):
+    """An ``Engine`` whose programs run on the devices of a tracker."""
+
+    def __init__(
+        self,
+        target: dict[str, Any],
+        tracker: Tracker,
+        *,
+        devices: int = 1,
+        patience_seconds: float = 60.0,
+        **limits: Any,
+    ) -> None:
+        """``devices``: how many are used at once. ``patience_seconds``: how long to wait for one
+        before ``MeasureError``. ``limits``: as those of ``Engine``."""
+        super().__init__(target, check=False, **limits)
+        self._tracker = tracker
+        self._devices = devices
+        self._patience = patience_seconds
+        self._folder = Path(tempfile.mkdtemp(prefix="wmhub-remote-"))
+        self._runners: list[WorkerProcess] = []
+
+    def close(self) -> None:
+        """Ends all processes and removes the archives."""
+        while self._runners:
+            self._runners.pop().forget()
+        super().close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def release(self, ids: Iterable[int]) -> None:
+        """Forgets built programs and their archives."""
+        ids = list(ids)
+        for id_ in ids:
+            (self._folder / f"{id_}.tar").unlink(missing_ok=True)
+        super().release(ids)
+
+    def _archive_path(self, id_: int) -> str | None:
+        return str(self._folder / f"{id_}.tar")
+
+    def _time_built(self, ids: Sequence[int], report: Callable[[], None]) -> None:
+        queue = deque(id_ for id_ in ids if self._candidates[id_].outcome is None)
+        while queue or any(runner.busy_with is not None for runner in self._runners):
+            while len(self._runners) < min(self._devices, len(queue)):
+                self._start_runner()
+            for runner in self._runners:
+                if runner.busy_with is None and queue:
+                    self._give(runner, queue.popleft())
+            self._wait_for_runners(queue)
+            report()
+
+    def _start_runner(self) -> None:
+        settings = {"target": self.target, **dataclasses.asdict(self._tracker)}
+        runner = WorkerProcess("wmhub.measure.remote_worker", settings, self._environment)
+        self._runners.append(runner)
+        runner.wait_ready()
+
+    def _give(self, runner: WorkerProcess, id_: int) -> None:
+        candidate = self._candidates[id_]
+        runner.busy_with = id_
+        runner.deadline = time.monotonic() + self._patience + self._run_timeout
+        with contextlib.suppress(OSError):
+            runner.channel.send(
+                {
+                    "path": str(candidate.archive),
+                    "module": candidate.program.module,
+                    "best": self._best.get(candidate.program.group),
+                    "plan": dataclasses.asdict(self.plan),
+                    "timeout_seconds": self._run_timeout,
+                }
+            )
+
+    def _wait_for_runners(self, queue: deque[int]) -> None:
+        busy = [runner for runner in self._runners if runner.busy_with is not None]
+        until = min(runner.deadline for runner in busy)
+        channels = {runner.channel: runner for runner in busy}
+        wait = max(0.0, until - time.monotonic())
+        readable, _, _ = select.select(list(channels), [], [], wait)
+        for channel in readable:
+            runner = channels[channel]
+            id_ = runner.busy_with
+            assert id_ is not None
+            answer = runner.channel.receive()
+            runner.busy_with = None
+            if answer is None:
+                self._runners.remove(runner)
+                self._candidates[id_].lost_with_worker()
+                runner.forget()
+            elif answer.get("problem"):
+                raise MeasureError(f"{self._where}: {answer['problem']}")
+            elif self._take_run(id_, answer):
+                queue.append(id_)
+        for runner in busy:
+            if runner.busy_with is not None and runner.deadline <= time.monotonic():
+                raise MeasureError(
+                    f"{self._where}: no device has answered for {self._patience:g} s; start its "
+                    "server again and repeat the call, which goes on where it was"
+                )
+
+    @property
+    def _where(self) -> str:
+        return f"tracker {self._tracker.host}:{self._tracker.port}, device {self._tracker.key!r}"

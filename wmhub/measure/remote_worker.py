@@ -1,0 +1,109 @@
+"""``python -m wmhub.measure.remote_worker DESCRIPTOR`` times archives on a tracker's devices.
+
+A process of its own, because a call that waits for a tracker or a device can only be killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wmhub.measure.timing import TimingPlan, time_program
+from wmhub.measure.wire import Channel
+from wmhub.records import FailureKind
+
+#: Added to the time limit of a run for connecting, uploading and loading, in seconds.
+_SESSION_SECONDS = 8
+
+
+def time_archive(settings: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+    """Times one archive in a session of its own; the engine's answer for it.
+
+    ``problem`` stands for a tracker that is not there; ``again`` for a device that went away, which
+    the candidate may have caused or not: the engine tries it once more.
+    """
+    from wmhub.tvm_compat import tvm
+
+    try:
+        tracker = tvm.rpc.connect_tracker(settings["host"], settings["port"])
+    except Exception as error:  # TVM raises its own kinds, which differ by version.
+        return {"problem": f"the tracker does not answer: {error}"}
+    limit = int(message["timeout_seconds"]) + _SESSION_SECONDS
+    started = time.perf_counter()
+    answer: dict[str, Any] = {"failure": None, "message": "", "seconds": []}
+    began: float | None = None
+    try:
+        session = tracker.request(settings["key"], session_timeout=limit)
+        function, device, arguments = _load(session, settings, message)
+        began = time.perf_counter()
+        answer["seconds"] = _time(function, device, arguments, message)
+    except Exception as error:  # TVM raises its own kinds, which differ by version.
+        text = f"{type(error).__name__}: {error}"[-600:]
+        ran = 0.0 if began is None else time.perf_counter() - began
+        kind, again = _failure(text, ran, message["timeout_seconds"])
+        answer.update(failure=kind.value, message=text, again=again)
+    answer["wall"] = time.perf_counter() - started
+    return answer
+
+
+def _load(session: Any, settings: dict[str, Any], message: dict[str, Any]) -> tuple[Any, Any, Any]:
+    from wmhub.measure.programs import argument_info, device_name, load_program, random_arguments
+
+    path = Path(message["path"])
+    session.upload(str(path))
+    linked = session.load_module(path.name)
+    device = session.device(device_name(settings["target"]["kind"]), 0)
+    fill = session.get_function("tvm.contrib.random.random_fill_for_measure")
+    information = argument_info(load_program(message["module"]))
+    arguments = random_arguments(information, device, fill)
+    return linked, device, arguments
+
+
+def _time(
+    linked: Any, device: Any, arguments: Sequence[Any], message: dict[str, Any]
+) -> list[float]:
+    from wmhub.measure.programs import evaluator
+
+    plan = TimingPlan(**message["plan"])
+
+    def run_many(number: int, repeats: int) -> Sequence[float]:
+        return evaluator(linked, device, number, repeats, plan.flush_cache)(*arguments)
+
+    # The clock here would count the network: even a single run is timed over there.
+    return time_program(lambda: run_many(1, 1)[0], run_many, plan, message["best"])
+
+
+def _failure(text: str, ran_seconds: float, limit_seconds: float) -> tuple[FailureKind, bool]:
+    """What went wrong, and whether the device may be to blame."""
+    if ran_seconds >= limit_seconds:
+        return FailureKind.RUN_TIMEOUT, False
+    gone = ("connection", "closed", "rpc", "socket", "eof", "broken pipe", "reset by peer")
+    if any(word in text.lower() for word in gone):
+        return FailureKind.CRASH, True
+    return FailureKind.RUNTIME_DEVICE, False
+
+
+def main(descriptor: int) -> None:
+    """Serves the engine at the other end of ``descriptor`` until it hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=descriptor))
+    settings = channel.receive()
+    if settings is None:
+        return
+    from wmhub.tvm_compat import use_target
+
+    use_target(settings["target"])
+    channel.send({"problem": ""})
+    while (message := channel.receive()) is not None:
+        channel.send(time_archive(settings, message))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(BrokenPipeError):
+        main(int(sys.argv[1]))

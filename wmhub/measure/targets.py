@@ -1,0 +1,68 @@
+"""The TVM target to measure a hardware key with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wmhub.errors import InvalidInputError
+from wmhub.names import HardwareKey
+
+#: CUDA architecture of the devices of ``hardware.table``.
+_CUDA_ARCH = {
+    "k80": "sm_37",
+    "p100": "sm_60",
+    "gtx-1080-ti": "sm_61",
+    "v100": "sm_70",
+    "t4": "sm_75",
+    "rtx-2080-ti": "sm_75",
+    "a100": "sm_80",
+    "a100-80gb": "sm_80",
+    "a10": "sm_86",
+    "rtx-3080": "sm_86",
+    "rtx-3090": "sm_86",
+    "l4": "sm_89",
+    "rtx-4090": "sm_89",
+    "h100": "sm_90",
+    "h200": "sm_90",
+}
+_ROCM_ARCH = {"mi50": "gfx906", "mi100": "gfx908", "mi250x": "gfx90a", "mi300x": "gfx942"}
+
+
+def target_of(key: HardwareKey) -> dict[str, Any]:
+    """The target dictionary for ``key``, as ``tvm.target.Target`` takes it.
+
+    All limits are spelled out, so that no driver is asked: a worker that has spoken with a GPU's
+    driver cannot be forked. Raises ``InvalidInputError`` for a device without a known architecture.
+    """
+    if key.backend == "llvm":
+        # LLVM's names and the devices of keys are the same words.
+        return {"kind": "llvm", "mcpu": key.device, "num-cores": key.cores or 1}
+    if key.backend == "cuda" and key.device in _CUDA_ARCH:
+        return {
+            "kind": "cuda",
+            "arch": _CUDA_ARCH[key.device],
+            "max_threads_per_block": 1024,
+            "max_shared_memory_per_block": 48 << 10,
+            "registers_per_block": 64 << 10,
+            "thread_warp_size": 32,
+        }
+    if key.backend == "rocm" and key.device in _ROCM_ARCH:
+        return {
+            "kind": "rocm",
+            "mcpu": _ROCM_ARCH[key.device],
+            "max_threads_per_block": 1024,
+            "max_shared_memory_per_block": 64 << 10,
+            "thread_warp_size": 64,
+        }
+    if key.backend == "metal":
+        return {
+            "kind": "metal",
+            "max_threads_per_block": 1024,
+            "max_shared_memory_per_block": 32 << 10,
+            "thread_warp_size": 32,
+        }
+    raise InvalidInputError(
+        f"{key}: the TVM target of this device is not known; give it as a JSON object, such as "
+        '{"kind": "cuda", "arch": "sm_90", "max_threads_per_block": 1024, '
+        '"max_shared_memory_per_block": 49152, "thread_warp_size": 32}'
+    )
