@@ -19,6 +19,7 @@ from wmhub.hub import (
     datasets,
     merge_contribution,
     resolve_dataset,
+    review_contribution,
 )
 from wmhub.hub.artifact import DATASET
 from wmhub.hub.community import review
@@ -42,7 +43,7 @@ def test_a_contribution_from_proposal_to_use(
 
     found = review(writable.hub, COMMUNITY, 1)
     assert found.member.folder == proposed.folder
-    assert (Path(found.path) / "manifest.json").is_file()
+    assert (found.path / "manifest.json").is_file()
     merged = merge_contribution(1, **options)
     assert (merged.folder, merged.tag) == (proposed.folder, "v0.2.0")
 
@@ -69,7 +70,7 @@ def test_what_is_checked_before_sending(tmp_path: Path, embedded: Path) -> None:
     with pytest.raises(UnknownNameError, match="no dataset acme/community"):
         contribute(rows, **options)
     create_community(**options)
-    with pytest.raises(InvalidInputError, match="licence of some records is unknown"):
+    with pytest.raises(InvalidInputError, match="3 records have no licence"):
         contribute(write_dataset(tmp_path / "unlicensed", licence=""), **options)
     (rows / "extra.bin").write_bytes(b"")
     with pytest.raises(InvalidInputError, match=r"does not name extra\.bin"):
@@ -127,6 +128,19 @@ def test_a_proposal_that_does_more_is_refused(
     assert writable.hub.resolve(DATASET, COMMUNITY, "main") == head
 
 
+def test_rows_that_are_there_already_are_reported(
+    writable: Place, tmp_path: Path, embedded: Path
+) -> None:
+    options = {"to": "acme/community", "hub": writable.spec}
+    create_community(**options)
+    contribute(write_dataset(tmp_path / "one", latencies=(1e-3, 2e-3)), **options)
+    contribute(write_dataset(tmp_path / "two", latencies=(1e-3, 2e-3, 4e-3)), **options)
+    merge_contribution(1, **options)
+    found, report = review_contribution(2, **options)
+    assert len(found.published) == 1
+    assert report.totals["published"] == 2
+
+
 def test_two_at_once_both_arrive(writable: Place, tmp_path: Path, embedded: Path) -> None:
     options = {"to": "acme/community", "hub": writable.spec}
     create_community(**options)
@@ -158,6 +172,9 @@ def test_the_verb(tmp_path: Path) -> None:
     assert created.exit_code == 0, created.output
     proposed = runner.invoke(cli, ["contribute", str(rows), "--json", *where])
     assert json.loads(proposed.stdout)["pull_request"] == 1
+    report = runner.invoke(cli, ["contribute", "--review", "1", *where])
+    assert report.exit_code == 0, report.output
+    assert "`wmhub dataset check` of cuda-a100 v1.0.0: passed" in report.stdout
     merged = runner.invoke(cli, ["contribute", "--merge", "1", *where])
     assert "acme/community is at v0.2.0: cuda-a100/ada-" in merged.stderr
     assert runner.invoke(cli, ["contribute", *where]).exit_code == 2

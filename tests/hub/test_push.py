@@ -183,7 +183,7 @@ def test_dirty_folders_are_refused(tmp_path: Path) -> None:
 
 def test_a_dataset_of_unknown_licence_is_refused(tmp_path: Path) -> None:
     rows = write_dataset(tmp_path / "rows", licence="")
-    with pytest.raises(InvalidInputError, match="licence of some records is unknown"):
+    with pytest.raises(DatasetError, match="3 records have no licence"):
         push(rows, "acme/cuda-a100", hub=f"folder:{tmp_path / 'hub'}")
 
 

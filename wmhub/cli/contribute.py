@@ -17,6 +17,7 @@ from wmhub.cli._listing import human_bytes
 )
 @click.option("--message", metavar="TEXT", help="What the pull request says.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show it, and send nothing.")
+@click.option("--review", type=int, metavar="N", help="For maintainers: check number N.")
 @click.option("--merge", type=int, metavar="N", help="For maintainers: verify and merge number N.")
 @click.option("--create", is_flag=True, help="For maintainers: make an empty collection.")
 @click.option("--hub", metavar="PLACE", help="hf-hub (the default) or folder:PATH; also WMHUB_HUB.")
@@ -26,6 +27,7 @@ def command(
     to: str,
     message: str | None,
     dry_run: bool,
+    review: int | None,
     merge: int | None,
     create: bool,
     hub: str | None,
@@ -34,11 +36,22 @@ def command(
     """Check the dataset in DIR and propose it as a pull request.
 
     The pull request adds one new folder to the community's repository and touches nothing else.
+    --review prints a report to paste into it, and exits with 2 if it must not be merged.
     """
-    from wmhub.hub import contribute, create_community, merge_contribution
+    from wmhub.hub import contribute, create_community, merge_contribution, review_contribution
 
-    if sum((path is not None, merge is not None, create)) != 1:
-        raise click.UsageError("give either DIR, or --merge N, or --create")
+    if sum((path is not None, review is not None, merge is not None, create)) != 1:
+        raise click.UsageError("give either DIR, or --review N, or --merge N, or --create")
+    if review is not None:
+        found, report = review_contribution(review, to=to, hub=hub)
+        if as_json:
+            folder = found.member.folder
+            findings = [{**vars(f), "severity": str(f.severity)} for f in report.findings]
+            result = {"folder": folder, "passed": report.passed, "findings": findings}
+            click.echo(json.dumps(result))
+        else:
+            click.echo(report.to_markdown())
+        raise click.exceptions.Exit(0 if report.passed else 2)
     if path is None:
         merged = create_community(to=to, hub=hub) if create else None
         merged = merged or merge_contribution(int(merge or 0), to=to, hub=hub)

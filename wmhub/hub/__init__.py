@@ -16,7 +16,12 @@ from wmhub.hub.unknown import known_hardware
 
 if TYPE_CHECKING:
     from wmhub.evaluator import Evaluator
-    from wmhub.hub.contributing import contribute, create_community, merge_contribution
+    from wmhub.hub.contributing import (
+        contribute,
+        create_community,
+        merge_contribution,
+        review_contribution,
+    )
     from wmhub.hub.listing import datasets, models
     from wmhub.hub.locking import lock
     from wmhub.hub.pushing import push
@@ -30,6 +35,7 @@ _LAZY = {
     "merge_contribution": "wmhub.hub.contributing",
     "models": "wmhub.hub.listing",
     "push": "wmhub.hub.pushing",
+    "review_contribution": "wmhub.hub.contributing",
 }
 
 __all__ = [
@@ -47,6 +53,7 @@ __all__ = [
     "push",
     "resolve_dataset",
     "resolve_model",
+    "review_contribution",
 ]
 
 

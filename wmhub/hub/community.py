@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from wmhub.dataset.manifest import Manifest, read_manifest
 from wmhub.dataset.splits import SPLITS
@@ -46,8 +47,10 @@ class Review:
     """Of the pull request."""
     member: Member
     """What it adds."""
-    path: str
-    """The verified folder on this machine, for ``wmhub dataset check``."""
+    path: Path
+    """The verified folder on this machine."""
+    published: tuple[Path, ...]
+    """Datasets of the same hardware that are there already, whose rows it must not repeat."""
 
 
 def folder_of(manifest: Manifest, artifact: ArtifactManifest) -> str:
@@ -105,7 +108,20 @@ def review(hub: Hub, repository: Repository, number: int) -> Review:
             f"{what}: the folder {folder} must be {folder_of(manifest, artifact)}, as its manifest "
             "says"
         )
-    return Review(number, Member(folder, artifact, manifest), str(snapshot.folder))
+    head = hub.resolve(DATASET, repository, "main")
+    published = neighbours(hub, repository, head, manifest.hardware)
+    return Review(number, Member(folder, artifact, manifest), snapshot.folder, published)
+
+
+def neighbours(
+    hub: Hub, repository: Repository, commit: str, hardware: HardwareKey
+) -> tuple[Path, ...]:
+    """The datasets of one hardware in a community repository, fetched and verified."""
+    return tuple(
+        obtain(hub, DATASET, repository, commit, under=member.folder)[0].folder
+        for member in members(hub, repository, commit)
+        if member.manifest.hardware == hardware
+    )
 
 
 def render_community_card(repository: Repository, found: Sequence[Member]) -> str:

@@ -7,16 +7,27 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wmhub.dataset.manifest import read_manifest
 from wmhub.dataset.version import Change, Version
 from wmhub.errors import OutputExistsError
 from wmhub.hub.artifact import CARD_NAME, DATASET
-from wmhub.hub.community import folder_of, members, render_community_card, review
+from wmhub.hub.community import (
+    Review,
+    folder_of,
+    members,
+    neighbours,
+    render_community_card,
+    review,
+)
 from wmhub.hub.place import Commit, Hub, Repository
 from wmhub.hub.pushing import published_names, require_publishable, target_repository
 from wmhub.hub.settings import open_hub
 from wmhub.hub.tags import newest_tag, version_of_tag
+
+if TYPE_CHECKING:
+    from wmhub.dataset.check import CheckReport
 
 COMMUNITY = "community"
 _FIRST_VERSION = Version(0, 1, 0)
@@ -69,7 +80,6 @@ def contribute(
     """
     folder = Path(path)
     artifact = DATASET.verify(folder)
-    require_publishable(folder, artifact)
     manifest = read_manifest(folder)
     place = open_hub(hub)
     repository = target_repository(DATASET, to)
@@ -78,6 +88,7 @@ def contribute(
     for member in members(place, repository, head):
         if member.artifact.digest == artifact.digest or member.folder == under:
             raise OutputExistsError(f"{repository} has this dataset already, in {member.folder}")
+    require_publishable(folder, neighbours(place, repository, head, manifest.hardware))
     names = published_names(DATASET, folder, artifact)
     files = {name: (folder / name).stat().st_size for name in names}
     if dry_run:
@@ -105,9 +116,24 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
     place = open_hub(hub)
     repository = target_repository(DATASET, to)
     found = review(place, repository, number)
+    require_publishable(found.path, found.published)
     head = place.merge(DATASET, repository, number)
     made, tag = _write_card(place, repository, head, Change.MINOR)
     return Merged(repository, found.member.folder, tag, made.id)
+
+
+def review_contribution(
+    number: int, *, to: str = COMMUNITY, hub: str | None = None
+) -> tuple[Review, CheckReport]:
+    """Fetches pull request ``number``, verifies that it only adds one dataset, and checks that.
+
+    For maintainers and their CI. Raises ``InvalidInputError`` if it does more; what the check finds
+    is in its report.
+    """
+    from wmhub.dataset.check import check
+
+    found = review(open_hub(hub), target_repository(DATASET, to), number)
+    return found, check(found.path, published=found.published)
 
 
 def create_community(*, to: str = COMMUNITY, hub: str | None = None) -> Merged:

@@ -13,6 +13,7 @@ from wmhub.hub.artifact import MODEL, ArtifactManifest, read_manifest
 from wmhub.hub.evaluation import METRICS, Evaluation, evaluation_of_metrics
 from wmhub.hub.figures import draw_pictures, pictures_of
 from wmhub.hub.integrity import read_bounded
+from wmhub.hub.registry import load_registry
 
 _LICENCE = "apache-2.0"
 
@@ -28,8 +29,13 @@ class PinnedDataset:
     digest: str
     """SHA-256 of its ``manifest.json``."""
 
+    @property
+    def repository(self) -> str:
+        """The repository that a bare name means."""
+        return self.id if "/" in self.id else f"{load_registry().organisation}/{self.id}"
+
     def __str__(self) -> str:
-        return f"{self.id}@{self.revision}"
+        return f"{self.repository}@{self.revision}"
 
 
 @dataclass(frozen=True)
@@ -138,8 +144,9 @@ def front_matter(facts: CardFacts, evaluation: Evaluation) -> str:
     import yaml
 
     manifest = facts.manifest
+    repository = facts.dataset.repository
     dataset = {
-        "type": facts.dataset.id,
+        "type": repository,
         "name": facts.dataset.id.rpartition("/")[2],
         "split": evaluation.split,
         "revision": facts.dataset.revision,
@@ -160,7 +167,7 @@ def front_matter(facts: CardFacts, evaluation: Evaluation) -> str:
             "world-model",
             *map(str, manifest.hardware),
         ],
-        "datasets": [facts.dataset.id],
+        "datasets": [repository],
         "model-index": [
             {
                 "name": manifest.name,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wmhub.dataset.version import Change
-from wmhub.errors import InvalidInputError, InvalidNameError, MissingInputError
+from wmhub.errors import DatasetError, InvalidInputError, InvalidNameError, MissingInputError
 from wmhub.hub.artifact import (
     CARD_NAME,
     DATASET,
@@ -26,6 +28,9 @@ from wmhub.hub.registry import load_registry
 from wmhub.hub.resolve import resolve_dataset
 from wmhub.hub.settings import open_hub, organisation_override
 from wmhub.names import DatasetId, ModelId
+
+if TYPE_CHECKING:
+    from wmhub.dataset.check import CheckReport
 
 
 def push(
@@ -52,7 +57,7 @@ def push(
     manifest = kind.verify(folder)
     repository = target_repository(kind, name)
     if kind is DATASET:
-        require_publishable(folder, manifest)
+        require_publishable(folder)
         names = published_names(kind, folder, manifest)
         publication = Publication(kind, repository, folder, names, manifest, _dataset_change)
         return publish(
@@ -96,12 +101,23 @@ def target_repository(kind: ArtifactKind, name: str) -> Repository:
     return Repository(owner, identity.name)
 
 
-def require_publishable(folder: Path, manifest: ArtifactManifest) -> None:
-    """Refuses a dataset in which ``wmhub dataset check`` finds an error."""
-    if not manifest.licence:
-        raise InvalidInputError(
-            f"{folder}: the licence of some records is unknown; collect them with --licence"
+def require_publishable(folder: Path, published: Sequence[Path] = ()) -> CheckReport:
+    """Refuses a dataset in which ``wmhub dataset check`` finds an error, with the first of them.
+
+    ``published`` are datasets whose rows it must not repeat.
+    """
+    from wmhub.dataset.check import Severity, check
+
+    report = check(folder, published=published)
+    errors = [finding for finding in report.findings if finding.severity is Severity.ERROR]
+    if errors:
+        shown = "".join(f"\n  {item.where}: {item.reason}" for item in errors[:5])
+        more = f"\n  and {len(errors) - 5} more" if len(errors) > 5 else ""
+        raise DatasetError(
+            f"{folder}: it must not be published as it is:{shown}{more}\n`wmhub dataset check` "
+            "lists everything"
         )
+    return report
 
 
 def _pinned_dataset(
@@ -110,7 +126,8 @@ def _pinned_dataset(
     """The dataset that the checkpoint pins, verified; ``given`` is where it lies, if told."""
     pinned = read_card_facts(checkpoint).dataset
     if given is None:
-        found = resolve_dataset(pinned.id, revision=pinned.revision, hub=hub)
+        repository = target_repository(DATASET, pinned.id)
+        found = resolve_dataset(str(repository), revision=pinned.revision, hub=hub)
     else:
         found = resolve_dataset(given, hub=hub)
     if found.manifest.manifest_file.sha256 != pinned.digest:
