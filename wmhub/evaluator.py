@@ -1,14 +1,20 @@
-"""A loaded checkpoint that scores candidates: what `from_pretrained` returns.
-
-This file defines only the border between the model and the search so far.
-"""
+"""A loaded checkpoint that scores candidates: what `from_pretrained` returns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Sequence
+from pathlib import Path
+from typing import Any, List, Protocol, Sequence, Union
 
 import numpy as np
+
+from wmhub.checkpoint import Checkpoint, read_checkpoint
+from wmhub.model.encode import encode
+from wmhub.names import HardwareKey
+from wmhub.program import Program, parse_program
+from wmhub.replay_ansor import replay_steps
+from wmhub.replay_meta_schedule import replay_decisions, replay_traces
+from wmhub.trajectory import Group, Trajectories
 
 
 @dataclass(frozen=True)
@@ -43,3 +49,101 @@ class WorkloadScorer(Protocol):
         of ``[instruction index, value]``, in the same order for all.
         """
         ...
+
+
+class Evaluator:
+    """A checkpoint, ready to score. It is never changed; adaptation happens on top of it."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+    @property
+    def name(self) -> str:
+        """Name of the checkpoint, such as ``wm-cuda-a100``."""
+        return self.checkpoint.name
+
+    @property
+    def hardware(self) -> HardwareKey:
+        """What it ranks schedules for."""
+        return self.checkpoint.hardware
+
+    def for_workload(self, program: str) -> WorkloadScorer:
+        """The scorer of one workload: base64 of a MetaSchedule database, or the JSON text of
+        ``tvm.ir.save_json``. Raises ``InvalidInputError`` for anything else."""
+        return _TraceScorer(self, parse_program(program))
+
+    def score_steps(self, workload_key: str, steps: Sequence[Sequence[Any]]) -> Scores:
+        """Scores candidates of the classic AutoScheduler, each its list of transform steps."""
+        return self.score_groups(replay_steps(workload_key, steps), len(steps))
+
+    def cost_model(self, adapt: bool = True) -> Any:
+        """A cost model for ``tune_tir(cost_model=...)`` of TVM's MetaSchedule."""
+        from wmhub.search.cost_model import cost_model
+
+        return cost_model(self, adapt)
+
+    def auto_scheduler_model(self, adapt: bool = True) -> Any:
+        """A cost model for ``SketchPolicy(task, program_cost_model=...)`` of TVM 0.8 to 0.19."""
+        from wmhub.search.auto_scheduler import auto_scheduler_model
+
+        return auto_scheduler_model(self, adapt)
+
+    def score_groups(self, groups: Sequence[Group], count: int) -> Scores:
+        """Scores replayed groups whose members are positions below ``count``."""
+        parts = [self.score_trajectories(group.trajectories) for group in groups]
+        width = parts[0].embedding.shape[1] if parts else self.checkpoint.network.config.hidden
+        whole = Scores(
+            np.zeros(count, np.float32),
+            np.zeros(count, np.float32),
+            np.zeros((count, width), np.float32),
+        )
+        for group, part in zip(groups, parts):
+            whole.score[group.members] = part.score
+            whole.uncertainty[group.members] = part.uncertainty
+            whole.embedding[group.members] = part.embedding
+        return whole
+
+    def score_trajectories(self, trajectories: Trajectories) -> Scores:
+        """Scores N candidates of one structure."""
+        import torch
+
+        encoded = encode(trajectories, self.checkpoint.profile)
+        with torch.no_grad():
+            output = self.checkpoint.network.score(encoded)
+        members = output.members.numpy()
+        return Scores(members.mean(axis=0), members.std(axis=0), output.embedding.numpy())
+
+
+class _TraceScorer:
+    """`WorkloadScorer` of one program."""
+
+    def __init__(self, evaluator: Evaluator, program: Program) -> None:
+        self._evaluator = evaluator
+        self._program = program
+
+    def score_traces(self, traces: Sequence[Any]) -> Scores:
+        """See `WorkloadScorer.score_traces`."""
+        groups = replay_traces(self._program, traces)
+        return self._evaluator.score_groups(groups, len(traces))
+
+    def score_decisions(
+        self, instructions: Sequence[Any], decisions: Sequence[Sequence[Any]]
+    ) -> Scores:
+        """See `WorkloadScorer.score_decisions`."""
+        names = [instruction[0] for instruction in instructions]
+        end = names.index("EnterPostproc") if "EnterPostproc" in names else len(names)
+        located = [at for at in range(end) if names[at] == "SampleComputeLocation"]
+        rows: List[Any] = [{int(at): value for at, value in row} for row in decisions]
+        keys = [tuple(row.get(at) for at in located) for row in rows]
+        groups = []
+        for key in dict.fromkeys(keys):
+            members = np.array([i for i, other in enumerate(keys) if other == key], np.int64)
+            chosen = [rows[i] for i in members]
+            trajectories = replay_decisions(self._program, instructions[:end], chosen)
+            groups.append(Group(members, trajectories))
+        return self._evaluator.score_groups(groups, len(rows))
+
+
+def load_evaluator(folder: Union[str, Path]) -> Evaluator:
+    """Loads the checkpoint in ``folder``; raises what ``read_checkpoint`` raises."""
+    return Evaluator(read_checkpoint(folder))

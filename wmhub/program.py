@@ -204,7 +204,9 @@ class _Graph:
 
     def text(self, node: int) -> str:
         entry = self.nodes[node]
-        return str(entry.get("repr_str", entry.get("repr_b64", "")) if self.is_old else entry["data"])
+        return str(
+            entry.get("repr_str", entry.get("repr_b64", "")) if self.is_old else entry["data"]
+        )
 
     def dtype(self, node: int) -> str:
         """Data type of a variable, load or constant."""
@@ -286,7 +288,9 @@ class _Reader:
             numbers[var] = number
             extent = g.integer(g.ref(g.ref(iter_var, "dom"), "extent")) or 1
             is_reduction = int(g._fields(iter_var)["iter_type"]) == 2  # IterVarType kCommReduce
-            iterators.append(Iterator(g.text(g.ref(var, "name", "name_hint")), extent, is_reduction))
+            iterators.append(
+                Iterator(g.text(g.ref(var, "name", "name_hint")), extent, is_reduction)
+            )
         values = g.items(g.ref(realize, "iter_values"))
         bound = {value: number for number, value in enumerate(values)}
         operations = [0.0] * len(OPERATIONS)
@@ -346,7 +350,16 @@ class _Reader:
         """Expressions directly below an expression or a store."""
         g = self.graph
         found: List[int] = []
-        for name in ("a", "b", "condition", "true_value", "false_value", "value", "args", "indices"):
+        for name in (
+            "a",
+            "b",
+            "condition",
+            "true_value",
+            "false_value",
+            "value",
+            "args",
+            "indices",
+        ):
             if not g.has(node, name) or g.kind(node) in ("IntImm", "FloatImm", "StringImm"):
                 continue
             child = g.ref(node, name)

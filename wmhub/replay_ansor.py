@@ -78,9 +78,7 @@ def _separate(steps: Sequence[Any]) -> Tuple[Tuple[Any, ...], List[int]]:
             structure.append((name, step[1], step[2], key))
             numbers.append(int(value) if value.lstrip("-").isdigit() else 0)
         else:
-            structure.append(
-                tuple([tuple(x) if isinstance(x, list) else x for x in step])
-            )
+            structure.append(tuple([tuple(x) if isinstance(x, list) else x for x in step]))
     return tuple(structure), numbers
 
 

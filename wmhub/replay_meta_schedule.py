@@ -110,7 +110,9 @@ class _Replay:
             axes = [Axis(i.name, extents(i.extent), i.is_reduction) for i in block.iterators]
             loops = []
             for depth, (_, extent, axis) in enumerate(block.loops):
-                loop = Loop.over(axes[axis], extents(extent)) if axis >= 0 else Loop(extents(extent))
+                loop = (
+                    Loop.over(axes[axis], extents(extent)) if axis >= 0 else Loop(extents(extent))
+                )
                 loops.append(loop)
                 shared[block.loops[: depth + 1]] = loop
             self._add(
@@ -156,7 +158,9 @@ class _Replay:
     def _owner(self, loop: Any) -> Optional[Stage]:
         """The stage that a loop belongs to: the innermost nest in which it is not shared."""
         holders = [s for s in self.order if not s.inlined and s.index(loop) >= 0]
-        return next((s for s in holders if s.index(loop) >= s.depth), holders[0] if holders else None)
+        return next(
+            (s for s in holders if s.index(loop) >= s.depth), holders[0] if holders else None
+        )
 
     def _emit(self, name: str, stage: Any, **details: Any) -> None:
         kind = META_SCHEDULE_INSTRUCTIONS.get(name, ActionKind.OTHER)
@@ -414,9 +418,7 @@ class _Replay:
             self._emit(name, stage)
             return []
         host, depth = hosts[0], hosts[0].index(loop) + 1
-        self._emit(
-            name, stage, loops=(loop,), target=self._number(host), position=depth - 1
-        )
+        self._emit(name, stage, loops=(loop,), target=self._number(host), position=depth - 1)
         needed = self._needed(stage, hosts, loop, is_producer)
         keep_unit = not attrs or bool(attrs[0])
         own = [

@@ -1,0 +1,202 @@
+"""Checkpoints: a folder with everything that scoring needs, without pickle.
+
+::
+
+    checkpoint.json        what it is: schema version, name, version, hardware, dataset, feature
+                           spec, network and training configuration, metrics, digests; written last
+    weights.safetensors    weights, and the normalisation of the features
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Mapping, Union
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from wmhub.errors import CheckpointError, MissingInputError, SchemaVersionError, UserError
+from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.encode import FeatureSpec, current_spec, structured_columns
+from wmhub.model.network import ModelConfig, WorldModel
+from wmhub.names import HardwareKey
+
+#: Version of the form of a checkpoint; a newer one is refused.
+SCHEMA_VERSION = 1
+MANIFEST, WEIGHTS = "checkpoint.json", "weights.safetensors"
+_MOST_MANIFEST_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class DatasetPin:
+    """The dataset that a checkpoint was trained on."""
+
+    id: str
+    """Its name."""
+    revision: str
+    """Its content version, such as ``v1.0.0``."""
+    digest: str
+    """SHA-256 of its ``manifest.json``."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and what it is."""
+
+    name: str
+    """Such as ``wm-cuda-a100``."""
+    version: str
+    """Content version, such as ``1.0.0``."""
+    hardware: HardwareKey
+    """What it ranks schedules for."""
+    profile: HardwareProfile
+    """The numbers of that hardware, which the network reads."""
+    dataset: DatasetPin
+    """What it was trained on."""
+    metrics: Mapping[str, object]
+    """What was measured on held-out workloads, as ``wmhub eval --json`` prints it."""
+    training: Mapping[str, object]
+    """The training configuration."""
+    environment: Mapping[str, str]
+    """Package -> version that it was trained with."""
+    network: WorldModel
+    """The network, on the CPU, in evaluation mode."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained weights."""
+        return sum(p.numel() for p in self.network.parameters())
+
+
+def write_checkpoint(folder: Union[str, Path], checkpoint: Checkpoint) -> Path:
+    """Writes ``checkpoint`` into ``folder`` (made if needed); the manifest comes last."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / MANIFEST
+    if manifest.exists():
+        manifest.unlink()
+    tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.network.state_dict().items()}
+    save_file(tensors, str(folder / WEIGHTS))
+    weights = (folder / WEIGHTS).read_bytes()
+    spec = current_spec(structured_columns(checkpoint.profile))
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "name": checkpoint.name,
+        "version": checkpoint.version,
+        "hardware": str(checkpoint.hardware),
+        "licence": "Apache-2.0",
+        "dataset": dataclasses.asdict(checkpoint.dataset),
+        "metrics": dict(checkpoint.metrics),
+        "parameters": checkpoint.parameters,
+        "profile": checkpoint.profile.to_json(),
+        "model": dataclasses.asdict(checkpoint.network.config),
+        "features": dataclasses.asdict(spec),
+        "training": dict(checkpoint.training),
+        "environment": dict(checkpoint.environment),
+        "files": {WEIGHTS: {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}},
+    }
+    temporary = folder / (MANIFEST + ".part")
+    temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    os.replace(str(temporary), str(manifest))
+    return folder
+
+
+def read_checkpoint(folder: Union[str, Path]) -> Checkpoint:
+    """Reads and checks a checkpoint: schema version, digest, feature spec, every weight.
+
+    Raises ``MissingInputError``, ``CheckpointError`` or ``SchemaVersionError``.
+    """
+    folder = Path(folder)
+    document = _read_manifest(folder)
+    _check_weights(folder, document)
+    try:
+        profile = HardwareProfile.from_json(document["profile"])
+        spec = _spec(document["features"])
+        config = ModelConfig(**document["model"])
+        network = WorldModel(config, spec)
+        checkpoint = Checkpoint(
+            name=str(document["name"]),
+            version=str(document["version"]),
+            hardware=HardwareKey.parse(document["hardware"]),
+            profile=profile,
+            dataset=DatasetPin(**document["dataset"]),
+            metrics=dict(document["metrics"]),
+            training=dict(document["training"]),
+            environment={str(k): str(v) for k, v in document["environment"].items()},
+            network=network,
+        )
+    except UserError as error:
+        raise CheckpointError(f"{folder / MANIFEST}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder / MANIFEST}: a field is missing or odd: {error}") from error
+    _require_same_features(folder, spec, current_spec(structured_columns(profile)))
+    _load_weights(folder, network)
+    return checkpoint
+
+
+def _read_manifest(folder: Path) -> Dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise MissingInputError(f"{folder}: no {MANIFEST}, so this is no checkpoint of wmhub")
+    if path.stat().st_size > _MOST_MANIFEST_BYTES:
+        raise CheckpointError(f"{path}: larger than any checkpoint's manifest")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document["schema_version"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not the manifest of a checkpoint: {error}") from error
+    if not isinstance(version, int) or version < 1:
+        raise CheckpointError(f"{path}: schema_version must be a positive whole number")
+    if version > SCHEMA_VERSION:
+        raise SchemaVersionError(
+            f"{path}: schema version {version} is newer than the {SCHEMA_VERSION} that this wmhub "
+            "reads: pip install --upgrade wmhub"
+        )
+    return dict(document)
+
+
+def _check_weights(folder: Path, document: Mapping[str, Any]) -> None:
+    path = folder / WEIGHTS
+    try:
+        entry = document["files"][WEIGHTS]
+        wanted, size = str(entry["sha256"]), int(entry["bytes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / MANIFEST}: it does not name {WEIGHTS}") from error
+    if not path.is_file():
+        raise CheckpointError(f"{path}: missing, though {MANIFEST} names it")
+    if path.stat().st_size != size:
+        raise CheckpointError(f"{path}: {path.stat().st_size} bytes, {MANIFEST} says {size}")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != wanted:
+        raise CheckpointError(f"{path}: its SHA-256 is not the one in {MANIFEST}")
+
+
+def _spec(data: Mapping[str, Any]) -> FeatureSpec:
+    names = [f.name for f in dataclasses.fields(FeatureSpec) if f.name != "version"]
+    return FeatureSpec(int(data["version"]), *(tuple(map(str, data[name])) for name in names))
+
+
+def _require_same_features(folder: Path, spec: FeatureSpec, current: FeatureSpec) -> None:
+    for field in dataclasses.fields(FeatureSpec):
+        theirs, ours = getattr(spec, field.name), getattr(current, field.name)
+        if theirs != ours:
+            raise CheckpointError(
+                f"{folder / MANIFEST}: its features ({field.name}) are not those of this wmhub; "
+                "use the version that trained it, or train again"
+            )
+
+
+def _load_weights(folder: Path, network: WorldModel) -> None:
+    path = folder / WEIGHTS
+    try:
+        network.load_state_dict(load_file(str(path)), strict=True)
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the weights do not fit: {error}") from error
+    if not all(torch.isfinite(v).all() for v in network.state_dict().values()):
+        raise CheckpointError(f"{path}: it holds weights that are not finite")
+    network.eval()

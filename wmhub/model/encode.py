@@ -1,0 +1,196 @@
+"""Trajectories to arrays: what the network reads of N candidates of one structure.
+
+`FeatureSpec` names every column; it is stamped into a checkpoint and compared when one is loaded,
+so that a model never reads columns that mean something else.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import List, Tuple
+
+import numpy as np
+
+from wmhub.actions import Action, ActionKind
+from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.features import log2, structured_features
+from wmhub.nest import Stage
+from wmhub.program import OPERATIONS, Block
+from wmhub.records import Scheduler
+from wmhub.trajectory import Trajectories
+
+#: Changes when a column changes its meaning under the same name.
+FEATURE_VERSION = 1
+
+KINDS: Tuple[str, ...] = ("", *[kind.value for kind in ActionKind])
+"""Action kinds by number; 0 is padding."""
+
+_LOOPS, _RESULTS, _HASHES = 4, 5, 4
+_WORDS = ("parallel", "vectorize", "unroll", "blockIdx", "threadIdx", "vthread", "shared", "local")
+_ROLES = ("compute", "cache_read", "cache_write", "rfactor")
+ACTION_COLUMNS: Tuple[str, ...] = (
+    *[f"loop{i}" for i in range(_LOOPS)],
+    *[f"loop{i}.is_reduction" for i in range(_LOOPS)],
+    *[f"result{i}" for i in range(_RESULTS)],
+    "loops", "value", "has_value", "position", "target.depth",
+    *[f"word.{w}" for w in _WORDS],
+    *[f"role.{r}" for r in _ROLES],
+    *[f"hash{i}" for i in range(_HASHES)],
+)  # fmt: skip
+
+_SPATIAL, _REDUCTION, _READS, _SHAPE = 5, 4, 4, 10
+BLOCK_COLUMNS: Tuple[str, ...] = (
+    "is_auto_scheduler", "is_reduction", "has_init", "trips",
+    *[f"spatial{i}" for i in range(_SPATIAL)],
+    *[f"reduction{i}" for i in range(_REDUCTION)],
+    *[f"operations.{name}" for name in OPERATIONS],
+    "reads", *[f"read{i}.bytes" for i in range(_READS)],
+    *[f"shape{i}" for i in range(_SHAPE)],
+)  # fmt: skip
+
+HARDWARE_COLUMNS: Tuple[str, ...] = (
+    "is_gpu", "cores", "vector_bits", "register_bytes", "l1_bytes", "l2_bytes", "l3_bytes",
+    "shared_memory_bytes", "clock_hz", "bandwidth", "peak_flops", "flops_per_byte",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """The columns that a network was trained on."""
+
+    version: int
+    kinds: Tuple[str, ...]
+    action: Tuple[str, ...]
+    block: Tuple[str, ...]
+    hardware: Tuple[str, ...]
+    structured: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """N candidates of one structure, as the network reads them."""
+
+    blocks: np.ndarray
+    """float32 [B, len(BLOCK_COLUMNS)]: the initial program."""
+    hardware: np.ndarray
+    """float32 [len(HARDWARE_COLUMNS)]."""
+    kinds: np.ndarray
+    """int64 [T]: number in ``KINDS`` of each action."""
+    actions: Tuple[np.ndarray, ...]
+    """T arrays, float32 [N or 1, len(ACTION_COLUMNS)]; one row where all candidates agree."""
+    structured: np.ndarray
+    """float32 [N, F]."""
+
+    @property
+    def count(self) -> int:
+        """N."""
+        return len(self.structured)
+
+    @property
+    def prefix(self) -> int:
+        """How many leading actions all candidates share, numbers included."""
+        shared = [len(rows) == 1 for rows in self.actions]
+        return shared.index(False) if False in shared else len(shared)
+
+
+def current_spec(structured: Tuple[str, ...]) -> FeatureSpec:
+    """The spec of this version of wmhub."""
+    return FeatureSpec(
+        FEATURE_VERSION, KINDS, ACTION_COLUMNS, BLOCK_COLUMNS, HARDWARE_COLUMNS, structured
+    )
+
+
+def structured_columns(hardware: HardwareProfile) -> Tuple[str, ...]:
+    """Names of the structured features; they are the same for every structure and device."""
+    nothing = Trajectories(Scheduler.META_SCHEDULE, None, (), (), (Stage("", [], []),), 1, ())
+    return tuple(structured_features(nothing, hardware)[1])
+
+
+def encode(trajectories: Trajectories, hardware: HardwareProfile) -> Encoded:
+    """Encodes one group of candidates."""
+    steps = [_encode_action(action, trajectories) for action in trajectories.actions]
+    structured, _ = structured_features(trajectories, hardware)
+    return Encoded(
+        blocks=_encode_program(trajectories),
+        hardware=encode_hardware(hardware),
+        kinds=np.array([KINDS.index(a.kind.value) for a in trajectories.actions], dtype=np.int64),
+        actions=tuple(steps),
+        structured=np.ascontiguousarray(structured),
+    )
+
+
+def encode_hardware(hardware: HardwareProfile) -> np.ndarray:
+    """float32 [len(HARDWARE_COLUMNS)], logarithms scaled to a few units."""
+    values = [float(hardware.is_gpu)]
+    for name in HARDWARE_COLUMNS[1:-1]:
+        values.append(np.log2(1.0 + getattr(hardware, name)) / 8.0)
+    values.append(np.log2(hardware.peak_flops / hardware.bandwidth) / 8.0)
+    return np.array(values, dtype=np.float32)
+
+
+def _encode_action(action: Action, trajectories: Trajectories) -> np.ndarray:
+    columns: List["np.ndarray | float"] = []
+    loops, results = action.loops, action.results
+    columns += [log2(loops[i].extent) if i < len(loops) else 0.0 for i in range(_LOOPS)]
+    columns += [float(i < len(loops) and loops[i].is_reduction) for i in range(_LOOPS)]
+    columns += [log2(results[i].extent) if i < len(results) else 0.0 for i in range(_RESULTS)]
+    columns.append(len(loops) / 8.0)
+    columns.append(0.0 if action.value is None else np.log2(np.maximum(action.value, 0) + 1))
+    columns.append(float(action.value is not None))
+    columns.append(action.position / 8.0)
+    target = trajectories.stages[action.target] if action.target >= 0 else None
+    columns.append(action.position / max(1, len(target.loops)) if target else 0.0)
+    text = action.text.lower()
+    columns += [float(word.lower() in text) for word in _WORDS]
+    stage = trajectories.stages[action.stage] if action.stage >= 0 else None
+    columns += [float(stage is not None and stage.role == role) for role in _ROLES]
+    # What no one foresaw keeps an identity of its own.
+    mixed = zlib.crc32(f"{action.name}:{action.text}".encode())
+    is_other = action.kind is ActionKind.OTHER
+    columns += [float(mixed >> i & 1) * 2 - 1 if is_other else 0.0 for i in range(_HASHES)]
+    arrays = [np.asarray(c, dtype=np.float32).reshape(-1) for c in columns]
+    rows = max(len(a) for a in arrays)
+    table = np.empty((rows, len(arrays)), dtype=np.float32)
+    for at, array in enumerate(arrays):
+        table[:, at] = array
+    return table
+
+
+def _encode_program(trajectories: Trajectories) -> np.ndarray:
+    program = trajectories.program
+    if program is None:
+        row = np.zeros((1, len(BLOCK_COLUMNS)), dtype=np.float32)
+        row[0, 0] = 1.0
+        shape = np.array(trajectories.shape[:_SHAPE], dtype=np.float64)
+        row[0, -_SHAPE : -_SHAPE + len(shape) or None] = log2(np.abs(shape)) / 4.0
+        return row
+    return np.stack([_encode_block(block, program.buffers) for block in program.blocks])
+
+
+def _encode_block(block: Block, buffers: "object") -> np.ndarray:
+    spatial = [i.extent for i in block.iterators if not i.is_reduction][::-1]
+    reduction = [i.extent for i in block.iterators if i.is_reduction][::-1]
+    sizes = []
+    for access in block.reads[:_READS]:
+        buffer = buffers.get(access.buffer)  # type: ignore[attr-defined]
+        shape = buffer.shape if buffer is not None else ()
+        sizes.append(float(np.prod(shape, dtype=np.float64)) * 4.0)
+
+    def padded(values: List[float], length: int) -> List[float]:
+        logs = [float(np.log2(max(v, 1))) / 4.0 for v in values[:length]]
+        return logs + [0.0] * (length - len(logs))
+
+    row = [
+        0.0,
+        float(block.is_reduction),
+        float(block.has_init),
+        float(np.log2(max(block.trips, 1))) / 8.0,
+        *padded([float(v) for v in spatial], _SPATIAL),
+        *padded([float(v) for v in reduction], _REDUCTION),
+        *[float(np.log2(1.0 + count)) for count in block.operations],
+        len(block.reads) / 4.0,
+        *padded(sizes, _READS),
+        *[0.0] * _SHAPE,
+    ]
+    return np.array(row, dtype=np.float32)

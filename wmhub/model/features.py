@@ -1,0 +1,370 @@
+"""Structured features of scheduled programs, from their loop nests alone.
+
+What a schedule's speed depends on, read off the final nests: tile sizes per axis and level,
+parallelism against cores, the innermost loops and how each tensor moves under them, and for each
+cache the data that has to pass through it (the largest inner part of the nest whose working set
+fits; an analytical model as in Low et al., "Analytical Modeling Is Enough for High-Performance
+BLIS", TOMS 2016). Extents and bytes enter as base-2 logarithms.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from wmhub.hardware.profile import HardwareProfile
+from wmhub.nest import Axis, Loop, Stage, extents, span
+from wmhub.program import OPERATIONS, Access
+from wmhub.trajectory import Trajectories
+
+#: Axes described per stage: spatial ones counted from the innermost, then reductions.
+SPATIAL_AXES, REDUCTION_AXES = 4, 3
+#: Levels of a tiled axis, counted from the innermost.
+SPATIAL_LEVELS, REDUCTION_LEVELS = 5, 3
+#: Loops described one by one from the inside of the nest.
+INNER_LOOPS = 6
+#: Tensors described one by one.
+ACCESSES = 4
+#: Cache stages described one by one.
+CACHES = 3
+
+_BYTES = 4.0
+_THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
+_GRID = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
+_VIRTUAL = ("vthread.x", "vthread.y", "vthread.z")
+_UNROLL_KEYS = ("auto_unroll_max_step", "meta_schedule.unroll_explicit",
+                "meta_schedule.unroll_implicit", "pragma_auto_unroll_max_step")  # fmt: skip
+
+
+def log2(values: np.ndarray) -> np.ndarray:
+    """Base-2 logarithm of counts; 0 for what is unknown or empty."""
+    return np.log2(np.maximum(values, 1)).astype(np.float32)
+
+
+class _Columns:
+    """Named feature columns; values of shape [N] or [1]."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.names: List[str] = []
+        self.values: List[np.ndarray] = []
+
+    def add(self, name: str, value: "np.ndarray | float") -> None:
+        self.names.append(name)
+        self.values.append(np.asarray(value, dtype=np.float32).reshape(-1))
+
+    def table(self) -> np.ndarray:
+        """float32 [N, F]."""
+        table = np.empty((len(self.values), self.count), dtype=np.float32)
+        for row, value in zip(table, self.values):
+            row[:] = value
+        return table.T
+
+
+def main_stage(trajectories: Trajectories) -> Stage:
+    """The stage that does most of the work: most executed operations, then most loops."""
+
+    def work(stage: Stage) -> Tuple[bool, float, int]:
+        trips = 1.0
+        for loop in stage.loops:
+            trips *= max(1, int(loop.extent[0]))
+        weight = 1.0 + sum(stage.operations[:-1]) if stage.operations else 1.0
+        return stage.role in ("compute", "rfactor"), trips * weight, len(stage.loops)
+
+    live = [s for s in trajectories.stages if not s.inlined and s.loops]
+    return max(live or list(trajectories.stages), key=work)
+
+
+def structured_features(
+    trajectories: Trajectories, hardware: HardwareProfile
+) -> Tuple[np.ndarray, List[str]]:
+    """Features of N candidates of one structure: float32 [N, F], and the F names.
+
+    F and the names are the same for every structure, scheduler and device.
+    """
+    columns = _Columns(trajectories.count)
+    stage = main_stage(trajectories)
+    _axes(columns, stage)
+    _parallelism(columns, trajectories, stage, hardware)
+    _inner_loops(columns, stage)
+    _working_sets(columns, trajectories, stage, hardware)
+    _caches(columns, trajectories, stage, hardware)
+    _whole(columns, trajectories, stage)
+    return columns.table(), columns.names
+
+
+def _levels(stage: Stage, axis: Axis) -> List[np.ndarray]:
+    """Steps of ``axis`` per loop that walks it, from the innermost out."""
+    found = [extent for loop in stage.loops for owner, extent in loop.parts if owner is axis]
+    return found[::-1]
+
+
+def _axes(columns: _Columns, stage: Stage) -> None:
+    for kind, most, levels in (
+        ("spatial", SPATIAL_AXES, SPATIAL_LEVELS),
+        ("reduction", REDUCTION_AXES, REDUCTION_LEVELS),
+    ):
+        axes = [a for a in stage.axes if bool(a.is_reduction) == (kind == "reduction")]
+        # The axes that hold most of the iteration space, in their own order, innermost first.
+        largest = sorted(axes, key=lambda a: -int(a.extent[0]))[:most]
+        chosen = [a for a in axes if any(a is b for b in largest)][::-1]
+        for number in range(most):
+            axis = chosen[number] if number < len(chosen) else None
+            name = f"{kind}{number}"
+            columns.add(f"{name}.extent", log2(axis.extent) if axis else 0.0)
+            steps = _levels(stage, axis) if axis else []
+            tile = extents(1)
+            for level in range(levels):
+                step = steps[level] if level < len(steps) else extents(1)
+                columns.add(f"{name}.step{level}", log2(step))
+                tile = tile * np.maximum(step, 1)
+                if level < levels - 1:
+                    columns.add(f"{name}.tile{level}", log2(tile))
+
+
+def _product(loops: Sequence[Loop]) -> np.ndarray:
+    product = extents(1)
+    for loop in loops:
+        product = product * np.maximum(loop.extent, 1)
+    return product
+
+
+def _annotated(stage: Stage, words: Sequence[str]) -> np.ndarray:
+    return _product([loop for loop in stage.loops if loop.annotation in words])
+
+
+def _host_chain(stage: Stage) -> List[Loop]:
+    """Loops around a stage that belong to its hosts (Ansor keeps each stage's own nest only)."""
+    loops: List[Loop] = []
+    host, depth, seen = stage.host, stage.depth, 0
+    while host is not None and seen < 16:
+        loops = [loop for loop in host.loops[:depth] if stage.index(loop) < 0] + loops
+        host, depth, seen = host.host, host.depth, seen + 1
+    return loops
+
+
+def _parallelism(
+    columns: _Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
+) -> None:
+    around = [*_host_chain(stage), *stage.loops]
+    grid = threads = virtual = parallel = extents(1)
+    for other in trajectories.stages:
+        if other.inlined or other.role == "cache_read":
+            continue
+        grid = np.maximum(grid, _annotated(other, _GRID))
+        threads = np.maximum(threads, _annotated(other, _THREADS))
+        virtual = np.maximum(virtual, _annotated(other, _VIRTUAL))
+        parallel = np.maximum(parallel, _annotated(other, ("parallel",)))
+    # MetaSchedule leaves the parallel loops to a post-processor, which fuses the outermost
+    # spatial loops; so what is parallel is bounded by the leading spatial extents.
+    leading = extents(1)
+    for loop in around:
+        if loop.is_reduction:
+            break
+        leading = leading * np.maximum(loop.extent, 1)
+    first = np.maximum(stage.loops[0].extent, 1) if stage.loops else extents(1)
+    units = np.maximum(np.maximum(grid, parallel), np.where(parallel > 1, 1, leading))
+    cores = float(hardware.cores)
+    waves = np.ceil(units / cores)
+    columns.add("grid", log2(grid))
+    columns.add("threads", log2(threads))
+    columns.add("virtual", log2(virtual))
+    columns.add("parallel", log2(parallel))
+    columns.add("leading", log2(leading))
+    columns.add("first", log2(first))
+    columns.add("waves", log2(waves))
+    columns.add("core_use", units / (waves * cores))
+    columns.add("thread_use", threads / (np.ceil(threads / 32.0) * 32.0))
+    columns.add("grid.per_core", log2(grid * 16 / cores))
+    columns.add("threads.total", log2(grid * threads))
+    work = _product(around)
+    columns.add("work.per_thread", log2(work / np.maximum(grid * threads, 1)))
+    columns.add("vectorize", log2(_annotated(stage, ("vectorize",))))
+    columns.add("unrolled", log2(_annotated(stage, ("unroll",))))
+    unroll = [stage.annotations[key] for key in _UNROLL_KEYS if key in stage.annotations]
+    if not unroll:
+        everywhere = [s.annotations for s in trajectories.stages]
+        unroll = [a[key] for a in everywhere for key in _UNROLL_KEYS if key in a]
+    depth = unroll[0] if unroll else np.zeros(1)
+    columns.add("unroll.max_step", np.log2(depth + 1.0))
+    inner = [loop for loop in stage.loops if loop.annotation not in _GRID + _THREADS]
+    body = extents(1)
+    fits = extents(1)
+    for loop in inner[::-1]:
+        body = body * np.maximum(loop.extent, 1)
+        fits = np.where(body <= depth, body, fits)
+    columns.add("unroll.body", log2(fits))
+
+
+def _movement(stage: Stage, loop: Loop, access: Access) -> int:
+    """0: ``access`` does not move with ``loop``; 1: along its last dimension; 2: else."""
+    moving = [number for number, axis in enumerate(stage.axes)
+              if any(owner is axis for owner, _ in loop.parts)]  # fmt: skip
+    moved = -1
+    for dimension, index in enumerate(access.indices):
+        if any(v in moving for v in index.variables()):
+            moved = dimension
+    if moved < 0:
+        return 0
+    return 1 if moved == len(access.indices) - 1 else 2
+
+
+def _inner_loops(columns: _Columns, stage: Stage) -> None:
+    # Loops of extent 1 in all candidates say nothing and would shift the others.
+    nest = [loop for loop in stage.loops if (loop.extent != 1).any()][::-1]
+    accesses = [*stage.writes, *stage.reads][:ACCESSES]
+    for number in range(INNER_LOOPS):
+        loop = nest[number] if number < len(nest) else None
+        name = f"inner{number}"
+        columns.add(f"{name}.extent", log2(loop.extent) if loop else 0.0)
+        columns.add(f"{name}.is_reduction", float(bool(loop and loop.is_reduction)))
+        for k in range(ACCESSES):
+            known = loop is not None and k < len(accesses)
+            movement = _movement(stage, loop, accesses[k]) if known and loop else -1
+            for value in (0, 1, 2):
+                columns.add(f"{name}.access{k}.moves{value}", float(movement == value))
+    # The innermost loop that really iterates, per candidate.
+    extent, kind = extents(1), np.zeros(1)
+    contiguous = [np.zeros(1) for _ in range(ACCESSES)]
+    for loop in nest[::-1]:
+        runs = loop.extent > 1
+        extent = np.where(runs, loop.extent, extent)
+        kind = np.where(runs, float(loop.is_reduction), kind)
+        for k, access in enumerate(accesses):
+            contiguous[k] = np.where(runs, float(_movement(stage, loop, access)), contiguous[k])
+    columns.add("innermost.extent", log2(extent))
+    columns.add("innermost.is_reduction", kind)
+    for k in range(ACCESSES):
+        columns.add(f"innermost.access{k}", contiguous[k])
+    spatial = extents(1)
+    open_run = np.ones(1, dtype=bool)
+    for loop in nest:
+        open_run = open_run & ((not loop.is_reduction) | (loop.extent == 1))
+        spatial = np.where(open_run, spatial * np.maximum(loop.extent, 1), spatial)
+    columns.add("innermost.spatial_run", log2(spatial))
+
+
+def _footprints(trajectories: Trajectories, stage: Stage, depth: int) -> List[np.ndarray]:
+    """Elements of each tensor touched by the loops from ``depth`` inward."""
+    tiles = stage.tiles(depth)
+    buffers = trajectories.program.buffers if trajectories.program else {}
+    found = []
+    for access in [*stage.writes, *stage.reads]:
+        buffer = buffers.get(access.buffer.split(".")[0])
+        size = np.ones(1)
+        for dimension, index in enumerate(access.indices):
+            width = span(index, tiles)
+            if buffer is not None and dimension < len(buffer.shape):
+                width = np.minimum(width, buffer.shape[dimension])
+            size = size * width
+        found.append(size)
+    return found
+
+
+def _working_sets(
+    columns: _Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
+) -> None:
+    """For each cache: the traffic through it, and the nest's part that fits."""
+    caches = {
+        "register": hardware.register_bytes / 2,
+        "l1": hardware.l1_bytes,
+        "l2": hardware.l2_bytes,
+        "l3": hardware.l3_bytes or hardware.l2_bytes * 4,
+    }
+    depths = range(len(stage.loops) + 1)
+    known = bool(stage.reads or stage.writes)
+    prints = [_footprints(trajectories, stage, d) for d in depths] if known else []
+    totals = [sum(p, np.zeros(1)) * _BYTES for p in prints]
+    trips = [_product(stage.loops[:d]).astype(np.float64) for d in depths]
+    compulsory = totals[0] if known else np.ones(1)
+    for name, size in caches.items():
+        traffic, tile, reuse = np.zeros(1), np.zeros(1), np.ones(1)
+        settled = np.zeros(1, dtype=bool)
+        for depth in depths if known else ():
+            fits = (totals[depth] <= size) & ~settled
+            # A tensor that does not move with the loops just outside stays in the cache.
+            moved = trips[depth] * totals[depth]
+            traffic = np.where(fits, moved, traffic)
+            tile = np.where(fits, totals[depth], tile)
+            reuse = np.where(fits, trips[-1] / np.maximum(trips[depth] * totals[depth], 1), reuse)
+            settled = settled | fits
+        columns.add(f"{name}.traffic", log2(traffic))
+        columns.add(f"{name}.traffic.excess", log2(traffic / np.maximum(compulsory, 1)))
+        columns.add(f"{name}.tile", log2(tile))
+        columns.add(f"{name}.reuse", np.log2(np.maximum(reuse, 1e-3)))
+    for k in range(ACCESSES):
+        for level in range(1, INNER_LOOPS + 1):
+            depth = len(stage.loops) - 2 * level
+            inside = known and depth >= 0 and k < len(prints[0])
+            columns.add(f"access{k}.footprint{level}", log2(prints[depth][k]) if inside else 0.0)
+    columns.add("compulsory", log2(compulsory))
+
+
+def _caches(
+    columns: _Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
+) -> None:
+    """Cache stages: what is copied to faster memory, how often, and how it is spread."""
+    copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
+    shared, loaded = np.zeros(1), np.zeros(1)
+    trips_of_host = _product([*_host_chain(stage), *stage.loops])
+    for number in range(CACHES):
+        copy = copies[number] if number < len(copies) else None
+        name = f"cache{number}"
+        own = copy.loops if copy else []
+        if copy is not None and copy.host is not None:
+            own = [loop for loop in copy.loops if copy.host.index(loop) < 0]
+        tile = _product(own)
+        rounds = _product([*_host_chain(copy), *copy.host.loops[: copy.depth]]
+                          if copy is not None and copy.host is not None else [])  # fmt: skip
+        cooperative = copy.annotations.get("meta_schedule.cooperative_fetch") if copy else None
+        vector = cooperative if cooperative is not None else (
+            _annotated(copy, ("vectorize",)) if copy else extents(1)
+        )  # fmt: skip
+        columns.add(f"{name}.tile", log2(tile) if copy else 0.0)
+        columns.add(f"{name}.rounds", log2(rounds))
+        columns.add(f"{name}.vector", log2(vector))
+        columns.add(f"{name}.depth", float(copy.depth) if copy else 0.0)
+        if copy is not None:
+            shared = shared + tile * _BYTES
+            loaded = loaded + tile.astype(np.float64) * rounds * _BYTES
+    columns.add("shared.bytes", log2(shared))
+    capacity = max(hardware.shared_memory_bytes, 1)
+    threads = extents(1)
+    for other in trajectories.stages:
+        if other.role != "cache_read" and not other.inlined:
+            threads = np.maximum(threads, _annotated(other, _THREADS))
+    by_shared = np.floor(capacity / np.maximum(shared, capacity / 32.0))
+    resident = np.minimum(by_shared, np.floor(2048.0 / np.maximum(threads, 64)))
+    columns.add("occupancy.threads", log2(resident * threads) if hardware.is_gpu else 0.0)
+    columns.add("occupancy.blocks", log2(resident) if hardware.is_gpu else 0.0)
+    columns.add("shared.loaded", log2(loaded))
+    columns.add("shared.intensity", log2(trips_of_host * 16.0 / np.maximum(loaded, 1)))
+    columns.add("shared.per_thread", log2(shared / np.maximum(threads, 1)))
+
+
+def _whole(columns: _Columns, trajectories: Trajectories, stage: Stage) -> None:
+    stages = trajectories.stages
+    live = [s for s in stages if not s.inlined]
+    columns.add("stages.live", float(len(live)))
+    columns.add("stages.inlined", float(len(stages) - len(live)))
+    for role in ("cache_read", "cache_write", "rfactor", "init", "reindex"):
+        columns.add(f"stages.{role}", float(sum(s.role == role for s in live)))
+    hosted = [s for s in live if s.host is not None and s.role in ("compute", "cache_write")]
+    for number in range(3):
+        other = hosted[number] if number < len(hosted) else None
+        share = other.depth / max(1, len(other.host.loops)) if other and other.host else -1.0
+        columns.add(f"hosted{number}.depth", share)
+        size = _product(other.loops[other.depth :]) if other else extents(1)
+        columns.add(f"hosted{number}.size", log2(size))
+        rounds = _product(other.loops) if other else extents(1)
+        columns.add(f"hosted{number}.trips", log2(rounds))
+    rest = sum((_product(s.loops).astype(np.float64) for s in live if s is not stage), np.zeros(1))
+    columns.add("rest.trips", log2(rest))
+    columns.add("loops", float(len(stage.loops)))
+    columns.add("trips", log2(_product(stage.loops)))
+    operations = stage.operations or (0.0,) * len(OPERATIONS)
+    for name, count in zip(OPERATIONS, operations):
+        columns.add(f"operations.{name}", float(np.log2(1.0 + count)))
+    program = trajectories.program
+    columns.add("flops", float(np.log2(1.0 + program.flops)) if program else 0.0)

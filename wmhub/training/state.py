@@ -1,0 +1,88 @@
+"""What a training run needs to go on exactly where it was: one safetensors file, replaced whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from wmhub.errors import InvalidInputError
+from wmhub.training.metrics import Metrics, Validation
+
+if TYPE_CHECKING:
+    from wmhub.training.loop import Loop
+
+_NETWORKS = ("network", "averaged", "best")
+
+
+def save_state(path: Path, loop: Loop) -> None:
+    """Writes weights, averages, optimiser moments, counters and random state to ``path``."""
+    tensors = {}
+    for name in _NETWORKS:
+        for key, value in getattr(loop, name).state_dict().items():
+            tensors[f"{name}/{key}"] = value.contiguous()
+    for number, moments in loop.optimiser.state_dict()["state"].items():
+        for key, value in moments.items():
+            tensors[f"optimiser/{number}/{key}"] = torch.as_tensor(value).contiguous()
+    progress = dataclasses.asdict(loop.progress)
+    meta = {
+        "config": json.dumps(dataclasses.asdict(loop.config)),
+        "progress": json.dumps(progress),
+        "rng": json.dumps(loop.rng.bit_generator.state),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    save_file(tensors, str(temporary), metadata=meta)
+    os.replace(temporary, path)
+
+
+def load_state(path: Path, loop: Loop) -> None:
+    """Puts ``loop`` where `save_state` found it.
+
+    Raises ``InvalidInputError`` where the file is damaged or of another configuration.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            meta = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        config = json.loads(meta["config"])
+        progress = json.loads(meta["progress"])
+        rng = json.loads(meta["rng"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InvalidInputError.at(path, f"not the state of a training run: {error}") from error
+    if config != json.loads(json.dumps(dataclasses.asdict(loop.config))):
+        raise InvalidInputError.at(
+            path, "it belongs to a run with another configuration; train without --resume"
+        )
+    for name in _NETWORKS:
+        start = f"{name}/"
+        weights = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+        getattr(loop, name).load_state_dict(weights, strict=True)
+    _load_optimiser(loop, tensors)
+    history = progress.pop("history")
+    for key, value in progress.items():
+        setattr(loop.progress, key, value)
+    loop.progress.history = [
+        Validation(h["step"], h["loss"], Metrics(**h["metrics"])) for h in history
+    ]
+    # The rate follows from the step alone.
+    loop.schedule.last_epoch = loop.progress.step
+    for group in loop.optimiser.param_groups:
+        group["lr"] = loop.config.learning_rate * loop.rate(loop.progress.step)
+    loop.rng.bit_generator.state = rng
+
+
+def _load_optimiser(loop: Loop, tensors: dict[str, torch.Tensor]) -> None:
+    state = loop.optimiser.state_dict()
+    for key, value in tensors.items():
+        kind, _, rest = key.partition("/")
+        if kind == "optimiser":
+            number, _, name = rest.partition("/")
+            state["state"].setdefault(int(number), {})[name] = value
+    loop.optimiser.load_state_dict(state)
