@@ -9,6 +9,10 @@ from wmhub.cli import LazyGroup
 #: Benchmark -> (module that defines ``command``, one line of help); see ``wmhub.cli.VERBS``.
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "ingest": ("wmhub.cli.bench_ingest", "Speed and memory from a log to a finished dataset."),
+    "measure": (
+        "wmhub.cli.bench_measure",
+        "Our builder and runner against TVM's: speed, agreement.",
+    ),
     "search": ("wmhub.cli.bench_search", "Our search against TVM's own: latency and wall time."),
 }
 

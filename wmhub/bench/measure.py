@@ -1,0 +1,174 @@
+"""Candidates per second of our engine against TVM's builder and runner, and if they agree."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmhub.errors import InvalidInputError, MeasureError, MissingDependencyError
+from wmhub.measure import zoo
+from wmhub.measure.engine import Engine, Program
+from wmhub.measure.programs import load_program
+from wmhub.measure.sampling import Sampler, mixed
+from wmhub.tvm_compat import llvm_target, use_target, use_threads
+from wmhub.tvm_compat import meta_schedule as ms
+
+DEFAULT_WORKLOADS = (
+    "matmul-m512-n512-k512",
+    "conv2d-n1-h14-w14-ci256-co256-k3-s1-p1-bn-relu",
+    "dense-m128-n768-k768-bias-add",
+)
+#: Only candidates this near to the best of their workload are compared: slower ones are timed once.
+_NEAR = 3.0
+#: Candidates that TVM's tuning hands to builder and runner at once, by default.
+_TVM_BATCH = 64
+
+
+@dataclass(frozen=True)
+class MeasureResult:
+    """What one run of the benchmark measured."""
+
+    candidates: int
+    """Candidates that both measured."""
+    our_rate: float
+    """Candidates per second of the engine, start-up of its workers included."""
+    tvm_rate: float
+    """Candidates per second of ``LocalBuilder`` and ``LocalRunner`` at their defaults."""
+    speedup: float
+    """``our_rate / tvm_rate``."""
+    compared: int
+    """Candidates below 3x the best of their workload; the next two numbers are theirs."""
+    rank_correlation: float
+    """Spearman's, between both latencies within a workload; mean over workloads."""
+    median_ratio: float
+    """Median of our latency over TVM's."""
+    failures: int
+    """Candidates that at least one of the two could not measure."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    workload: str
+    ours: float | None
+    theirs: float | None
+
+
+def measure(
+    workloads: Sequence[str] = DEFAULT_WORKLOADS,
+    *,
+    candidates: int = 64,
+    cores: int | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> MeasureResult:
+    """Measures the same candidates of each zoo workload with both, on this CPU.
+
+    Half of the ``candidates`` of a workload are random, half near to the best of those, as in a
+    collection. Both may use ``cores`` threads for a program.
+    """
+    if candidates < 4 or not workloads:
+        raise InvalidInputError("the comparison needs a workload and at least 4 candidates of it")
+    target = llvm_target(cores)
+    # TVM's workers inherit it; by default they would use half of the cores.
+    use_threads(target["num-cores"])
+    say = progress or (lambda _: None)
+    pairs: list[_Pair] = []
+    seconds = {"ours": 0.0, "theirs": 0.0}
+    began = time.monotonic()
+    with Engine(target) as engine:
+        seconds["ours"] += time.monotonic() - began
+        for name in workloads:
+            programs, ours = _measure_ours(engine, name, candidates, seed, seconds)
+            say(f"{name}: {len(programs)} candidates measured by the engine")
+            theirs = _measure_theirs(programs, target, seconds)
+            say(f"{name}: and by TVM")
+            pairs += [_Pair(name, a, b) for a, b in zip(ours, theirs, strict=True)]
+    return _result(pairs, seconds["ours"], seconds["theirs"])
+
+
+def _measure_ours(
+    engine: Engine, name: str, count: int, seed: int, seconds: dict[str, float]
+) -> tuple[list[Program], list[float | None]]:
+    sampler = Sampler(zoo.build(name), engine.target, seed)
+    programs: list[Program] = []
+    latencies: list[float | None] = []
+    half = count // 2
+    for wanted in (half, count - half):
+        drawn = mixed(sampler, wanted, 0.0, len(programs), half)
+        fresh = [Program(candidate.module, name) for candidate in drawn]
+        began = time.monotonic()
+        results = engine.measure(fresh)
+        seconds["ours"] += time.monotonic() - began
+        for candidate, result in zip(drawn, results, strict=True):
+            ran = statistics.median(result.run_seconds) if result.failure is None else None
+            sampler.learn(candidate.trace, ran)
+            latencies.append(ran)
+        programs += fresh
+    return programs, latencies
+
+
+def _measure_theirs(
+    programs: Sequence[Program], target: dict[str, Any], seconds: dict[str, float]
+) -> list[float | None]:
+    """Latencies by TVM's defaults, in batches as its tuning makes them."""
+    tvm_target = use_target(target)
+    modules = [load_program(program.module) for program in programs]
+    began = time.monotonic()
+    builder, runner = ms.builder.LocalBuilder(), ms.runner.LocalRunner()
+    latencies: list[float | None] = []
+    for start in range(0, len(modules), _TVM_BATCH):
+        batch = modules[start : start + _TVM_BATCH]
+        built = builder.build([ms.builder.BuilderInput(module, tvm_target) for module in batch])
+        for module, result in zip(batch, built, strict=True):
+            latencies.append(_run(runner, module, result.artifact_path))
+            if result.artifact_path is not None:
+                shutil.rmtree(Path(str(result.artifact_path)).parent, ignore_errors=True)
+    seconds["theirs"] += time.monotonic() - began
+    return latencies
+
+
+def _run(runner: Any, module: Any, artifact: Any) -> float | None:
+    if artifact is None:
+        return None
+    arguments = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
+    (future,) = runner.run([ms.runner.RunnerInput(str(artifact), "cpu", arguments)])
+    times = future.result().run_secs
+    return statistics.median(map(float, times)) if times else None
+
+
+def _result(pairs: Sequence[_Pair], ours: float, theirs: float) -> MeasureResult:
+    try:
+        from scipy.stats import spearmanr
+    except ImportError:
+        raise MissingDependencyError.named("scipy", "bench measure", "bench") from None
+    correlations = []
+    ratios = []
+    for workload in dict.fromkeys(pair.workload for pair in pairs):
+        both = [
+            (pair.ours, pair.theirs)
+            for pair in pairs
+            if pair.workload == workload and pair.ours is not None and pair.theirs is not None
+        ]
+        best = min((min(pair) for pair in both), default=0.0)
+        near = [(a, b) for a, b in both if min(a, b) < _NEAR * best]
+        ratios += [a / b for a, b in near]
+        if len(near) > 2:
+            correlations.append(float(spearmanr(*zip(*near, strict=True)).statistic))
+    if not correlations:
+        raise MeasureError("too few candidates ran to compare latencies; ask for more of them")
+    ran = sum(pair.ours is not None and pair.theirs is not None for pair in pairs)
+    return MeasureResult(
+        candidates=len(pairs),
+        our_rate=len(pairs) / ours,
+        tvm_rate=len(pairs) / theirs,
+        speedup=theirs / ours,
+        compared=len(ratios),
+        rank_correlation=statistics.fmean(correlations),
+        median_ratio=statistics.median(ratios),
+        failures=len(pairs) - ran,
+    )

@@ -1,0 +1,53 @@
+"""``wmhub bench measure``: our engine against TVM's own builder and runner."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+
+@click.command()
+@click.option(
+    "--workload",
+    "workloads",
+    multiple=True,
+    metavar="NAME",
+    help="Zoo workload to measure; may be repeated.",
+)
+@click.option("--candidates", type=click.IntRange(4), default=64, show_default=True, metavar="N")
+@click.option("--cores", type=click.IntRange(1), metavar="N", help="Threads of a program; all.")
+@click.option("--seed", default=0, show_default=True, metavar="N")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(
+    workloads: tuple[str, ...], candidates: int, cores: int | None, seed: int, as_json: bool
+) -> None:
+    """Measure the same candidates with both: candidates per second, and whether they agree.
+
+    Nothing else should run on the machine meanwhile.
+    """
+    from wmhub.bench.measure import DEFAULT_WORKLOADS, measure
+    from wmhub.cli._show import show_facts, show_json, show_note
+
+    result = measure(
+        workloads or DEFAULT_WORKLOADS,
+        candidates=candidates,
+        cores=cores,
+        seed=seed,
+        progress=lambda text: show_note("bench", text),
+    )
+    if as_json:
+        show_json(dataclasses.asdict(result))
+        return
+    show_facts(
+        f"measure: {result.candidates} candidates",
+        [
+            ("engine", f"{result.our_rate:.2f} candidates/s"),
+            ("TVM", f"{result.tvm_rate:.2f} candidates/s (LocalBuilder, LocalRunner)"),
+            ("speedup", f"{result.speedup:.1f}x"),
+            ("compared", f"{result.compared} candidates below 3x the best of their workload"),
+            ("rank correlation", f"{result.rank_correlation:.3f}"),
+            ("median ratio", f"{result.median_ratio:.3f}"),
+            ("failed in either", f"{result.failures}"),
+        ],
+    )
