@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wmhub.hardware.machine import CpuFacts, read_cpu
+
+XEON = """processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: {model}
+model name\t: Intel(R) Xeon(R) Processor
+cpu MHz\t\t: 2000.000
+flags\t\t: fpu avx avx2 {flags}
+
+processor\t: 1
+model\t\t: 1
+"""
+
+
+CACHES = [
+    (1, "Data", "48K"),
+    (1, "Instruction", "32K"),
+    (2, "Unified", "2048K"),
+    (3, "Unified", "105M"),
+]
+
+
+def machine(root: Path, cpuinfo: str, *, cpus: int = 2, threads_per_core: int = 1) -> Path:
+    """A file system that shows a machine."""
+    (root / "proc").mkdir(parents=True)
+    (root / "proc/cpuinfo").write_text(cpuinfo)
+    (root / "proc/meminfo").write_text("MemTotal:       24684084 kB\nMemFree: 1 kB\n")
+    for number in range(cpus):
+        cpu = root / f"sys/devices/system/cpu/cpu{number}"
+        (cpu / "topology").mkdir(parents=True)
+        (cpu / "topology/core_id").write_text(f"{number // threads_per_core}\n")
+        (cpu / "topology/physical_package_id").write_text("0\n")
+        for index, (level, kind, size) in enumerate(CACHES):
+            cache = cpu / f"cache/index{index}"
+            cache.mkdir(parents=True)
+            (cache / "level").write_text(f"{level}\n")
+            (cache / "type").write_text(f"{kind}\n")
+            (cache / "size").write_text(f"{size}\n")
+    return root
+
+
+def read(root: Path, cpus: int = 2) -> CpuFacts:
+    return read_cpu(root, frozenset(range(cpus)))
+
+
+def test_an_intel_server(tmp_path: Path) -> None:
+    facts = read(machine(tmp_path, XEON.format(model=0xCF, flags="avx512f avx512_vbmi2 amx_tile")))
+    assert facts.microarchitecture == "emeraldrapids"
+    assert facts.microarchitecture_by_flags == "sapphirerapids"
+    assert (facts.cores, facts.threads, facts.quota) == (2, 2, None)
+    assert (facts.l1_bytes, facts.l2_bytes, facts.l3_bytes) == (48 << 10, 2 << 20, 105 << 20)
+    assert facts.clock_hz == 2e9
+    assert facts.memory_bytes == 24684084 * 1024
+    assert facts.vector_bits == 512
+    assert facts.governor is None
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        (XEON.format(model=0xA7, flags="avx512f"), "rocketlake"),
+        (XEON.format(model=0x55, flags="avx512f"), "skylake-avx512"),
+        (XEON.format(model=0x55, flags="avx512f avx512_vnni"), "cascadelake"),
+        (XEON.format(model=0x55, flags="avx512f avx512_vnni avx512_bf16"), "cooperlake"),
+        (XEON.format(model=0x3F, flags=""), "haswell"),
+        (XEON.format(model=0xFF, flags=""), "x86-64"),
+        ("vendor_id: AuthenticAMD\ncpu family: 23\nmodel: 49\n", "znver2"),
+        ("vendor_id: AuthenticAMD\ncpu family: 25\nmodel: 1\n", "znver3"),
+        ("vendor_id: AuthenticAMD\ncpu family: 25\nmodel: 17\n", "znver4"),
+        ("vendor_id: AuthenticAMD\ncpu family: 26\nmodel: 2\n", "znver5"),
+        ("CPU implementer: 0x41\nCPU part: 0xd0c\nFeatures: asimd\n", "neoverse-n1"),
+        ("CPU implementer: 0x41\nCPU part: 0xfff\n", "aarch64"),
+    ],
+)
+def test_names_are_those_of_llvm(tmp_path: Path, cpuinfo: str, name: str) -> None:
+    assert read(machine(tmp_path, cpuinfo)).microarchitecture == name
+
+
+def test_two_threads_of_a_core_are_one_core(tmp_path: Path) -> None:
+    info = XEON.format(model=0x3F, flags="")
+    facts = read(machine(tmp_path, info, cpus=8, threads_per_core=2), 8)
+    assert (facts.cores, facts.threads) == (4, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "quota", "cores"),
+    [("150000 100000", 1.5, 2), ("50000 100000", 0.5, 1), ("max 100000", None, 4), ("", None, 4)],
+)
+def test_a_container_limits_the_cores(
+    tmp_path: Path, text: str, quota: float | None, cores: int
+) -> None:
+    root = machine(tmp_path, XEON.format(model=0x3F, flags=""), cpus=4)
+    (root / "sys/fs/cgroup").mkdir(parents=True)
+    (root / "sys/fs/cgroup/cpu.max").write_text(text)
+    facts = read(root, 4)
+    assert (facts.quota, facts.cores) == (quota, cores)
+
+
+def test_frequency_scaling_is_seen(tmp_path: Path) -> None:
+    root = machine(tmp_path, XEON.format(model=0x3F, flags=""))
+    folder = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    folder.mkdir()
+    (folder / "scaling_governor").write_text("powersave\n")
+    (folder / "cpuinfo_max_freq").write_text("3500000\n")
+    facts = read(root)
+    assert (facts.governor, facts.clock_hz) == ("powersave", 3.5e9)
+
+
+def test_an_empty_file_system_is_survived(tmp_path: Path) -> None:
+    facts = read(tmp_path)
+    assert facts.cores == 2
+    assert (facts.l1_bytes, facts.l3_bytes, facts.memory_bytes, facts.clock_hz) == (0, 0, 0, None)
+
+
+def test_this_machine_can_be_read() -> None:
+    facts = read_cpu()
+    assert 1 <= facts.cores <= facts.threads
+    assert facts.memory_bytes > 0
