@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Dict, Optional, Tuple
 
 import numpy as np
 
@@ -60,7 +59,7 @@ class ActionKind(str, enum.Enum):
 
 
 #: Ansor's transform steps, by the name in the log (TVM 0.8 to 0.19, ``transform_step.cc``).
-ANSOR_STEPS: Dict[str, ActionKind] = {
+ANSOR_STEPS: dict[str, ActionKind] = {
     "AN": ActionKind.ANNOTATE,
     "FU": ActionKind.FUSE,
     "PR": ActionKind.ANNOTATE,
@@ -79,7 +78,7 @@ ANSOR_STEPS: Dict[str, ActionKind] = {
 
 #: MetaSchedule's instructions, by the name in the trace: all that TVM 0.27 registers, and the
 #: names that older ones used for the same (``GetBlock``, ``SetAxisSeparator``).
-META_SCHEDULE_INSTRUCTIONS: Dict[str, ActionKind] = {
+META_SCHEDULE_INSTRUCTIONS: dict[str, ActionKind] = {
     "SampleCategorical": ActionKind.QUERY,
     "SamplePerfectTile": ActionKind.QUERY,
     "SamplePartitionedTile": ActionKind.QUERY,
@@ -152,11 +151,11 @@ class Action:
     """What the log calls it."""
     stage: int
     """Number of the stage (block) that it acts on, in `Trajectories.stages`; -1 for none."""
-    loops: Tuple[Loop, ...] = ()
+    loops: tuple[Loop, ...] = ()
     """Loops that it touches, as they were before it, in the order that it names them."""
-    results: Tuple[Loop, ...] = ()
+    results: tuple[Loop, ...] = ()
     """Loops that it makes, from outside to inside."""
-    order: Tuple[int, ...] = ()
+    order: tuple[int, ...] = ()
     """For a reorder: old positions in the stage's nest, in their new order."""
     target: int = -1
     """For a compute location: number of the stage at whose loop it is placed."""
@@ -165,5 +164,5 @@ class Action:
     the read or write that is cached."""
     text: str = ""
     """Annotation key, thread axis, memory scope or intrinsic."""
-    value: Optional[np.ndarray] = None
+    value: np.ndarray | None = None
     """float64 [N or 1]: an annotation's number, such as the unroll depth."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Mapping, Union
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -74,7 +74,7 @@ class Checkpoint:
         return sum(p.numel() for p in self.network.parameters())
 
 
-def write_checkpoint(folder: Union[str, Path], checkpoint: Checkpoint) -> Path:
+def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
     """Writes ``checkpoint`` into ``folder`` (made if needed); the manifest comes last."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,11 +103,11 @@ def write_checkpoint(folder: Union[str, Path], checkpoint: Checkpoint) -> Path:
     }
     temporary = folder / (MANIFEST + ".part")
     temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    os.replace(str(temporary), str(manifest))
+    temporary.replace(manifest)
     return folder
 
 
-def read_checkpoint(folder: Union[str, Path]) -> Checkpoint:
+def read_checkpoint(folder: str | Path) -> Checkpoint:
     """Reads and checks a checkpoint: schema version, digest, feature spec, every weight.
 
     Raises ``MissingInputError``, ``CheckpointError`` or ``SchemaVersionError``.
@@ -140,7 +140,7 @@ def read_checkpoint(folder: Union[str, Path]) -> Checkpoint:
     return checkpoint
 
 
-def _read_manifest(folder: Path) -> Dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise MissingInputError(f"{folder}: no {MANIFEST}, so this is no checkpoint of wmhub")

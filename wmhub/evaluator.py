@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, List, Protocol, Sequence, Union
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -133,7 +134,7 @@ class _TraceScorer:
         names = [instruction[0] for instruction in instructions]
         end = names.index("EnterPostproc") if "EnterPostproc" in names else len(names)
         located = [at for at in range(end) if names[at] == "SampleComputeLocation"]
-        rows: List[Any] = [{int(at): value for at, value in row} for row in decisions]
+        rows: list[Any] = [{int(at): value for at, value in row} for row in decisions]
         keys = [tuple(row.get(at) for at in located) for row in rows]
         groups = []
         for key in dict.fromkeys(keys):
@@ -144,6 +145,6 @@ class _TraceScorer:
         return self._evaluator.score_groups(groups, len(rows))
 
 
-def load_evaluator(folder: Union[str, Path]) -> Evaluator:
+def load_evaluator(folder: str | Path) -> Evaluator:
     """Loads the checkpoint in ``folder``; raises what ``read_checkpoint`` raises."""
     return Evaluator(read_checkpoint(folder))

@@ -7,15 +7,17 @@ logs do not hold the program, so some extents never appear in them).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wmhub.program import Access, Index
 
 #: A part of a loop: number of the owning stage's axis, and how many of its steps the part covers.
-Part = Tuple["Axis", np.ndarray]
+if TYPE_CHECKING:
+    Part = tuple["Axis", np.ndarray]
 
 
 def extents(value: int) -> np.ndarray:
@@ -32,9 +34,9 @@ def ceil_div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 class Axis:
     """One iterator of a stage, before any split."""
 
-    __slots__ = ("name", "extent", "is_reduction")
+    __slots__ = ("extent", "is_reduction", "name")
 
-    def __init__(self, name: str, extent: np.ndarray, is_reduction: Optional[bool]) -> None:
+    def __init__(self, name: str, extent: np.ndarray, is_reduction: bool | None) -> None:
         self.name = name
         self.extent = extent
         self.is_reduction = is_reduction
@@ -44,13 +46,13 @@ class Axis:
 class Loop:
     """One loop of a nest. Stages that share a loop (after compute_at) hold the same object."""
 
-    __slots__ = ("extent", "parts", "annotation")
+    __slots__ = ("annotation", "extent", "parts")
 
     def __init__(
         self, extent: np.ndarray, parts: Sequence[Part] = (), annotation: str = ""
     ) -> None:
         self.extent = extent
-        self.parts: Tuple[Part, ...] = tuple(parts)
+        self.parts: tuple[Part, ...] = tuple(parts)
         """From outside to inside; several after a fuse, none for a loop of unknown origin."""
         self.annotation = annotation
         """``parallel``, ``vectorize``, ``unroll``, a thread axis, or ``""``."""
@@ -61,13 +63,13 @@ class Loop:
         return any(axis.is_reduction for axis, _ in self.parts)
 
     @classmethod
-    def over(cls, axis: Axis, extent: Optional[np.ndarray] = None) -> Loop:
+    def over(cls, axis: Axis, extent: np.ndarray | None = None) -> Loop:
         """A loop over all of ``axis``, or over ``extent`` steps of it."""
         extent = axis.extent if extent is None else extent
         return cls(extent, ((axis, extent),))
 
 
-def split_loop(loop: Loop, factors: Sequence[Optional[np.ndarray]]) -> List[Loop]:
+def split_loop(loop: Loop, factors: Sequence[np.ndarray | None]) -> list[Loop]:
     """The loops that replace ``loop``, from outside to inside; one factor may be ``None``.
 
     The inferred factor is rounded up, as TVM does. Splitting a fused loop deals its parts out
@@ -80,15 +82,15 @@ def split_loop(loop: Loop, factors: Sequence[Optional[np.ndarray]]) -> List[Loop
         axis = loop.parts[0][0]
         return [Loop(size, ((axis, size),)) for size in sizes]
     remaining = list(loop.parts)
-    loops: List[Loop] = []
+    loops: list[Loop] = []
     for size in reversed(sizes[1:]):
         loops.insert(0, Loop(size, _deal(remaining, size)))
     return [Loop(sizes[0], remaining), *loops]
 
 
-def _deal(remaining: List[Part], size: np.ndarray) -> List[Part]:
+def _deal(remaining: list[Part], size: np.ndarray) -> list[Part]:
     """Takes ``size`` steps from the inner end of ``remaining`` (which it shortens)."""
-    dealt: List[Part] = []
+    dealt: list[Part] = []
     while remaining:
         axis, extent = remaining.pop()
         taken = np.gcd(size, extent)
@@ -116,24 +118,24 @@ class Stage:
     """One block of the program being scheduled, for N candidates."""
 
     name: str
-    axes: List[Axis]
-    loops: List[Loop]
+    axes: list[Axis]
+    loops: list[Loop]
     """From outside to inside, with those it shares with its compute location."""
-    reads: List[Access] = field(default_factory=list)
-    writes: List[Access] = field(default_factory=list)
+    reads: list[Access] = field(default_factory=list)
+    writes: list[Access] = field(default_factory=list)
     """Accesses over ``axes``; empty for Ansor, whose logs do not hold them."""
     role: str = "compute"
     """``compute``, ``cache_read``, ``cache_write``, ``rfactor``, ``init`` or ``reindex``."""
     scope: str = "global"
     """Memory that it writes."""
-    operations: Tuple[float, ...] = ()
+    operations: tuple[float, ...] = ()
     """As in `wmhub.program.Block`."""
     inlined: bool = False
-    host: Optional[Stage] = None
+    host: Stage | None = None
     """Stage at whose loop it is computed; ``None`` at the root."""
     depth: int = 0
     """How many of the host's loops stand around it."""
-    annotations: Dict[str, np.ndarray] = field(default_factory=dict)
+    annotations: dict[str, np.ndarray] = field(default_factory=dict)
     """Numeric annotations, float64 [N or 1]."""
 
     def replace(self, old: Sequence[Loop], new: Sequence[Loop]) -> None:
@@ -158,7 +160,7 @@ class Stage:
                     covered = covered * extent
         return covered
 
-    def tiles(self, depth: int) -> List[np.ndarray]:
+    def tiles(self, depth: int) -> list[np.ndarray]:
         """`tile` of each axis, clipped to the axis."""
         found = []
         for axis in self.axes:

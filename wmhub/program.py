@@ -12,8 +12,9 @@ import base64
 import binascii
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from wmhub.errors import InvalidInputError
 
@@ -43,10 +44,10 @@ class Index:
     """``var``, ``const``, one of ``+ - * // % min max``, or ``opaque``."""
     value: int = 0
     """``var``: number of the block's iterator; ``const``: the constant; else unused."""
-    args: Tuple[Index, ...] = ()
+    args: tuple[Index, ...] = ()
     """Operands; for ``opaque``, whatever it was made of."""
 
-    def variables(self) -> List[int]:
+    def variables(self) -> list[int]:
         """Numbers of the iterators it uses, each once, in order of appearance."""
         found = [self.value] if self.op == "var" else []
         for arg in self.args:
@@ -60,7 +61,7 @@ class Buffer:
 
     name: str
     dtype: str
-    shape: Tuple[int, ...]
+    shape: tuple[int, ...]
     """Extents; ``1`` stands for a symbolic one."""
     is_argument: bool
     """Whether the function takes or returns it (else it is an intermediate)."""
@@ -78,7 +79,7 @@ class Access:
 
     buffer: str
     """Name of the buffer."""
-    indices: Tuple[Index, ...]
+    indices: tuple[Index, ...]
     """One expression per dimension."""
 
 
@@ -97,13 +98,13 @@ class Block:
     """One stage of the computation."""
 
     name: str
-    iterators: Tuple[Iterator, ...]
-    loops: Tuple[Tuple[str, int, int], ...]
+    iterators: tuple[Iterator, ...]
+    loops: tuple[tuple[str, int, int], ...]
     """Enclosing loops from outside to inside: name, extent, and number of the iterator that it
     binds (-1 when no iterator is bound to just this loop)."""
-    reads: Tuple[Access, ...]
-    writes: Tuple[Access, ...]
-    operations: Tuple[float, ...]
+    reads: tuple[Access, ...]
+    writes: tuple[Access, ...]
+    operations: tuple[float, ...]
     """Operations of one execution of the body, by class (`OPERATIONS`)."""
     has_init: bool
 
@@ -125,7 +126,7 @@ class Block:
 class Program:
     """One workload before scheduling."""
 
-    blocks: Tuple[Block, ...]
+    blocks: tuple[Block, ...]
     """In program order, without the root block."""
     buffers: Mapping[str, Buffer]
 
@@ -162,7 +163,7 @@ class _Graph:
     """The two JSON forms behind one face: nodes by number, fields by name."""
 
     def __init__(self, document: Any) -> None:
-        self.nodes: List[Dict[str, Any]] = document["nodes"]
+        self.nodes: list[dict[str, Any]] = document["nodes"]
         self.is_old = "root" in document
         self.root = int(document["root" if self.is_old else "root_index"])
 
@@ -184,7 +185,7 @@ class _Graph:
         fields = self._fields(node)
         return int(next(fields[name] for name in names if name in fields))
 
-    def items(self, node: int) -> List[int]:
+    def items(self, node: int) -> list[int]:
         """Elements of an array (or keys and values of a map, in turn)."""
         entry = self.nodes[node]
         data = entry.get("data", [])
@@ -192,7 +193,7 @@ class _Graph:
             return [int(v) for v in data]
         return [int(v) for v in data] if isinstance(data, list) else []
 
-    def integer(self, node: int) -> Optional[int]:
+    def integer(self, node: int) -> int | None:
         """Value of an integer node, ``None`` when it is no constant."""
         if self.kind(node) == "int":
             return int(self.nodes[node]["data"])
@@ -217,7 +218,7 @@ class _Graph:
         dtype = ty.get("dtype", "")
         return dtype if isinstance(dtype, str) else str(self._fields(int(dtype))["dtype"])
 
-    def _fields(self, node: int) -> Dict[str, Any]:
+    def _fields(self, node: int) -> dict[str, Any]:
         entry = self.nodes[node]
         fields = entry.get("attrs" if self.is_old else "data", {})
         return fields if isinstance(fields, dict) else {}
@@ -228,10 +229,10 @@ class _Reader:
     """Walks one IRModule's statement tree and collects its blocks."""
 
     graph: _Graph
-    blocks: List[Block] = field(default_factory=list)
-    buffers: Dict[str, Buffer] = field(default_factory=dict)
-    _buffer_name: Dict[int, str] = field(default_factory=dict)
-    _arguments: Dict[int, bool] = field(default_factory=dict)
+    blocks: list[Block] = field(default_factory=list)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+    _buffer_name: dict[int, str] = field(default_factory=dict)
+    _arguments: dict[int, bool] = field(default_factory=dict)
 
     def program(self) -> Program:
         for function in self._prim_functions():
@@ -246,7 +247,7 @@ class _Reader:
             raise ValueError("it holds no block")
         return Program(tuple(self.blocks), dict(self.buffers))
 
-    def _prim_functions(self) -> List[int]:
+    def _prim_functions(self) -> list[int]:
         g = self.graph
         root = g.root
         if g.kind(root) == "PrimFunc":
@@ -256,7 +257,7 @@ class _Reader:
         values = g.items(g.ref(root, "functions"))[1::2]
         return [n for n in values if g.kind(n) == "PrimFunc"]
 
-    def _statement(self, node: int, loops: List[Tuple[int, str, int]]) -> None:
+    def _statement(self, node: int, loops: list[tuple[int, str, int]]) -> None:
         g = self.graph
         kind = g.kind(node)
         if kind == "For":
@@ -274,7 +275,7 @@ class _Reader:
         elif kind == "IfThenElse":
             self._statement(g.ref(node, "then_case"), loops)
 
-    def _block(self, realize: int, loops: List[Tuple[int, str, int]]) -> None:
+    def _block(self, realize: int, loops: list[tuple[int, str, int]]) -> None:
         g = self.graph
         block = g.ref(realize, "block")
         iter_vars = g.items(g.ref(block, "iter_vars"))
@@ -307,7 +308,7 @@ class _Reader:
             )
         )
 
-    def _accesses(self, node: int, numbers: Mapping[int, int]) -> Tuple[Access, ...]:
+    def _accesses(self, node: int, numbers: Mapping[int, int]) -> tuple[Access, ...]:
         g = self.graph
         found = []
         for region in g.items(node):
@@ -349,7 +350,7 @@ class _Reader:
     def _children(self, node: int) -> Sequence[int]:
         """Expressions directly below an expression or a store."""
         g = self.graph
-        found: List[int] = []
+        found: list[int] = []
         for name in (
             "a",
             "b",
@@ -366,7 +367,7 @@ class _Reader:
             found += g.items(child) if g.kind(child) == "Array" else [child]
         return found
 
-    def _count(self, node: int, operations: List[float]) -> None:
+    def _count(self, node: int, operations: list[float]) -> None:
         """Adds the operations of a block's body; indices count as integer work."""
         g = self.graph
         kind = g.kind(node)

@@ -9,7 +9,8 @@ follow ``src/auto_scheduler/transform_step.cc`` (TVM 0.8 to 0.19).
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ _MOST_STAGES = 4096
 _MOST_ITERATORS = 4096
 
 
-def replay_steps(workload_key: str, traces: Sequence[Sequence[Any]]) -> List[Group]:
+def replay_steps(workload_key: str, traces: Sequence[Sequence[Any]]) -> list[Group]:
     """Groups lists of steps by structure and replays each group.
 
     ``workload_key`` is the log's JSON text. Raises ``InvalidInputError`` for a step that no
@@ -42,7 +43,7 @@ def replay_steps(workload_key: str, traces: Sequence[Sequence[Any]]) -> List[Gro
     return groups
 
 
-def workload_shape(workload_key: str) -> Tuple[int, ...]:
+def workload_shape(workload_key: str) -> tuple[int, ...]:
     """All integers of a workload key in order, nested lists flattened."""
     try:
         items = json.loads(workload_key)
@@ -50,7 +51,7 @@ def workload_shape(workload_key: str) -> Tuple[int, ...]:
             items = json.loads(items)
     except ValueError:
         return ()
-    found: List[int] = []
+    found: list[int] = []
     pending = list(items[1:]) if isinstance(items, list) else []
     while pending:
         item = pending.pop(0)
@@ -61,11 +62,11 @@ def workload_shape(workload_key: str) -> Tuple[int, ...]:
     return tuple(found)
 
 
-def _separate(steps: Sequence[Any]) -> Tuple[Tuple[Any, ...], List[int]]:
+def _separate(steps: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
     """Structure and numbers of one list of steps; the numbers are a split's extent and lengths
     and the value of a pragma."""
-    structure: List[Any] = []
-    numbers: List[int] = []
+    structure: list[Any] = []
+    numbers: list[int] = []
     for step in steps:
         name = step[0]
         if name == "SP":
@@ -82,7 +83,7 @@ def _separate(steps: Sequence[Any]) -> Tuple[Tuple[Any, ...], List[int]]:
     return tuple(structure), numbers
 
 
-def _replay(steps: Sequence[Any], table: np.ndarray, shape: Tuple[int, ...]) -> Trajectories:
+def _replay(steps: Sequence[Any], table: np.ndarray, shape: tuple[int, ...]) -> Trajectories:
     replay = _Replay(table)
     for step in steps:
         try:
@@ -107,11 +108,11 @@ class _Replay:
     def __init__(self, table: np.ndarray) -> None:
         self.table = table
         self.column = 0
-        self.stages: List[Stage] = []
-        self.created: List[Stage] = []
-        self.actions: List[Action] = []
-        self.unknown: List[str] = []
-        self.splits: Dict[int, List[np.ndarray]] = {}
+        self.stages: list[Stage] = []
+        self.created: list[Stage] = []
+        self.actions: list[Action] = []
+        self.unknown: list[str] = []
+        self.splits: dict[int, list[np.ndarray]] = {}
         self.number = 0
 
     def step(self, step: Sequence[Any]) -> None:
@@ -151,7 +152,7 @@ class _Replay:
         self.column += 1
         return values[:1] if values.size and (values == values[0]).all() else values
 
-    def _emit(self, step: Sequence[Any], stage: Optional[Stage], **details: Any) -> None:
+    def _emit(self, step: Sequence[Any], stage: Stage | None, **details: Any) -> None:
         number = next((i for i, s in enumerate(self.created) if s is stage), -1)
         kind = details.pop("kind", ANSOR_STEPS[step[0]])
         self.actions.append(Action(kind, step[0], number, **details))
@@ -159,7 +160,7 @@ class _Replay:
     # -- one method per kind of step ----------------------------------------------------------
 
     def _apply_split(
-        self, step: Sequence[Any], stage: Stage, at: int, factors: List[Optional[np.ndarray]]
+        self, step: Sequence[Any], stage: Stage, at: int, factors: list[np.ndarray | None]
     ) -> None:
         loop = self._loop(stage, at)
         made = split_loop(loop, factors)
@@ -178,14 +179,14 @@ class _Replay:
                 loop.parts = ((loop.parts[0][0], extent),)
             loop.extent = extent
         self.splits[self.number] = lengths
-        inferred: List[Optional[np.ndarray]] = [None]
-        known: List[Optional[np.ndarray]] = list(lengths)
+        inferred: list[np.ndarray | None] = [None]
+        known: list[np.ndarray | None] = list(lengths)
         self._apply_split(step, stage, at, inferred + known if step[5] else known + inferred)
 
     def _follow_split(self, step: Sequence[Any]) -> None:
         lengths = self.splits.get(step[3], [])
         count = step[4]
-        factors: List[Optional[np.ndarray]] = list(lengths[: count - 1])
+        factors: list[np.ndarray | None] = list(lengths[: count - 1])
         tail = extents(1)
         for length in lengths[count - 1 :]:
             tail = tail * length
@@ -203,7 +204,7 @@ class _Replay:
                 loop.parts[0][0].extent = loop.extent
                 loop.parts = ((loop.parts[0][0], loop.extent),)
 
-    def _split_action(self, number: int) -> Optional[Action]:
+    def _split_action(self, number: int) -> Action | None:
         return self.actions[number] if 0 <= number < len(self.actions) else None
 
     def _follow_fused_split(self, step: Sequence[Any]) -> None:
@@ -212,7 +213,7 @@ class _Replay:
         for source in step[3]:
             lengths = self.splits.get(source, [])
             length = length * (lengths[level] if level < len(lengths) else extents(1))
-        factors: List[Optional[np.ndarray]] = [None, length] if by_factor else [length, None]
+        factors: list[np.ndarray | None] = [None, length] if by_factor else [length, None]
         self._apply_split(step, self._stage(step[1]), step[2], factors)
 
     def _fuse(self, step: Sequence[Any]) -> None:
@@ -316,7 +317,7 @@ class _Replay:
         more levels, and stages that follow a split walk spatial axes only."""
         for stage in self.created:
             levels = {
-                id(axis): sum(1 for l in stage.loops for a, _ in l.parts if a is axis)
+                id(axis): sum(1 for loop in stage.loops for a, _ in loop.parts if a is axis)
                 for axis in stage.axes
             }
             most = max(levels.values(), default=0)
@@ -326,7 +327,7 @@ class _Replay:
                     axis.is_reduction = tiled and levels[id(axis)] < most
 
 
-_HANDLERS: Dict[str, Callable[[_Replay, Sequence[Any]], None]] = {
+_HANDLERS: dict[str, Callable[[_Replay, Sequence[Any]], None]] = {
     "SP": _Replay._split,
     "FSP": _Replay._follow_split,
     "FFSP": _Replay._follow_fused_split,

@@ -8,7 +8,8 @@ from the regions that consumers read, by interval arithmetic on the program's af
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,15 +19,16 @@ from wmhub.program import Access, Index, Program
 from wmhub.records import Scheduler
 from wmhub.trajectory import Group, Trajectories, group_by
 
-#: What a trace variable may stand for. ``None``: something the replay could not follow.
-Bound = Union[Stage, Loop, np.ndarray, str, None]
+if TYPE_CHECKING:
+    #: What a trace variable may stand for. ``None``: something the replay could not follow.
+    Bound = Stage | Loop | np.ndarray | str | None
 
 _TILES = ("SamplePerfectTile", "SamplePartitionedTile")
 
 
 def replay_traces(
     program: Program, traces: Sequence[Any], include_postproc: bool = False
-) -> List[Group]:
+) -> list[Group]:
     """Groups parsed traces (``[instructions, decisions]``) by structure and replays each group.
 
     What post-processors did (from ``EnterPostproc`` on) is left out unless ``include_postproc``:
@@ -51,7 +53,7 @@ def replay_traces(
 
 
 def replay_decisions(
-    program: Program, instructions: Sequence[Any], rows: Sequence[Dict[int, Any]]
+    program: Program, instructions: Sequence[Any], rows: Sequence[dict[int, Any]]
 ) -> Trajectories:
     """Replays one structure under N settings of its decisions (instruction number -> value)."""
     replay = _Replay(program)
@@ -68,7 +70,7 @@ def replay_decisions(
     )
 
 
-def _decision(instruction: Any, number: int, rows: Sequence[Dict[int, Any]]) -> Any:
+def _decision(instruction: Any, number: int, rows: Sequence[dict[int, Any]]) -> Any:
     """The decisions of one sampling instruction, as arrays over the N candidates."""
     name = instruction[0]
     if name in _TILES:
@@ -98,14 +100,14 @@ class _Replay:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.stages: List[Stage] = []
-        self.order: List[Stage] = []
-        self.actions: List[Action] = []
-        self.unknown: List[str] = []
-        self.bound: Dict[str, Bound] = {}
+        self.stages: list[Stage] = []
+        self.order: list[Stage] = []
+        self.actions: list[Action] = []
+        self.unknown: list[str] = []
+        self.bound: dict[str, Bound] = {}
         self.shapes = {name: b.shape for name, b in program.buffers.items()}
         self._caches = 0
-        shared: Dict[Tuple[Tuple[str, int, int], ...], Loop] = {}
+        shared: dict[tuple[tuple[str, int, int], ...], Loop] = {}
         for block in program.blocks:
             axes = [Axis(i.name, extents(i.extent), i.is_reduction) for i in block.iterators]
             loops = []
@@ -122,7 +124,7 @@ class _Replay:
                 )
             )  # fmt: skip
 
-    def _add(self, stage: Stage, after: Optional[Stage] = None, before: bool = False) -> Stage:
+    def _add(self, stage: Stage, after: Stage | None = None, before: bool = False) -> Stage:
         self.stages.append(stage)
         at = self.order.index(after) + (0 if before else 1) if after else len(self.order)
         self.order.insert(at, stage)
@@ -155,7 +157,7 @@ class _Replay:
     def _number(self, stage: Any) -> int:
         return next((i for i, s in enumerate(self.stages) if s is stage), -1)
 
-    def _owner(self, loop: Any) -> Optional[Stage]:
+    def _owner(self, loop: Any) -> Stage | None:
         """The stage that a loop belongs to: the innermost nest in which it is not shared."""
         holders = [s for s in self.order if not s.inlined and s.index(loop) >= 0]
         return next(
@@ -179,13 +181,13 @@ class _Replay:
 
     # -- queries ------------------------------------------------------------------------------
 
-    def _by_name(self, name: str) -> Optional[Stage]:
+    def _by_name(self, name: str) -> Stage | None:
         return next((s for s in self.order if s.name == name), None)
 
-    def _get_block(self, _n: str, _v: Any, attrs: Any, _o: Any, _d: Any) -> List[Bound]:
+    def _get_block(self, _n: str, _v: Any, attrs: Any, _o: Any, _d: Any) -> list[Bound]:
         return [self._by_name(attrs[0]) or str(attrs[0])]
 
-    def _get_loops(self, _n: str, values: Any, _a: Any, outputs: Any, _d: Any) -> List[Bound]:
+    def _get_loops(self, _n: str, values: Any, _a: Any, outputs: Any, _d: Any) -> list[Bound]:
         stage = values[0]
         if not isinstance(stage, Stage):
             return []
@@ -194,35 +196,35 @@ class _Replay:
             stage.loops = [Loop(extents(0)) for _ in outputs]
         return list(stage.loops)
 
-    def _live(self) -> List[Stage]:
+    def _live(self) -> list[Stage]:
         return [s for s in self.order if not s.inlined]
 
-    def _get_children(self, *_: Any) -> List[Bound]:
+    def _get_children(self, *_: Any) -> list[Bound]:
         return list(self._live())
 
-    def _producers(self, stage: Stage) -> List[Stage]:
+    def _producers(self, stage: Stage) -> list[Stage]:
         wanted = [a.buffer for a in stage.reads]
         makers = [s for s in self._live() if s is not stage]
         return [s for s in makers if any(a.buffer in wanted for a in s.writes)]
 
-    def _consumers(self, stage: Stage) -> List[Stage]:
+    def _consumers(self, stage: Stage) -> list[Stage]:
         made = [a.buffer for a in stage.writes]
         return [
             s for s in self._live() if s is not stage and any(a.buffer in made for a in s.reads)
         ]
 
-    def _get_producers(self, _n: str, values: Any, *_: Any) -> List[Bound]:
+    def _get_producers(self, _n: str, values: Any, *_: Any) -> list[Bound]:
         return list(self._producers(values[0])) if isinstance(values[0], Stage) else []
 
-    def _get_consumers(self, _n: str, values: Any, *_: Any) -> List[Bound]:
+    def _get_consumers(self, _n: str, values: Any, *_: Any) -> list[Bound]:
         return list(self._consumers(values[0])) if isinstance(values[0], Stage) else []
 
-    def _sample(self, _n: str, _v: Any, _a: Any, _o: Any, decision: Any) -> List[Bound]:
+    def _sample(self, _n: str, _v: Any, _a: Any, _o: Any, decision: Any) -> list[Bound]:
         return list(decision) if isinstance(decision, list) else [decision]
 
     def _sample_location(
         self, _n: str, values: Any, _a: Any, _o: Any, decision: Any
-    ) -> List[Bound]:
+    ) -> list[Bound]:
         if decision == -2:
             return ["inline"]
         consumers = self._consumers(values[0]) if isinstance(values[0], Stage) else []
@@ -241,7 +243,7 @@ class _Replay:
             if shared:
                 stage.depth += len(stage.loops) - before
 
-    def _split(self, name: str, values: Any, _a: Any, outputs: Any, _d: Any) -> List[Bound]:
+    def _split(self, name: str, values: Any, _a: Any, outputs: Any, _d: Any) -> list[Bound]:
         loop, factors = values[0], values[1:]
         if not isinstance(loop, Loop):
             self._emit(name, None)
@@ -254,7 +256,7 @@ class _Replay:
         self._replace([loop], made)
         return list(made)
 
-    def _fuse(self, name: str, values: Any, *_: Any) -> List[Bound]:
+    def _fuse(self, name: str, values: Any, *_: Any) -> list[Bound]:
         loops = [v for v in values if isinstance(v, Loop)]
         if not loops:
             self._emit(name, None)
@@ -264,7 +266,7 @@ class _Replay:
         self._replace(loops, [made])
         return [made]
 
-    def _reorder(self, name: str, values: Any, *_: Any) -> List[Bound]:
+    def _reorder(self, name: str, values: Any, *_: Any) -> list[Bound]:
         loops = [v for v in values if isinstance(v, Loop)]
         owner = self._owner(loops[0]) if loops else None
         if owner is None or name != "Reorder":
@@ -281,7 +283,7 @@ class _Replay:
             stage.loops = nest
         return []
 
-    def _annotate_loop(self, name: str, values: Any, attrs: Any, *_: Any) -> List[Bound]:
+    def _annotate_loop(self, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
         loop = values[0]
         word = attrs[0] if name == "Bind" and attrs else name.lower()
         if isinstance(loop, Loop):
@@ -289,7 +291,7 @@ class _Replay:
             loop.annotation = str(word)
         return []
 
-    def _add_loop(self, name: str, values: Any, _a: Any, outputs: Any, _d: Any) -> List[Bound]:
+    def _add_loop(self, name: str, values: Any, _a: Any, outputs: Any, _d: Any) -> list[Bound]:
         first = values[0] if values else None
         made = Loop(extents(1 if name == "AddUnitLoop" else 0))
         loops = tuple(v for v in values if isinstance(v, Loop))
@@ -304,7 +306,7 @@ class _Replay:
 
     # -- annotations and storage --------------------------------------------------------------
 
-    def _annotate(self, name: str, values: Any, attrs: Any, *_: Any) -> List[Bound]:
+    def _annotate(self, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
         target, value = values[0], values[1] if len(values) > 1 else None
         if isinstance(value, (int, float)):
             value = np.array([float(value)])
@@ -322,7 +324,7 @@ class _Replay:
                 stage.annotations[key] = number
         return []
 
-    def _set_scope(self, name: str, values: Any, attrs: Any, *_: Any) -> List[Bound]:
+    def _set_scope(self, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
         stage = values[0]
         scope = str(attrs[1]) if len(attrs) > 1 else ""
         if isinstance(stage, Stage) and name == "SetScope":
@@ -330,7 +332,7 @@ class _Replay:
         self._emit(name, stage, text=scope)
         return []
 
-    def _copy_stage(self, stage: Stage, buffer: str, scope: str, role: str) -> Tuple[Stage, str]:
+    def _copy_stage(self, stage: Stage, buffer: str, scope: str, role: str) -> tuple[Stage, str]:
         """A new stage that copies ``buffer``, and the name of the buffer that the cache is."""
         self._caches += 1
         cache = f"{buffer}.{scope}.{self._caches}"
@@ -346,7 +348,7 @@ class _Replay:
         )  # fmt: skip
         return made, cache
 
-    def _cache(self, name: str, values: Any, attrs: Any, *_: Any) -> List[Bound]:
+    def _cache(self, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
         stage, number, scope = values[0], int(attrs[0]), str(attrs[1] if len(attrs) > 1 else "")
         if not isinstance(stage, Stage):
             self._emit(name, None, text=scope)
@@ -369,7 +371,7 @@ class _Replay:
         self._add(made, after=stage, before=is_read)
         return [made]
 
-    def _reindex(self, name: str, values: Any, attrs: Any, *_: Any) -> List[Bound]:
+    def _reindex(self, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
         stage = values[0]
         self._emit(name, stage, position=int(attrs[0]) if attrs else -1)
         if not isinstance(stage, Stage):
@@ -397,14 +399,14 @@ class _Replay:
 
     # -- where a stage is computed ------------------------------------------------------------
 
-    def _spans(self, stage: Stage, access: Access, depth: int) -> List[np.ndarray]:
+    def _spans(self, stage: Stage, access: Access, depth: int) -> list[np.ndarray]:
         """Extents of the region that ``stage`` touches inside its loops from ``depth`` on."""
         tiles = stage.tiles(depth)
         shape = self.shapes.get(access.buffer, ())
         widths = [span(index, tiles) for index in access.indices]
         return [np.minimum(w, n) for w, n in zip(widths, shape)] if shape else widths
 
-    def _compute_at(self, name: str, values: Any, attrs: Any, *_: Any) -> List[Bound]:
+    def _compute_at(self, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
         stage, loop = values[0], values[1] if len(values) > 1 else None
         if not isinstance(stage, Stage):
             self._emit(name, None)
@@ -425,7 +427,10 @@ class _Replay:
             Loop.over(axis, needed.get(number, axis.extent))
             for number, axis in enumerate(stage.axes)
         ]
-        stage.loops = [*host.loops[:depth], *(l for l in own if keep_unit or (l.extent != 1).any())]
+        stage.loops = [
+            *host.loops[:depth],
+            *(one for one in own if keep_unit or (one.extent != 1).any()),
+        ]
         stage.host, stage.depth = host, depth
         self._move(stage, host, depth, is_producer)
         return []
@@ -441,10 +446,10 @@ class _Replay:
 
     def _needed(
         self, stage: Stage, hosts: Sequence[Stage], loop: Loop, is_producer: bool
-    ) -> Dict[int, np.ndarray]:
+    ) -> dict[int, np.ndarray]:
         """Steps of each axis of ``stage`` that one iteration of ``loop`` asks for."""
         mine = stage.writes if is_producer else stage.reads
-        needed: Dict[int, np.ndarray] = {}
+        needed: dict[int, np.ndarray] = {}
         for host in hosts:
             depth = host.index(loop) + 1
             for access in host.reads if is_producer else host.writes:
@@ -456,7 +461,7 @@ class _Replay:
                             needed[index.value] = np.minimum(np.maximum(before, width), full)
         return needed
 
-    def _inline(self, name: str, values: Any, *_: Any) -> List[Bound]:
+    def _inline(self, name: str, values: Any, *_: Any) -> list[Bound]:
         stage = values[0]
         self._emit(name, stage)
         if not isinstance(stage, Stage):
@@ -471,7 +476,7 @@ class _Replay:
 
     # -- reductions, layouts ------------------------------------------------------------------
 
-    def _rfactor(self, name: str, values: Any, attrs: Any, *_: Any) -> List[Bound]:
+    def _rfactor(self, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
         loop = values[0]
         stage = self._owner(loop) if isinstance(loop, Loop) else None
         self._emit(name, stage, loops=(loop,) if isinstance(loop, Loop) else ())
@@ -485,19 +490,19 @@ class _Replay:
             [Access(cache, ())], "rfactor", operations=stage.operations, host=stage.host,
             depth=stage.depth,
         )  # fmt: skip
-        kept = [l for l in stage.loops if l is loop or not l.is_reduction]
+        kept = [one for one in stage.loops if one is loop or not one.is_reduction]
         stage.loops, stage.reads = kept, [Access(cache, ())]
         self._add(partial, after=stage, before=True)
         return [partial]
 
-    def _decompose(self, name: str, values: Any, *_: Any) -> List[Bound]:
+    def _decompose(self, name: str, values: Any, *_: Any) -> list[Bound]:
         stage, loop = values[0], values[1] if len(values) > 1 else None
         loops = (loop,) if isinstance(loop, Loop) else ()
         self._emit(name, stage, loops=loops)
         if not isinstance(stage, Stage) or not loops:
             return []
         depth = max(0, stage.index(loops[0]))
-        inner = [Loop(l.extent, l.parts) for l in stage.loops[depth:] if not l.is_reduction]
+        inner = [Loop(one.extent, one.parts) for one in stage.loops[depth:] if not one.is_reduction]
         init = Stage(
             f"{stage.name}_init", [a for a in stage.axes if not a.is_reduction],
             [*stage.loops[:depth], *inner], [], list(stage.writes), "init", host=stage, depth=depth,
@@ -506,7 +511,7 @@ class _Replay:
         stage.name += "_update"  # as TVM renames it; post-processors look blocks up by name
         return [init]
 
-    def _blockize(self, name: str, values: Any, attrs: Any, *_: Any) -> List[Bound]:
+    def _blockize(self, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
         target = values[0]
         text = str(attrs[0]) if name == "Tensorize" and attrs else ""
         stage = self._owner(target) if isinstance(target, Loop) else target
@@ -521,7 +526,7 @@ class _Replay:
             return [outer]
         return []
 
-    def _pad(self, name: str, values: Any, attrs: Any, *_: Any) -> List[Bound]:
+    def _pad(self, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
         stage = values[0]
         self._emit(name, stage)
         if isinstance(stage, Stage) and attrs:
@@ -534,7 +539,7 @@ class _Replay:
         return []
 
 
-def _renumber(index: Index, numbers: Dict[int, int]) -> Index:
+def _renumber(index: Index, numbers: dict[int, int]) -> Index:
     if index.op == "var":
         return Index("var", numbers.get(index.value, 0))
     return Index(index.op, index.value, tuple(_renumber(a, numbers) for a in index.args))
@@ -547,10 +552,10 @@ def _bind(index: Index, values: Sequence[Index]) -> Index:
     return Index(index.op, index.value, tuple(_bind(a, values) for a in index.args))
 
 
-def _substitute(reads: Sequence[Access], producer: Stage) -> List[Access]:
+def _substitute(reads: Sequence[Access], producer: Stage) -> list[Access]:
     """``reads`` after ``producer`` was inlined into them."""
     made = {a.buffer: a for a in producer.writes}
-    found: List[Access] = []
+    found: list[Access] = []
     for access in reads:
         write = made.get(access.buffer)
         if write is None:
@@ -587,9 +592,10 @@ def _absorb(producer: Stage, consumer: Stage) -> None:
         producer.operations = tuple(a + b for a, b in zip(producer.operations, consumer.operations))
 
 
-_Handler = Callable[[_Replay, str, Any, Any, Any, Any], List[Bound]]
+if TYPE_CHECKING:
+    _Handler = Callable[[_Replay, str, Any, Any, Any, Any], list[Bound]]
 
-_HANDLERS: Dict[str, _Handler] = {
+_HANDLERS: dict[str, _Handler] = {
     "SampleCategorical": _Replay._sample,
     "SamplePerfectTile": _Replay._sample,
     "SamplePartitionedTile": _Replay._sample,

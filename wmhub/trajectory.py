@@ -6,8 +6,9 @@ from a structure is derived once for the whole group (see `wmhub.nest`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -22,17 +23,17 @@ class Trajectories:
     """N candidates of one workload that share a structure."""
 
     scheduler: Scheduler
-    program: Optional[Program]
+    program: Program | None
     """The initial program; ``None`` where the log does not hold it (Ansor)."""
-    shape: Tuple[int, ...]
+    shape: tuple[int, ...]
     """Numbers of the workload key (Ansor), as far as it has any."""
-    actions: Tuple[Action, ...]
+    actions: tuple[Action, ...]
     """What was done, in order, without queries."""
-    stages: Tuple[Stage, ...]
+    stages: tuple[Stage, ...]
     """Where it ended, in program order; `Action.stage` counts in this order of creation."""
     count: int
     """N."""
-    unknown: Tuple[str, ...]
+    unknown: tuple[str, ...]
     """Names of primitives that this version does not know."""
 
 
@@ -45,9 +46,9 @@ class Group:
     trajectories: Trajectories
 
 
-def group_by(keys: Sequence[Any]) -> Iterator[Tuple[Any, np.ndarray]]:
+def group_by(keys: Sequence[Any]) -> Iterator[tuple[Any, np.ndarray]]:
     """Each distinct key with the positions that have it, in order of first appearance."""
-    positions: Dict[Any, List[int]] = {}
+    positions: dict[Any, list[int]] = {}
     for position, key in enumerate(keys):
         positions.setdefault(key, []).append(position)
     for key, members in positions.items():

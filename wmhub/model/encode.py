@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import List, Tuple
 
 import numpy as np
 
@@ -23,13 +22,13 @@ from wmhub.trajectory import Trajectories
 #: Changes when a column changes its meaning under the same name.
 FEATURE_VERSION = 1
 
-KINDS: Tuple[str, ...] = ("", *[kind.value for kind in ActionKind])
+KINDS: tuple[str, ...] = ("", *[kind.value for kind in ActionKind])
 """Action kinds by number; 0 is padding."""
 
 _LOOPS, _RESULTS, _HASHES = 4, 5, 4
 _WORDS = ("parallel", "vectorize", "unroll", "blockIdx", "threadIdx", "vthread", "shared", "local")
 _ROLES = ("compute", "cache_read", "cache_write", "rfactor")
-ACTION_COLUMNS: Tuple[str, ...] = (
+ACTION_COLUMNS: tuple[str, ...] = (
     *[f"loop{i}" for i in range(_LOOPS)],
     *[f"loop{i}.is_reduction" for i in range(_LOOPS)],
     *[f"result{i}" for i in range(_RESULTS)],
@@ -40,7 +39,7 @@ ACTION_COLUMNS: Tuple[str, ...] = (
 )  # fmt: skip
 
 _SPATIAL, _REDUCTION, _READS, _SHAPE = 5, 4, 4, 10
-BLOCK_COLUMNS: Tuple[str, ...] = (
+BLOCK_COLUMNS: tuple[str, ...] = (
     "is_auto_scheduler", "is_reduction", "has_init", "trips",
     *[f"spatial{i}" for i in range(_SPATIAL)],
     *[f"reduction{i}" for i in range(_REDUCTION)],
@@ -49,7 +48,7 @@ BLOCK_COLUMNS: Tuple[str, ...] = (
     *[f"shape{i}" for i in range(_SHAPE)],
 )  # fmt: skip
 
-HARDWARE_COLUMNS: Tuple[str, ...] = (
+HARDWARE_COLUMNS: tuple[str, ...] = (
     "is_gpu", "cores", "vector_bits", "register_bytes", "l1_bytes", "l2_bytes", "l3_bytes",
     "shared_memory_bytes", "clock_hz", "bandwidth", "peak_flops", "flops_per_byte",
 )  # fmt: skip
@@ -60,11 +59,11 @@ class FeatureSpec:
     """The columns that a network was trained on."""
 
     version: int
-    kinds: Tuple[str, ...]
-    action: Tuple[str, ...]
-    block: Tuple[str, ...]
-    hardware: Tuple[str, ...]
-    structured: Tuple[str, ...]
+    kinds: tuple[str, ...]
+    action: tuple[str, ...]
+    block: tuple[str, ...]
+    hardware: tuple[str, ...]
+    structured: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Encoded:
     """float32 [len(HARDWARE_COLUMNS)]."""
     kinds: np.ndarray
     """int64 [T]: number in ``KINDS`` of each action."""
-    actions: Tuple[np.ndarray, ...]
+    actions: tuple[np.ndarray, ...]
     """T arrays, float32 [N or 1, len(ACTION_COLUMNS)]; one row where all candidates agree."""
     structured: np.ndarray
     """float32 [N, F]."""
@@ -94,14 +93,14 @@ class Encoded:
         return shared.index(False) if False in shared else len(shared)
 
 
-def current_spec(structured: Tuple[str, ...]) -> FeatureSpec:
+def current_spec(structured: tuple[str, ...]) -> FeatureSpec:
     """The spec of this version of wmhub."""
     return FeatureSpec(
         FEATURE_VERSION, KINDS, ACTION_COLUMNS, BLOCK_COLUMNS, HARDWARE_COLUMNS, structured
     )
 
 
-def structured_columns(hardware: HardwareProfile) -> Tuple[str, ...]:
+def structured_columns(hardware: HardwareProfile) -> tuple[str, ...]:
     """Names of the structured features; they are the same for every structure and device."""
     nothing = Trajectories(Scheduler.META_SCHEDULE, None, (), (), (Stage("", [], []),), 1, ())
     return tuple(structured_features(nothing, hardware)[1])
@@ -130,7 +129,7 @@ def encode_hardware(hardware: HardwareProfile) -> np.ndarray:
 
 
 def _encode_action(action: Action, trajectories: Trajectories) -> np.ndarray:
-    columns: List["np.ndarray | float"] = []
+    columns: list[np.ndarray | float] = []
     loops, results = action.loops, action.results
     columns += [log2(loops[i].extent) if i < len(loops) else 0.0 for i in range(_LOOPS)]
     columns += [float(i < len(loops) and loops[i].is_reduction) for i in range(_LOOPS)]
@@ -168,7 +167,7 @@ def _encode_program(trajectories: Trajectories) -> np.ndarray:
     return np.stack([_encode_block(block, program.buffers) for block in program.blocks])
 
 
-def _encode_block(block: Block, buffers: "object") -> np.ndarray:
+def _encode_block(block: Block, buffers: object) -> np.ndarray:
     spatial = [i.extent for i in block.iterators if not i.is_reduction][::-1]
     reduction = [i.extent for i in block.iterators if i.is_reduction][::-1]
     sizes = []
@@ -177,7 +176,7 @@ def _encode_block(block: Block, buffers: "object") -> np.ndarray:
         shape = buffer.shape if buffer is not None else ()
         sizes.append(float(np.prod(shape, dtype=np.float64)) * 4.0)
 
-    def padded(values: List[float], length: int) -> List[float]:
+    def padded(values: list[float], length: int) -> list[float]:
         logs = [float(np.log2(max(v, 1))) / 4.0 for v in values[:length]]
         return logs + [0.0] * (length - len(logs))
 

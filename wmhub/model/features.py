@@ -9,7 +9,7 @@ BLIS", TOMS 2016). Extents and bytes enter as base-2 logarithms.
 
 from __future__ import annotations
 
-from typing import Dict, List, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,10 +47,10 @@ class _Columns:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self.names: List[str] = []
-        self.values: List[np.ndarray] = []
+        self.names: list[str] = []
+        self.values: list[np.ndarray] = []
 
-    def add(self, name: str, value: "np.ndarray | float") -> None:
+    def add(self, name: str, value: np.ndarray | float) -> None:
         self.names.append(name)
         self.values.append(np.asarray(value, dtype=np.float32).reshape(-1))
 
@@ -65,7 +65,7 @@ class _Columns:
 def main_stage(trajectories: Trajectories) -> Stage:
     """The stage that does most of the work: most executed operations, then most loops."""
 
-    def work(stage: Stage) -> Tuple[bool, float, int]:
+    def work(stage: Stage) -> tuple[bool, float, int]:
         trips = 1.0
         for loop in stage.loops:
             trips *= max(1, int(loop.extent[0]))
@@ -78,7 +78,7 @@ def main_stage(trajectories: Trajectories) -> Stage:
 
 def structured_features(
     trajectories: Trajectories, hardware: HardwareProfile
-) -> Tuple[np.ndarray, List[str]]:
+) -> tuple[np.ndarray, list[str]]:
     """Features of N candidates of one structure: float32 [N, F], and the F names.
 
     F and the names are the same for every structure, scheduler and device.
@@ -94,7 +94,7 @@ def structured_features(
     return columns.table(), columns.names
 
 
-def _levels(stage: Stage, axis: Axis) -> List[np.ndarray]:
+def _levels(stage: Stage, axis: Axis) -> list[np.ndarray]:
     """Steps of ``axis`` per loop that walks it, from the innermost out."""
     found = [extent for loop in stage.loops for owner, extent in loop.parts if owner is axis]
     return found[::-1]
@@ -134,13 +134,14 @@ def _annotated(stage: Stage, words: Sequence[str]) -> np.ndarray:
     return _product([loop for loop in stage.loops if loop.annotation in words])
 
 
-def _host_chain(stage: Stage) -> List[Loop]:
+def _host_chain(stage: Stage) -> list[Loop]:
     """Loops around a stage that belong to its hosts (Ansor keeps each stage's own nest only)."""
-    loops: List[Loop] = []
+    loops: list[Loop] = []
     host, depth, seen = stage.host, stage.depth, 0
-    while host is not None and seen < 16:
+    while host is not None and seen < 16:  # a bound, since a damaged log may hold a cycle
         loops = [loop for loop in host.loops[:depth] if stage.index(loop) < 0] + loops
-        host, depth, seen = host.host, host.depth, seen + 1
+        depth, seen = host.depth, seen + 1
+        host = host.host
     return loops
 
 
@@ -245,7 +246,7 @@ def _inner_loops(columns: _Columns, stage: Stage) -> None:
     columns.add("innermost.spatial_run", log2(spatial))
 
 
-def _footprints(trajectories: Trajectories, stage: Stage, depth: int) -> List[np.ndarray]:
+def _footprints(trajectories: Trajectories, stage: Stage, depth: int) -> list[np.ndarray]:
     """Elements of each tensor touched by the loops from ``depth`` inward."""
     tiles = stage.tiles(depth)
     buffers = trajectories.program.buffers if trajectories.program else {}

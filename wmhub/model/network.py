@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class ModelConfig:
     dropout: float = 0.1
     """Share of activations dropped while training."""
     dynamics: str = "recurrent"
-    """How actions move the latent: ``recurrent``, ``bag`` (their sum, without order) or ``none``."""
+    """How actions move the latent: ``recurrent``, ``bag`` (a sum, without order) or ``none``."""
     program: bool = True
     """Whether the initial program sets the first latent."""
     structured: bool = True
@@ -104,10 +104,9 @@ class WorldModel(nn.Module):
         self.transition = nn.GRUCell(latent, latent)
         self.consistency = nn.Linear(latent, features)
         self.enter = _Members(config.members, 2 * latent + features, hidden)
-        self.layers = nn.ModuleList(
-            nn.ModuleList([_Members(config.members, hidden, hidden) for _ in range(2)])
-            for _ in range(config.layers)
-        )
+        layers = range(config.layers)
+        self.widen = nn.ModuleList(_Members(config.members, hidden, hidden) for _ in layers)
+        self.narrow = nn.ModuleList(_Members(config.members, hidden, hidden) for _ in layers)
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(config.layers + 1))
         self.leave = _Members(config.members, hidden, 1)
         self.drop = nn.Dropout(config.dropout)
@@ -164,14 +163,14 @@ class WorldModel(nn.Module):
         ]
         x = torch.cat(parts, dim=1).unsqueeze(0).expand(self.config.members, -1, -1)
         x = self.enter(x)
-        for norm, (first, second) in zip(self.norms, self.layers):  # type: ignore[misc]
+        for norm, first, second in zip(self.norms, self.widen, self.narrow):
             x = x + second(self.drop(nn.functional.gelu(first(norm(x)))))
         hidden = self.norms[-1](x)
         members = self.leave(hidden).squeeze(2)
         return Output(members, hidden[0], self.consistency(state), normal)
 
 
-def collate(groups: Sequence[Tuple[Encoded, Tensor]], device: Optional[torch.device]) -> Batch:
+def collate(groups: Sequence[tuple[Encoded, Tensor]], device: torch.device | None) -> Batch:
     """Puts chosen rows (int64 tensors) of several groups into one padded batch."""
     actions_wide = max(len(e.kinds) for e, _ in groups)
     blocks_wide = max(len(e.blocks) for e, _ in groups)

@@ -80,8 +80,8 @@ def train(
     )
     if not training or not validation or not test:
         raise DatasetError(
-            f"{source.path}: training needs workloads with at least two measured candidates in each "
-            f"split; train has {len(training)}, validation {len(validation)}, test {len(test)}"
+            f"{source.path}: training needs workloads with two measured candidates or more in "
+            f"each split; train has {len(training)}, validation {len(validation)}, test {len(test)}"
         )
     network = new_network(config, profile, training)
     state = output / _STATE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +38,7 @@ def save_state(path: Path, loop: Loop) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     save_file(tensors, str(temporary), metadata=meta)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def load_state(path: Path, loop: Loop) -> None:
@@ -50,7 +49,7 @@ def load_state(path: Path, loop: Loop) -> None:
     try:
         with safe_open(str(path), framework="pt") as file:
             meta = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
         config = json.loads(meta["config"])
         progress = json.loads(meta["progress"])
         rng = json.loads(meta["rng"])
