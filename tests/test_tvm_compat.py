@@ -15,6 +15,9 @@ from wmhub.errors import InvalidInputError, MissingDependencyError
     [
         ("0.27.0.post1", "0.1.15", "crashes"),
         ("0.27.0.post1", "0.1.15.post1", "crashes"),
+        ("0.26.0", "0.1.15.post2", "crashes"),
+        ("0.27.0.post1", "0.1.13.post3", "does not load"),
+        ("0.25.0.post1", "0.1.14.post1", "crashes"),
         ("0.27.0.post1", None, "without apache-tvm-ffi"),
         ("0.19.0", "0.1.14.post1", "older than 0.25"),
     ],
@@ -27,9 +30,18 @@ def test_a_bad_pair_is_named_with_its_remedy(core: str, ffi: str | None, says: s
     assert "pip install" in problem
 
 
-@pytest.mark.parametrize("core", ["0.25.0.post1", "0.26.0", "0.27.0.post1"])
-def test_the_tested_pairs_pass(core: str) -> None:
-    assert tvm_compat.version_problem(core, "0.1.14.post1") is None
+@pytest.mark.parametrize(
+    ("core", "ffi"),
+    [
+        ("0.25.0.post1", "0.1.12"),
+        ("0.26.0", "0.1.13.post3"),
+        ("0.26.0", "0.1.14.post1"),
+        ("0.27.0.post1", "0.1.14.post1"),
+        ("0.28.0", "0.1.16"),
+    ],
+)
+def test_the_tested_pairs_pass_and_newer_ones_are_not_judged(core: str, ffi: str) -> None:
+    assert tvm_compat.version_problem(core, ffi) is None
 
 
 def test_a_missing_tvm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,14 @@ _INTRINSICS_OF = {
     "riscv": ("riscv_cpu",),
 }
 
+#: Release of apache-tvm -> releases of apache-tvm-ffi that it works with, oldest first. Each pair
+#: was tried: the others lack a symbol at import, or (0.1.15) crash in ``tvm.ir.save_json``.
+_FFI_OF = {
+    (0, 25): ("0.1.12",),
+    (0, 26): ("0.1.13", "0.1.14"),
+    (0, 27): ("0.1.14",),
+}
+
 tvm: Any
 relax: Any
 meta_schedule: Any
@@ -106,9 +114,6 @@ def check_tvm() -> None:
 
 def version_problem(core: str, ffi: str | None) -> str | None:
     """What is wrong with ``apache-tvm core`` beside ``apache-tvm-ffi ffi``, and the remedy."""
-    remedy = 'pip install "apache-tvm-ffi>=0.1.14.post0,<0.1.15"'
-    if ffi is None:
-        return f"apache-tvm {core} is installed without apache-tvm-ffi: {remedy}"
     release = tuple(int(part) for part in core.split(".")[:2] if part.isdigit())
     if release < (0, 25):
         return (
@@ -116,12 +121,25 @@ def version_problem(core: str, ffi: str | None) -> str | None:
             'pip install "wmhub[tvm]" (a classic TVM of 0.8 to 0.19 with auto_scheduler is served '
             "by Evaluator.auto_scheduler_model())"
         )
-    if core.startswith("0.27.") and (ffi + ".").startswith("0.1.15."):
+    fitting = _FFI_OF.get(release)
+    if fitting is None:
+        return None  # Newer than what was tried; `wmhub doctor` tries it out.
+    remedy = f'pip install "apache-tvm-ffi=={fitting[-1]}.*"'
+    if ffi is None:
+        return f"apache-tvm {core} is installed without apache-tvm-ffi: {remedy}"
+    if ".".join(ffi.split(".")[:3]) in fitting:
+        return None
+    if _numbers(ffi) > _numbers(fitting[-1]):
         return (
-            f"apache-tvm {core} with apache-tvm-ffi {ffi} crashes (segmentation fault in "
-            f"tvm.ir.save_json, that is in every tuning run): {remedy}"
+            f"apache-tvm {core} with apache-tvm-ffi {ffi} crashes (a segmentation fault in "
+            f"tvm.ir.save_json, that is in every tuning run, or a missing symbol): {remedy}"
         )
-    return None
+    return f"apache-tvm {core} does not load with apache-tvm-ffi {ffi}: {remedy}"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a version before its ``post`` or ``rc``."""
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
 
 
 def _leave_out_intrinsics() -> None:
