@@ -49,7 +49,7 @@ _INTRINSICS_OF = {
 
 #: Release of apache-tvm -> releases of apache-tvm-ffi that it works with, oldest first. Each pair
 #: was tried: the others lack a symbol at import, or (0.1.15) crash in ``tvm.ir.save_json``.
-_FFI_OF = {
+_FFI_OF: dict[tuple[int, ...], tuple[str, ...]] = {
     (0, 25): ("0.1.12",),
     (0, 26): ("0.1.13", "0.1.14"),
     (0, 27): ("0.1.14",),
