@@ -19,10 +19,12 @@ _PUBLIC = {
     "ModelId": "wmhub.names",
     "WmhubError": "wmhub.errors",
     "collect": "wmhub.collection",
+    "evaluate": "wmhub.training.evaluation",
     "from_pretrained": "wmhub.hub",
     "demo": "wmhub.search.demo",
     "load_dataset": "wmhub.load",
     "schedule": "wmhub.search.tune",
+    "train": "wmhub.training.run",
     "tune": "wmhub.search.tune",
 }
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from wmhub.records import MeasureRecord
     from wmhub.search.demo import demo
     from wmhub.search.tune import schedule, tune
+    from wmhub.training.evaluation import evaluate
+    from wmhub.training.run import train
 
 
 def __getattr__(name: str) -> object:

@@ -18,6 +18,8 @@ from wmhub.errors import WmhubError
 VERBS: dict[str, tuple[str, str]] = {
     "collect": ("wmhub.cli.collect", "Read measurement logs into a dataset."),
     "dataset": ("wmhub.cli.dataset", "Look into datasets, compare, join, check and export them."),
+    "train": ("wmhub.cli.train", "Train an evaluator on a dataset."),
+    "eval": ("wmhub.cli.eval", "Measure a model on held-out workloads."),
     "models": ("wmhub.cli.models", "List the pretrained models, and which fits this machine."),
     "datasets": ("wmhub.cli.datasets", "List the datasets."),
     "push": ("wmhub.cli.push", "Publish a model or a dataset."),
