@@ -77,7 +77,7 @@ def assemble(
         counts.add(part.counts)
     return write_dataset(
         output,
-        read_sorted([run for part in parts for run in part.runs]),
+        read_sorted([part.runs for part in parts]),
         dict(sorted(workloads.items())),
         assign_splits(workloads, description.test_workloads, settled),
         dataclasses.replace(description, counts=counts),

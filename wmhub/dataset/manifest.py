@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from wmhub.dataset.schema import SCHEMA_VERSION, check_version
@@ -17,6 +18,8 @@ from wmhub.names import HardwareKey
 
 MANIFEST = "manifest.json"
 _FORMAT = "wmhub-dataset"
+#: A plain relative path: no part begins with a dot, so none leaves the folder or hides in it.
+_FILE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*\Z", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,6 @@ def sha256_of(path: Path) -> str:
 
 def _file_entry(name: str, value: dict[str, Any]) -> FileEntry:
     entry = FileEntry(name, **value)
-    path = PurePosixPath(entry.name)
-    if path.is_absolute() or ".." in path.parts or "\\" in entry.name or "\0" in entry.name:
+    if not _FILE_NAME.match(name):
         raise DatasetError(f"the file {entry.name!r} would leave the dataset's folder")
     return entry

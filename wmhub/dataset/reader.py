@@ -52,7 +52,7 @@ class WorkloadRecords:
 
     @property
     def latency_seconds(self) -> np.ndarray:
-        """float64 [N]: median of the run times in seconds, ``inf`` for a failed candidate.
+        """float64 [N]: median of the run times in seconds; ``inf`` for a candidate without any.
 
         Needs the columns ``run_seconds`` and ``failure``.
         """
@@ -62,7 +62,7 @@ class WorkloadRecords:
         values = seconds.flatten().to_numpy()
         starts = np.cumsum(lengths) - lengths
         medians = np.full(len(lengths), np.inf)
-        for length in np.unique(lengths[ran]):
+        for length in np.unique(lengths[ran & (lengths > 0)]):
             rows = np.flatnonzero(ran & (lengths == length))
             medians[rows] = np.median(values[starts[rows, None] + np.arange(length)], axis=1)
         return medians

@@ -96,6 +96,8 @@ def read_recipe(path: Path) -> Recipe:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInputError(f"{path}: no readable TOML: {error}") from None
     try:
+        if not isinstance(value["upstream"], list):
+            raise ValueError("'upstream' must be a list of tables: [[upstream]]")
         upstreams = tuple(_upstream(item) for item in value["upstream"])
         return Recipe(HardwareKey.parse(value["hardware"]), upstreams)
     except KeyError as error:

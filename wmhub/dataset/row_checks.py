@@ -76,10 +76,18 @@ def least_flops(workload: Workload, trace: str) -> float:
             return parse_program(workload.program).flops if workload.program else 0.0
         except InvalidInputError:
             return 0.0
+    try:
+        return _tiled_trips(json.loads(trace))
+    except (ValueError, TypeError, IndexError):  # steps that are not as Ansor writes them
+        return 0.0
+
+
+def _tiled_trips(steps: list[Any]) -> float:
+    """Iterations of the largest stage whose iterators are split before anything else, in order."""
     trips: dict[int, float] = {}
     untouched: dict[int, float] = {}
     tiled: set[int] = set()
-    for name, stage, *arguments in json.loads(trace):
+    for name, stage, *arguments in steps:
         if name == "SP" and arguments[0] >= untouched.get(stage, 0) and arguments[1]:
             # An iterator that no earlier step has made.
             trips[stage] = trips.get(stage, 1.0) * arguments[1]

@@ -109,18 +109,25 @@ def read_note(path: Path) -> bytes:
 @dataclass(frozen=True)
 class _Batch:
     run: Path
+    rank: int
+    """Number of the part that it belongs to."""
     index: int
     first: str
     last: str
     bytes: int
 
 
-def read_sorted(runs: Sequence[Path], range_bytes: int = RANGE_BYTES) -> Iterator[pa.Table]:
-    """All rows of ``runs`` in the order of their keys, each key once, without the key column.
+def read_sorted(
+    parts: Sequence[Sequence[Path]], range_bytes: int = RANGE_BYTES
+) -> Iterator[pa.Table]:
+    """All rows of the runs of all ``parts`` in the order of their keys, each key once.
 
-    Rows with one key say the same; the one with the first source and line stays.
+    Rows with one key say the same but for their provenance: that of the first part stays, and
+    within a part the first by source and line.
     """
-    batches = [batch for run in sorted(runs) for batch in _index(run)]
+    batches = [
+        batch for rank, runs in enumerate(parts) for run in runs for batch in _index(run, rank)
+    ]
     pivots = _pivots(batches, range_bytes)
     for low, high in zip(["", *pivots], [*pivots, None], strict=True):
         wanted = [
@@ -130,13 +137,13 @@ def read_sorted(runs: Sequence[Path], range_bytes: int = RANGE_BYTES) -> Iterato
             yield _distinct(_read_range(wanted, low, high))
 
 
-def _index(run: Path) -> Iterator[_Batch]:
+def _index(run: Path, rank: int) -> Iterator[_Batch]:
     with pa.OSFile(str(run)) as file:
         reader = pa.ipc.open_file(file)
         for index in range(reader.num_record_batches):
             batch = reader.get_batch(index)
             keys = batch["key"]
-            yield _Batch(run, index, keys[0].as_py(), keys[-1].as_py(), batch.nbytes)
+            yield _Batch(run, rank, index, keys[0].as_py(), keys[-1].as_py(), batch.nbytes)
 
 
 def _pivots(batches: Sequence[_Batch], range_bytes: int) -> list[str]:
@@ -167,16 +174,17 @@ def _read_range(batches: Sequence[_Batch], low: str, high: str | None) -> pa.Tab
                     if high is not None:
                         inside = pc.and_(inside, pc.less(rows["key"], high))
                     rows = rows.filter(inside)
-                pieces.append(rows)
+                rank = pa.array([batch.rank] * len(rows), pa.int32())
+                pieces.append(rows.append_column("rank", rank))
     return pa.Table.from_batches(pieces, pieces[0].schema)
 
 
 def _distinct(table: pa.Table) -> pa.Table:
-    order = [(name, "ascending") for name in ("key", "source", "line")]
+    order = [(name, "ascending") for name in ("key", "rank", "source", "line")]
     table = table.take(pc.sort_indices(table, order)).combine_chunks()
     keys = table["key"]
     if len(keys) > 1:
         fresh = pc.not_equal(keys.slice(1), keys.slice(0, len(keys) - 1))
         mask = pa.chunked_array([pa.array([True]), *fresh.chunks])
         table = table.filter(mask)
-    return table.drop_columns(["key"]).cast(TRAJECTORIES)
+    return table.drop_columns(["key", "rank"]).cast(TRAJECTORIES)

@@ -53,8 +53,8 @@ def _fetch(store: Path, repository: str, blobs: list[str]) -> None:
     reachable = _run(store, ["ls-remote", "--quiet", "upstream", "HEAD"])
     if reachable.returncode != 0:
         raise HubError(
-            f"{repository}: cannot be reached: {reachable.stderr.strip()[-300:]}; give a folder "
-            "with its files by --mirror"
+            f"{repository}: cannot be reached ({_last_words(reachable)}); give a folder with its "
+            "files by --mirror"
         )
     for blob in blobs:
         _run(store, command, blob)
@@ -63,7 +63,11 @@ def _fetch(store: Path, repository: str, blobs: list[str]) -> None:
 def _git(store: Path, *arguments: str) -> None:
     done = _run(store, list(arguments))
     if done.returncode != 0:
-        raise HubError(f"git {arguments[0]} failed in {store}: {done.stderr.strip()[-300:]}")
+        raise HubError(f"git {arguments[0]} failed in {store}: {_last_words(done)}")
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join(done.stderr.split())[:300]
 
 
 def _run(

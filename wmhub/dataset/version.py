@@ -59,7 +59,7 @@ class Version:
 
     def allows(self, change: Change, before: Version) -> bool:
         """Whether this version may be given to what became of ``before`` by ``change``."""
-        return self == before if change is Change.NONE else self >= before.after(change)
+        return self >= before.after(change)
 
 
 #: What a dataset begins with.

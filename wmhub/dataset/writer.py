@@ -87,6 +87,8 @@ class _SplitWriter:
         return sum(rows for _, rows in self.files)
 
     def write(self, table: pa.Table) -> None:
+        if not len(table):
+            return
         self.measured += table["failure"].null_count
         self._pending.append(table)
         if sum(map(len, self._pending)) >= _GROUP_ROWS:

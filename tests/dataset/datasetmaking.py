@@ -1,0 +1,16 @@
+"""What the tests of datasets share beside fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from logmaking import ansor_line
+
+#: Makes a dataset of the lines of an Ansor log, or of a made-up log; see ``conftest.py``.
+Make = Callable[..., Path]
+
+
+def lines_of(count: int) -> list[str]:
+    """Distinct records of ``count`` workloads."""
+    return [ansor_line(key=f'["matmul", {number}]') for number in range(count)]

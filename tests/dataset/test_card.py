@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+import yaml
+from datasetmaking import Make
+from huggingface_hub import DatasetCard
+from logmaking import ansor_line
+
+from wmhub.dataset.card import PICTURE, show_bytes, show_seconds
+from wmhub.dataset.manifest import read_manifest
+
+GOLDEN = Path(__file__).with_name("card.golden.md")
+LINES = [
+    *(ansor_line(key='["conv2d_layer", 1]', seconds=[0.001 * n], timestamp=n) for n in (1, 2, 4)),
+    *(ansor_line(key=f'["matmul", {n}]') for n in range(6)),
+    ansor_line(key='["d7b65649a4dd54becea0a52aabbc5af5", 1]', seconds=[1e10], error=6),
+    ansor_line(steps=[["NEW", 1]]),
+    "half a li",
+]
+
+
+def test_golden(make: Make) -> None:
+    """What people see; where the change is meant, write the text below into the golden file."""
+    text = (make(lines=LINES) / "README.md").read_text()
+    assert text == GOLDEN.read_text()
+
+
+def test_the_hub_accepts_the_yaml(make: Make) -> None:
+    folder = make(lines=LINES)
+    card = DatasetCard.load(folder / "README.md")
+    assert card.data.license == "mit"
+    front = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+    (config, workloads) = front["configs"]
+    assert config["config_name"] == "cuda-v100"
+    assert [item["split"] for item in config["data_files"]] == ["train", "validation", "test"]
+    for item in config["data_files"]:
+        assert list(folder.glob(item["path"]))
+    assert list(folder.glob(workloads["data_files"]))
+
+
+def test_the_picture_is_drawn_and_named_in_the_manifest(make: Make) -> None:
+    folder = make(lines=LINES)
+    head = (folder / PICTURE).read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", head[16:24]) == (1200, 340)
+    assert PICTURE in [entry.name for entry in read_manifest(folder).files]
+
+
+def test_a_dataset_without_profile_or_measured_record(make: Make) -> None:
+    lines = [ansor_line(seconds=[1e10], error=2)]
+    folder = make(lines=lines, hardware="opencl-nothing", licence="", contributor="")
+    text = (folder / "README.md").read_text()
+    assert "No profile of this device is known." in text
+    assert "license: unknown" in text
+    assert "1 failed (100.0 %)" in text
+
+
+def test_several_licences(make: Make, tmp_path: Path) -> None:
+    from wmhub.dataset.rewrite import merge
+
+    other = make("other", licence="Apache-2.0")
+    merge([make("one", LINES), other], tmp_path / "both")
+    assert DatasetCard.load(tmp_path / "both/README.md").data.license == ["apache-2.0", "mit"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(2.5, "2.5 s"), (0.0012, "1.2 ms"), (3e-6, "3 µs"), (5e-9, "5 ns")]
+)
+def test_times_for_people(seconds: float, shown: str) -> None:
+    assert show_seconds(seconds) == shown
+
+
+def test_sizes_for_people() -> None:
+    assert [show_bytes(n) for n in (0, 1023, 1536, 5 << 30)] == [
+        "0 bytes",
+        "1023 bytes",
+        "1.5 KiB",
+        "5.0 GiB",
+    ]

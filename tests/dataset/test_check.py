@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasetmaking import Make, lines_of
+from logmaking import ansor_line, tiled
+
+from wmhub.dataset.check import CheckReport, Severity, check
+from wmhub.dataset.manifest import MANIFEST, sha256_of
+from wmhub.dataset.row_checks import least_flops
+from wmhub.records import Scheduler, Workload
+
+BIG = [["SP", 2, 0, 1 << 20, [4, 8], 1], ["SP", 2, 3, 1 << 20, [8], 1], ["RE", 2, [0, 3, 1, 4, 2]]]
+
+
+def kinds(report: CheckReport) -> dict[str, str]:
+    return {finding.kind: str(finding.severity) for finding in report.findings}
+
+
+def change_rows(folder: Path, **columns: list[object]) -> None:
+    """Writes other values into the training rows, and makes the digest fit."""
+    name = "trajectories-train-00000.parquet"
+    table = pq.read_table(folder / name)
+    for column, values in columns.items():
+        field = table.schema.field(column)
+        values = (values * len(table))[: len(table)]
+        array = pa.array(values, field.type)
+        table = table.set_column(table.schema.get_field_index(column), field, array)
+    pq.write_table(table, folder / name)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    size = (folder / name).stat().st_size
+    manifest["files"][name] |= {"sha256": sha256_of(folder / name), "bytes": size}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_a_good_dataset_passes(make: Make, make_database: Make) -> None:
+    for folder in (make(), make_database()):
+        report = check(folder)
+        assert report.findings == ()
+        assert report.passed
+        assert "**failed**" not in report.to_markdown()
+
+
+def test_what_a_manifest_must_have(make: Make) -> None:
+    lines = [*lines_of(3), "broken", ansor_line(steps=[["NEW", 0]])]
+    report = check(make(lines=lines, licence="", contributor="", hardware="opencl-nothing"))
+    assert kinds(report) == {
+        "licence": "error",
+        "profile": "error",
+        "contributor": "warning",
+        "rejected": "warning",
+        "unknown-action": "note",
+    }
+    assert not report.passed
+    closed = check(make("closed", licence="Proprietary"))
+    assert kinds(closed) == {"licence": "error"}
+    assert "no open SPDX licence" in closed.findings[0].reason
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason"),
+    [
+        ([0.0], "not positive and finite"),
+        ([-1.0], "not positive and finite"),
+        ([float("nan")], "not positive and finite"),
+        ([float("inf")], "not positive and finite"),
+        ([], "neither a time nor a failure"),
+        ([1e-9], "too short"),
+        ([3600.0], "too long"),
+    ],
+)
+def test_impossible_times(make: Make, seconds: list[float], reason: str) -> None:
+    folder = make(lines=lines_of(5))
+    change_rows(folder, run_seconds=[seconds])
+    report = check(folder)
+    assert kinds(report) == {"time": "error"}
+    assert reason in report.findings[0].reason
+    assert "a.log:" in report.findings[0].where
+
+
+def test_faster_than_the_hardware_can_be(make: Make) -> None:
+    """2**40 multiplications take a V100 70 ms at the least, even without tensor cores."""
+    lines = [ansor_line(steps=BIG, seconds=[s], timestamp=s) for s in (0.001, 1.0)]
+    report = check(make(lines=lines))
+    assert kinds(report) == {"too-fast": "error"}
+    assert report.totals == {"too-fast": 1}
+    assert "TFLOP/s" in report.findings[0].reason
+
+
+def test_identical_times_of_all_candidates(make: Make) -> None:
+    same = [ansor_line(steps=tiled(n), seconds=[0.5], timestamp=n) for n in range(1, 9)]
+    assert kinds(check(make("same", same))) == {"identical": "error"}
+    assert check(make("few", same[:7])).passed
+
+
+def test_rows_that_are_published_already(make: Make) -> None:
+    first = make("first", lines_of(6))
+    second = make("second", [*lines_of(6), ansor_line(timestamp=3)])
+    report = check(second, published=[first])
+    assert kinds(report) == {"published": "warning"}
+    assert report.totals == {"published": 6}
+    assert report.passed
+
+
+def test_ids_hardware_and_scheduler_of_rows(make: Make) -> None:
+    folder = make()
+    change_rows(
+        folder,
+        candidate_id=["c0"],
+        hardware=["cuda-k80"],
+        scheduler=["meta_schedule"],
+        failure=["?"],
+    )
+    report = check(folder)
+    assert kinds(report) == dict.fromkeys(("id", "hardware", "scheduler", "time"), "error")
+
+
+def test_rows_in_a_split_that_is_not_theirs(make: Make) -> None:
+    folder = make()
+    ids = pq.read_table(folder / "trajectories-test-00000.parquet")["workload_id"].to_pylist()
+    change_rows(folder, workload_id=ids[:1])
+    assert {"split", "order", "id"} <= set(kinds(check(folder)))
+
+
+def test_damage_is_a_finding(make: Make) -> None:
+    folder = make()
+    (folder / "workloads-00000.parquet").write_text("broken")
+    report = check(folder)
+    assert kinds(report) == {"damage": "error"}
+
+
+def test_the_report_for_a_pull_request(make: Make) -> None:
+    lines = [ansor_line(key=f'["m", {n}]', seconds=[1e-9]) for n in range(30)]
+    report = check(make(lines=lines))
+    text = report.to_markdown()
+    assert text.startswith("### `wmhub dataset check` of cuda-v100 v1.0.0: **failed**")
+    assert text.count("| error | time |") == 20
+    assert "10 more of time." in text
+    assert [f.severity for f in report.findings] == [Severity.ERROR] * 20
+
+
+@pytest.mark.parametrize(
+    ("steps", "flops"),
+    [
+        (BIG, float(1 << 40)),
+        ([*BIG[:2], ["SP", 2, 1, 512, [2], 1], BIG[2]], float(1 << 40)),
+        (BIG[:2], 0.0),
+        ([["FU", 2, [0, 1]], *BIG], 0.0),
+        ([["SP", 2, 0, None, [4], 1], *BIG[1:]], 0.0),
+        ([["SP", 2], *BIG], 0.0),
+        ([["SP"], 7], 0.0),
+        ([], 0.0),
+    ],
+    ids=[
+        "tiled",
+        "an iterator split twice",
+        "not tiled",
+        "fused first",
+        "unknown extent",
+        "no arguments",
+        "no step",
+        "none",
+    ],
+)
+def test_a_lower_bound_of_the_work(steps: list[object], flops: float) -> None:
+    workload = Workload("w", Scheduler.AUTO_SCHEDULER, "[]", None)
+    assert least_flops(workload, json.dumps(steps)) == flops
+
+
+def test_the_bound_holds_on_real_logs(shared_logs: Path, tmp_path: Path) -> None:
+    import wmhub
+
+    for folder, hardware in (
+        ("auto_scheduler/cuda-a100/mmperf", "cuda-a100"),
+        ("meta_schedule/llvm-emeraldrapids-2c/run-3", "llvm-emeraldrapids-2c"),
+    ):
+        out = tmp_path / hardware
+        options = {"hardware": hardware, "licence": "MIT", "contributor": "upstream"}
+        wmhub.collect([shared_logs / folder], out, **options)  # type: ignore[arg-type]
+        assert check(out).findings == ()

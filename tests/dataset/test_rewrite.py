@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from datasetmaking import Make, lines_of
+from logmaking import ansor_line
+
+from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.rewrite import merge, split
+from wmhub.dataset.verify import verify
+from wmhub.errors import HardwareMismatchError, InvalidInputError, OutputExistsError
+
+
+def rows(dataset: Dataset) -> list[str]:
+    drop = ["collector"]
+    return sorted(
+        json.dumps(row) for t in dataset.iter_tables() for row in t.drop_columns(drop).to_pylist()
+    )
+
+
+def test_merging_keeps_each_record_once_with_its_provenance(make: Make, tmp_path: Path) -> None:
+    lines = lines_of(20)
+    first = make("a", [*lines[:12], "broken"], contributor="ann")
+    second = make("b", lines[8:], contributor="bob", licence="Apache-2.0")
+    manifest = merge([first, second], tmp_path / "both")
+    assert manifest.counts.records == 20
+    assert manifest.counts.duplicates == 4
+    assert (manifest.counts.lines, manifest.counts.rejected) == (25, 1)
+    assert manifest.contributors == {"ann": 12, "bob": 8}
+    assert manifest.licence == "Apache-2.0 AND MIT"
+    assert str(manifest.version) == "1.1.0"
+    assert verify(tmp_path / "both")[1] == []
+    before, after = open_dataset(first).splits, open_dataset(tmp_path / "both").splits
+    assert all(set(before[name]) <= set(after[name]) for name in before)
+    assert (tmp_path / "both/rejected.jsonl").read_text().count("\n") == 1
+    assert not list(tmp_path.glob("both.*"))
+
+
+def test_merging_again_changes_nothing(make: Make, tmp_path: Path) -> None:
+    first = make("a", lines_of(9))
+    again = merge([first, first], tmp_path / "again", version=None)
+    assert str(again.version) == "1.0.0"
+    assert rows(open_dataset(tmp_path / "again")) == rows(open_dataset(first))
+    assert str(merge([first], tmp_path / "named", version="3.0.0").version) == "3.0.0"
+
+
+def test_hardware_does_not_mix(make: Make, tmp_path: Path) -> None:
+    other = make("b", hardware="cuda-k80")
+    with pytest.raises(HardwareMismatchError, match="do not mix"):
+        merge([make("a"), other], tmp_path / "both")
+    with pytest.raises(InvalidInputError, match="no dataset"):
+        merge([], tmp_path / "both")
+    with pytest.raises(OutputExistsError):
+        merge([other], other)
+
+
+def test_splitting_moves_whole_workloads_and_keeps_every_row(make: Make, tmp_path: Path) -> None:
+    lines = [ansor_line(key=f'["m", {n % 10}]', timestamp=n) for n in range(100)]
+    first = make("a", lines)
+    chosen = ['["m", 2]', '["m", 3]']
+    manifest = split(first, tmp_path / "moved", test_workloads=chosen)
+    moved = open_dataset(tmp_path / "moved")
+    assert {moved.workloads()[id_].key for id_ in moved.splits["test"]} == set(chosen)
+    assert manifest.splits["test"].records == 20
+    assert rows(moved) == rows(open_dataset(first))
+    assert split(tmp_path / "moved", tmp_path / "back").version.major == 3
+    assert open_dataset(tmp_path / "back").splits == open_dataset(first).splits
+    same = split(first, tmp_path / "same")
+    assert str(same.version) == "1.0.0"

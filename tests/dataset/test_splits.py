@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmhub.dataset.splits import SPLITS, assign_splits
+
+ids = st.sets(st.integers(0, 2**80 - 1).map(lambda n: f"w{n:020x}"), max_size=60)
+
+
+def test_golden() -> None:
+    names = {f"w{place:08x}{0:012x}": split for place, split in PLACES.items()}
+    assert assign_splits(names) == names
+
+
+PLACES = {0: "train", 0xCCCCCCCC: "train", 0xCCCCCCCD: "validation", 0xE6666667: "test"}
+
+
+@given(ids)
+def test_every_workload_is_in_one_split_and_three_leave_none_empty(names: set[str]) -> None:
+    splits = assign_splits(names)
+    assert splits.keys() == names
+    assert set(splits.values()) <= set(SPLITS)
+    if len(names) >= 3:
+        assert set(splits.values()) == set(SPLITS)
+
+
+@given(ids, st.randoms())
+def test_explicit_test_workloads_and_no_others(names: set[str], chance: object) -> None:
+    chosen = {name for name in names if chance.random() < 0.3}  # type: ignore[attr-defined]
+    splits = assign_splits(names, chosen)
+    assert splits.keys() == names
+    if chosen:
+        assert {name for name, split in splits.items() if split == "test"} == chosen
+        if len(names - chosen) >= 2:
+            assert {"train", "validation"} <= set(splits.values())
+
+
+@given(ids, ids)
+def test_a_dataset_that_grows_keeps_its_splits(old: set[str], new: set[str]) -> None:
+    before = assign_splits(old)
+    after = assign_splits(old | new, settled=before)
+    assert after.keys() == old | new
+    assert all(after[name] == before[name] for name in old)
+
+
+def test_fractions_of_many() -> None:
+    import hashlib
+
+    names = {"w" + hashlib.sha256(str(n).encode()).hexdigest()[:20] for n in range(5000)}
+    counts = Counter(assign_splits(names).values())
+    assert 0.77 < counts["train"] / 5000 < 0.83
+    assert 0.08 < counts["validation"] / 5000 < 0.12

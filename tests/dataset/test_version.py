@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from wmhub.dataset.version import Change, Version
+from wmhub.errors import InvalidNameError
+
+
+@pytest.mark.parametrize(
+    ("change", "least"),
+    [
+        (Change.NONE, "1.2.3"),
+        (Change.PATCH, "1.2.4"),
+        (Change.MINOR, "1.3.0"),
+        (Change.MAJOR, "2.0.0"),
+    ],
+)
+def test_rules(change: Change, least: str) -> None:
+    before = Version.parse("1.2.3")
+    assert str(before.after(change)) == least
+    assert before.after(change).allows(change, before)
+    assert not Version.parse("1.2.2").allows(change, before)
+    if change is not Change.NONE:
+        assert not before.allows(change, before)
+        assert Version.parse("3.0.0").allows(change, before)
+
+
+@pytest.mark.parametrize("text", ["v1.2.3", "0.0.0", "10.20.30"])
+def test_parse_and_print(text: str) -> None:
+    assert text.lstrip("v") == str(Version.parse(text))
+    assert Version.parse(Version.parse(text).tag) == Version.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1.2", "01.2.3", "1.2.3-a", "1.2.3\n", "x1.2.3", "1.2.٣"]
+)
+def test_what_is_no_version(text: str) -> None:
+    with pytest.raises(InvalidNameError):
+        Version.parse(text)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from logmaking import ansor_log, meta_database
+
+from wmhub.errors import LogFormatError, MissingInputError
+from wmhub.logs.discover import LogKind, discover, sniff
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "ansor").mkdir()
+    (tmp_path / "ansor/a.log").write_text(ansor_log())
+    (tmp_path / "ansor/b.json.gz").write_bytes(gzip.compress(ansor_log().encode()))
+    (tmp_path / "ansor/notes.txt").write_text("nothing to see\n")
+    (tmp_path / "ansor/.hidden.log").write_text(ansor_log())
+    (tmp_path / "db").mkdir()
+    programs, records = meta_database()
+    (tmp_path / "db/database_workload.json.gz").write_bytes(gzip.compress(programs.encode()))
+    (tmp_path / "db/database_tuning_record.json").write_text(records)
+    return tmp_path
+
+
+def test_a_folder_stands_for_all_logs_below_it(folder: Path) -> None:
+    found = discover([folder])
+    assert [log.source for log in found] == [
+        "ansor/a.log",
+        "ansor/b.json.gz",
+        "db/database_tuning_record.json",
+    ]
+    assert [log.kind for log in found] == [
+        LogKind.AUTO_SCHEDULER,
+        LogKind.AUTO_SCHEDULER,
+        LogKind.META_SCHEDULE,
+    ]
+    assert found[2].workloads == (folder / "db/database_workload.json.gz").resolve()
+
+
+@pytest.mark.parametrize("name", ["database_workload.json.gz", "database_tuning_record.json", ""])
+def test_a_database_is_found_from_either_file_or_its_folder(folder: Path, name: str) -> None:
+    (log,) = discover([folder / "db" / name])
+    assert log.source == "database_tuning_record.json"
+    assert log.workloads is not None
+
+
+def test_a_database_whose_files_have_other_names(folder: Path) -> None:
+    (folder / "db/database_workload.json.gz").rename(folder / "db/programs.gz")
+    (log,) = discover([folder / "db"])
+    assert log.workloads is not None
+    assert log.workloads.name == "programs.gz"
+
+
+def test_records_without_workloads_and_workloads_without_records(folder: Path) -> None:
+    (folder / "db/database_workload.json.gz").rename(folder / "workloads.gz")
+    (log,) = discover([folder / "db"])
+    assert log.workloads is None
+    with pytest.raises(MissingInputError, match="tuning records"):
+        discover([folder / "workloads.gz"])
+
+
+def test_globs_repeats_and_sources(folder: Path) -> None:
+    found = discover([f"{folder}/ansor/*.log", folder / "ansor/a.log", f"{folder}/**/b.json.gz"])
+    assert [log.source for log in found] == ["a.log", "b.json.gz"]
+    assert all("/" not in log.source and ".." not in log.source for log in found)
+
+
+def test_standard_input_is_sniffed_when_it_is_read() -> None:
+    (log,) = discover(["-"])
+    assert (log.path, log.kind, log.source) == (None, None, "stdin")
+
+
+def test_what_is_not_there_or_no_log(folder: Path) -> None:
+    with pytest.raises(MissingInputError, match="no such file"):
+        discover([folder / "missing.log"])
+    with pytest.raises(MissingInputError, match="matches no measurement log"):
+        discover([f"{folder}/*.nothing"])
+    with pytest.raises(LogFormatError, match="neither an Ansor log nor"):
+        discover([folder / "ansor/notes.txt"])
+    (folder / "empty.log").touch()
+    with pytest.raises(LogFormatError, match="it is empty"):
+        discover([folder / "empty.log"])
+    (folder / "bare").mkdir()
+    with pytest.raises(LogFormatError, match="no measurement log in this folder"):
+        discover([folder / "bare"])
+    with pytest.raises(MissingInputError, match="no log given"):
+        discover([])
+
+
+def test_a_link_that_goes_round_ends(folder: Path) -> None:
+    (folder / "ansor/loop").symlink_to(folder)
+    assert len(discover([folder])) == 3
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b'{"i": [["k"', LogKind.AUTO_SCHEDULER),
+        (b'{"v": "v0.6", "i"', LogKind.AUTO_SCHEDULER),
+        (b'# comment\n\n{"r": [', LogKind.AUTO_SCHEDULER),
+        (b"garbage\n[0, [[[", LogKind.META_SCHEDULE),
+        (b'["74459984568761439","U/cA', LogKind.META_SCHEDULE_WORKLOADS),
+        (b"\xef\xbb\xbf[12,[", LogKind.META_SCHEDULE),
+        (b"", None),
+        (b"\x00\xff\xfe", None),
+        (b'{"input": ["llvm"', None),
+    ],
+)
+def test_sniffing(head: bytes, kind: LogKind | None) -> None:
+    assert sniff(head) is kind
