@@ -42,7 +42,7 @@ def make_search(context: Any, seed: int = 0, learner: Learner | None = None) -> 
     from wmhub.search.latent import LatentSearchConfig, task_search
 
     spaces = context.generate_design_space()
-    config = LatentSearchConfig(evolution=SMALL)
+    config = LatentSearchConfig(evolution=SMALL, later=SMALL)
     return task_search(context, learner or Learner(FakeEvaluator()), config, spaces, seed)
 
 
@@ -119,7 +119,7 @@ def tune(mods: list[Any], work_dir: Path, evaluator: FakeEvaluator, **options: A
     contexts = make_contexts(
         [NamedWorkload(f"task{number}", mod) for number, mod in enumerate(mods)],
         use_target(llvm_target(cores=options.pop("cores", 2))),
-        LatentSearch(Learner(evaluator), LatentSearchConfig(evolution=SMALL)),
+        LatentSearch(Learner(evaluator), LatentSearchConfig(evolution=SMALL, later=SMALL)),
         cores=1,
         seed=3,
         log=work_dir / "log.txt",
@@ -205,3 +205,33 @@ def test_settings_out_of_range_are_refused() -> None:
         LatentSearchConfig(exploration=1.5)
     with pytest.raises(InvalidInputError, match="shortlist"):
         LatentSearchConfig(shortlist=0)
+
+
+def test_the_luckiest_measurement_does_not_win() -> None:
+    from wmhub.search.run import _playoff
+    from wmhub.tvm_compat import derived_object, llvm_target, use_target
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    seconds = iter([3e-3, 2e-3, 3.1e-3, 2.1e-3, 0.5e-3, 1.9e-3])
+
+    @derived_object
+    class Once(ms.runner.PyRunner):  # type: ignore[misc]
+        def run(self, runner_inputs: Any) -> list[Any]:
+            results = [ms.runner.RunnerResult([next(seconds)], None) for _ in runner_inputs]
+            return [
+                ms.runner.RunnerFuture(lambda: True, lambda result=result: result)
+                for result in results
+            ]
+
+    @derived_object
+    class Built(ms.builder.PyBuilder):  # type: ignore[misc]
+        def build(self, build_inputs: Any) -> list[Any]:
+            return [ms.builder.BuilderResult("/no/such/folder/x", None) for _ in build_inputs]
+
+    context = make_context(workload("GMM", 0))
+    lucky, steady = (space for space in context.generate_design_space()[:2])
+    again = _playoff(
+        [(1e-3, lucky), (1.5e-3, steady)], use_target(llvm_target(cores=2)), Built(), Once()
+    )
+    assert [time for time, _ in again] == [2e-3, 3e-3]
+    assert again[0][1].same_as(steady)

@@ -111,6 +111,14 @@ class _Watch:
                 if self._best[1] is not None:
                     self.programs[self.trials] = str(tvm.ir.save_json(self._best[1].mod))
 
+    def settle(self, schedule: Any) -> None:
+        """Notes which schedule the search itself chose at its end, and when."""
+        from wmhub.tvm_compat import tvm
+
+        last = self.marks[-1]
+        self.programs[last] = str(tvm.ir.save_json(schedule.mod))
+        self.seconds_at[last] = time.monotonic() - self.began
+
     def close(self) -> None:
         """Notes the end, where a search ran out of candidates before its last mark."""
         from wmhub.tvm_compat import tvm
@@ -186,6 +194,7 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
 
     class Watched(History):
         def add(self, task: str, candidates: Any, errors: Any, results: Any) -> None:
+            super().add(task, candidates, errors, results)
             watch.take(candidates, [latency_of(result) for result in results])
 
     config = LatentSearchConfig()
@@ -193,6 +202,7 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
         config = dataclasses.replace(config, exploration=0.0)
     cores = int(spec.target.get("num-cores", 1))
     budget = Budget()
+    history = Watched(budget, None)
     with tempfile.TemporaryDirectory() as folder, measuring(spec.target, cores) as (build, execute):
         run(
             [NamedWorkload("main", workload_module(spec.workload))],
@@ -202,7 +212,7 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
             config=config,
             trials=spec.trials,
             batch=16,
-            history=Watched(budget, None),
+            history=history,
             budget=budget,
             builder=build,
             runner=execute,
@@ -211,6 +221,8 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
             seed=spec.seed,
             log=Path(folder) / "tvm.log",
         )
+        for finalists in history.finalists.values():
+            watch.settle(finalists[0][1])
 
 
 def _run_zero(spec: RunSpec, watch: _Watch) -> None:

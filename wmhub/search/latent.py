@@ -35,7 +35,9 @@ class LatentSearchConfig:
     """How ``LatentSearch`` spends its trials."""
 
     evolution: Evolution = field(default_factory=Evolution)
-    """How candidates evolve between two batches."""
+    """How candidates evolve before the first batch, and where nothing is measured."""
+    later: Evolution = field(default_factory=lambda: Evolution(population=512, generations=4))
+    """How they evolve between batches, from the best that were measured."""
     exploration: float = 0.15
     """Share of each batch that is chosen by uncertainty."""
     shortlist: int = 384
@@ -161,7 +163,7 @@ class TaskSearch:
             lambda batch: self._learner.predict(self.scores(batch))[0],
             elite,
             self._random,
-            self._config.evolution,
+            self._config.later if elite else self._config.evolution,
         )
 
     def _ranked(self, count: int, explore: int) -> Iterator[Candidate]:

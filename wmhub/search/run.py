@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,13 @@ from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost, latency_of
 from wmhub.search.latent import LatentSearch, LatentSearchConfig
 from wmhub.search.learner import Learner
-from wmhub.search.measuring import last_line
+from wmhub.search.measuring import last_line, measure
 from wmhub.search.result import Trial
 from wmhub.tvm_compat import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
+
+#: Fastest candidates of each task that are measured again at the end, and how often.
+_FINALISTS, _PLAYOFF_ROUNDS = 4, 3
 
 
 @dataclass
@@ -63,8 +68,8 @@ class History:
 
     def __init__(self, budget: Budget, on_progress: OnProgress | None) -> None:
         self.trials: list[Trial] = []
-        self.best: dict[str, tuple[float, Any]] = {}
-        """NamedWorkload -> latency in seconds and schedule."""
+        self.finalists: dict[str, list[tuple[float, Any]]] = {}
+        """Task -> latency in seconds and schedule of its fastest candidates, best first."""
         self._budget = budget
         self._on_progress = on_progress
 
@@ -81,8 +86,9 @@ class History:
             seconds = latency_of(result)
             ran = not math.isnan(seconds)
             self.trials.append(Trial(task, seconds if ran else None, elapsed, error))
-            if ran and seconds < self.best.get(task, (float("inf"), None))[0]:
-                self.best[task] = (seconds, candidate.sch)
+            if ran:
+                best = [*self.finalists.get(task, ()), (seconds, candidate.sch)]
+                self.finalists[task] = sorted(best, key=itemgetter(0))[:_FINALISTS]
         if self._on_progress is not None:
             self._on_progress(Progress(task, self.trials, elapsed))
 
@@ -227,6 +233,31 @@ def run(
             measure_callbacks=callbacks,
             task_scheduler="round-robin" if len(tasks) == 1 else "gradient",
         )
+    if not budget.interrupted:
+        for finalists in history.finalists.values():
+            finalists[:] = _playoff(finalists, target, builder, runner)
+
+
+def _playoff(
+    finalists: Sequence[tuple[float, Any]], target: Any, builder: Any, runner: Any
+) -> list[tuple[float, Any]]:
+    """The finalists by the median of new measurements, round after round.
+
+    Of many candidates of like speed the one with the luckiest measurement looks best; once more is
+    enough to tell, and gives a latency that is not the luckiest either.
+    """
+    if len(finalists) < 2:
+        return list(finalists)
+    rounds = [
+        measure([schedule.mod for _, schedule in finalists], target, builder, runner)
+        for _ in range(_PLAYOFF_ROUNDS)
+    ]
+    again = []
+    for number, (seconds, schedule) in enumerate(finalists):
+        times = [result[number][0] for result in rounds]
+        ran = [time for time in times if time is not None]
+        again.append((statistics.median(ran) if ran else seconds, schedule))
+    return sorted(again, key=itemgetter(0))
 
 
 @contextmanager
