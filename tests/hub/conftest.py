@@ -44,14 +44,21 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return asked
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
+@pytest.fixture(scope="session")
+def _running_server() -> Iterator[HubServer]:
     with HubServer() as running:
-        running.tokens = {"ada": TOKEN, "eve": TOKEN + "Eve"}
-        running.orgs = {"ada": {"acme", "wmhub"}}
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield running
+
+
+@pytest.fixture
+def server(_running_server: HubServer, monkeypatch: pytest.MonkeyPatch) -> HubServer:
+    """The local server, with nothing in it; the client is logged in as ada."""
+    _running_server.reset()
+    _running_server.tokens = {"ada": TOKEN, "eve": TOKEN + "Eve"}
+    _running_server.orgs = {"ada": {"acme", "wmhub"}}
+    monkeypatch.setenv("HF_ENDPOINT", _running_server.url)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return _running_server
 
 
 def write_model(

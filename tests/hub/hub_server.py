@@ -60,12 +60,7 @@ class HubServer:
     """``with HubServer() as server: server.url``; users are ``name -> token``."""
 
     def __init__(self) -> None:
-        self.repos: dict[tuple[str, str], Repo] = {}
-        self.tokens: dict[str, str] = {}
-        self.orgs: dict[str, set[str]] = {}
-        self.faults: list[Fault] = []
-        self.requests: list[str] = []
-        self.authorisations: list[str] = []
+        self.reset()
         self._lock = threading.Lock()
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
@@ -75,6 +70,15 @@ class HubServer:
         self._thread = threading.Thread(
             target=self._uvicorn.run, kwargs={"sockets": [self._socket]}, daemon=True
         )
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self.repos: dict[tuple[str, str], Repo] = {}
+        self.tokens: dict[str, str] = {}
+        self.orgs: dict[str, set[str]] = {}
+        self.faults: list[Fault] = []
+        self.requests: list[str] = []
+        self.authorisations: list[str] = []
 
     def __enter__(self) -> HubServer:
         self._thread.start()

@@ -118,6 +118,7 @@ def test_other_content_than_locked_is_refused(
         resolve_model("acme/wm-cuda-a100", locked=path, hub=writable.spec)
 
 
+_LOCK = '{"lock_version": 1, "datasets": {}, "models": {"a": %s}}'
 _ENTRY = (
     '{"place": "hf-hub", "repository": "%s", "folder": "", "revision": "v1.0.0", "commit": "%s", '
     '"digest": "00", "files": {%s}}'
@@ -130,11 +131,10 @@ _ENTRY = (
         "", "[]", "{}", "nonsense", '{"lock_version": 2, "models": {}, "datasets": {}}',
         '{"lock_version": 1, "models": [], "datasets": {}}',
         '{"lock_version": 1, "models": {"a": 1}, "datasets": {}}',
-        '{"lock_version": 1, "datasets": {}, "models": {"a": %s}}' % (_ENTRY % ("a/b/c", "0", "")),
-        '{"lock_version": 1, "datasets": {}, "models": {"a": %s}}' % (_ENTRY % ("../b", "0", "")),
-        '{"lock_version": 1, "datasets": {}, "models": {"a": %s}}' % (_ENTRY % ("a/b", "../0", "")),
-        '{"lock_version": 1, "datasets": {}, "models": {"a": %s}}'
-        % (_ENTRY % ("a/b", "0", '"../x": {"sha256": "", "bytes": 0}')),
+        _LOCK % (_ENTRY % ("a/b/c", "0" * 40, "")),
+        _LOCK % (_ENTRY % ("../b", "0" * 40, "")),
+        _LOCK % (_ENTRY % ("a/b", "../0", "")),
+        _LOCK % (_ENTRY % ("a/b", "0" * 40, '"../x": {"sha256": "", "bytes": 0}')),
     ],
 )  # fmt: skip
 def test_damaged_locks_are_refused(tmp_path: Path, text: str) -> None:

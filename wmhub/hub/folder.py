@@ -16,6 +16,7 @@ ever changes.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from wmhub.hub.artifact import ArtifactKind
 from wmhub.hub.atomic import place_folder, staging_folder
 from wmhub.hub.integrity import (
     FileDigest,
+    check_commit,
     check_path,
     check_paths,
     copy_file,
@@ -40,7 +42,7 @@ from wmhub.hub.tags import newest_tag
 _POINTER = "points.json"
 _RECORD = "commit.json"
 _TREE = "tree"
-_HEX = frozenset("0123456789abcdef")
+_COMMIT = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class FolderHub:
             pointer = folder / "main" / str(_highest(folder / "main"))
         elif revision == f"refs/pr/{number}" and number.isdecimal():
             pointer = folder / "pulls" / number
-        elif len(revision) == 64 and set(revision) <= _HEX:
+        elif _COMMIT.match(revision):
             pointer = folder / "commits" / revision
         else:
             pointer = folder / "tags" / check_path(revision)
@@ -119,7 +121,7 @@ class FolderHub:
         self, kind: ArtifactKind, repository: Repository, commit: str
     ) -> Mapping[str, StoredFile]:
         """The files that the commit names, with the lengths that they really have."""
-        folder = self._existing(kind, repository) / "commits" / check_path(commit)
+        folder = self._existing(kind, repository) / "commits" / check_commit(commit)
         files = _Record.load(folder / _RECORD).files
         return {
             name: StoredFile(open_inside(folder / _TREE, name).stat().st_size, file.sha256)
@@ -136,7 +138,7 @@ class FolderHub:
         self, kind: ArtifactKind, repository: Repository, commit: str, names: Sequence[str]
     ) -> Snapshot:
         """The commit's tree itself: it never changes, so it is not copied."""
-        tree = self._existing(kind, repository) / "commits" / check_path(commit) / _TREE
+        tree = self._existing(kind, repository) / "commits" / check_commit(commit) / _TREE
         return Snapshot(tree, tree)
 
     def commit(
@@ -170,7 +172,7 @@ class FolderHub:
     def tag(self, kind: ArtifactKind, repository: Repository, tag: str, commit: str) -> None:
         """Names ``commit`` once and for all."""
         folder = self._existing(kind, repository)
-        if not (folder / "commits" / check_path(commit)).is_dir():
+        if not (folder / "commits" / check_commit(commit)).is_dir():
             raise UnknownNameError(f"{kind.label} {repository} has no commit {commit[:80]!r}")
         target = folder / "tags" / check_path(tag)
         if not self._point(target, commit) and _pointed(target) != commit:
@@ -277,4 +279,4 @@ def _pointed(folder: Path) -> str:
         commit = orjson.loads(read_bounded(path))["commit"]
     except (FileNotFoundError, KeyError, TypeError, orjson.JSONDecodeError) as error:
         raise InvalidInputError.at(path, f"is no pointer of a folder hub: {error!r}") from error
-    return check_path(commit)
+    return check_commit(commit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, Re
 from huggingface_hub.file_download import repo_folder_name
 
 import wmhub
-from wmhub.errors import HubError, OutputExistsError, UnknownNameError
+from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
 from wmhub.hub.artifact import ArtifactKind
-from wmhub.hub.integrity import check_path, check_paths, open_inside
+from wmhub.hub.integrity import check_commit, check_path, check_paths, open_inside
 from wmhub.hub.known_tags import KnownTags
 from wmhub.hub.patience import patiently
 from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, stored_files
@@ -66,7 +67,7 @@ class HuggingFaceHub:
             f"{kind.label} {repository}",
             lambda: self._api.list_repo_refs(str(repository), repo_type=kind.label),
         )
-        return {ref.name: ref.target_commit for ref in refs.tags}
+        return {ref.name: check_commit(ref.target_commit) for ref in refs.tags}
 
     def resolve(self, kind: ArtifactKind, repository: Repository, revision: str) -> str:
         """The commit, as the Hub says it now; offline, as it was remembered."""
@@ -74,16 +75,15 @@ class HuggingFaceHub:
             known = self._known_tags.of(kind.label, repository)
             if revision in known:
                 return known[revision]
-            if self._snapshot_folder(kind, repository, revision).is_dir():
-                return revision
+            with contextlib.suppress(InvalidInputError):
+                if self._snapshot_folder(kind, repository, revision).is_dir():
+                    return revision
             raise self._not_cached(kind, repository, revision)
         info = self._call(
             f"{kind.label} {repository}@{revision}",
             lambda: self._api.repo_info(str(repository), repo_type=kind.label, revision=revision),
         )
-        if not info.sha:
-            raise HubError(f"{self.location} names no commit for {repository}@{revision}")
-        return check_path(info.sha)
+        return check_commit(info.sha or "")
 
     def files(
         self, kind: ArtifactKind, repository: Repository, commit: str
@@ -228,7 +228,7 @@ class HuggingFaceHub:
     def _snapshot_folder(self, kind: ArtifactKind, repository: Repository, commit: str) -> Path:
         cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
         name = repo_folder_name(repo_id=str(repository), repo_type=kind.label)
-        return cache / name / "snapshots" / check_path(commit)
+        return cache / name / "snapshots" / check_commit(commit)
 
     def _history(self, kind: ArtifactKind, repository: Repository, revision: str) -> list[str]:
         id_, repo_type = str(repository), kind.label

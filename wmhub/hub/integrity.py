@@ -24,6 +24,7 @@ _MOST_PATH_PARTS = 8
 _BLOCK_BYTES = 2**20
 
 _PART = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._=+-]*[A-Za-z0-9_=+-])?\Z")
+_COMMIT = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 #: Names that Windows gives to devices, with any extension.
 _WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?\Z", re.IGNORECASE)
@@ -69,6 +70,13 @@ def check_path(name: str) -> str:
     if reason:
         raise InvalidInputError(f"file name {str(name)[:120]!r} {reason}")
     return name
+
+
+def check_commit(text: str) -> str:
+    """Returns ``text`` if it is a commit: 40 or 64 lower-case hexadecimal digits, so no path."""
+    if not isinstance(text, str) or not _COMMIT.match(text):
+        raise InvalidInputError(f"{str(text)[:120]!r} is no commit")
+    return text
 
 
 def check_paths(names: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from wmhub.errors import InvalidInputError
 from wmhub.hub.atomic import write_file
-from wmhub.hub.integrity import check_path, read_bounded
+from wmhub.hub.integrity import check_commit, check_path, read_bounded
 from wmhub.hub.place import Repository
 from wmhub.hub.tags import version_of_tag
 
@@ -37,7 +37,7 @@ class KnownTags:
         """Tag -> commit of one repository."""
         folder = self._folder(label, repository)
         return {
-            path.name: check_path(read_bounded(path, _MOST_COMMIT_BYTES).decode().strip())
+            path.name: check_commit(read_bounded(path, _MOST_COMMIT_BYTES).decode().strip())
             for path in sorted(folder.glob("v*"))
         }
 
@@ -48,7 +48,7 @@ class KnownTags:
         known = self.of(label, repository).get(tag)
         path = self._folder(label, repository) / tag
         if known is None:
-            write_file(path, f"{check_path(commit)}\n".encode())
+            write_file(path, f"{check_commit(commit)}\n".encode())
         elif known != commit:
             raise InvalidInputError(
                 f"{label} {repository}: the tag {tag} was commit {known[:12]} and is {commit[:12]} "

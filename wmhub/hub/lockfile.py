@@ -11,7 +11,7 @@ import orjson
 
 from wmhub.errors import InvalidInputError, MissingInputError, UnknownNameError, WmhubError
 from wmhub.hub.atomic import write_file
-from wmhub.hub.integrity import FileDigest, check_path, check_paths, read_bounded
+from wmhub.hub.integrity import FileDigest, check_commit, check_path, check_paths, read_bounded
 from wmhub.hub.place import Repository
 
 LOCK_NAME = "wmhub.lock"
@@ -107,7 +107,7 @@ def _entry(row: Mapping[str, object]) -> LockEntry:
     if not isinstance(files, dict):
         raise TypeError("files")
     check_paths(files)
-    check_path(texts["commit"])
+    check_commit(texts["commit"])
     if texts["folder"]:
         check_path(texts["folder"])
     return LockEntry(
