@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -62,11 +63,11 @@ def to_table(records: Sequence[MeasureRecord], hardware: str, provenance: Proven
     keys = sorted(seen)
     rows = [seen[key] for key in keys]
     count = len(rows)
-    columns = [
+    columns: list[Any] = [
         keys,
         [record.workload_id for _, record in rows],
         [candidate for candidate, _ in rows],
-        [hardware] * count,
+        pa.repeat(hardware, count),
         [record.scheduler.value for _, record in rows],
         [record.trace for _, record in rows],
         [record.target for _, record in rows],
@@ -78,11 +79,14 @@ def to_table(records: Sequence[MeasureRecord], hardware: str, provenance: Proven
         [record.context for _, record in rows],
         [record.source for _, record in rows],
         [record.line for _, record in rows],
-        [provenance.contributor] * count,
-        [provenance.licence] * count,
-        [provenance.collector] * count,
+        pa.repeat(provenance.contributor, count),
+        pa.repeat(provenance.licence, count),
+        pa.repeat(provenance.collector, count),
     ]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, KEYED, strict=True)]
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for column, field in zip(columns, KEYED, strict=True)
+    ]
     return pa.Table.from_arrays(arrays, schema=KEYED)
 
 
