@@ -10,7 +10,9 @@ from huggingface_hub import ModelCard
 from test_push import evaluate, trained_on
 
 from wmhub.errors import CheckpointError
-from wmhub.hub.evaluation import evaluation_of_metrics
+from wmhub.hub.embedded import EMBEDDED_PATH
+from wmhub.hub.evaluation import Evaluation, evaluation_of_metrics
+from wmhub.hub.figures import pictures_of, possible_pictures
 from wmhub.hub.model_card import (
     read_card_facts,
     render_model_card,
@@ -39,11 +41,13 @@ def test_the_hub_reads_the_metrics_from_it(checkpoint: Path) -> None:
 
 
 def test_golden(checkpoint: Path) -> None:
-    text = render_model_card(read_card_facts(checkpoint), evaluate_like(checkpoint))
+    evaluation = evaluate_like(checkpoint)
+    pictures = list(pictures_of(evaluation.figures, "wm-cuda-a100").values())
+    text = render_model_card(read_card_facts(checkpoint), evaluation, pictures)
     assert text == GOLDEN.read_text()
 
 
-def evaluate_like(checkpoint: Path) -> object:
+def evaluate_like(checkpoint: Path) -> Evaluation:
     return evaluate(checkpoint, checkpoint.parent / "rows")
 
 
@@ -73,3 +77,28 @@ def test_baselines_stand_beside_the_model() -> None:
     for broken in ({}, {"top1": 0.9}, {"workloads": 3}, {"top1": "high", "workloads": 3}):
         with pytest.raises(CheckpointError, match="the metrics lack"):
             evaluation_of_metrics(broken, "x")
+
+
+@pytest.mark.parametrize("folder", sorted(EMBEDDED_PATH.glob("*")), ids=lambda path: path.name)
+def test_the_committed_cards_are_what_the_metrics_render(folder: Path) -> None:
+    """``wmhub push wmhub/hub/embedded/NAME NAME --dry-run --card model_cards/NAME.md``."""
+    cards = EMBEDDED_PATH.parents[2] / "model_cards"
+    facts = read_card_facts(folder)
+    possible = possible_pictures(facts.manifest.name).values()
+    pictures = [picture for picture in possible if (cards / picture.name).is_file()]
+    card = (cards / f"{facts.manifest.name}.md").read_text(encoding="utf-8")
+    assert render_model_card(facts, stored_evaluation(folder), pictures) == card
+
+
+def test_the_registry_lists_every_embedded_model() -> None:
+    from wmhub.hub.artifact import MODEL
+    from wmhub.hub.registry import load_registry, registry_row
+
+    entries = load_registry().models
+    for folder in EMBEDDED_PATH.glob("*"):
+        manifest = MODEL.verify(folder)
+        entry = entries.get(manifest.name)
+        wanted = "wmhub/hub/registry.toml must have:\n" + registry_row(manifest)
+        assert entry is not None, wanted
+        assert entry.digest == manifest.digest, wanted
+        assert (entry.tag, entry.hardware) == (manifest.version.tag, manifest.hardware[0])

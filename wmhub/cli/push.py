@@ -18,6 +18,12 @@ from wmhub.cli._listing import human_bytes
     metavar="NAME",
     help="Where the dataset lies that the model pins, such as ./datasets/cuda-a100.",
 )
+@click.option(
+    "--card",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the card of the model here as well, such as model_cards/NAME.md.",
+)
 @click.option("--message", metavar="TEXT", help="What the commit says.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show it, and send nothing.")
 @click.option("--create-pr", is_flag=True, help="Propose it as a pull request, without a tag.")
@@ -27,6 +33,7 @@ def command(
     path: Path,
     name: str,
     dataset: str | None,
+    card: Path | None,
     message: str | None,
     dry_run: bool,
     create_pr: bool,
@@ -48,6 +55,7 @@ def command(
         dry_run=dry_run,
         create_pr=create_pr,
         hub=hub,
+        card=card,
     )
     if as_json:
         click.echo(json.dumps({**vars(pushed), "repository": str(pushed.repository)}))

@@ -19,36 +19,43 @@ class Picture(NamedTuple):
 
     name: str
     """File name beside the card, ``pictures/MODEL-curve.png``."""
+    title: str
+    """A word or two."""
     caption: str
     """What it shows."""
 
 
 _CAPTIONS = {
-    "ranking": "Predicted score against measured speed (best latency of the workload / latency) of "
-    "held-out candidates",
-    "curve": "Best candidate found against measured trials, searching the held-out workloads' logs",
-    "calibration": "Error against the uncertainty that the model states; on the diagonal it is "
-    "right about itself",
+    "ranking": (
+        "Ranking",
+        "Held-out candidates: predicted score, less the highest of the workload, against measured "
+        "speed",
+    ),
+    "curve": (
+        "Search",
+        "Best candidate found against measured trials, in searches over the held-out workloads' "
+        "logs",
+    ),
+    "calibration": (
+        "Calibration",
+        "Error against the uncertainty that the model states; on the line it is right about itself",
+    ),
 }
 
 
-def pictures_of(figures: Figures, model: str) -> dict[str, Picture]:
-    """The pictures that ``figures`` has the data for: ``ranking``, ``curve``, ``calibration``."""
-    data = {
-        "ranking": figures.ranking,
-        "curve": figures.curves,
-        "calibration": figures.calibration,
-    }
+def possible_pictures(model: str) -> dict[str, Picture]:
+    """Every picture that a card of ``model`` may have: ``ranking``, ``curve``, ``calibration``."""
     return {
-        kind: Picture(f"pictures/{model}-{kind}.png", _CAPTIONS[kind])
-        for kind, shown in data.items()
-        if shown
+        kind: Picture(f"pictures/{model}-{kind}.png", title, caption)
+        for kind, (title, caption) in _CAPTIONS.items()
     }
 
 
-def is_picture(name: str, model: str) -> bool:
-    """Whether ``name`` is one of the pictures that a card of ``model`` may have."""
-    return name in {f"pictures/{model}-{kind}.png" for kind in _CAPTIONS}
+def pictures_of(figures: Figures, model: str) -> dict[str, Picture]:
+    """Those that ``figures`` has the data for."""
+    data = (figures.ranking, figures.curves, figures.calibration)
+    possible = possible_pictures(model).items()
+    return {kind: shown for (kind, shown), part in zip(possible, data, strict=True) if part}
 
 
 def draw_pictures(evaluation: Evaluation, model: str, folder: Path) -> None:

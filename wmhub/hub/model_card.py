@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import orjson
 from wmhub.errors import CheckpointError
 from wmhub.hub.artifact import MODEL, ArtifactManifest, read_manifest
 from wmhub.hub.evaluation import METRICS, Evaluation, evaluation_of_metrics
-from wmhub.hub.figures import draw_pictures, pictures_of
+from wmhub.hub.figures import Picture, draw_pictures, pictures_of
 from wmhub.hub.integrity import read_bounded
 from wmhub.hub.registry import load_registry
 
@@ -94,13 +94,18 @@ def write_model_card(
     """
     facts = read_card_facts(checkpoint)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(render_model_card(facts, evaluation, load_name), encoding="utf-8")
+    pictures = list(pictures_of(evaluation.figures, facts.manifest.name).values())
+    text = render_model_card(facts, evaluation, pictures, load_name)
+    output.write_text(text, encoding="utf-8")
     draw_pictures(evaluation, facts.manifest.name, output.parent)
     return output
 
 
 def render_model_card(
-    facts: CardFacts, evaluation: Evaluation, load_name: str | None = None
+    facts: CardFacts,
+    evaluation: Evaluation,
+    pictures: Sequence[Picture] = (),
+    load_name: str | None = None,
 ) -> str:
     """The card as Markdown with the Hub's YAML and ``model-index`` at its head."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -134,7 +139,7 @@ def render_model_card(
         evaluation=evaluation,
         columns={key: label for key, label in METRICS.items() if key in evaluation.model.values},
         scorers=scorers,
-        pictures=list(pictures_of(evaluation.figures, manifest.name).values()),
+        pictures=pictures,
         environment=facts.environment,
     )
 
@@ -152,7 +157,7 @@ def front_matter(facts: CardFacts, evaluation: Evaluation) -> str:
         "revision": facts.dataset.revision,
     }
     metrics = [
-        {"type": key, "name": label, "value": round(evaluation.model.values[key], 6)}
+        {"type": key, "name": label, "value": round(evaluation.model.values[key], 4)}
         for key, label in METRICS.items()
         if key in evaluation.model.values
     ]

@@ -19,9 +19,9 @@ from wmhub.hub.artifact import (
     ArtifactManifest,
     read_manifest,
 )
-from wmhub.hub.evaluation import Evaluate
-from wmhub.hub.figures import is_picture
-from wmhub.hub.model_card import read_card_facts, stored_evaluation, write_model_card
+from wmhub.hub.evaluation import Evaluate, Evaluation
+from wmhub.hub.figures import possible_pictures
+from wmhub.hub.model_card import read_card_facts, write_model_card
 from wmhub.hub.place import Repository
 from wmhub.hub.publish import Publication, Pushed, publish
 from wmhub.hub.registry import load_registry
@@ -42,15 +42,17 @@ def push(
     dry_run: bool = False,
     create_pr: bool = False,
     hub: str | None = None,
+    card: str | os.PathLike[str] | None = None,
     evaluate: Evaluate | None = None,
 ) -> Pushed:
     """Checks the folder ``path``, publishes it as ``name``, and tags it with its version.
 
     A model is evaluated on the dataset that its checkpoint pins (or on ``dataset``, which must be
-    the same to the byte), and its card is written from what was measured; a dataset is checked as
-    ``wmhub dataset check`` does. Refused are files that the manifest does not name, a version whose
-    tag exists with other content, and one that is too low for what changed since the newest tag.
-    ``create_pr`` proposes without tagging.
+    the same to the byte), and its card is written from what was measured, also to the file ``card``
+    if that is given; of its folder, only what the manifest names is sent. A dataset is checked as
+    ``wmhub dataset check`` does, and refused if it holds files that its manifest does not name.
+    Refused as well are a version whose tag exists with other content, and one that is too low for
+    what changed since the newest tag. ``create_pr`` proposes without tagging.
     """
     folder = Path(path)
     kind = kind_of(folder)
@@ -69,10 +71,11 @@ def push(
             (staged / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / file, staged / file)
         rows = _pinned_dataset(folder, dataset, hub)
-        evaluation = evaluate(staged, rows) if evaluate else stored_evaluation(staged)
+        evaluation = (evaluate or _measure)(staged, rows)
         write_model_card(staged, evaluation, staged / CARD_NAME, _load_name(repository))
+        if card is not None:
+            write_model_card(staged, evaluation, Path(card), _load_name(repository))
         names = published_names(kind, staged, manifest)
-        published_names(kind, folder, manifest, has_card=False)
         publication = Publication(kind, repository, staged, names, manifest, _model_change)
         return publish(
             open_hub(hub), publication, message=message, dry_run=dry_run, create_pr=create_pr
@@ -138,18 +141,23 @@ def _pinned_dataset(
     return found.folder
 
 
+def _measure(checkpoint: Path, dataset: Path) -> Evaluation:
+    from wmhub.hub.measuring import evaluate_checkpoint
+
+    return evaluate_checkpoint(checkpoint, dataset)
+
+
 def _load_name(repository: Repository) -> str:
     """What a reader calls the model by: bare where the repository is ours."""
     is_ours = repository.org == load_registry().organisation
     return repository.name if is_ours else str(repository)
 
 
-def published_names(
-    kind: ArtifactKind, folder: Path, manifest: ArtifactManifest, has_card: bool = True
-) -> list[str]:
+def published_names(kind: ArtifactKind, folder: Path, manifest: ArtifactManifest) -> list[str]:
     """What is published; refuses files that belong to nothing."""
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    pictures = {name for name in present if kind is MODEL and is_picture(name, manifest.name)}
+    possible = {picture.name for picture in possible_pictures(manifest.name).values()}
+    pictures = present & possible if kind is MODEL else set()
     known = {kind.manifest_name, CARD_NAME, *manifest.files, *pictures}
     strangers = sorted(present - known)
     if strangers:
@@ -158,7 +166,7 @@ def published_names(
             f"{' and more' if len(strangers) > 5 else ''}; remove what is not part of the "
             f"{kind.label}"
         )
-    if has_card and CARD_NAME not in present:
+    if CARD_NAME not in present:
         raise MissingInputError(f"{folder}: the card {CARD_NAME} is missing")
     return sorted(known)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError
+from wmhub.hub.artifact import ArtifactManifest
 from wmhub.names import HardwareKey
 
 if sys.version_info >= (3, 11):
@@ -86,3 +87,17 @@ def _entries(table: Mapping[str, Mapping[str, Any]]) -> dict[str, RegistryEntry]
         )
         for name, row in table.items()
     }
+
+
+def registry_row(manifest: ArtifactManifest, commit: str | None = None) -> str:
+    """The table of ``registry.toml`` that pins a model of our own, for maintainers."""
+    lines = [
+        f"[models.{manifest.name}]",
+        f'repository = "{load_registry().organisation}/{manifest.name}"',
+        f'tag = "{manifest.version.tag}"',
+        *([f'commit = "{commit}"'] if commit else []),
+        f'digest = "{manifest.digest}"',
+        f"schema_version = {manifest.schema_version}",
+        f'hardware = "{manifest.hardware[0]}"',
+    ]
+    return "\n".join(lines) + "\n"
