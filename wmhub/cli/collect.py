@@ -127,7 +127,7 @@ def _show(report: CollectReport) -> None:
     counts, manifest = report.counts, report.manifest
     failures = ", ".join(f"{count:,} {kind}" for kind, count in counts.failures.most_common())
     facts = [
-        ("lines", f"{counts.lines:,} in {report.logs:,} logs"),
+        ("lines", f"{counts.lines:,} in {report.logs:,} log{'s' * (report.logs != 1)}"),
         ("measured", f"{counts.measured:,}"),
         ("failed", f"{counts.failed:,}" + (f"  ({failures})" if failures else "")),
         ("rejected", f"{counts.rejected:,}"),

@@ -233,7 +233,7 @@ def card(dataset: Path) -> None:
 
 def _exit_unless(good: bool) -> None:
     if not good:
-        raise click.exceptions.Exit(2)
+        raise SystemExit(2)
 
 
 def _show_written(manifest: Manifest, output: Path, as_json: bool) -> None:

@@ -1,0 +1,177 @@
+"""``wmhub collect`` and ``wmhub dataset`` as people and scripts meet them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from logmaking import ansor_line, ansor_log, meta_database
+
+from wmhub.cli import main
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(
+        "wmhub.dataset.writer.draw_picture", lambda path, _: path.write_bytes(b"picture")
+    )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.log").write_text(ansor_log())
+
+
+class Ran:
+    """One call of the command line."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        self.code = exit_.value.code
+        self.out, self.err = capsys.readouterr()
+
+    @property
+    def json(self) -> dict[str, object]:
+        value = json.loads(self.out)
+        assert isinstance(value, dict)
+        return value
+
+
+def collect(capsys: pytest.CaptureFixture[str], *arguments: str, output: str = "out") -> Ran:
+    options = ["--hardware", "cuda-v100", "--output", output, "--workers", "1"]
+    return Ran(capsys, "collect", *arguments, *options)
+
+
+def test_json_has_the_counts_and_nothing_else_is_on_stdout(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Path("a.log").open("a") as file:
+        file.write("# comment\n" + ansor_line()[:50])
+    ran = collect(capsys, "a.log", "--json")
+    assert ran.code == 0
+    facts = ran.json
+    expected = {"lines": 41, "measured": 36, "failed": 4, "rejected": 1, "workloads": 4}
+    assert {key: facts[key] for key in expected} == expected
+    assert facts["unresolved_workloads"] == 0
+    assert facts["unknown_actions"] == {}
+    assert facts["rejections"] == [
+        {"file": "a.log", "line": 42, "reason": facts["rejections"][0]["reason"]}  # type: ignore[index]
+    ]
+
+
+def test_what_people_see(capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("a.log").open("a") as file:
+        file.write("[0, broken\n" * 7 + ansor_line(steps=[["NEW"]]) + "\n")
+    ran = collect(capsys, "a.log")
+    assert (ran.code, ran.out) == (0, "")
+    shown = "\n".join(line.rstrip() for line in ran.err.splitlines())
+    timing = shown.index("  time")
+    assert shown[:timing] == (
+        "cuda-v100 v1.0.0 in out\n"
+        "  lines             48 in 1 log\n"
+        "  measured          37\n"
+        "  failed            4  (4 build_timeout)\n"
+        "  rejected          7\n"
+        "  records           41 (0 duplicates)\n"
+        "  workloads         5\n"
+        "  splits            train 30, validation 10, test 1\n"
+    )
+    assert "unknown action    NEW in 1 records (kept)" in shown
+    assert shown.count("rejected a.log:4") == 5
+    assert "2 more lines, see out/rejected.jsonl" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["missing.log"], "missing.log: no such file"),
+        (["empty.log"], "it is empty"),
+        (["notes.txt"], "neither an Ansor log nor"),
+        (["half.log"], "none of 1 lines holds a record"),
+        (["a.log", "--hardware", "gpu"], "hardware key 'gpu' is not"),
+        (["a.log", "--hardware", "cude-a100"], "'cude' is none of llvm, cuda"),
+        (["a.log", "--version", "one"], "content version 'one' is not like 1.2.0"),
+        ([], "no log given"),
+        (["a.log", "--output", "full"], "exists and is no dataset"),
+        (["a.log", "--recipe", "a.log"], "a recipe names logs and hardware itself"),
+    ],
+)
+def test_bad_input_is_one_clear_message(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    Path("empty.log").touch()
+    Path("notes.txt").write_text("what to do\n")
+    Path("half.log").write_text(ansor_line()[:60])
+    Path("full").mkdir()
+    Path("full/file").touch()
+    options = ["--hardware", "cuda-v100", "--output", "out"]
+    ran = Ran(capsys, "collect", *options, *arguments)
+    assert ran.code == 2
+    assert message in ran.err
+    assert "Traceback" not in ran.err
+    assert ran.out == ""
+
+
+def test_strict_stops_at_the_first_rejected_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("a.log").open("a") as file:
+        file.write("broken\n")
+    ran = collect(capsys, "a.log", "--strict")
+    assert ran.code == 2
+    assert "a.log:41: no valid JSON" in ran.err
+    assert not Path("out").exists()
+
+
+def test_a_list_of_test_workloads(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("test.txt").write_text('# the list\n["matmul", 64, 32, 3]\n\n')
+    facts = collect(capsys, "a.log", "--test-workloads", "test.txt", "--json").json
+    assert facts["splits"]["test"] == 10  # type: ignore[index]
+
+
+def test_the_verbs_of_a_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+    collect(capsys, "a.log", "--licence", "MIT", "--contributor", "me")
+    Path("b.log").write_text(ansor_line() + "\n")
+    collect(capsys, "b.log", "--licence", "MIT", "--contributor", "me", output="two")
+    info = Ran(capsys, "dataset", "info", "out", "--json").json
+    assert (info["records"], info["version"], info["licences"]) == (40, "1.0.0", {"MIT": 40})
+    assert Ran(capsys, "dataset", "info", "out").err.startswith("cuda-v100 v1.0.0 in out")
+    merged = Ran(capsys, "dataset", "merge", "out", "two", "--output", "both", "--json").json
+    assert (merged["records"], merged["version"]) == (41, "1.1.0")
+    found = Ran(capsys, "dataset", "diff", "out", "both", "--json").json
+    assert (found["change"], found["added"], found["follows_rules"]) == ("minor", 1, True)
+    assert "minor" in Ran(capsys, "dataset", "diff", "out", "both").err
+    Ran(capsys, "dataset", "split", "both", "--output", "again")
+    exported = Ran(capsys, "dataset", "export", "out", "--best", "--output", "log", "--json").json
+    assert exported["records"] == 4
+    assert Path("log/auto_scheduler.json").read_text().count("\n") == 4
+    assert Ran(capsys, "dataset", "verify", "both").code == 0
+    assert Ran(capsys, "dataset", "check", "both").code == 0
+    card = Ran(capsys, "dataset", "card", "both")
+    assert "v1.1.1" in card.err
+    assert Ran(capsys, "dataset", "verify", "both", "--json").json["verified"] is True
+
+
+def test_findings_have_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    collect(capsys, "a.log")
+    checked = Ran(capsys, "dataset", "check", "out", "--json")
+    assert (checked.code, checked.json["passed"]) == (2, False)
+    assert Ran(capsys, "dataset", "check", "out", "--markdown").out.startswith("### `wmhub")
+    Path("out/workloads-00000.parquet").unlink()
+    verified = Ran(capsys, "dataset", "verify", "out")
+    assert verified.code == 2
+    assert "workloads-00000.parquet: the manifest names it, and it is missing" in verified.err
+    assert Ran(capsys, "dataset", "info", "nowhere").code == 2
+
+
+def test_a_database_without_workloads_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("database_tuning_record.json").write_text(meta_database()[1])
+    ran = collect(capsys, "database_tuning_record.json")
+    assert "3 (their program is missing)" in ran.err
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["dataset"], ["bench"], ["collect"], ["bench", "ingest"]):
+        ran = Ran(capsys, *arguments, "--help")
+        assert ran.code == 0
+        assert "Usage: wmhub " + " ".join(arguments) in ran.out
+    assert Ran(capsys, "bench", "ingst").code == 2
