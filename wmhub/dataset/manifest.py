@@ -18,6 +18,7 @@ from wmhub.names import HardwareKey
 
 MANIFEST = "manifest.json"
 _FORMAT = "wmhub-dataset"
+_BLOCK_BYTES = 1 << 20
 #: A plain relative path: no part begins with a dot, so none leaves the folder or hides in it.
 _FILE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*\Z", re.ASCII)
 
@@ -178,8 +179,11 @@ def file_entry(folder: Path, name: str, rows: int) -> FileEntry:
 
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _file_entry(name: str, value: dict[str, Any]) -> FileEntry:
