@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from datasetmaking import die
 from logmaking import ansor_line, ansor_log, meta_database
 
 import wmhub
@@ -24,6 +25,7 @@ from wmhub.errors import (
     LogFormatError,
     MissingInputError,
     OutputExistsError,
+    WmhubError,
 )
 
 
@@ -250,6 +252,40 @@ def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole(tmp_path: Path)
         done = subprocess.run(command, capture_output=True, check=True, env=os.environ)
         assert json.loads(done.stdout)["records"] == 6000
     assert open_dataset(out).manifest.counts.records == 6000
+
+
+def test_interrupted_with_workers_it_says_one_word_and_goes_on(tmp_path: Path) -> None:
+    log, out = tmp_path / "a.log", tmp_path / "out"
+    with log.open("w") as file:
+        for part in range(150):
+            file.write(ansor_log(100, 5).replace("matmul", f"matmul{part}"))
+    command = [sys.executable, "-m", "wmhub", "collect", str(log), "--hardware", "cuda-v100"]
+    command += ["--output", str(out), "--json", "--workers", "2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True
+    )
+    while not list(tmp_path.glob("out.runs/*.run")) and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == "error: interrupted"
+    assert not out.exists()
+    assert list(tmp_path.glob("out.runs/*.run"))
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert json.loads(done.stdout)["records"] == 15_000
+    assert not list(tmp_path.glob("out.*"))
+
+
+def test_a_worker_that_dies_is_explained(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.dataset import ingest
+
+    monkeypatch.setattr(ingest, "_FEW_BYTES", 0)
+    monkeypatch.setattr(ingest, "_parse", die)
+    with pytest.raises(WmhubError, match="a process that parsed logs died"):
+        collect(log, output=tmp_path / "out", workers=2)
 
 
 def test_all_real_logs(shared_logs: Path, tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ import dataclasses
 import gc
 import hashlib
 import multiprocessing
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,7 @@ import orjson
 from wmhub.actions import ANSOR_STEPS, META_SCHEDULE_INSTRUCTIONS
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.spool import read_note, to_table, write_run
-from wmhub.errors import InvalidInputError, LogFormatError
+from wmhub.errors import InvalidInputError, LogFormatError, WmhubError
 from wmhub.logs.ansor import AnsorReader
 from wmhub.logs.chunks import ReadCounts, Rejection, parse_chunk
 from wmhub.logs.discover import LogFile, LogKind, sniff
@@ -42,6 +44,8 @@ _KNOWN_ACTIONS: Mapping[LogKind | None, frozenset[str]] = {
 _FEW_BYTES = 1 << 20
 #: Files up to this size, compressed, are read by the workers; larger ones are cut into chunks here.
 _WHOLE_BYTES = 4 << 20
+
+_MOST_REJECTIONS = 100_000
 
 #: Name and note of each run of a task.
 _Runs = list[tuple[str, bytes]]
@@ -65,7 +69,7 @@ class Ingested:
 
     counts: ReadCounts = field(default_factory=ReadCounts)
     rejections: list[Rejection] = field(default_factory=list)
-    """The rejected lines, at most a thousand of each chunk."""
+    """The rejected lines, at most a thousand of each chunk and a hundred thousand in all."""
     workloads: dict[str, Workload] = field(default_factory=dict)
     """The workloads that have records, by id."""
     runs: list[Path] = field(default_factory=list)
@@ -158,7 +162,8 @@ def ingest(
                 raise LogFormatError.at(first.source, first.reason, first.line)
             ingested.runs.append(folder / name)
             ingested.counts.add(outcome.counts)
-            ingested.rejections += outcome.rejections
+            kept = _MOST_REJECTIONS - len(ingested.rejections)
+            ingested.rejections += outcome.rejections[:kept]
             listed.update((workload.id, workload) for workload in outcome.workloads)
             used.update(outcome.used)
         if progress is not None:
@@ -209,6 +214,8 @@ def _read_workloads(path: Path, listed: dict[str, Workload]) -> Iterator[str | N
     """The ids in a MetaSchedule workload file by index; ``None`` for a damaged line."""
     with open_raw(path) as raw:
         for chunk in read_chunks(decompressed(raw)):
+            if chunk.fault is not None:
+                yield None
             for line in chunk.data.splitlines():
                 if not line.strip():
                     continue
@@ -229,7 +236,9 @@ def _finished(tasks: Iterator[_Task], folder: Path, workers: int) -> Iterator[tu
         return
     # Not fork: the threads of pyarrow and torch do not survive it.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    # Ctrl-C is for this process, which tells the workers.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(workers, context, signal.signal, ignore) as pool:
         pending: deque[tuple[_Task, Future[_Runs]]] = deque()
         try:
             for task in tasks:
@@ -240,9 +249,13 @@ def _finished(tasks: Iterator[_Task], folder: Path, workers: int) -> Iterator[tu
                     yield first, future.result()
             for last, future in pending:
                 yield last, future.result()
-        except BaseException:
+        except BrokenProcessPool:
+            raise WmhubError(
+                "a process that parsed logs died, perhaps for want of memory; the same command "
+                "goes on where it was, and with --workers 1 takes less"
+            ) from None
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
 
 
 def _parse(task: _Task, folder: Path) -> _Runs:
