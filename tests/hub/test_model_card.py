@@ -9,7 +9,9 @@ from conftest import write_dataset, write_model
 from huggingface_hub import ModelCard
 from test_push import evaluate, trained_on
 
+import wmhub.hub.registry as registry_module
 from wmhub.errors import CheckpointError
+from wmhub.hub.artifact import MODEL
 from wmhub.hub.embedded import EMBEDDED_PATH
 from wmhub.hub.evaluation import Evaluation, evaluation_of_metrics
 from wmhub.hub.figures import pictures_of, possible_pictures
@@ -19,6 +21,8 @@ from wmhub.hub.model_card import (
     stored_evaluation,
     write_model_card,
 )
+from wmhub.hub.registry import load_registry, parse_registry
+from wmhub.hub.release import refresh
 
 GOLDEN = Path(__file__).parent / "golden_model_card.md"
 
@@ -81,7 +85,7 @@ def test_baselines_stand_beside_the_model() -> None:
 
 @pytest.mark.parametrize("folder", sorted(EMBEDDED_PATH.glob("*")), ids=lambda path: path.name)
 def test_the_committed_cards_are_what_the_metrics_render(folder: Path) -> None:
-    """``wmhub push wmhub/hub/embedded/NAME NAME --dry-run --card model_cards/NAME.md``."""
+    """If this fails: ``python -m wmhub.hub.release --dataset DIR``."""
     cards = EMBEDDED_PATH.parents[2] / "model_cards"
     facts = read_card_facts(folder)
     possible = possible_pictures(facts.manifest.name).values()
@@ -91,14 +95,25 @@ def test_the_committed_cards_are_what_the_metrics_render(folder: Path) -> None:
 
 
 def test_the_registry_lists_every_embedded_model() -> None:
-    from wmhub.hub.artifact import MODEL
-    from wmhub.hub.registry import load_registry, registry_row
-
+    """If this fails: ``python -m wmhub.hub.release --dataset DIR``."""
     entries = load_registry().models
     for folder in EMBEDDED_PATH.glob("*"):
         manifest = MODEL.verify(folder)
-        entry = entries.get(manifest.name)
-        wanted = "wmhub/hub/registry.toml must have:\n" + registry_row(manifest)
-        assert entry is not None, wanted
-        assert entry.digest == manifest.digest, wanted
+        entry = entries[manifest.name]
+        assert entry.digest == manifest.digest
         assert (entry.tag, entry.hardware) == (manifest.version.tag, manifest.hardware[0])
+
+
+def test_refreshing_writes_registry_and_cards(
+    checkpoint: Path, embedded: Path, tmp_path: Path
+) -> None:
+    from wmhub.hub import resolve_model
+
+    checkpoint.rename(embedded / "wm-cuda-a100")
+    assert refresh(tmp_path / "cards") == ["wm-cuda-a100"]
+    registry = parse_registry(registry_module.REGISTRY_PATH.read_text(), "test")
+    manifest = MODEL.verify(embedded / "wm-cuda-a100")
+    assert registry.models["wm-cuda-a100"].digest == manifest.digest
+    assert "| this model | 0.910 | 0.980 |" in (tmp_path / "cards/wm-cuda-a100.md").read_text()
+    assert resolve_model("wm-cuda-a100").revision == "v1.0.0"
+    assert refresh(tmp_path / "cards") == ["wm-cuda-a100"]

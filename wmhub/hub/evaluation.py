@@ -32,7 +32,8 @@ class Figures:
     """What the card's pictures show; each part may be absent."""
 
     ranking: tuple[Sequence[float], Sequence[float]] | None = None
-    """For candidates of the split: predicted score, and best latency of the workload / latency."""
+    """For candidates of the split: score less the highest of the workload, and measured
+    ln(best latency of the workload / latency)."""
     curves: Mapping[str, Sequence[float]] | None = None
     """Scorer -> best found / best of all, mean over workloads, after 1, 2, ... measured trials."""
     calibration: tuple[Sequence[float], Sequence[float]] | None = None

@@ -28,8 +28,7 @@ class Picture(NamedTuple):
 _CAPTIONS = {
     "ranking": (
         "Ranking",
-        "Held-out candidates: predicted score, less the highest of the workload, against measured "
-        "speed",
+        "Held-out candidates: what the score says of the latency against what was measured",
     ),
     "curve": (
         "Search",
@@ -78,9 +77,11 @@ def _ranking(axes: Axes, figures: Figures) -> None:
     assert figures.ranking is not None
     predicted, measured = figures.ranking
     step = max(1, len(predicted) // _MOST_POINTS)
-    axes.scatter(measured[::step], predicted[::step], s=4, alpha=0.3, linewidths=0)
-    axes.set_xlabel("measured: best latency / latency")
-    axes.set_ylabel("predicted score")
+    lowest = min([*predicted, *measured], default=-1.0)
+    axes.plot([lowest, 0], [lowest, 0], color="0.7", linewidth=1)
+    axes.scatter(measured[::step], predicted[::step], s=9, alpha=0.4, linewidths=0)
+    axes.set_xlabel("measured: ln(best latency of the workload / latency)")
+    axes.set_ylabel("predicted score, less the highest")
 
 
 def _curve(axes: Axes, figures: Figures) -> None:

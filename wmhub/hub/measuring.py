@@ -35,12 +35,12 @@ def evaluate_checkpoint(checkpoint: Path, dataset: Path) -> Evaluation:
 
 
 def _scatter(checkpoint: Path, dataset: Path) -> tuple[list[float], list[float]]:
-    """Score less the workload's best score, and best latency / latency, of each candidate."""
+    """Of each candidate what ``Figures.ranking`` holds."""
     loaded = load_evaluator(checkpoint).checkpoint
     predicted: list[float] = []
     measured: list[float] = []
     for candidates in load_candidates(open_dataset(dataset), "test", loaded.profile):
         for ranking in rank(loaded.network, [candidates]):
             predicted += (ranking.score - ranking.score.max()).tolist()
-            measured += (np.min(ranking.latency) / ranking.latency).tolist()
+            measured += np.log(np.min(ranking.latency) / ranking.latency).tolist()
     return predicted, measured

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError
-from wmhub.hub.artifact import ArtifactManifest
 from wmhub.names import HardwareKey
 
 if sys.version_info >= (3, 11):
@@ -57,12 +55,7 @@ class Registry:
 
 def load_registry() -> Registry:
     """The registry of the package."""
-    return _load(REGISTRY_PATH)
-
-
-@functools.lru_cache(maxsize=4)
-def _load(path: Path) -> Registry:
-    return parse_registry(path.read_text(encoding="utf-8"), str(path))
+    return parse_registry(REGISTRY_PATH.read_text(encoding="utf-8"), str(REGISTRY_PATH))
 
 
 def parse_registry(text: str, where: str) -> Registry:
@@ -87,17 +80,3 @@ def _entries(table: Mapping[str, Mapping[str, Any]]) -> dict[str, RegistryEntry]
         )
         for name, row in table.items()
     }
-
-
-def registry_row(manifest: ArtifactManifest, commit: str | None = None) -> str:
-    """The table of ``registry.toml`` that pins a model of our own, for maintainers."""
-    lines = [
-        f"[models.{manifest.name}]",
-        f'repository = "{load_registry().organisation}/{manifest.name}"',
-        f'tag = "{manifest.version.tag}"',
-        *([f'commit = "{commit}"'] if commit else []),
-        f'digest = "{manifest.digest}"',
-        f"schema_version = {manifest.schema_version}",
-        f'hardware = "{manifest.hardware[0]}"',
-    ]
-    return "\n".join(lines) + "\n"
