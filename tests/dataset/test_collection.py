@@ -202,6 +202,17 @@ def test_a_dataset_grows_by_what_it_lacks(log: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out.*"))
 
 
+def test_an_interrupted_replacement_is_undone(log: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    collect(log, output=out)
+    out.rename(tmp_path / "out.older")  # where a kill between two renames leaves it
+    with pytest.raises(OutputExistsError, match="back as it was"):
+        collect(log, output=out, update=True)
+    with log.open("a") as file:
+        file.write(ansor_line(timestamp=1) + "\n")
+    assert collect(log, output=out, update=True).manifest.counts.records == 41
+
+
 def test_a_chunk_is_not_parsed_twice(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

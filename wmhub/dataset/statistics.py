@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +27,22 @@ class OperatorCounts:
 
 
 @dataclass(frozen=True)
+class SourceCounts:
+    """What one contributor gave under one licence."""
+
+    contributor: str
+    licence: str
+    files: int
+    """Files that the records came from."""
+    records: int
+
+
+@dataclass(frozen=True)
 class Statistics:
     """What the records of a dataset look like."""
+
+    sources: tuple[SourceCounts, ...]
+    """By contributor and licence, most records first."""
 
     operators: tuple[OperatorCounts, ...]
     """By kind, most records first."""
@@ -51,7 +66,7 @@ class Statistics:
 
 
 def statistics(dataset: Dataset) -> Statistics:
-    """Reads the latencies of ``dataset`` once."""
+    """Reads the latencies and the provenance of ``dataset``."""
     kinds: dict[str, list[int]] = {}
     latency_histogram = np.zeros(len(LATENCY_BORDERS) - 1, dtype=np.int64)
     ratio_histogram = np.zeros(len(RATIO_BORDERS) - 1, dtype=np.int64)
@@ -77,6 +92,7 @@ def statistics(dataset: Dataset) -> Statistics:
         ratio_histogram += np.histogram(ratio, RATIO_BORDERS)[0]
     operators = (OperatorCounts(kind, *count) for kind, count in kinds.items())
     return Statistics(
+        sources=_sources(dataset),
         operators=tuple(sorted(operators, key=lambda item: (-item.records, item.kind))),
         latency_histogram=latency_histogram,
         ratio_histogram=ratio_histogram,
@@ -87,4 +103,20 @@ def statistics(dataset: Dataset) -> Statistics:
         unnamed=kinds.get(UNNAMED, [0])[0],
         fewest_records=min(sizes, default=0),
         most_records=max(sizes, default=0),
+    )
+
+
+def _sources(dataset: Dataset) -> tuple[SourceCounts, ...]:
+    names = ["contributor", "licence", "source"]
+    records: Counter[tuple[str, ...]] = Counter()
+    for table in dataset.iter_tables(columns=names):
+        for row in table.group_by(names).aggregate([([], "count_all")]).to_pylist():
+            records[tuple(row[name] for name in names)] += row["count_all"]
+    files = Counter(key[:2] for key in records)
+    totals: Counter[tuple[str, ...]] = Counter()
+    for key, count in records.items():
+        totals[key[:2]] += count
+    return tuple(
+        SourceCounts(contributor, licence, files[contributor, licence], count)
+        for (contributor, licence), count in totals.most_common()
     )

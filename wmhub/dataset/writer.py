@@ -227,15 +227,28 @@ def _move(staging: Path, output: Path, replace: bool) -> None:
         refuse_existing(output)
         staging.replace(output)
         return
-    older = output.with_name(output.name + ".older")
+    older = _aside(output)
     shutil.rmtree(older, ignore_errors=True)
     output.replace(older)
     staging.replace(output)
     shutil.rmtree(older)
 
 
+def _aside(output: Path) -> Path:
+    return output.with_name(output.name + ".older")
+
+
 def refuse_existing(output: Path) -> None:
-    """Raises ``OutputExistsError`` where ``output`` holds anything already."""
+    """Raises ``OutputExistsError`` where ``output`` holds anything already.
+
+    A dataset that an interrupted replacement had put aside is put back first.
+    """
+    older = _aside(output)
+    if older.exists() and not output.exists():
+        older.replace(output)
+        raise OutputExistsError(
+            f"{output}: replacing it was interrupted; the dataset is back as it was, so run again"
+        )
     if (output / MANIFEST).exists():
         raise OutputExistsError(
             f"{output}: a dataset is here already; choose another folder, or write the new one "
