@@ -144,7 +144,7 @@ def test_a_batch_is_not_one_candidate_many_times() -> None:
 
 def test_exploring_picks_look_at_the_least_known() -> None:
     mean = np.array([1.0, 0.9, 0.0])
-    covariance = np.diag([0.0, 0.0, 4.0])
+    covariance = np.diag([0.0, 0.0, 0.25])
     assert pick_batch(mean, covariance, 1, explore=1) == [2]
     assert pick_batch(mean, covariance, 2, explore=1)[1] == 2
     assert pick_batch(mean, np.zeros((3, 3)), 2, explore=0) == [0, 1]

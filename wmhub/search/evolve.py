@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -40,8 +41,8 @@ def evolve(
     seeds: Sequence[Candidate],
     random: np.random.Generator,
     evolution: Evolution,
-) -> list[Candidate]:
-    """Distinct candidates, best first: all that were scored, in the order of their scores.
+) -> dict[Candidate, float]:
+    """All candidates that were scored, with their scores, best first.
 
     ``seeds`` join the first generation.
     """
@@ -62,7 +63,7 @@ def evolve(
         known.update(zip(batch, score(batch).tolist(), strict=True))
         parents = sorted(known, key=known.__getitem__, reverse=True)
         parents = parents[: max(2, int(evolution.elite * evolution.population))]
-    return sorted(known, key=known.__getitem__, reverse=True)
+    return dict(sorted(known.items(), key=itemgetter(1), reverse=True))
 
 
 def _child(

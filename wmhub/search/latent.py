@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +34,7 @@ _ELITE_SEEDS = 64
 class LatentSearchConfig:
     """How ``LatentSearch`` spends its trials."""
 
-    evolution: Evolution = field(default_factory=Evolution)
+    evolution: Evolution = field(default_factory=lambda: Evolution(population=1024, generations=3))
     """How candidates evolve before the first batch, and where nothing is measured."""
     later: Evolution = field(default_factory=lambda: Evolution(population=512, generations=4))
     """How they evolve between batches, from the best that were measured."""
@@ -155,8 +155,8 @@ class TaskSearch:
             Candidate(number, self._sketches[number].space.draw(self._random)) for number in numbers
         ]
 
-    def _evolved(self) -> list[Candidate]:
-        """All candidates of one evolution, by descending mean of the posterior."""
+    def _evolved(self) -> dict[Candidate, float]:
+        """All candidates of one evolution with their mean of the posterior, best first."""
         elite = sorted(self._best, key=self._best.__getitem__)[:_ELITE_SEEDS]
         return evolve(
             [sketch.space for sketch in self._sketches],
@@ -168,17 +168,36 @@ class TaskSearch:
 
     def _ranked(self, count: int, explore: int) -> Iterator[Candidate]:
         """Untried candidates in the order in which they should be measured."""
-        ranked = [candidate for candidate in self._evolved() if candidate not in self._tried]
-        shortlist = ranked[: max(self._config.shortlist, count)]
-        if not shortlist:
+        evolved = self._evolved()
+        ranked = {one: mean for one, mean in evolved.items() if one not in self._tried}
+        if not ranked:
             return iter(())
+        shortlist = self._shortlist(ranked, max(self._config.shortlist, count))
         scores = self.scores(shortlist)
         mean, _ = self._learner.predict(scores)
         picked = pick_batch(mean, self._learner.covariance(scores), count, explore)
         # Some will not survive post-processing: those after the picks take their place.
         chosen = set(picked)
         rest = (shortlist[i] for i in range(len(shortlist)) if i not in chosen)
-        return itertools.chain((shortlist[i] for i in picked), rest, ranked[len(shortlist) :])
+        listed = set(shortlist)
+        others = (candidate for candidate in ranked if candidate not in listed)
+        return itertools.chain((shortlist[i] for i in picked), rest, others)
+
+    def _shortlist(self, ranked: Mapping[Candidate, float], count: int) -> list[Candidate]:
+        """``count`` of the candidates at random, in proportion to exp(mean / temperature).
+
+        The very best of thousands are all of one kind, and the kind whose score errs most in its
+        favour. Drawn by Gumbel's trick (Kool, van Hoof and Welling, ICML 2019) with the model's own
+        uncertainty as temperature, other kinds stay in the choice as far as it may be wrong.
+        """
+        candidates = list(ranked)
+        if len(candidates) <= count:
+            return candidates
+        _, deviation = self._learner.predict(self.scores(candidates[:64]))
+        temperature = 0.5 * float(deviation.mean())
+        noise = temperature * self._random.gumbel(size=len(candidates))
+        order = np.argsort(-(np.asarray(list(ranked.values())) + noise), kind="stable")[:count]
+        return [candidates[i] for i in order]
 
     def _new_schedule(self, candidate: Candidate) -> Any | None:
         """The schedule of a candidate, unless it is impossible or its program was made before."""

@@ -29,7 +29,7 @@ _FAILURE_PENALTY = 0.7
 #: Most measurements that the process is fitted to: the newest and the best.
 _MOST = 768
 #: Deviations added to the mean when picking for the best, and when picking to learn.
-_CAUTIOUS, _BOLD = 0.5, 2.5
+_CAUTIOUS, _BOLD = 1.0, 2.5
 
 
 @dataclass(frozen=True)
