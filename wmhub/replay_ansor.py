@@ -113,6 +113,7 @@ class _Replay:
         self.actions: list[Action] = []
         self.unknown: list[str] = []
         self.splits: dict[int, list[np.ndarray]] = {}
+        self.split_extents: dict[int, np.ndarray] = {}
         self.number = 0
 
     def step(self, step: Sequence[Any]) -> None:
@@ -179,6 +180,7 @@ class _Replay:
                 loop.parts = ((loop.parts[0][0], extent),)
             loop.extent = extent
         self.splits[self.number] = lengths
+        self.split_extents[self.number] = loop.extent
         inferred: list[np.ndarray | None] = [None]
         known: list[np.ndarray | None] = list(lengths)
         self._apply_split(step, stage, at, inferred + known if step[5] else known + inferred)
@@ -194,18 +196,14 @@ class _Replay:
         self._inherit(stage, at, step[3])
         self._apply_split(step, stage, at, [None, *factors, tail])
 
-    def _inherit(self, stage: Stage, at: int, source: int) -> None:
+    def _inherit(self, stage: Stage, at: int, source: Any) -> None:
         """A follow-split walks an axis as long as the one it follows."""
         loop = self._loop(stage, at)
-        split = self._split_action(source)
-        if loop.extent.max() == 0 and split is not None:
-            loop.extent = split.loops[0].extent
-            if len(loop.parts) == 1:
-                loop.parts[0][0].extent = loop.extent
-                loop.parts = ((loop.parts[0][0], loop.extent),)
-
-    def _split_action(self, number: int) -> Action | None:
-        return self.actions[number] if 0 <= number < len(self.actions) else None
+        extent = self.split_extents.get(source)
+        if extent is not None and loop.extent.max() == 0 and len(loop.parts) == 1:
+            axis = loop.parts[0][0]
+            axis.extent = loop.extent = extent
+            loop.parts = ((axis, extent),)
 
     def _follow_fused_split(self, step: Sequence[Any]) -> None:
         level, by_factor = step[4], step[5]

@@ -1,0 +1,165 @@
+"""Loop nests derived without TVM are those that TVM makes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wmhub.actions import META_SCHEDULE_INSTRUCTIONS, ActionKind
+from wmhub.program import Access, Block, Buffer, Index, Iterator, Program, parse_program
+from wmhub.replay_meta_schedule import replay_traces
+
+
+def matmul(m: int = 8, n: int = 16, k: int = 32) -> Program:
+    """C = A @ B, then D = relu(C)."""
+    i, j, r = (Index("var", v) for v in range(3))
+    product = Block(
+        "C",
+        (Iterator("i", m, False), Iterator("j", n, False), Iterator("k", k, True)),
+        (("i", m, 0), ("j", n, 1), ("k", k, 2)),
+        (Access("A", (i, r)), Access("B", (r, j))),
+        (Access("C", (i, j)),),
+        (1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        True,
+    )
+    relu = Block(
+        "D",
+        (Iterator("i", m, False), Iterator("j", n, False)),
+        (("i", m, 0), ("j", n, 1)),
+        (Access("C", (i, j)),),
+        (Access("D", (i, j)),),
+        (0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0),
+        False,
+    )
+    shapes = {"A": (m, k), "B": (k, n), "C": (m, n), "D": (m, n)}
+    buffers = {name: Buffer(name, "float32", s, name != "C") for name, s in shapes.items()}
+    return Program((product, relu), buffers)
+
+
+TILED = [
+    ["GetSBlock", [], ["C", "main"], ["b0"]],
+    ["GetSBlock", [], ["D", "main"], ["b1"]],
+    ["GetLoops", ["b0"], [], ["l2", "l3", "l4"]],
+    ["SamplePerfectTile", ["l2"], [2, 64], ["v5", "v6"]],
+    ["Split", ["l2", "v5", "v6"], [1, 0], ["l7", "l8"]],
+    ["SamplePerfectTile", ["l3"], [2, 64], ["v9", "v10"]],
+    ["Split", ["l3", "v9", "v10"], [1, 0], ["l11", "l12"]],
+    ["Reorder", ["l7", "l11", "l4", "l8", "l12"], [], []],
+    ["ReverseComputeAt", ["b1", "l11"], [1, -1], []],
+]
+
+
+def extents_of(group: Any, stage: str) -> list[list[int]]:
+    """The nest of a stage for each candidate of a group."""
+    found = next(s for s in group.trajectories.stages if s.name == stage)
+    count = group.trajectories.count
+    return np.stack([np.broadcast_to(l.extent, count) for l in found.loops], axis=1).tolist()  # noqa: E741
+
+
+def test_candidates_of_one_structure_are_replayed_together() -> None:
+    traces = [
+        [TILED, [[3, [2, 4]], [5, [4, 4]]]],
+        [TILED, [[3, [8, 1]], [5, [1, 16]]]],
+    ]
+    (group,) = replay_traces(matmul(), traces)
+    assert group.members.tolist() == [0, 1]
+    assert extents_of(group, "C") == [[2, 4, 32, 4, 4], [8, 1, 32, 1, 16]]
+    # The consumer walks, inside the shared loops, just the tile that one iteration produces.
+    assert extents_of(group, "D") == [[2, 4, 4, 4], [8, 1, 1, 16]]
+
+
+def test_batches_agree_with_single_replays() -> None:
+    rng = random.Random(0)
+    tiles = {3: [[1, 8], [2, 4], [4, 2], [8, 1]], 5: [[1, 16], [4, 4], [16, 1]]}
+    traces = [[TILED, [[at, rng.choice(t)] for at, t in tiles.items()]] for _ in range(20)]
+    (together,) = replay_traces(matmul(), traces)
+    for stage in ("C", "D"):
+        alone = [extents_of(replay_traces(matmul(), [trace])[0], stage)[0] for trace in traces]
+        assert extents_of(together, stage) == alone
+
+
+def test_post_processing_is_left_out_unless_asked_for() -> None:
+    after = [*TILED, ["EnterPostproc", [], [], []], ["Vectorize", ["l12"], [], []]]
+    decisions = [[3, [2, 4]], [5, [4, 4]]]
+    (plain,) = replay_traces(matmul(), [[after, decisions]])
+    (whole,) = replay_traces(matmul(), [[after, decisions]], include_postproc=True)
+    kinds = [a.kind for a in plain.trajectories.actions]
+    assert ActionKind.VECTORIZE not in kinds
+    assert [a.kind for a in whole.trajectories.actions] == [*kinds, ActionKind.VECTORIZE]
+
+
+def test_an_unknown_instruction_becomes_other() -> None:
+    future = [*TILED, ["Quantise", ["b0", "l12"], ["int4"], ["b77"]], ["Foresee", ["b77"], [], []]]
+    (group,) = replay_traces(matmul(), [[future, []]])
+    assert group.trajectories.unknown == ("Quantise", "Foresee")
+    other = group.trajectories.actions[-2]
+    assert (other.kind, other.name, other.text) == (ActionKind.OTHER, "Quantise", "int4")
+    assert len(other.loops) == 1
+
+
+def test_a_compute_location_decides_the_structure() -> None:
+    located = [
+        *TILED[:-1],
+        ["SampleComputeLocation", ["b1"], [], ["l20"]],
+        ["ReverseComputeAt", ["b1", "l20"], [1, -1], []],
+    ]
+    traces = [[located, [[3, [2, 4]], [5, [4, 4]], [8, at]]] for at in (-1, -1, 0)]
+    groups = replay_traces(matmul(), traces)
+    assert [g.members.tolist() for g in groups] == [[0, 1], [2]]
+
+
+@pytest.mark.tvm
+def test_the_vocabulary_is_the_one_of_tvm() -> None:
+    pytest.importorskip("tvm")
+    from tvm.s_tir.schedule.instruction import InstructionKind
+
+    old = {"GetBlock", "SetAxisSeparator"}
+    for name in META_SCHEDULE_INSTRUCTIONS:
+        if name not in old:
+            assert InstructionKind.get(name).name == name
+
+
+@pytest.mark.tvm
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["run-1", "run-2", "run-3", "run-4"])
+@pytest.mark.parametrize("postproc", [False, True])
+def test_nests_of_real_traces_are_those_of_tvm(run: str, postproc: bool, shared_logs: Path) -> None:
+    tvm = pytest.importorskip("tvm")
+    from wmhub.tvm_compat import Schedule, Trace
+
+    folder = shared_logs / "meta_schedule" / "llvm-emeraldrapids-2c" / run
+    with gzip.open(folder / "database_workload.json.gz", "rt") as lines:
+        programs = [json.loads(line)[1] for line in lines]
+    with gzip.open(folder / "database_tuning_record.json.gz", "rt") as lines:
+        records = [json.loads(line) for line in lines]
+    compared = 0
+    for number, ((instructions, decisions), *_) in random.Random(7).sample(records, 15):
+        names = [i[0] for i in instructions]
+        if not postproc:
+            end = names.index("EnterPostproc")
+            instructions = instructions[:end]
+            decisions = [d for d in decisions if d[0] < end]
+        schedule = Schedule(tvm.ir.load_json(_module_text(programs[number])))
+        Trace.apply_json_to_schedule([instructions, decisions], schedule)
+        (group,) = replay_traces(
+            parse_program(programs[number]), [[instructions, decisions]], postproc
+        )
+        ours = {s.name: s for s in group.trajectories.stages if not s.inlined}
+        for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+            name = str(schedule.get(block).name_hint)
+            theirs = [int(schedule.get(loop).extent) for loop in schedule.get_loops(block)]
+            assert [int(loop.extent[0]) for loop in ours[name].loops] == theirs, name
+            compared += 1
+    assert compared >= 15
+
+
+def _module_text(encoded: str) -> str:
+    import base64
+
+    return base64.b64decode(encoded)[8:].decode()
