@@ -30,13 +30,17 @@ def show_json(value: Mapping[str, Any]) -> None:
 def show_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
     """Prints names and values below ``title``."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 2))
+    table = Table(show_header=False, box=None, padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
     for name, value in facts:
         table.add_row(name, value)
-    console().print(table)
+    screen = console()
+    if title:
+        screen.print(Text(title, "bold"), soft_wrap=True)
+    screen.print(table)
 
 
 def show_note(kind: str, text: str) -> None:
@@ -49,13 +53,17 @@ def show_note(kind: str, text: str) -> None:
 def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a table; columns after the first are numbers and stand at the right."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 2))
     for number, head in enumerate(heads):
         table.add_column(head, justify="right" if number else "left")
     for row in rows:
         table.add_row(*row)
-    console().print(table)
+    screen = console()
+    if title:
+        screen.print(Text(title, "bold"), soft_wrap=True)
+    screen.print(table)
 
 
 @contextmanager
