@@ -25,6 +25,8 @@ __all__ = ["HELD_OUT", "HELD_OUT_NETWORKS", "ZooEntry", "build", "get", "names"]
 
 _SIZE = re.compile(r"([a-z]+)([1-9][0-9]{0,7}|0)\Z")
 _MOST_ELEMENTS = 1 << 28
+#: What TVM and its operator library raise for sizes that do not fit.
+_NO_PROGRAM = (AssertionError, ValueError, TypeError, ZeroDivisionError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class ZooEntry:
         try:
             tensors = FAMILIES[self.family].build(dict(self.sizes), frozenset(self.flags))
             shapes = [[int(extent) for extent in tensor.shape] for tensor in tensors]
-        except (AssertionError, ValueError, ZeroDivisionError, tvm.TVMError) as error:
+        except _NO_PROGRAM as error:
             raise InvalidInputError(f"workload {self}: the sizes do not fit: {error}") from error
         if any(min(shape) < 1 or math.prod(shape) > _MOST_ELEMENTS for shape in shapes):
             raise InvalidInputError(f"workload {self}: a tensor would be of shape {shapes}")

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.hardware import lookup
+from wmhub.measure.engine import Measurement, Program
+from wmhub.measure.journal import Journal, JournalHead
+from wmhub.measure.live import LivePlan, LiveProgress, measure_live
+from wmhub.names import HardwareKey
+from wmhub.records import FailureKind
+
+pytestmark = pytest.mark.tvm
+pytest.importorskip("tvm")
+
+TARGET = {"kind": "llvm", "mcpu": "skylake-avx512", "num-cores": 2}
+KEY = HardwareKey("llvm", "skylake-avx512", 2)
+HEAD = JournalHead(KEY, '{"kind":"llvm"}', lookup(KEY))
+
+
+class FakeEngine:
+    """Latency is the length of the program; every fifth one crashes."""
+
+    target: dict[str, Any] = TARGET
+
+    def __init__(self, gone_after: int | None = None) -> None:
+        self.measured: list[Program] = []
+        self.gone_after = gone_after
+
+    def measure(
+        self, programs: Sequence[Program], done: Callable[[int, Measurement], None] | None = None
+    ) -> list[Measurement]:
+        results = []
+        for index, program in enumerate(programs):
+            if len(self.measured) == self.gone_after:
+                raise MeasureError("the device is gone")
+            self.measured.append(program)
+            if len(self.measured) % 5 == 0:
+                result = Measurement((), FailureKind.CRASH, "it died", 0.1, 0.0)
+            else:
+                result = Measurement((len(program.module) * 1e-9,), None, "", 0.1, 0.2)
+            results.append(result)
+            if done is not None:
+                done(index, result)
+        return results
+
+
+def workloads(*names: str) -> list[Any]:
+    from wmhub.measure.sources import extract
+
+    return extract(names or ("matmul-m16-n16-k16", "dense-m8-n16-k16-bias"))
+
+
+def run(
+    path: Path, engine: FakeEngine, plan: LivePlan, names: Sequence[str] = (), **options: Any
+) -> LiveProgress:
+    with Journal(path, HEAD) as journal:
+        return measure_live(journal, workloads(*names), engine, plan, **options)
+
+
+def records(path: Path) -> list[Any]:
+    with Journal(path, HEAD) as journal:
+        return list(journal.records())
+
+
+def test_every_candidate_is_a_record_that_says_where_it_came_from(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    seen: list[int] = []
+    state = run(
+        path,
+        FakeEngine(),
+        LivePlan(candidates=10, batch=4),
+        progress=lambda p: seen.append(p.records),
+    )
+    found = records(path)
+    assert len(found) == state.records == state.expected == 20
+    assert seen == [4, 8, 12, 16, 18, 20]
+    assert state.failures == {"crash": 4}
+    assert state.last_failure == "it died"
+    assert {record.source for record in found} == {
+        "live/matmul-m16-n16-k16",
+        "live/dense-m8-n16-k16-bias",
+    }
+    assert sorted(r.line for r in found if "matmul" in r.source) == list(range(1, 11))
+    assert len({(record.workload_id, record.trace) for record in found}) == 20
+    ran = [record for record in found if record.failure is None]
+    assert all(record.measure_seconds == pytest.approx(0.3) for record in ran)
+    assert all(record.context.startswith('[["TENSOR","float32",[') for record in found)
+    assert state.best_seconds["matmul-m16-n16-k16"] == min(
+        record.latency_seconds for record in ran if "matmul" in record.source
+    )
+
+
+def test_a_second_run_goes_on_where_the_first_was(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    asked = iter([False, False, True])
+    run(path, FakeEngine(), LivePlan(candidates=8, batch=4), stop=lambda: next(asked))
+    assert len(records(path)) == 8
+    state = run(path, FakeEngine(), LivePlan(candidates=8, batch=4))
+    assert state.records == 8
+    found = records(path)
+    assert len(found) == 16
+    assert len({(record.workload_id, record.trace) for record in found}) == 16
+
+
+def test_what_was_measured_before_the_device_went_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with pytest.raises(MeasureError, match="gone"):
+        run(path, FakeEngine(gone_after=6), LivePlan(candidates=8, batch=4))
+    assert len(records(path)) == 6
+
+
+def test_what_a_dataset_has_is_not_measured_again(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    names = ["matmul-m16-n16-k16"]
+    run(first, FakeEngine(), LivePlan(candidates=6, batch=6), names)
+    before = records(first)
+    known = {before[0].workload_id: [(r.trace, r.latency_seconds) for r in before]}
+    second = tmp_path / "second"
+    run(second, FakeEngine(), LivePlan(candidates=6, batch=6), names, known=known)
+    assert not {r.trace for r in before} & {r.trace for r in records(second)}
+
+
+@pytest.mark.parametrize("budget", [{"count": 5}, {"seconds": 1e-9}])
+def test_a_budget_ends_it(tmp_path: Path, budget: dict[str, Any]) -> None:
+    state = run(tmp_path / "journal", FakeEngine(), LivePlan(candidates=8, batch=4, **budget))
+    assert state.records == budget.get("count", 0)
+
+
+def test_a_small_design_space_ends_early(tmp_path: Path) -> None:
+    names = ["transpose-m16-n16"]
+    state = run(tmp_path / "journal", FakeEngine(), LivePlan(candidates=50, batch=25), names)
+    assert 1 <= state.records < 50
+    assert state.expected == state.records
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"candidates": 0}, {"batch": 0}, {"random_share": 1.5}, {"count": 0}, {"seconds": 0}],
+)
+def test_nonsense_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        LivePlan(**options)

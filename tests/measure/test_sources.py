@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wmhub.errors import InvalidInputError, MissingInputError, UnknownNameError
+from wmhub.measure import zoo
+from wmhub.measure.sources import extract, load_workloads, workloads_of, zoo_names
+
+pytestmark = pytest.mark.tvm
+pytest.importorskip("tvm")
+
+NETWORK = """
+import torch
+
+net = torch.nn.Sequential(
+    torch.nn.Conv2d(3, 8, 3, padding=1),
+    torch.nn.BatchNorm2d(8),
+    torch.nn.ReLU(),
+    torch.nn.Flatten(),
+    torch.nn.Linear(8 * 36, 10),
+    torch.nn.GELU(),
+).eval()
+program = torch.export.export(net, (torch.randn(1, 3, 6, 6),))
+"""
+
+
+def test_the_zoo_by_name_network_glob_and_as_a_whole() -> None:
+    assert zoo_names("matmul-k8-n8-m8") == ["matmul-m8-n8-k8"]
+    assert "conv2d-n1-h56-w56-ci64-co64-k3-s1-p1-bn-relu" in zoo_names("resnet18")
+    assert set(zoo_names("zoo")) | set(zoo_names("zoo:held-out")) == set(zoo.names())
+    softmax = zoo_names("softmax-*")
+    assert softmax
+    assert not zoo.HELD_OUT & set(softmax)
+
+
+def test_what_is_nowhere_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="resnet18"):
+        load_workloads("resnet19")
+    with pytest.raises(UnknownNameError, match="matches no workload"):
+        load_workloads("nothing-*")
+    with pytest.raises(MissingInputError, match="no such file"):
+        load_workloads(str(tmp_path / "absent.py"))
+
+
+def test_a_serialised_module_comes_back(tmp_path: Path) -> None:
+    from wmhub.measure.programs import save_program
+    from wmhub.tvm_compat import tvm
+
+    path = tmp_path / "mine.json"
+    path.write_text(save_program(zoo.build("matmul-m8-n8-k8")))
+    (loaded,) = load_workloads(str(path))
+    assert loaded.name == "mine"
+    tvm.ir.assert_structural_equal(loaded.mod, zoo.build("matmul-m8-n8-k8"))
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1, 2]", '{"root_index": 0, "nodes": []}', "\0"])
+def test_a_damaged_module_names_its_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "damaged.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match="damaged"):
+        load_workloads(str(path))
+
+
+def test_printed_tvmscript_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "printed.py"
+    path.write_text(zoo.build("matmul-m8-n8-k8").script())
+    (loaded,) = load_workloads(str(path))
+    assert loaded.name == "printed"
+    assert [str(var.name_hint) for var in loaded.mod.get_global_vars()] == ["main"]
+
+
+def test_a_python_file_gives_what_it_leaves_in_its_variables(tmp_path: Path) -> None:
+    path = tmp_path / "two.py"
+    path.write_text(
+        "from wmhub.measure import zoo\n"
+        "first = zoo.build('matmul-m8-n8-k8')\n"
+        "second = zoo.build('softmax-m8-n8')\n"
+        "other = 3\n"
+    )
+    assert [loaded.name for loaded in load_workloads(str(path))] == ["first", "second"]
+
+
+@pytest.mark.parametrize("text", ["import nothing_there", "import os\nraise ValueError('no')"])
+def test_a_python_file_that_fails_says_why(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "failing.py"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match=r"failing\.py: (ModuleNotFound|Value)Error"):
+        load_workloads(str(path))
+
+
+def test_a_python_file_without_workloads_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "empty.py"
+    path.write_text("import os\n")
+    with pytest.raises(InvalidInputError, match="no IRModule"):
+        load_workloads(str(path))
+
+
+def test_a_pytorch_program_becomes_its_fused_tasks(tmp_path: Path) -> None:
+    path = tmp_path / "network.py"
+    path.write_text(NETWORK)
+    names = sorted(loaded.name for loaded in load_workloads(str(path)))
+    assert len(names) == 3
+    assert any("conv2d" in name for name in names)
+    assert any("matmul" in name and "gelu" in name for name in names)
+
+
+def test_what_is_no_workload_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="not int"):
+        workloads_of(3)
+
+
+def test_workloads_of_several_sources_have_distinct_names(tmp_path: Path) -> None:
+    for folder, shape in (("a", "matmul-m8-n8-k8"), ("b", "matmul-m8-n8-k16")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.py").write_text(zoo.build(shape).script())
+    specs = [str(tmp_path / folder / "same.py") for folder in "ab"]
+    found = extract([*specs, "matmul-m8-n8-k8", "matmul-n8-m8-k8"])
+    assert [item.name for item in found] == ["same", "same-2", "matmul-m8-n8-k8"]

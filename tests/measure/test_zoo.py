@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmhub.errors import InvalidInputError, UnknownNameError
+from wmhub.measure import zoo
+from wmhub.measure.operators import FAMILIES
+from wmhub.measure.zoo import ZooEntry
+
+
+def test_the_zoo_is_large_and_covers_every_family() -> None:
+    names = zoo.names()
+    assert len(names) >= 300
+    assert len(set(names)) == len(names)
+    assert {zoo.get(name).family for name in names} == set(FAMILIES)
+
+
+def test_names_are_canonical_and_parse() -> None:
+    for name in zoo.names():
+        assert str(ZooEntry.parse(name)) == name
+
+
+def test_the_held_out_part_is_disjoint_and_covers_most_families() -> None:
+    held_out, others = zoo.names(held_out=True), zoo.names(held_out=False)
+    assert set(held_out) == zoo.HELD_OUT
+    assert not set(held_out) & set(others)
+    assert sorted([*held_out, *others]) == sorted(zoo.names())
+    assert 50 <= len(held_out) <= len(others) / 4
+    assert len({zoo.get(name).family for name in held_out}) >= 18
+
+
+def test_a_shape_of_a_held_out_network_is_held_out_wherever_else_it_occurs() -> None:
+    for name in zoo.names():
+        entry = zoo.get(name)
+        assert entry.networks
+        assert entry.held_out == bool(zoo.HELD_OUT_NETWORKS & set(entry.networks))
+
+
+def test_the_workloads_of_the_demonstrations_are_there() -> None:
+    for name in (
+        "conv2d-n1-h56-w56-ci64-co64-k3-s1-p1-bn-relu",
+        "dense-m128-n3072-k768-bias-gelu",
+    ):
+        assert name in zoo.names(held_out=False)
+
+
+def test_order_and_defaults_do_not_matter() -> None:
+    entry = zoo.get("conv2d-relu-co64-k3-ci64-bn-h56-w56-p1")
+    assert str(entry) == "conv2d-n1-h56-w56-ci64-co64-k3-s1-p1-bn-relu"
+    assert "resnet18" in entry.networks
+
+
+def test_a_shape_that_is_not_listed_is_a_workload_too() -> None:
+    entry = zoo.get("matmul-m3-n5-k7")
+    assert (entry.networks, entry.held_out) == ((), False)
+
+
+def test_an_unknown_family_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="softmax"):
+        zoo.get("sofmax-m8-n8")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "matmul",
+        "matmul-m8-n8",
+        "matmul-m8-n8-k0",
+        "matmul-m8-n8-k8-m8",
+        "matmul-m8-n8-k8-relu-relu",
+        "matmul-m8-n8-k8-z3",
+        "matmul-m8-n8-k8-nope",
+        "matmul-m08-n8-k8",
+        "matmul-m-8-n8-k8",
+        "matmul-m999999999-n8-k8",
+        "matmul--m8-n8-k8",
+        "softmax-m8-n8-bias",
+    ],
+)
+def test_a_name_that_makes_no_sense_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInputError):
+        zoo.get(name)
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_parser(text: str) -> None:
+    try:
+        entry = ZooEntry.parse(text)
+    except (InvalidInputError, UnknownNameError):
+        return
+    assert ZooEntry.parse(str(entry)) == entry
+
+
+@given(st.data(), st.sampled_from(sorted(FAMILIES)))
+def test_every_entry_is_its_name(data: st.DataObject, family: str) -> None:
+    of = FAMILIES[family]
+    sizes = tuple((name, data.draw(st.integers(1, 5000))) for name in of.sizes)
+    chosen = data.draw(st.sets(st.sampled_from(of.flags)) if of.flags else st.just(set()))
+    entry = ZooEntry(family, sizes, tuple(flag for flag in of.flags if flag in chosen))
+    assert ZooEntry.parse(str(entry)) == entry
+
+
+@pytest.mark.tvm
+class TestPrograms:
+    def test_every_workload_builds_and_no_two_are_the_same(self) -> None:
+        pytest.importorskip("tvm")
+        from wmhub.tvm_compat import meta_schedule as ms
+
+        hashes = [ms.database.Workload(zoo.build(name)).as_json()[0] for name in zoo.names()]
+        assert len(set(hashes)) == len(hashes)
+
+    def test_flags_change_the_program_and_sizes_its_shapes(self) -> None:
+        pytest.importorskip("tvm")
+        from wmhub.measure.programs import argument_info
+
+        plain = argument_info(zoo.build("dense-m4-n6-k8"))
+        assert plain == [
+            ["TENSOR", "float32", [4, 8]],
+            ["TENSOR", "float32", [6, 8]],
+            ["TENSOR", "float32", [4, 6]],
+        ]
+        fused = argument_info(zoo.build("dense-m4-n6-k8-bias-gelu"))
+        assert len(fused) == len(plain) + 1
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "conv2d-h4-w4-ci8-co8-k7",
+            "conv2d-h8-w8-ci6-co8-k1-g4",
+            "matmul-m9999999-n9999999-k1",
+        ],
+    )
+    def test_sizes_that_make_no_program_are_refused(self, name: str) -> None:
+        pytest.importorskip("tvm")
+        with pytest.raises(InvalidInputError, match=name.split("-")[0]):
+            zoo.build(name)
