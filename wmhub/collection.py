@@ -48,7 +48,7 @@ class CollectReport:
 
 
 def collect(
-    logs: Sequence[str | Path] = (),
+    logs: str | Path | Sequence[str | Path] = (),
     output: str | Path = "dataset",
     *,
     hardware: HardwareKey | str | None = None,
@@ -65,7 +65,7 @@ def collect(
 ) -> CollectReport:
     """Reads measurement logs into the dataset folder ``output``.
 
-    ``logs`` are files, folders, globs or ``-``; see ``wmhub.logs.discover``. ``hardware`` is what
+    ``logs`` is a file, a folder, a glob or ``-``, or several; see ``wmhub.logs.discover``. ``hardware`` is what
     they were measured on; without it, this machine, probed. Every line is measured, failed or
     rejected, and counted; with ``strict`` the first rejected one raises ``LogFormatError``.
     ``test_workloads`` are ids or keys of the test split; without them a hash decides. With
@@ -91,7 +91,8 @@ def collect(
     missing: list[MissingSource] = []
     if recipe is None:
         provenance = Provenance(contributor, licence, COLLECTOR)
-        files = [(log, provenance) for log in discover(logs)]
+        named = [logs] if isinstance(logs, (str, Path)) else logs
+        files = [(log, provenance) for log in discover(named)]
     else:
         if logs or hardware:
             raise InvalidInputError("a recipe names logs and hardware itself; leave out both")

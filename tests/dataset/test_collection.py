@@ -41,7 +41,8 @@ def collect(*logs: Path | str, output: Path, **options: object) -> wmhub.collect
 
 
 def test_a_log_becomes_a_dataset(log: Path, tmp_path: Path) -> None:
-    report = collect(log, output=tmp_path / "out", contributor="me", licence="MIT")
+    options = {"contributor": "me", "licence": "MIT", "hardware": "cuda-v100"}
+    report = wmhub.collect(log, tmp_path / "out", **options)  # type: ignore[arg-type]
     manifest = report.manifest
     assert (manifest.counts.lines, manifest.counts.measured, manifest.counts.failed) == (40, 36, 4)
     assert manifest.counts.workloads == 4

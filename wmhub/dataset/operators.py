@@ -7,7 +7,7 @@ import re
 import orjson
 
 from wmhub.errors import InvalidInputError
-from wmhub.program import parse_program
+from wmhub.program import Block, parse_program
 from wmhub.records import Scheduler, Workload
 
 #: Kind -> what its name holds; the first that matches counts.
@@ -24,7 +24,7 @@ _KINDS = {
     "normalisation": r"norm",
     "pooling": r"pool",
     "reduction": r"reduc|(^|_)(sum|mean|max|min|argmax|red)(_|$)",
-    "elementwise": r"relu|gelu|sigmoid|tanh|add|multiply|subtract|divide|cast|elementwise|exp|sqrt",
+    "elementwise": r"relu|gelu|sigmoid|tanh|add|multiply|subtract|divide|cast|elementwise|exp|sqrt|maximum|minimum",
     "data movement": r"reshape|transpose|squeeze|take|concat|split|slice|layout|pad|strided",
 }
 _PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in _KINDS.items()}
@@ -47,8 +47,26 @@ def operator_kind(workload: Workload) -> str:
         return OTHER
     heaviest = sorted(blocks, key=lambda block: block.trips, reverse=True)
     reductions = [block for block in heaviest if block.is_reduction]
-    named = (_kind_of(block.name) for block in [*reductions, *heaviest])
-    return next((kind for kind in named if kind != OTHER), OTHER)
+    named = [_kind_of(block.name) for block in reductions]
+    formed = [_kind_by_form(block) for block in reductions]
+    rest = [_kind_of(block.name) for block in heaviest]
+    return next((kind for kind in [*named, *formed, *rest] if kind != OTHER), OTHER)
+
+
+def _kind_by_form(block: Block) -> str:
+    """The kind of a reduction whose name says nothing, such as ``C``, by what it reads."""
+    read = [access for access in block.reads if access.buffer not in _written(block)]
+    spatial = sum(not iterator.is_reduction for iterator in block.iterators)
+    plain = all(index.op == "var" for access in read for index in access.indices)
+    if len(read) == 2 and plain and len(block.iterators) == spatial + 1:
+        return {2: "matmul", 3: "batch matmul"}.get(spatial, OTHER)
+    if len(read) == 1:
+        return "reduction" if plain else "pooling"
+    return OTHER
+
+
+def _written(block: Block) -> set[str]:
+    return {access.buffer for access in block.writes}
 
 
 def _ansor_name(key: str) -> str:
