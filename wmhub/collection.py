@@ -65,11 +65,11 @@ def collect(
 ) -> CollectReport:
     """Reads measurement logs into the dataset folder ``output``.
 
-    ``logs`` is a file, a folder, a glob or ``-``, or several; see ``wmhub.logs.discover``. ``hardware`` is what
-    they were measured on; without it, this machine, probed. Every line is measured, failed or
-    rejected, and counted; with ``strict`` the first rejected one raises ``LogFormatError``.
-    ``test_workloads`` are ids or keys of the test split; without them a hash decides. With
-    ``update``, a dataset that is in ``output`` grows by the records that it lacks.
+    ``logs`` is a file, a folder, a glob or ``-``, or several; see ``wmhub.logs.discover``.
+    ``hardware`` is what they were measured on; without it, this machine, probed. Every line is
+    measured, failed or rejected, and counted; with ``strict`` the first rejected one raises
+    ``LogFormatError``. ``test_workloads`` are ids or keys of the test split; without them a hash
+    decides. With ``update``, a dataset that is in ``output`` grows by the records that it lacks.
 
     ``recipe`` is a ``sources.toml`` that names public logs in place of ``logs``, and hardware,
     contributors and licences with them; see ``wmhub.dataset.recipe``. Its files are looked for by

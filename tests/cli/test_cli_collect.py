@@ -169,6 +169,13 @@ def test_a_database_without_workloads_says_so(capsys: pytest.CaptureFixture[str]
     assert "3 (their program is missing)" in ran.err
 
 
+def test_a_device_that_no_one_knows_is_kept_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, "collect", "a.log", "--hardware", "cuda-v1000", "--output", "out")
+    assert ran.code == 0
+    assert "no profile of cuda-v1000 is known" in ran.err
+    assert "did you mean cuda-v100" in ran.err
+
+
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["dataset"], ["bench"], ["collect"], ["bench", "ingest"]):
         ran = Ran(capsys, *arguments, "--help")

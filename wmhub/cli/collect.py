@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wmhub.cli._live import live_options, take_live
+
 if TYPE_CHECKING:
     from wmhub.collection import CollectReport
+    from wmhub.names import HardwareKey
 
 #: Rejected lines and missing files that people see.
 _SHOWN = 5
@@ -55,9 +58,11 @@ _SHOWN = 5
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Processes that parse; all cores."
 )
+@live_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     logs: tuple[str, ...],
+    output: Path,
     test_workloads: Path | None,
     workers: int | None,
     as_json: bool,
@@ -68,13 +73,20 @@ def command(
     LOG is an Ansor log, a MetaSchedule database (either of its two files), a folder of them, a
     glob, or - for standard input; plain or compressed with gzip, xz or zstd. The format is
     recognised. Interrupted, the same command goes on where it was.
+
+    With --live there is no LOG: candidates are built and timed on this machine, or on devices
+    behind a TVM tracker, and added to the dataset in DIR, which may exist. Ctrl-C finishes the
+    batch and the dataset.
     """
+    if take_live(logs, output, test_workloads, workers, as_json, options):
+        return
     from wmhub.cli._show import reading_progress, show_json
     from wmhub.collection import collect
 
     with reading_progress() as progress:
         report = collect(
             logs,
+            output,
             test_workloads=names_in(test_workloads),
             workers=workers or len(os.sched_getaffinity(0)),
             progress=progress,
@@ -146,6 +158,8 @@ def _show(report: CollectReport) -> None:
         facts.append(("unknown action", f"{name} in {count:,} records (kept)"))
     title = f"{manifest.name} {manifest.version.tag} in {report.output}"
     show_facts(title, facts)
+    if manifest.profile is None:
+        show_note("hardware", _unknown_device(manifest.hardware))
     for item in report.rejections[:_SHOWN]:
         show_note("rejected", f"{item.source}:{item.line}: {item.reason}")
     if counts.rejected > _SHOWN:
@@ -155,3 +169,13 @@ def _show(report: CollectReport) -> None:
         show_note("missing", str(missing))
     if len(report.missing) > _SHOWN:
         show_note("missing", f"{len(report.missing) - _SHOWN:,} more files, see --json")
+
+
+def _unknown_device(key: HardwareKey) -> str:
+    """A new device is welcome, and a misspelt one should be seen."""
+    from wmhub.errors import nearest
+    from wmhub.hardware.table import known
+
+    close = nearest(str(key), (f"{item.backend}-{item.device}" for item in known()))
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"no profile of {key} is known, so it has no numbers for a model{hint}"
