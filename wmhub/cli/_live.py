@@ -1,0 +1,240 @@
+"""The part of ``wmhub collect`` that measures: its options, its progress, its result."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wmhub.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from wmhub.live_collection import LiveReport
+    from wmhub.measure.live import LiveProgress
+
+_OPTIONS = (
+    click.option("--live", is_flag=True, help="Measure candidates instead of reading logs."),
+    click.option(
+        "--workloads",
+        multiple=True,
+        metavar="SPEC",
+        help="With --live: zoo names, networks or globs, a .json IRModule, or a .py file, which is "
+        "executed; the whole zoo by default. May be repeated.",
+    ),
+    click.option(
+        "--candidates",
+        type=click.IntRange(1),
+        default=64,
+        show_default=True,
+        metavar="N",
+        help="With --live: of each workload in this run.",
+    ),
+    click.option(
+        "--batch",
+        type=click.IntRange(1),
+        default=32,
+        show_default=True,
+        metavar="N",
+        help="With --live: candidates built and timed together; what kill -9 may lose.",
+    ),
+    click.option(
+        "--random-share",
+        type=click.FloatRange(0, 1),
+        default=0.4,
+        show_default=True,
+        help="With --live: share of random candidates after the first batch of a workload; the "
+        "others change up to three decisions of its best.",
+    ),
+    click.option("--count", type=click.IntRange(1), metavar="N", help="With --live: stop then."),
+    click.option(
+        "--seconds",
+        type=click.FloatRange(0, min_open=True),
+        help="With --live: no batch begins after that.",
+    ),
+    click.option("--seed", default=0, show_default=True, help="With --live: of what is drawn."),
+    click.option(
+        "--target",
+        metavar="JSON",
+        help="With --live: the TVM target; derived from the hardware by default.",
+    ),
+    click.option(
+        "--run-timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=10.0,
+        show_default=True,
+        metavar="S",
+        help="With --live: seconds after which a candidate is killed.",
+    ),
+    click.option(
+        "--flush-cache", is_flag=True, help="With --live: empty the caches before each run."
+    ),
+    click.option(
+        "--rpc-tracker",
+        metavar="HOST:PORT",
+        help="With --live: measure on the devices of this TVM tracker; needs --hardware.",
+    ),
+    click.option("--device-key", metavar="KEY", help="Their key at the tracker."),
+)
+
+#: Options of the plan, and the other ones, that only mean something with ``--live``.
+_PLAN = ("candidates", "batch", "random_share", "count", "seconds", "seed")
+_REST = ("workloads", "target", "run_timeout", "flush_cache", "rpc_tracker", "device_key")
+#: Options of reading logs that mean nothing with it.
+_OF_LOGS = ("recipe", "mirror", "update", "strict")
+
+
+def live_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options of a live collection to ``command``."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def take_live(
+    logs: tuple[str, ...],
+    output: Path,
+    test_workloads: Path | None,
+    workers: int | None,
+    as_json: bool,
+    options: dict[str, Any],
+) -> bool:
+    """Collects live if ``--live`` is among ``options``, from which the options here are taken.
+
+    Raises ``click.UsageError`` for options that do not go together.
+    """
+    live = options.pop("live")
+    plan = {name: options.pop(name) for name in _PLAN}
+    rest = {name: options.pop(name) for name in _REST}
+    source = click.get_current_context().get_parameter_source
+    given = [name for name in (*_PLAN, *_REST) if _is_given(source(name))]
+    if not live:
+        if given:
+            raise click.UsageError(f"--{given[0].replace('_', '-')} needs --live")
+        return False
+    foreign = [name for name in _OF_LOGS if options.pop(name)]
+    if logs or test_workloads or foreign:
+        raise click.UsageError("--live measures: leave out logs, recipes and options of theirs")
+    _collect_live(output, plan, as_json, workers=workers, **rest, **options)
+    return True
+
+
+def _is_given(source: click.core.ParameterSource | None) -> bool:
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _collect_live(
+    output: Path,
+    plan: dict[str, Any],
+    as_json: bool,
+    *,
+    workloads: tuple[str, ...],
+    target: str | None,
+    run_timeout: float,
+    flush_cache: bool,
+    **options: Any,
+) -> None:
+    from wmhub import live_collection
+    from wmhub.cli._show import show_json, show_note
+    from wmhub.measure.live import LivePlan
+    from wmhub.measure.timing import TimingPlan
+
+    with _progress() as progress, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", live_collection.NoisyMachineWarning)
+        report = live_collection.collect_live(
+            output,
+            workloads=workloads or ("zoo",),
+            target=None if target is None else _target(target),
+            plan=LivePlan(**plan),
+            timing=TimingPlan(flush_cache=flush_cache),
+            run_timeout_seconds=run_timeout,
+            progress=progress,
+            **options,
+        )
+    for warning in caught:
+        show_note("warning", str(warning.message))
+    if as_json:
+        show_json(_as_json(report))
+    else:
+        _show(report)
+
+
+def _target(text: str) -> dict[str, Any]:
+    try:
+        target = json.loads(text)
+    except ValueError as error:
+        raise InvalidInputError(f"--target is no JSON: {error}") from None
+    if not isinstance(target, dict):
+        raise InvalidInputError('--target must be a JSON object, such as {"kind": "llvm"}')
+    return target
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[LiveProgress], None]]:
+    """A bar of records with rate, failures and the best latency of the workload at hand."""
+    from rich import progress as bars
+
+    from wmhub.cli._show import console
+
+    columns = (
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]:.2f}/s, {task.fields[failed]} failed"),
+        bars.TimeRemainingColumn(),
+        bars.TextColumn("{task.description}"),
+    )
+    screen = console()
+    with bars.Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("starting", total=None, rate=0.0, failed=0)
+
+        def update(state: LiveProgress) -> None:
+            best = state.best_seconds.get(state.workload)
+            latency = f"best {best * 1e3:.3f} ms" if best is not None else state.last_failure[:60]
+            bar.update(
+                task,
+                completed=state.records,
+                total=state.expected,
+                rate=state.rate,
+                failed=state.failures.total(),
+                description=f"{state.workload} {latency}",
+            )
+
+        yield update
+
+
+def _as_json(report: LiveReport) -> dict[str, Any]:
+    state, manifest = report.progress, report.manifest
+    return {
+        "output": str(report.output),
+        "hardware": str(manifest.hardware),
+        "version": str(manifest.version),
+        "added": state.records,
+        "failures": dict(state.failures),
+        "candidates_per_second": round(state.rate, 3),
+        "seconds": round(state.elapsed_seconds, 3),
+        "best_seconds": state.best_seconds,
+        "records": manifest.counts.records,
+        "workloads": manifest.counts.workloads,
+        "splits": {name: split.records for name, split in manifest.splits.items()},
+        "interrupted": report.interrupted,
+    }
+
+
+def _show(report: LiveReport) -> None:
+    from wmhub.cli._show import show_facts
+
+    state, manifest = report.progress, report.manifest
+    failures = ", ".join(f"{count:,} {kind}" for kind, count in state.failures.most_common())
+    facts = [
+        ("added", f"{state.records:,} records in {state.elapsed_seconds:.0f} s"),
+        ("rate", f"{state.rate:.2f} candidates/s"),
+        ("failed", failures or "none"),
+        ("records", f"{manifest.counts.records:,} of {manifest.counts.workloads:,} workloads"),
+    ]
+    if report.interrupted:
+        facts.append(("interrupted", "the same command goes on with what is missing"))
+    show_facts(f"{manifest.hardware} {manifest.version.tag} in {report.output}", facts)
