@@ -48,9 +48,11 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
     from rich.table import Table
 
     console = Console(stderr=True)
-    table = Table(title=f"{title} for {listing.hardware}", title_justify="left", box=None)
-    for column in ("name", "version", "hardware", "size", "where", "measured", "fit"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("version", "size"))
+    table = Table(
+        title=f"{title} for {listing.hardware}", title_justify="left", box=None, pad_edge=False
+    )
+    for column in ("name", "version", "hardware", "size", "where", "measured"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "version", "size"))
     for row in listing.rows:
         table.add_row(
             row.name,
@@ -59,10 +61,12 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
             human_bytes(row.bytes),
             ", ".join(row.places),
             row.headline,
-            row.fit,
             style="bold" if row.is_nearest else None,
         )
     console.print(table if listing.rows else f"No {title} found.")
+    for row in listing.rows:
+        mark = "[bold]" if row.is_nearest else ""
+        console.print(f"{mark}{row.name}: {row.fit}", highlight=False, soft_wrap=True)
     for problem in listing.problems:
         click.echo(f"{click.style('warning:', fg='yellow')} {problem}", err=True)
 

@@ -86,7 +86,7 @@ def _compare(
     for field, weight, words in _COMPARED:
         a, b = getattr(mine, field), getattr(other, field)
         if a == b:
-            equals.append(words)
+            equals += [words] if a else []
         elif a > 0 and b > 0:
             distance += weight * abs(math.log2(b / a))
             differences.append(f"{b / a:.2g}x {words}")

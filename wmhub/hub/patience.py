@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import httpx2
+from huggingface_hub import get_session
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -21,6 +22,7 @@ from wmhub.errors import HubError, UnknownNameError, WmhubError
 #: Status codes of a server that may answer if it is asked again.
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _ATTEMPTS = 5
+_REACH_SECONDS = 10.0
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 60.0
 _SECRET = re.compile(r"\b(?:hf|api)_[A-Za-z0-9_]{8,}|(?<=\?)\S+|(?i:bearer)\s+\S+")
@@ -64,6 +66,16 @@ def patiently(
             left -= 1
             _sleep(min(max(wait, asked_for), _LONGEST_WAIT_SECONDS))
             wait *= 2
+
+
+def require_reachable(url: str, what: str) -> None:
+    """Raises ``HubError`` unless something answers at ``url``, whatever it says."""
+    try:
+        get_session().head(url, timeout=_REACH_SECONDS)
+    except httpx2.HTTPError as error:
+        explained = _explained(error, what)
+        assert explained is not None
+        raise explained from None
 
 
 def without_secrets(text: str) -> str:

@@ -43,7 +43,7 @@ def unknown_name(
             f"For {hardware} there is" if choice.name else f"For {hardware} there is nothing:"
         )
         lines += [
-            f"  {name}: {why}" + ("" if name == choice.name else " (not nearest)")
+            f"  {name}: {why}" + (" (not nearest)" if choice.name not in (None, name) else "")
             for name, why in choice.reasons.items()
         ]
         lines.append("None was taken in its place: name the one that you want.")
