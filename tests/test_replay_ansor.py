@@ -118,7 +118,22 @@ def test_workload_shapes() -> None:
 
 
 def test_all_fourteen_kinds_are_known() -> None:
-    names = "AN FU PR RE SP FSP FFSP SA CA CI CR CHR CHW RF".split()
+    names = [
+        "AN",
+        "FU",
+        "PR",
+        "RE",
+        "SP",
+        "FSP",
+        "FFSP",
+        "SA",
+        "CA",
+        "CI",
+        "CR",
+        "CHR",
+        "CHW",
+        "RF",
+    ]
     assert sorted(ANSOR_STEPS) == sorted(names)
 
 

@@ -63,12 +63,16 @@ class _Columns:
 
 
 def main_stage(trajectories: Trajectories) -> Stage:
-    """The stage that does most of the work: most executed operations, then most loops."""
+    """The stage that does most of the work: most executed operations, then most loops.
+
+    It depends on the structure alone, so that a candidate's features do not depend on which other
+    candidates are looked at together with it.
+    """
 
     def work(stage: Stage) -> tuple[bool, float, int]:
         trips = 1.0
-        for loop in stage.loops:
-            trips *= max(1, int(loop.extent[0]))
+        for axis in stage.axes:
+            trips *= max(1, int(axis.extent[0]))
         weight = 1.0 + sum(stage.operations[:-1]) if stage.operations else 1.0
         return stage.role in ("compute", "rfactor"), trips * weight, len(stage.loops)
 
@@ -212,38 +216,33 @@ def _movement(stage: Stage, loop: Loop, access: Access) -> int:
 
 
 def _inner_loops(columns: _Columns, stage: Stage) -> None:
-    # Loops of extent 1 in all candidates say nothing and would shift the others.
-    nest = [loop for loop in stage.loops if (loop.extent != 1).any()][::-1]
+    """The innermost loops that really iterate (unit loops differ by candidate), one by one."""
+    nest = stage.loops[::-1]
     accesses = [*stage.writes, *stage.reads][:ACCESSES]
+    rows = np.ones((len(nest) + 1, columns.count), dtype=np.int64)
+    for row, loop in zip(rows, nest):
+        row[:] = np.maximum(loop.extent, 1)
+    runs = rows > 1
+    number_of = np.cumsum(runs, axis=0)
+    reduction = np.array([loop.is_reduction for loop in nest] + [False])
+    movement = np.array(
+        [[_movement(stage, loop, access) for access in accesses] for loop in nest]
+        + [[0] * len(accesses)]
+    ).reshape(len(nest) + 1, len(accesses))
+    every = np.arange(columns.count)
     for number in range(INNER_LOOPS):
-        loop = nest[number] if number < len(nest) else None
+        here = runs & (number_of == number + 1)
+        at = np.where(here.any(axis=0), here.argmax(axis=0), len(nest))
         name = f"inner{number}"
-        columns.add(f"{name}.extent", log2(loop.extent) if loop else 0.0)
-        columns.add(f"{name}.is_reduction", float(bool(loop and loop.is_reduction)))
+        columns.add(f"{name}.extent", log2(rows[at, every]))
+        columns.add(f"{name}.is_reduction", reduction[at])
         for k in range(ACCESSES):
-            known = loop is not None and k < len(accesses)
-            movement = _movement(stage, loop, accesses[k]) if known and loop else -1
-            for value in (0, 1, 2):
-                columns.add(f"{name}.access{k}.moves{value}", float(movement == value))
-    # The innermost loop that really iterates, per candidate.
-    extent, kind = extents(1), np.zeros(1)
-    contiguous = [np.zeros(1) for _ in range(ACCESSES)]
-    for loop in nest[::-1]:
-        runs = loop.extent > 1
-        extent = np.where(runs, loop.extent, extent)
-        kind = np.where(runs, float(loop.is_reduction), kind)
-        for k, access in enumerate(accesses):
-            contiguous[k] = np.where(runs, float(_movement(stage, loop, access)), contiguous[k])
-    columns.add("innermost.extent", log2(extent))
-    columns.add("innermost.is_reduction", kind)
-    for k in range(ACCESSES):
-        columns.add(f"innermost.access{k}", contiguous[k])
-    spatial = extents(1)
-    open_run = np.ones(1, dtype=bool)
-    for loop in nest:
-        open_run = open_run & ((not loop.is_reduction) | (loop.extent == 1))
-        spatial = np.where(open_run, spatial * np.maximum(loop.extent, 1), spatial)
-    columns.add("innermost.spatial_run", log2(spatial))
+            moved = movement[at, k] if k < len(accesses) else np.zeros(1)
+            columns.add(f"{name}.access{k}.contiguous", moved == 1)
+            columns.add(f"{name}.access{k}.strided", moved == 2)
+    # How far the contiguous spatial work reaches before the first reduction loop.
+    inside = np.cumsum(runs & reduction[:, None], axis=0) == 0
+    columns.add("innermost.spatial_run", log2(np.where(inside, rows, 1).prod(axis=0)))
 
 
 def _footprints(trajectories: Trajectories, stage: Stage, depth: int) -> list[np.ndarray]:

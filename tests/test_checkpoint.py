@@ -1,0 +1,211 @@
+"""Checkpoints: complete, and strict about what they accept."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wmhub.checkpoint import MANIFEST, WEIGHTS, Checkpoint, DatasetPin, read_checkpoint
+from wmhub.checkpoint import write_checkpoint as write
+from wmhub.errors import CheckpointError, MissingInputError, SchemaVersionError
+from wmhub.evaluator import Evaluator, load_evaluator
+from wmhub.hardware.table import lookup
+from wmhub.model.encode import current_spec, structured_columns
+from wmhub.model.network import ModelConfig, WorldModel
+from wmhub.names import HardwareKey
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_replay_ansor import CONV, STEPS
+from test_replay_meta_schedule import TILED, matmul
+
+KEY = HardwareKey.parse("cuda-a100")
+
+
+def checkpoint(seed: int = 0) -> Checkpoint:
+    profile = lookup(KEY)
+    assert profile is not None
+    torch.manual_seed(seed)
+    config = ModelConfig(latent=16, hidden=32, layers=1, members=3)
+    network = WorldModel(config, current_spec(structured_columns(profile))).eval()
+    return Checkpoint(
+        "wm-cuda-a100", "1.0.0", KEY, profile, DatasetPin("cuda-a100", "v1.0.0", "0" * 64),
+        {"top1": 0.5, "top5": 0.9, "workloads": 3}, {"steps": 1}, {"torch": "2"}, network,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write(tmp_path / "checkpoint", checkpoint())
+
+
+def change(folder: Path, **fields: Any) -> None:
+    document = json.loads((folder / MANIFEST).read_text())
+    document.update(fields)
+    (folder / MANIFEST).write_text(json.dumps(document))
+
+
+def test_round_trip(folder: Path) -> None:
+    before, after = checkpoint(), read_checkpoint(folder)
+    for name in ("name", "version", "hardware", "profile", "dataset", "metrics", "environment"):
+        assert getattr(before, name) == getattr(after, name)
+    assert before.network.config == after.network.config
+    for key, value in before.network.state_dict().items():
+        assert torch.equal(value, after.network.state_dict()[key]), key
+    assert after.parameters > 1000
+
+
+def test_a_loaded_one_scores_as_the_saved_one(folder: Path) -> None:
+    ours, loaded = Evaluator(checkpoint()), load_evaluator(folder)
+    for a, b in zip(
+        ours.score_steps(CONV, [STEPS]).__dict__.values(),
+        loaded.score_steps(CONV, [STEPS]).__dict__.values(),
+        strict=True,
+    ):
+        assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["score", "uncertainty"])
+def test_scores_do_not_depend_on_the_company(name: str) -> None:
+    evaluator = Evaluator(checkpoint())
+    scorer = _scorer(evaluator)
+    rows = [[[3, [2, 4]], [5, [4, 4]]], [[3, [8, 1]], [5, [1, 16]]], [[3, [1, 8]], [5, [16, 1]]]]
+    together = getattr(scorer.score_decisions(TILED, rows), name)
+    alone = [getattr(scorer.score_decisions(TILED, [row]), name)[0] for row in rows]
+    as_traces = getattr(scorer.score_traces([[TILED, row] for row in rows]), name)
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert together == pytest.approx(as_traces, abs=1e-6)
+    assert len(set(together.tolist())) == 3
+
+
+def _scorer(evaluator: Evaluator) -> Any:
+    from wmhub.evaluator import _TraceScorer
+
+    return _TraceScorer(evaluator, matmul())
+
+
+def test_padded_batches_score_as_single_groups() -> None:
+    from wmhub.model.encode import encode
+    from wmhub.model.network import collate
+    from wmhub.replay_ansor import replay_steps
+    from wmhub.replay_meta_schedule import replay_traces
+
+    subject = checkpoint()
+    groups = [
+        *replay_steps(CONV, [STEPS, STEPS[:5]]),
+        *replay_traces(matmul(), [[TILED, [[3, [2, 4]], [5, [4, 4]]]]]),
+    ]
+    encoded = [encode(group.trajectories, subject.profile) for group in groups]
+    with torch.no_grad():
+        batch = collate([(e, torch.arange(e.count)) for e in encoded], None)
+        together = subject.network(batch).members
+        alone = torch.cat([subject.network.score(e).members for e in encoded], dim=1)
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [{"dynamics": "bag"}, {"dynamics": "none"}, {"program": False},
+                                   {"structured": False}, {"hardware": False}])  # fmt: skip
+def test_every_part_can_be_left_out(parts: dict[str, Any]) -> None:
+    from wmhub.model.encode import encode
+    from wmhub.replay_ansor import replay_steps
+
+    subject = checkpoint()
+    spec = current_spec(structured_columns(subject.profile))
+    network = WorldModel(ModelConfig(latent=16, hidden=32, **parts), spec).eval()
+    (group,) = replay_steps(CONV, [STEPS])
+    with torch.no_grad():
+        output = network.score(encode(group.trajectories, subject.profile))
+    assert torch.isfinite(output.members).all()
+
+
+def test_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"no checkpoint\.json"):
+        read_checkpoint(tmp_path)
+
+
+def test_of_a_newer_wmhub(folder: Path) -> None:
+    change(folder, schema_version=2)
+    with pytest.raises(SchemaVersionError, match="upgrade"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"schema_version": "1"}', '{"schema_version": 0}', "[" * 100_000]
+)
+def test_of_a_damaged_manifest(text: str, folder: Path) -> None:
+    (folder / MANIFEST).write_text(text)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"files": {}}, {"files": None}, {"hardware": "nonsense"}, {"profile": {}},
+        {"model": {"x": 1}}, {"dataset": {"id": "x"}}, {"metrics": 3}, {"features": {}}, {"environment": []},
+    ],
+)  # fmt: skip
+def test_of_odd_fields(fields: dict[str, Any], folder: Path) -> None:
+    change(folder, **fields)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(folder)
+
+
+def test_of_other_features(folder: Path) -> None:
+    document = json.loads((folder / MANIFEST).read_text())
+    document["features"]["structured"][0] = "renamed"
+    change(folder, features=document["features"])
+    with pytest.raises(CheckpointError, match="features"):
+        read_checkpoint(folder)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "altered", "foreign"])
+def test_of_damaged_weights(damage: str, folder: Path, tmp_path: Path) -> None:
+    path = folder / WEIGHTS
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(content[:-10])
+    elif damage == "altered":
+        content[-1] ^= 1
+        path.write_bytes(content)
+    else:
+        other = write(tmp_path / "other", checkpoint(seed=1))
+        path.write_bytes((other / WEIGHTS).read_bytes())
+    with pytest.raises(CheckpointError, match=WEIGHTS):
+        read_checkpoint(folder)
+
+
+def test_of_weights_that_do_not_fit(folder: Path) -> None:
+    document = json.loads((folder / MANIFEST).read_text())
+    change(folder, model={**document["model"], "hidden": 48})
+    with pytest.raises(CheckpointError, match="do not fit"):
+        read_checkpoint(folder)
+
+
+def test_of_weights_that_are_no_numbers(folder: Path, tmp_path: Path) -> None:
+    subject = checkpoint()
+    with torch.no_grad():
+        subject.network.leave.bias[0] = float("nan")
+    broken = write(tmp_path / "broken", subject)
+    with pytest.raises(CheckpointError, match="not finite"):
+        read_checkpoint(broken)
+
+
+def test_an_interrupted_write_leaves_no_checkpoint(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write(folder, checkpoint())
+    with pytest.raises(MissingInputError):
+        read_checkpoint(folder)

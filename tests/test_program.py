@@ -1,0 +1,125 @@
+"""Serialised IRModules of old and new TVM read as the same kind of program."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wmhub.errors import InvalidInputError
+from wmhub.program import OPERATIONS, Index, parse_program
+
+
+def zoo_program(name: str) -> str:
+    tvm = pytest.importorskip("tvm")
+    from wmhub.measure import zoo
+
+    return str(tvm.ir.save_json(zoo.build(name)))
+
+
+@pytest.mark.tvm
+def test_a_fused_layer() -> None:
+    program = parse_program(zoo_program("dense-m128-n3072-k768-bias-gelu"))
+    by_name = {block.name: block for block in program.blocks}
+    dense = by_name["dense"]
+    assert [(i.name, i.extent, i.is_reduction) for i in dense.iterators] == [
+        ("v_i", 128, False), ("v_j", 3072, False), ("v_k", 768, True),
+    ]  # fmt: skip
+    assert [extent for _, extent, _ in dense.loops] == [128, 3072, 768]
+    assert dense.operations[OPERATIONS.index("add")] == 1.0
+    assert dense.operations[OPERATIONS.index("mul")] == 1.0
+    assert dense.is_reduction
+    assert dense.has_init
+    rest = [block for block in program.blocks if block is not dense]
+    assert not any(block.is_reduction for block in rest)
+    assert sum(b.operations[OPERATIONS.index("special")] for b in rest) == 1.0
+    assert any(a.buffer == "dense" for block in rest for a in block.reads)
+    assert program.buffers["W"].shape == (3072, 768)
+    assert program.buffers["W"].is_argument
+    assert not program.buffers["dense"].is_argument
+    assert program.flops >= 2 * 128 * 3072 * 768
+
+
+@pytest.mark.tvm
+def test_a_database_holds_the_same_program() -> None:
+    text = zoo_program("dense-m128-n3072-k768-bias-gelu")
+    encoded = base64.b64encode(struct.pack("<Q", len(text)) + text.encode()).decode()
+    assert parse_program(encoded) == parse_program(text)
+
+
+def test_an_old_tvm_wrote_strings(shared_logs: Path) -> None:
+    folder = shared_logs / "meta_schedule" / "cuda-a100" / "resnet34"
+    with gzip.open(folder / "database_workload.json.gz", "rt") as lines:
+        programs = [parse_program(json.loads(line)[1]) for line in lines]
+    assert len(programs) == 20
+    conv = next(b for b in programs[0].blocks if b.name == "conv2d_nchw")
+    assert [i.extent for i in conv.iterators] == [1, 512, 7, 7, 256, 1, 1]
+    assert [i.is_reduction for i in conv.iterators] == [False] * 4 + [True] * 3
+    padded = conv.reads[0]
+    assert padded.buffer == "pad_temp"
+    strided = Index("*", 0, (Index("var", 2), Index("const", 2)))
+    assert padded.indices[2] == Index("+", 0, (strided, Index("var", 5)))
+
+
+@pytest.mark.parametrize("folder", ["rwkv-raven-3b", "vicuna-v1-7b"])
+def test_programs_with_symbolic_shapes_are_read(folder: str, shared_logs: Path) -> None:
+    path = shared_logs / "meta_schedule" / "metal-apple" / folder / "database_workload.json.gz"
+    with gzip.open(path, "rt") as lines:
+        for line in lines:
+            assert parse_program(json.loads(line)[1]).blocks
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "{}", "[]", "AAAA", "not base64!", '{"nodes": []}',
+        '{"root_index": 0, "nodes": []}',
+        '{"root_index": 0, "nodes": [{"type": "ir.IRModule", "data": {"functions": 0}}]}',
+        '{"root_index": 5, "nodes": [{"type": "None"}]}',
+    ],
+)  # fmt: skip
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        parse_program(text)
+
+
+def test_a_graph_that_points_at_itself_ends() -> None:
+    node = {"type": "tirx.For", "data": {"loop_var": 1, "extent": 2, "body": 3}}
+    document = {
+        "root_index": 4,
+        "nodes": [
+            {"type": "None"},
+            {"type": "ir.Var", "data": {"name": 5}},
+            {"type": "ir.IntImm", "data": {"value": 6}},
+            node,
+            {"type": "tirx.PrimFunc", "data": {"params": 7, "body": 3}},
+            {"type": "ffi.String", "data": "i"},
+            {"type": "int", "data": 4},
+            {"type": "ffi.Array", "data": []},
+        ],
+    }
+    with pytest.raises(InvalidInputError, match="nests too deeply"):
+        parse_program(json.dumps(document))
+
+
+_JSON: Any = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-9, 99), st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.fixed_dictionaries({"root_index": _JSON, "nodes": _JSON}), st.binary(max_size=64))
+def test_hostile_documents_are_refused(document: Any, raw: bytes) -> None:
+    for text in (json.dumps(document), base64.b64encode(raw).decode()):
+        with pytest.raises(InvalidInputError):
+            parse_program(text)
