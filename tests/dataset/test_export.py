@@ -80,6 +80,7 @@ def test_workloads_without_a_program_are_left_out_and_counted(
 def test_tvm_loads_the_database_and_its_best_record_replays(
     shared_logs: Path, tmp_path: Path
 ) -> None:
+    pytest.importorskip("tvm")
     from tvm.s_tir import meta_schedule as ms  # type: ignore[import-untyped,unused-ignore]
     from tvm.s_tir.schedule import Schedule  # type: ignore[import-untyped,unused-ignore]
 

@@ -141,6 +141,21 @@ def test_splits_columns_and_streams(make: Make) -> None:
         wmhub.load_dataset(folder, columns=["latency"])
 
 
+def test_by_hardware_key_from_a_hub(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.hub.pushing import push
+
+    monkeypatch.setenv("WMHUB_HUB", f"folder:{tmp_path / 'hub'}")
+    monkeypatch.setenv("WMHUB_ORGANISATION", "acme")
+    for version, value in (("1.0.0", OLD), ("2.0.0", NEW)):
+        push(make(version, lines(value), version=version), "acme/cuda-v100")
+    for name, value in (("cuda-v100", NEW), ("acme/cuda-v100@v1.0.0", OLD)):
+        rows = wmhub.load_dataset(name, split="train")
+        assert isinstance(rows, datasets.Dataset)
+        assert seconds(rows) == {value}
+
+
 _SCRIPT = """
 import json, sys
 import datasets, wmhub
