@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wmhub.measure import zoo
+from wmhub.measure.engine import Engine
+from wmhub.measure.lock import MachineLock
+from wmhub.measure.timing import TimingPlan
+
+sys.path.insert(0, str(Path(__file__).parent))
+from misbehaving import program
+
+pytestmark = pytest.mark.tvm
+pytest.importorskip("tvm")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    from wmhub.tvm_compat import llvm_target
+
+    lock = MachineLock(tmp_path_factory.mktemp("lock") / "lock")
+    plan = TimingPlan(repeats=2, repeat_seconds=1e-3, extra_rounds=0)
+    with Engine(llvm_target(2), workers=1, plan=plan, lock=lock) as engine:
+        yield engine
+
+
+def test_plain_tune_tir_measures_through_the_engine(engine: Engine, tmp_path: Path) -> None:
+    from wmhub.measure.metaschedule import builder_and_runner
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import use_target
+
+    builder, runner = builder_and_runner(engine)
+    database = ms.tune_tir(
+        zoo.build("matmul-m16-n16-k16"),
+        use_target(engine.target),
+        str(tmp_path),
+        max_trials_global=6,
+        num_trials_per_iter=3,
+        builder=builder,
+        runner=runner,
+        cost_model="random",
+        num_tuning_cores=1,
+        seed=1,
+    )
+    records = database.get_all_tuning_records()
+    assert len(records) >= 3
+    assert all(0 < float(seconds) < 1 for record in records for seconds in record.run_secs)
+    # TVM deleted the folders of the artifacts and nothing else.
+    assert not [path for path in builder.handles if Path(path).exists()]
+
+
+def test_a_failure_is_told_as_metaschedule_tells_it(engine: Engine) -> None:
+    from wmhub.errors import InvalidInputError
+    from wmhub.measure.metaschedule import builder_and_runner
+    from wmhub.measure.programs import load_program
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import use_target
+
+    builder, runner = builder_and_runner(engine)
+    modules = [load_program(program(kind)) for kind in ("fine", "crash")]
+    target = use_target(engine.target)
+    built = builder.build([ms.builder.BuilderInput(module, target) for module in modules])
+    assert [result.error_msg for result in built] == [None, None]
+
+    def inputs(paths: list[str]) -> list[Any]:
+        return [
+            ms.runner.RunnerInput(path, "cpu", ms.arg_info.ArgInfo.from_entry_func(module))
+            for path, module in zip(paths, modules, strict=True)
+        ]
+
+    paths = [str(result.artifact_path) for result in built]
+    fine, crashed = (future.result() for future in runner.run(inputs(paths)))
+    assert fine.error_msg is None
+    assert float(fine.run_secs[0]) > 0
+    assert crashed.run_secs is None
+    assert "SIGABRT" in str(crashed.error_msg)
+    with pytest.raises(InvalidInputError, match="was not built by"):
+        runner.run(inputs([str(Path(path).with_name("other")) for path in paths]))

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.measure.engine import Measurement, Program
+from wmhub.measure.remote import RemoteEngine, Tracker
+from wmhub.measure.timing import TimingPlan
+from wmhub.records import FailureKind
+
+sys.path.insert(0, str(Path(__file__).parent))
+from misbehaving import program
+
+pytestmark = pytest.mark.tvm
+pytest.importorskip("tvm")
+
+PLAN = TimingPlan(repeats=2, repeat_seconds=2e-3, extra_rounds=0)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("localhost:9190", ("localhost", 9190)), ("[::1]:80", ("::1", 80)), ("h:1", ("h", 1))],
+)
+def test_addresses_parse(address: str, expected: tuple[str, int]) -> None:
+    tracker = Tracker.parse(address, "board")
+    assert (tracker.host, tracker.port) == expected
+
+
+@pytest.mark.parametrize("address", ["", "host", ":1", "host:", "host:0", "host:65536", "a b:1"])
+def test_an_address_that_makes_no_sense_is_refused(address: str) -> None:
+    with pytest.raises(InvalidInputError, match="host:port"):
+        Tracker.parse(address, "board")
+
+
+def test_a_tracker_needs_a_key() -> None:
+    with pytest.raises(InvalidInputError, match="--device-key"):
+        Tracker.parse("localhost:9190", None)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def device(port: int) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    arguments = ["--host", "127.0.0.1", "--tracker", f"127.0.0.1:{port}", "--key", "board"]
+    return running(
+        "wmhub.measure.device_server", *arguments, "--port", str(port + 1), "--port-end", "65535"
+    )
+
+
+@contextlib.contextmanager
+def tracker_at(port: int) -> Iterator[None]:
+    span = ["--port", str(port), "--port-end", str(port + 1)]
+    with running("tvm.exec.rpc_tracker", "--host", "127.0.0.1", *span):
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                break
+            time.sleep(0.1)
+        yield
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_in_the_middle_costs_no_candidate(tmp_path: Path) -> None:
+    from wmhub.tvm_compat import llvm_target
+
+    port = free_port()
+    kinds = ["fine", "crash", "slow", "fine", "slow", "fine"]
+    done: list[int] = []
+    with tracker_at(port), contextlib.ExitStack() as devices:
+        first = devices.enter_context(device(port))
+
+        def report(index: int, result: Measurement) -> None:
+            done.append(index)
+            if len(done) == 2:
+                os.killpg(first.pid, signal.SIGKILL)
+                threading.Timer(0.5, lambda: devices.enter_context(device(port))).start()
+
+        with RemoteEngine(
+            llvm_target(2), Tracker("127.0.0.1", port, "board"), plan=PLAN, workers=1,
+            patience_seconds=120.0,
+        ) as engine:  # fmt: skip
+            folder = engine._folder
+            results = engine.measure([Program(program(kind), kind) for kind in kinds], report)
+        assert not folder.exists()
+    expected = [None, FailureKind.CRASH, None, None, None, None]
+    assert [result.failure for result in results] == expected
+    assert sorted(done) == list(range(6))
+    assert results[2].run_seconds[0] == pytest.approx(0.03, rel=0.5)
+
+
+@pytest.mark.slow
+def test_without_a_tracker_or_a_device_the_error_says_which_is_missing() -> None:
+    from wmhub.tvm_compat import llvm_target
+
+    port = free_port()
+    tracker = Tracker("127.0.0.1", port, "board")
+    with (
+        tracker_at(port),
+        RemoteEngine(llvm_target(2), tracker, workers=1, patience_seconds=0.5) as engine,
+        pytest.raises(MeasureError, match="'board': no device has answered for 0.5 s"),
+    ):
+        engine.measure([Program(program("fine"))])

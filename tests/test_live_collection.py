@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wmhub.dataset.reader import open_dataset
+from wmhub.errors import HardwareMismatchError, InvalidInputError, OutputExistsError
+from wmhub.live_collection import collect_live
+from wmhub.measure.journal import read_journal
+from wmhub.records import MeasureRecord
+
+pytestmark = pytest.mark.tvm
+pytest.importorskip("tvm")
+
+RUN = Path(__file__).parent / "measure" / "live_run.py"
+
+
+def start(output: Path, candidates: int) -> subprocess.Popen[str]:
+    command = [sys.executable, str(RUN), str(output), str(candidates)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
+    out, _ = process.communicate(timeout=300)
+    assert process.returncode == 0
+    found: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def wait_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, "a worker outlived its engine"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_kill_9_loses_at_most_the_batch_in_flight_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    journal = tmp_path / "data.live" / "journal.jsonl"
+    moments = random.Random(7)
+    kept = 0
+    for _ in range(2):
+        process = start(output, 9)
+        assert process.stdout is not None
+        # Wherever it is then: drawing, building, timing or writing.
+        first = process.stdout.readline()
+        time.sleep(moments.random() * 0.5)
+        workers = children_of(process.pid)
+        process.kill()
+        rest, _ = process.communicate()
+        reported = kept + max(map(int, [first, *rest.split()]))
+        wait_gone(workers)
+        assert not output.exists()
+        records = [entry for entry in read_journal(journal) if isinstance(entry, MeasureRecord)]
+        assert len(records) >= reported
+        kept = len(records)
+    counts = finished(start(output, 9))
+    assert (counts["records"], counts["duplicates"], counts["workloads"]) == (18, 0, 2)
+    assert not journal.parent.exists()
+    dataset = open_dataset(output)
+    assert str(dataset.hardware).startswith("llvm-")
+    assert dataset.manifest.profile is not None
+
+
+@pytest.mark.slow
+def test_ctrl_c_finishes_the_batch_and_the_dataset_and_later_runs_add_to_it(tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    process = start(output, 60)
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.kill(process.pid, signal.SIGINT)
+    first = finished(process)
+    assert first["interrupted"]
+    assert 3 <= first["records"] < 120
+    second = finished(start(output, 3))
+    assert not second["interrupted"]
+    assert second["records"] == first["records"] + 6
+    assert str(open_dataset(output).manifest.version) == "1.1.0"
+
+
+def test_a_folder_that_is_no_dataset_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputExistsError):
+        collect_live(tmp_path)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_devices_elsewhere_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="--hardware"):
+        collect_live(tmp_path / "data", rpc_tracker="127.0.0.1:1", device_key="board")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_this_machine_is_not_taken_for_another(tmp_path: Path) -> None:
+    with pytest.raises(HardwareMismatchError, match="not llvm-haswell-64c"):
+        collect_live(tmp_path / "data", hardware="llvm-haswell-64c")
