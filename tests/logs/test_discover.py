@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,13 @@ def test_what_is_not_there_or_no_log(folder: Path) -> None:
         discover([folder / "bare"])
     with pytest.raises(MissingInputError, match="no log given"):
         discover([])
+
+
+def test_a_file_name_that_is_no_utf_8(folder: Path) -> None:
+    target = os.fsencode(folder / "ansor") + b"/\xff.log"
+    (folder / "ansor/a.log").rename(os.fsdecode(target))
+    sources = [log.source for log in discover([folder / "ansor"])]
+    assert sources == ["b.json.gz", "\ufffd.log"]
 
 
 def test_a_link_that_goes_round_ends(folder: Path) -> None:

@@ -154,7 +154,9 @@ def ingest(
     sizes = [log.path.stat().st_size for log, _ in logs if log.path is not None]
     total = sum(sizes) if len(sizes) == len(logs) else None
     tasks = _tasks(logs, listed, hardware)
-    for task, runs in _finished(tasks, folder, workers if sum(sizes) >= _FEW_BYTES else 1):
+    if total is not None and total < _FEW_BYTES:
+        workers = 1
+    for task, runs in _finished(tasks, folder, workers):
         for name, note in runs:
             outcome = _Outcome.from_json(note)
             if strict and outcome.rejections:

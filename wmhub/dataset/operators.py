@@ -24,7 +24,10 @@ _KINDS = {
     "normalisation": r"norm",
     "pooling": r"pool",
     "reduction": r"reduc|(^|_)(sum|mean|max|min|argmax|red)(_|$)",
-    "elementwise": r"relu|gelu|sigmoid|tanh|add|multiply|subtract|divide|cast|elementwise|exp|sqrt|maximum|minimum",
+    "elementwise": (
+        r"elementwise|relu|gelu|sigmoid|tanh|add|multiply|subtract|divide|cast|exp|sqrt|maximum"
+        r"|minimum"
+    ),
     "data movement": r"reshape|transpose|squeeze|take|concat|split|slice|layout|pad|strided",
 }
 _PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in _KINDS.items()}

@@ -88,12 +88,17 @@ def discover(inputs: Sequence[str | Path]) -> list[LogFile]:
     paths = [path for path, _, _ in files]
     root = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     logs = [
-        LogFile(path, path.relative_to(root).as_posix(), kind, workloads)
+        LogFile(path, _readable(path.relative_to(root)), kind, workloads)
         for path, kind, workloads in sorted(files)
     ]
     if any(str(item) == STDIN for item in inputs):
         logs.append(LogFile(None, "stdin", None))
     return logs
+
+
+def _readable(path: Path) -> str:
+    """``path`` as text that UTF-8 can hold, which a file name need not be."""
+    return os.fsencode(path.as_posix()).decode(errors="replace")
 
 
 def _expand(item: str) -> dict[Path, LogKind]:

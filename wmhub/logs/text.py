@@ -31,9 +31,11 @@ def parse(line: bytes, exact: bool) -> Any:
     Raises ``RejectedLineError``.
     """
     try:
-        if exact:
-            return json.loads(line, parse_constant=_refuse_constant)
-        return orjson.loads(line)
+        if not exact:
+            return orjson.loads(line)
+        value = json.loads(line.decode(), parse_constant=_refuse_constant)
+        compact(value)  # refuses what orjson refuses above: lone surrogates, numbers out of range
+        return value
     except RejectedLineError:
         raise
     except (ValueError, RecursionError) as error:
@@ -42,11 +44,17 @@ def parse(line: bytes, exact: bool) -> Any:
 
 
 def compact(value: Any) -> str:
-    """``value`` as compact JSON text; the inverse of ``parse``."""
+    """``value`` as compact JSON text; the inverse of ``parse``. Raises ``RejectedLineError``."""
     try:
         return orjson.dumps(value).decode()
-    except (TypeError, ValueError):  # integers beyond 64 bits, lone surrogates
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    except (TypeError, ValueError):  # integers beyond 64 bits, deep nesting
+        pass
+    try:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (ValueError, RecursionError) as error:
+        raise RejectedLineError(f"not to be written as JSON: {error}"[:200]) from None
+    return text
 
 
 def first_names(items: list[Any], reason: str) -> set[str]:
