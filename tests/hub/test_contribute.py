@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from conftest import Place, names_of, write_dataset
+from hub_making import Place, names_of, write_dataset
 from hub_server import HubServer
 
 from wmhub.cli import cli

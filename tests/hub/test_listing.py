@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import publish, write_dataset, write_model
+from hub_making import publish, write_dataset, write_model
 from hub_server import HubServer
 
 from wmhub.cli import cli

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Place, write_dataset, write_model
+from hub_making import Place, write_dataset, write_model
 from hub_server import HubServer
 
 from wmhub.errors import CheckpointError, InvalidInputError, MissingInputError, UnknownNameError
@@ -77,7 +77,7 @@ def test_a_lock_of_the_working_directory(
 def test_another_release_finds_the_locked_version_on_the_hub(
     embedded: Path, server: HubServer, tmp_path: Path
 ) -> None:
-    from conftest import publish
+    from hub_making import publish
 
     from wmhub.hub.huggingface import HuggingFaceHub
 
@@ -95,7 +95,7 @@ def test_another_release_finds_the_locked_version_on_the_hub(
 def test_a_locked_commit_in_the_cache_asks_no_server(
     server: HubServer, tmp_path: Path, embedded: Path
 ) -> None:
-    from conftest import publish
+    from hub_making import publish
 
     from wmhub.hub.huggingface import HuggingFaceHub
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import write_dataset, write_model
+from hub_making import evaluate, trained_on, write_dataset, write_model
 from huggingface_hub import ModelCard
-from test_push import evaluate, trained_on
 
 import wmhub.hub.registry as registry_module
 from wmhub.errors import CheckpointError

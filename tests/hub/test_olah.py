@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import names_of, write_dataset
-from test_story import evaluate, write_real_model
+from hub_making import evaluate, names_of, write_dataset, write_real_model
 
 from wmhub import from_pretrained
 from wmhub.hub import lock, push, resolve_dataset, resolve_model

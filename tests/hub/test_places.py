@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Place, names_of, publish, write_model
+from hub_making import Place, names_of, publish, write_model
 
 from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
 from wmhub.hub.artifact import MODEL, ArtifactKind
@@ -144,7 +144,7 @@ def test_pull_request_and_merge(writable: Place, tmp_path: Path) -> None:
 def test_the_embedded_place_cannot_be_written(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    from conftest import make_place
+    from hub_making import make_place
 
     place = make_place("embedded", request, tmp_path)
     repository = Repository("acme", "wm-cuda-a100")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import Place, write_dataset, write_model
+from hub_making import Place, evaluate, trained_on, write_dataset, write_model
 from hub_server import HubServer
 
 from wmhub.cli import cli
@@ -23,42 +22,7 @@ from wmhub.errors import (
 )
 from wmhub.hub import push, resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET
-from wmhub.hub.evaluation import Evaluation, Figures, ScorerMetrics
 from wmhub.hub.place import Repository
-
-
-def trained_on(dataset: Path, id_: str = "acme/cuda-a100") -> dict[str, object]:
-    """Fields of a checkpoint that was trained on ``dataset``."""
-    digest = hashlib.sha256((dataset / "manifest.json").read_bytes()).hexdigest()
-    return {
-        "dataset": {"id": id_, "revision": "v1.0.0", "digest": digest},
-        "metrics": {
-            "split": "test",
-            "workloads": 12,
-            "top1": 0.91,
-            "top5": 0.98,
-            "random": {"top1": 0.6, "top5": 0.85},
-        },
-        "parameters": 1234567,
-        "environment": {"torch": "2.13.0"},
-    }
-
-
-def evaluate(checkpoint: Path, dataset: Path) -> Evaluation:
-    """A stand-in for the real evaluation: other numbers than the checkpoint's."""
-    assert (checkpoint / "weights.safetensors").is_file()
-    assert (dataset / "manifest.json").is_file()
-    return Evaluation(
-        split="test",
-        workloads=7,
-        model=ScorerMetrics("this model", {"top1": 0.875, "top5": 0.95}),
-        baselines=(ScorerMetrics("random order", {"top1": 0.5, "top5": 0.75}),),
-        figures=Figures(
-            ranking=([0.1, 0.2], [0.5, 1.0]),
-            curves={"this model": [0.9, 1.0], "random order": [0.5, 0.7]},
-            calibration=([0.1, 0.2], [0.1, 0.3]),
-        ),
-    )
 
 
 def test_a_dataset_and_a_model_that_pins_it(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Place, names_of, registry_row, write_model, write_registry
+from hub_making import Place, names_of, registry_row, write_model, write_registry
 from hub_server import HubServer
 
 import wmhub.hub
@@ -125,7 +125,7 @@ def test_from_the_hub_at_a_tag(writable: Place, tmp_path: Path, embedded: Path) 
 def test_bare_names_follow_the_registry_to_the_hub(
     embedded: Path, server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from conftest import publish
+    from hub_making import publish
 
     from wmhub.hub.huggingface import HuggingFaceHub
 
@@ -147,7 +147,7 @@ def test_bare_names_follow_the_registry_to_the_hub(
 def test_an_organisation_of_ones_own(
     embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from conftest import publish
+    from hub_making import publish
 
     from wmhub.hub.folder import FolderHub
 
@@ -164,7 +164,7 @@ def test_an_organisation_of_ones_own(
 
 
 def test_a_moved_tag_is_refused(server: HubServer, tmp_path: Path, embedded: Path) -> None:
-    from conftest import publish
+    from hub_making import publish
 
     from wmhub.hub.huggingface import HuggingFaceHub
 
@@ -184,7 +184,7 @@ def test_a_moved_tag_is_refused(server: HubServer, tmp_path: Path, embedded: Pat
 def test_offline_answers_from_the_cache(
     server: HubServer, tmp_path: Path, embedded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from conftest import publish
+    from hub_making import publish
 
     from wmhub.hub.huggingface import HuggingFaceHub
 
@@ -234,7 +234,7 @@ def test_a_repository_without_a_version(writable: Place, tmp_path: Path, embedde
 def test_a_dataset_in_a_folder_of_a_repository(
     writable: Place, tmp_path: Path, embedded: Path
 ) -> None:
-    from conftest import write_dataset
+    from hub_making import write_dataset
 
     folder = write_dataset(tmp_path / "one")
     commit = writable.hub.commit(

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import Place, names_of, publish, write_dataset, write_model
+from hub_making import Place, names_of, publish, write_dataset, write_model
 from hub_server import HubServer
 from hub_store import File
 
@@ -216,6 +216,7 @@ def test_the_token_is_in_no_error_log_card_or_lock(
         ("no hf_abcdefghijklmnop here", "no … here"),
         ("Authorization: Bearer abc.def", "Authorization: …"),
         ("GET https://cdn/x?Signature=abc&Key=1 failed", "GET https://cdn/x?… failed"),
+        ("at https://ada:secret@hub.example/x", "at https://…@hub.example/x"),
         ("nothing to hide", "nothing to hide"),
     ],
 )

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import write_dataset
+from hub_making import evaluate, write_dataset, write_real_model
 from hub_server import HubServer
 from huggingface_hub import HfApi
 
@@ -25,51 +25,6 @@ from wmhub.hub import (
     resolve_dataset,
     resolve_model,
 )
-from wmhub.hub.evaluation import Evaluation, ScorerMetrics
-
-
-def write_real_model(folder: Path, dataset: Path, version: str = "1.0.0") -> Path:
-    """A small network that was never trained, as the trainer would write it."""
-    import hashlib
-
-    import torch
-
-    from wmhub.checkpoint import Checkpoint, DatasetPin, write_checkpoint
-    from wmhub.hardware.table import lookup
-    from wmhub.model.encode import current_spec, structured_columns
-    from wmhub.model.network import ModelConfig, WorldModel
-    from wmhub.names import HardwareKey
-
-    hardware = HardwareKey.parse("cuda-a100")
-    profile = lookup(hardware)
-    assert profile is not None
-    torch.manual_seed(0)
-    spec = current_spec(structured_columns(profile))
-    network = WorldModel(ModelConfig(latent=8, hidden=16, layers=1, members=2), spec).eval()
-    digest = hashlib.sha256((dataset / "manifest.json").read_bytes()).hexdigest()
-    checkpoint = Checkpoint(
-        name="wm-cuda-a100",
-        version=version,
-        hardware=hardware,
-        profile=profile,
-        dataset=DatasetPin("acme/cuda-a100", "v1.0.0", digest),
-        metrics={
-            "split": "test",
-            "workloads": 1,
-            "top1": 0.9,
-            "top5": 1.0,
-            "random": {"top1": 0.5},
-        },
-        training={},
-        environment={"torch": torch.__version__},
-        network=network,
-    )
-    return write_checkpoint(folder, checkpoint)
-
-
-def evaluate(checkpoint: Path, dataset: Path) -> Evaluation:
-    scorer = ScorerMetrics("this model", {"top1": 0.9, "top5": 1.0})
-    return Evaluation("test", 1, scorer, (ScorerMetrics("random order", {"top1": 0.5}),))
 
 
 def test_the_whole_story(

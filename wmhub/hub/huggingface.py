@@ -17,7 +17,7 @@ from wmhub.errors import HubError, InvalidInputError, OutputExistsError, Unknown
 from wmhub.hub.artifact import ArtifactKind
 from wmhub.hub.integrity import check_commit, check_path, check_paths, open_inside
 from wmhub.hub.known_tags import KnownTags
-from wmhub.hub.patience import patiently, require_reachable
+from wmhub.hub.patience import patiently, require_reachable, without_secrets
 from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, stored_files
 
 #: Tag of a card by which our repositories are found.
@@ -42,7 +42,7 @@ class HuggingFaceHub:
             library_version=wmhub.__version__,
         )
         self._offline = offline
-        self.location = self._api.endpoint
+        self.location = without_secrets(self._api.endpoint)
         self._known_tags = KnownTags(self.location)
         self._is_reached = False
         self._listed: dict[tuple[str, Repository, str], Mapping[str, StoredFile]] = {}
@@ -139,7 +139,7 @@ class HuggingFaceHub:
                     allow_patterns=missing,
                     library_name="wmhub",
                     library_version=wmhub.__version__,
-                    endpoint=self.location,
+                    endpoint=self._api.endpoint,
                 ),
             )
         return Snapshot(folder, folder.parents[1])
@@ -258,6 +258,6 @@ class HuggingFaceHub:
     def _call(self, what: str, action: Callable[[], _T], attempts: int | None = None) -> _T:
         if not self._is_reached:
             # Without a network, the client alone would try for half a minute, aloud.
-            require_reachable(self.location, f"{what} on {self.location}")
+            require_reachable(self._api.endpoint, f"{what} on {self.location}")
             self._is_reached = True
         return patiently(action, f"{what} on {self.location}", attempts=attempts)

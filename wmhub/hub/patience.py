@@ -25,7 +25,9 @@ _ATTEMPTS = 5
 _REACH_SECONDS = 10.0
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 60.0
-_SECRET = re.compile(r"\b(?:hf|api)_[A-Za-z0-9_]{8,}|(?<=\?)\S+|(?i:bearer)\s+\S+")
+_SECRET = re.compile(
+    r"\b(?:hf|api)_[A-Za-z0-9_]{8,}|(?<=\?)\S+|(?i:bearer)\s+\S+|(?<=://)[^/@\s]+(?=@)"
+)
 _REMEDIES = {
     401: "the login is missing or no longer valid: run `hf auth login`",
     403: "this login may not do that: ask the owner for the right to write, or use --create-pr",
@@ -79,7 +81,7 @@ def require_reachable(url: str, what: str) -> None:
 
 
 def without_secrets(text: str) -> str:
-    """``text`` without tokens and without the queries of URLs, which may hold signatures."""
+    """``text`` without tokens, and URLs without logins and queries, which may hold signatures."""
     return _SECRET.sub("…", text)
 
 
