@@ -79,6 +79,29 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
         read_manifest(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "value"),
+    [
+        ("counts", "lines", "40"),
+        ("counts", "records", -1),
+        ("counts", "workloads", True),
+        ("counts", "failures", {"crash": None}),
+        ("counts", "failures", []),
+        ("splits", "train", {"workloads": 1, "records": 1.5, "measured": 1}),
+        ("splits", "train", 7),
+        ("files", "a.parquet", {"sha256": "0" * 64, "bytes": -1, "rows": 1}),
+        ("files", "a.parquet", {"sha256": "abc", "bytes": 1, "rows": 1}),
+        ("files", "a.parquet", {"sha256": None, "bytes": 1, "rows": 1}),
+        ("files", "a.parquet", {}),
+    ],
+)
+def test_wrong_types_in_a_manifest(make: Make, place: str, name: str, value: object) -> None:
+    folder = make()
+    edit(folder, **{place: {**json.loads((folder / MANIFEST).read_text())[place], name: value}})
+    with pytest.raises(DatasetError, match=r"manifest\.json: "):
+        read_manifest(folder)
+
+
 def test_what_is_no_dataset(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="no such dataset folder"):
         open_dataset(tmp_path / "none")

@@ -18,6 +18,7 @@ from wmhub.names import HardwareKey
 
 MANIFEST = "manifest.json"
 _FORMAT = "wmhub-dataset"
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _BLOCK_BYTES = 1 << 20
 #: A plain relative path: no part begins with a dot, so none leaves the folder or hides in it.
 _FILE_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*\Z", re.ASCII)
@@ -35,6 +36,13 @@ class FileEntry:
     rows: int
     """Rows of a Parquet file, lines of another."""
 
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        if not _FILE_NAME.match(self.name):
+            raise DatasetError(f"the file {self.name!r} would leave the dataset's folder")
+        if not isinstance(self.sha256, str) or not _SHA256.match(self.sha256):
+            raise DatasetError(f"the SHA-256 of {self.name!r} is not 64 hexadecimal digits")
+
 
 @dataclass(frozen=True)
 class SplitCounts:
@@ -44,6 +52,9 @@ class SplitCounts:
     records: int
     measured: int
     """Records of candidates that ran."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,9 @@ class Counts:
     """Failed lines by kind."""
     unknown_actions: dict[str, int] = field(default_factory=dict)
     """Lines by the name of an action that the vocabulary does not know."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
 
 
 @dataclass(frozen=True)
@@ -97,6 +111,9 @@ class Manifest:
     test_workloads: tuple[str, ...] = ()
     """Ids of the test workloads where they were chosen by hand."""
     schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
 
     def to_json(self) -> str:
         """JSON text, the same for equal manifests."""
@@ -131,7 +148,7 @@ class Manifest:
             version=Version.parse(value["version"]),
             counts=Counts(**value["counts"]),
             splits={name: SplitCounts(**counts) for name, counts in value["splits"].items()},
-            files=tuple(_file_entry(name, item) for name, item in value["files"].items()),
+            files=tuple(FileEntry(name, **item) for name, item in value["files"].items()),
             licence=value["licence"],
             licences=value["licences"],
             contributors=value["contributors"],
@@ -186,8 +203,15 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _file_entry(name: str, value: dict[str, Any]) -> FileEntry:
-    entry = FileEntry(name, **value)
-    if not _FILE_NAME.match(name):
-        raise DatasetError(f"the file {entry.name!r} would leave the dataset's folder")
-    return entry
+def _check_numbers(entry: FileEntry | SplitCounts | Counts | Manifest) -> None:
+    """Every count must be one: JSON may hold anything."""
+    for item in dataclasses.fields(entry):
+        value = getattr(entry, item.name)
+        if item.type == "int":
+            numbers = [value]
+        elif item.type == "dict[str, int]":
+            numbers = [*value.values()]
+        else:
+            continue
+        if any(type(number) is not int or number < 0 for number in numbers):
+            raise DatasetError(f"{item.name} is {value!r}, not a count")
