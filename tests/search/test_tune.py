@@ -33,7 +33,7 @@ def _this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine is what the fake evaluator was trained on."""
     monkeypatch.setattr(
         "wmhub.search.tune.this_hardware",
-        lambda hardware: HardwareKey.parse(hardware) if hardware else FakeEvaluator.hardware,
+        lambda hardware: HardwareKey.parse(str(hardware)) if hardware else FakeEvaluator.hardware,
     )
 
 
@@ -229,3 +229,24 @@ def test_the_command_line_prints_one_json_object(
     assert done.exit_code == 0
     assert json.loads(done.stdout)["model"] == "wm-fake"
     assert "not measured" in done.stderr
+
+
+@pytest.mark.usefixtures("warm")
+def test_the_demo_uses_an_embedded_checkpoint_and_can_be_run_again(tmp_path: Path) -> None:
+    from wmhub.hub import known_hardware
+    from wmhub.hub.artifact import MODEL
+    from wmhub.search.demo import demo
+
+    if not known_hardware(MODEL):
+        pytest.skip("this checkout has no embedded checkpoint")
+    for _ in range(2):
+        result = demo(tmp_path / "demo", workload=WORKLOAD, trials=2)
+        assert result.trials == 2
+        assert result.model in known_hardware(MODEL)
+        assert result.tasks[0].unscheduled_latency_s is not None
+        assert result.tasks[0].first_random_latency_s is not None
+        assert (tmp_path / "demo" / "latency.png").is_file()
+    (tmp_path / "demo" / "thesis.tex").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"thesis\.tex"):
+        demo(tmp_path / "demo", workload=WORKLOAD, trials=2)
+    assert (tmp_path / "demo" / "report.json").is_file()

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 
-class JsonTarget(click.ParamType):
+class JsonTarget(click.ParamType):  # type: ignore[type-arg]
     """A TVM target as a JSON object."""
 
     name = "JSON"

@@ -81,6 +81,7 @@ def write_report(result: TuneResult) -> None:
 def plot(result: TuneResult, curve: list[tuple[int, float, float]]) -> None:
     """Draws the best latency against trials and against seconds, to ``latency.png``."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogFormatter
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
@@ -98,8 +99,11 @@ def plot(result: TuneResult, curve: list[tuple[int, float, float]]) -> None:
             axis.plot(*zip(*measured, strict=True), ".", color="0.75", markersize=4)
         axis.step([row[column] for row in rows], milliseconds, where="post", color="C0")
         axis.set_xlabel(label)
+        axis.set_xlim(left=0)
         axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.8)))
         axis.grid(alpha=0.3, which="both")
-    axes[0].set_ylabel("best latency, ms")
+    axes[0].set_ylabel("latency, ms (line: best so far)")
     figure.suptitle(f"{result.workload}: {result.model} on {result.hardware}", fontsize=10)
     figure.savefig(result.output / PLOT, dpi=120)
