@@ -86,6 +86,7 @@ def test_datasets_of_a_folder_hub(tmp_path: Path, embedded: Path) -> None:
         ("folder",),
         "3 records, 1 workloads",
     )
+    assert row.fit.startswith("nearest to cuda-v100: measured on cuda-a100: ")
 
 
 def test_the_verb_prints_a_table_or_json(embedded: Path) -> None:

@@ -54,3 +54,13 @@ def test_without_profiles_and_without_models() -> None:
     assert choice.name == "wm-cuda-a100"
     assert "cuda-a10 is not in the table" in choice.reasons["wm-cuda-a100"]
     assert nearest_model(here, {}) == (None, {})
+
+
+def test_the_same_device_with_other_cores() -> None:
+    here = HardwareKey.parse("llvm-emeraldrapids")
+    name, reasons = nearest_model(here, _AVAILABLE)
+    assert name == "wm-llvm-emeraldrapids-2c"
+    assert reasons[name] == (
+        "nearest to llvm-emeraldrapids: trained on llvm-emeraldrapids-2c: same device, 2 cores "
+        "instead of an unknown number of cores"
+    )

@@ -51,13 +51,12 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
     table = Table(
         title=f"{title} for {listing.hardware}", title_justify="left", box=None, pad_edge=False
     )
-    for column in ("name", "version", "hardware", "size", "where", "measured"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "version", "size"))
+    for column in ("name", "version", "size", "where", "measured"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("version", "size"))
     for row in listing.rows:
         table.add_row(
             row.name,
             str(row.version),
-            ", ".join(map(str, row.hardware)),
             human_bytes(row.bytes),
             ", ".join(row.places),
             row.headline,

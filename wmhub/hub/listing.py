@@ -107,7 +107,11 @@ def _list(
                 problems.append(str(error))
     merged = _merge(found)
     keys = {(name, key): key for name, (_, m) in merged.items() for key in m.hardware}
-    choice = nearest_model(hardware, {f"{name}\0{key}": key for name, key in keys})
+    choice = nearest_model(
+        hardware,
+        {f"{name}\0{key}": key for name, key in keys},
+        origin="trained on" if kind is MODEL else "measured on",
+    )
     rows: dict[str, Listed] = {}
     for joined, fit in choice.reasons.items():
         name = joined.partition("\0")[0]

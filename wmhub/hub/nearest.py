@@ -20,6 +20,8 @@ _COMPARED = (
     ("bandwidth", 0.5, "bandwidth"),
     ("peak_flops", 0.5, "peak FLOP/s"),
 )
+#: Distance of the same device with another number of cores, beside that number's.
+_OTHER_CORES_DISTANCE = 0.125
 #: Distance of a device of which nothing but the backend is known.
 _UNKNOWN_DISTANCE = 16.0
 
@@ -37,25 +39,24 @@ def nearest_model(
     hardware: HardwareKey,
     available: Mapping[str, HardwareKey],
     profiles: Callable[[HardwareKey], HardwareProfile | None] = lookup,
+    origin: str = "trained on",
 ) -> Nearest:
     """Chooses among ``available`` (model -> its hardware) the one nearest to ``hardware``.
 
     The same key wins; then, within the same backend, the smallest distance between the devices'
     profiles (vector width first). A model of another backend is never chosen, because it has
-    learned from schedules that do not exist here.
+    learned from schedules that do not exist here. ``origin`` is how the reasons begin.
     """
-    ranked = sorted(
-        ((*_compare(hardware, other, profiles), name) for name, other in available.items()),
-        key=lambda item: (item[0], item[2]),
-    )
+    compared = ((*_compare(hardware, key, profiles), name) for name, key in available.items())
+    ranked = sorted(compared, key=lambda item: (item[0], item[2]))
     reasons: dict[str, str] = {}
     chosen: str | None = None
     for distance, reason, name in ranked:
+        whole = f"{origin} {available[name]}{reason}"
         if chosen is None and math.isfinite(distance):
             chosen = name
-            reasons[name] = reason if distance == 0 else f"nearest to {hardware}: {reason}"
-        else:
-            reasons[name] = reason
+            whole = whole if distance == 0 else f"nearest to {hardware}: {whole}"
+        reasons[name] = whole
     return Nearest(chosen, reasons)
 
 
@@ -66,22 +67,17 @@ def _compare(
 ) -> tuple[float, str]:
     """Distance of two devices, infinite where one says nothing of the other, and its reason."""
     if here == there:
-        return 0.0, f"trained on {there}, the same hardware"
+        return 0.0, ", the same hardware"
     if here.backend != there.backend:
-        return math.inf, f"trained on {there}: schedules of {there.backend}, not of {here.backend}"
+        return math.inf, f": schedules of {there.backend}, not of {here.backend}"
     if here.device == there.device:
         ratio = abs(math.log2((there.cores or 1) / (here.cores or 1)))
-        return (
-            ratio,
-            f"trained on {there}: same device, {there.cores} cores instead of {here.cores}",
-        )
+        cores = (f"{key.cores or 'an unknown number of'} cores" for key in (there, here))
+        return _OTHER_CORES_DISTANCE + ratio, f": same device, {' instead of '.join(cores)}"
     mine, other = profiles(here), profiles(there)
     if mine is None or other is None:
         unknown = here if mine is None else there
-        return (
-            _UNKNOWN_DISTANCE,
-            f"trained on {there}: same backend, but {unknown} is not in the table",
-        )
+        return _UNKNOWN_DISTANCE, f": same backend, but {unknown} is not in the table"
     distance, differences, equals = 1.0, [], []
     for field, weight, words in _COMPARED:
         a, b = getattr(mine, field), getattr(other, field)
@@ -94,4 +90,4 @@ def _compare(
             distance += weight
     same = f"same {', '.join(equals)}" if equals else ""
     unlike = f"{', '.join(differences)}" if differences else ""
-    return distance, f"trained on {there}: " + "; ".join(part for part in (same, unlike) if part)
+    return distance, ": " + "; ".join(part for part in (same, unlike) if part)

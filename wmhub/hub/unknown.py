@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from wmhub.errors import InvalidNameError, UnknownNameError, nearest
-from wmhub.hub.artifact import ArtifactKind
+from wmhub.hub.artifact import MODEL, ArtifactKind
 from wmhub.hub.embedded import EmbeddedHub
 from wmhub.hub.nearest import nearest_model
 from wmhub.hub.registry import load_registry
@@ -38,7 +38,8 @@ def unknown_name(
     except InvalidNameError:
         hardware = None
     if hardware is not None and known:
-        choice = nearest_model(hardware, known)
+        origin = "trained on" if kind is MODEL else "measured on"
+        choice = nearest_model(hardware, known, origin=origin)
         lines.append(
             f"For {hardware} there is" if choice.name else f"For {hardware} there is nothing:"
         )
