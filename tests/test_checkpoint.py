@@ -92,8 +92,8 @@ def _scorer(evaluator: Evaluator) -> Any:
 def test_padded_batches_score_as_single_groups() -> None:
     from wmhub.model.encode import encode
     from wmhub.model.network import collate
-    from wmhub.replay_ansor import replay_steps
-    from wmhub.replay_meta_schedule import replay_traces
+    from wmhub.replay.ansor import replay_steps
+    from wmhub.replay.meta_schedule import replay_traces
 
     subject = checkpoint()
     groups = [
@@ -112,7 +112,7 @@ def test_padded_batches_score_as_single_groups() -> None:
                                    {"structured": False}, {"hardware": False}])  # fmt: skip
 def test_every_part_can_be_left_out(parts: dict[str, Any]) -> None:
     from wmhub.model.encode import encode
-    from wmhub.replay_ansor import replay_steps
+    from wmhub.replay.ansor import replay_steps
 
     subject = checkpoint()
     spec = current_spec(structured_columns(subject.profile))
@@ -147,7 +147,8 @@ def test_of_a_damaged_manifest(text: str, folder: Path) -> None:
     "fields",
     [
         {"files": {}}, {"files": None}, {"hardware": "nonsense"}, {"profile": {}},
-        {"model": {"x": 1}}, {"dataset": {"id": "x"}}, {"metrics": 3}, {"features": {}}, {"environment": []},
+        {"model": {"x": 1}}, {"dataset": {"id": "x"}}, {"metrics": 3}, {"features": {}},
+        {"environment": []},
     ],
 )  # fmt: skip
 def test_of_odd_fields(fields: dict[str, Any], folder: Path) -> None:

@@ -18,7 +18,7 @@ HEAVY = ("torch", "tvm", "datasets", "huggingface_hub", "pyarrow", "matplotlib",
 #: A room is a module or a package directly below ``wmhub``.
 ORDER = (
     "errors", "names", "hardware", "records", "logs", "program", "nest", "actions",
-    "trajectory", "replay_ansor", "replay_meta_schedule", "dataset", "collection", "model",
+    "trajectory", "replay", "dataset", "collection", "model",
     "checkpoint", "evaluator", "training", "hub", "load", "tvm_compat", "measure",
     "live_collection", "search", "doctor", "bench", "cli",
 )  # fmt: skip
@@ -150,7 +150,8 @@ def test_a_library_is_imported_in_its_rooms_only(library: str, rooms: set[str]) 
 
 SCORING = (
     "errors.py", "names.py", "records.py", "program.py", "nest.py", "actions.py", "trajectory.py",
-    "replay_ansor.py", "replay_meta_schedule.py", "checkpoint.py", "evaluator.py",
+    "replay/ansor.py", "replay/meta_schedule.py", "replay/state.py", "replay/queries.py",
+    "replay/loops.py", "replay/copies.py", "replay/placement.py", "checkpoint.py", "evaluator.py",
     "search/auto_scheduler.py", "search/learner.py", "search/posterior.py", "hardware/profile.py",
     "model/__init__.py", "model/encode.py", "model/features.py", "model/network.py",
 )  # fmt: skip

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from wmhub.actions import ANSOR_STEPS, ActionKind
 from wmhub.errors import InvalidInputError
-from wmhub.replay_ansor import replay_steps, workload_shape
+from wmhub.replay.ansor import replay_steps, workload_shape
 
 CONV = '["conv2d_layer", 128, 128, 28, 28, 128, 3, 3, 1, "SAME"]'
 

@@ -13,7 +13,7 @@ import pytest
 
 from wmhub.actions import META_SCHEDULE_INSTRUCTIONS, ActionKind
 from wmhub.program import Access, Block, Buffer, Index, Iterator, Program, parse_program
-from wmhub.replay_meta_schedule import replay_traces
+from wmhub.replay.meta_schedule import replay_traces
 
 
 def matmul(m: int = 8, n: int = 16, k: int = 32) -> Program:

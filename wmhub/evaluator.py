@@ -13,8 +13,8 @@ from wmhub.checkpoint import Checkpoint, read_checkpoint
 from wmhub.model.encode import encode
 from wmhub.names import HardwareKey
 from wmhub.program import Program, parse_program
-from wmhub.replay_ansor import replay_steps
-from wmhub.replay_meta_schedule import replay_decisions, replay_traces
+from wmhub.replay.ansor import replay_steps
+from wmhub.replay.meta_schedule import replay_decisions, replay_traces
 from wmhub.trajectory import Group, Trajectories
 
 

@@ -12,8 +12,8 @@ from wmhub.hardware.table import lookup
 from wmhub.model.encode import ACTION_COLUMNS, BLOCK_COLUMNS, KINDS, encode, structured_columns
 from wmhub.model.features import structured_features
 from wmhub.names import HardwareKey
-from wmhub.replay_ansor import replay_steps
-from wmhub.replay_meta_schedule import replay_traces
+from wmhub.replay.ansor import replay_steps
+from wmhub.replay.meta_schedule import replay_traces
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_replay_ansor import CONV, STEPS

@@ -16,8 +16,8 @@ from wmhub.model.encode import Encoded, encode
 from wmhub.model.network import Batch, collate
 from wmhub.program import parse_program
 from wmhub.records import Scheduler, Workload
-from wmhub.replay_ansor import replay_steps
-from wmhub.replay_meta_schedule import replay_traces
+from wmhub.replay.ansor import replay_steps
+from wmhub.replay.meta_schedule import replay_traces
 from wmhub.trajectory import Group
 
 

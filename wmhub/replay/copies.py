@@ -1,0 +1,172 @@
+"""Instructions that add stages: caches, reindexing, partial reductions, initialisation, blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wmhub.nest import Axis, Loop, Stage, extents
+from wmhub.program import Access, Index
+from wmhub.replay.state import State
+
+if TYPE_CHECKING:
+    from wmhub.replay.state import Bound
+
+
+def set_scope(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
+    """``SetScope``."""
+    stage = values[0]
+    scope = str(attrs[1]) if len(attrs) > 1 else ""
+    if isinstance(stage, Stage) and name == "SetScope":
+        stage.scope = scope
+    state.emit(name, stage, text=scope)
+    return []
+
+
+def _copy_stage(
+    state: State, stage: Stage, buffer: str, scope: str, role: str
+) -> tuple[Stage, str]:
+    """A new stage that copies ``buffer``, and the name of the buffer that the cache is."""
+    state.caches += 1
+    cache = f"{buffer}.{scope}.{state.caches}"
+    shape = state.shapes.get(buffer, ())
+    state.shapes[cache] = shape
+    axes = [Axis(f"ax{i}", extents(n), False) for i, n in enumerate(shape)]
+    index = tuple(Index("var", i) for i in range(len(shape)))
+    source, copy = (buffer, cache) if role == "cache_read" else (cache, buffer)
+    made = Stage(
+        f"{buffer}_{scope}", axes, [Loop.over(a) for a in axes],
+        [Access(source, index)], [Access(copy, index)], role,
+        scope=scope if role == "cache_read" else stage.scope,
+    )  # fmt: skip
+    return made, cache
+
+
+def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
+    """``CacheRead``, ``CacheWrite`` and their kin: a stage that copies."""
+    stage, number, scope = values[0], int(attrs[0]), str(attrs[1] if len(attrs) > 1 else "")
+    if not isinstance(stage, Stage):
+        state.emit(name, None, text=scope)
+        return []
+    is_read = "Read" in name or name in ("CacheInplace", "CacheIndex")
+    accesses = stage.reads if is_read else stage.writes
+    state.emit(name, stage, text=scope, position=number)
+    if number >= len(accesses):
+        return []
+    access = accesses[number]
+    role = "cache_read" if is_read else "cache_write"
+    made, cache = _copy_stage(state, stage, access.buffer, scope, role)
+    accesses[number] = Access(cache, access.indices)
+    if is_read:
+        for axis, width in zip(made.axes, state.spans(stage, access, 0)):
+            axis.extent = np.minimum(axis.extent, width)
+        made.loops = [Loop.over(axis) for axis in made.axes]
+    else:
+        stage.scope = scope
+    state.add(made, after=stage, before=is_read)
+    return [made]
+
+
+def reindex(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
+    """``ReIndex``: a copy in the order of the block's iterators."""
+    stage = values[0]
+    state.emit(name, stage, position=int(attrs[0]) if attrs else -1)
+    if not isinstance(stage, Stage):
+        return []
+    is_read = len(attrs) < 2 or int(attrs[1]) == 0
+    accesses = stage.reads if is_read else stage.writes
+    if not attrs or int(attrs[0]) >= len(accesses):
+        return []
+    access = accesses[int(attrs[0])]
+    used = sorted({v for index in access.indices for v in index.variables()})
+    axes = [Axis(stage.axes[v].name, stage.axes[v].extent, False) for v in used]
+    state.caches += 1
+    cache = f"{access.buffer}.reindex.{state.caches}"
+    state.shapes[cache] = tuple(int(a.extent[0]) for a in axes)
+    renumbered = tuple(_renumber(i, {v: k for k, v in enumerate(used)}) for i in access.indices)
+    plain = tuple(Index("var", k) for k in range(len(used)))
+    outer, inner = Access(access.buffer, renumbered), Access(cache, plain)
+    made = Stage(
+        f"{access.buffer}_reindex", axes, [Loop.over(a) for a in axes],
+        [outer if is_read else inner], [inner if is_read else outer], "reindex",
+    )  # fmt: skip
+    accesses[int(attrs[0])] = Access(cache, tuple(Index("var", v) for v in used))
+    state.add(made, after=stage, before=is_read)
+    return [made]
+
+
+def rfactor(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
+    """``RFactor``: a stage of partial results."""
+    loop = values[0]
+    stage = state.owner(loop) if isinstance(loop, Loop) else None
+    state.emit(name, stage, loops=(loop,) if isinstance(loop, Loop) else ())
+    if stage is None or not isinstance(loop, Loop):
+        return []
+    state.caches += 1
+    cache = f"{stage.name}.rf.{state.caches}"
+    state.shapes[cache] = ()
+    partial = Stage(
+        f"{stage.name}_rf", stage.axes, list(stage.loops), list(stage.reads),
+        [Access(cache, ())], "rfactor", operations=stage.operations, host=stage.host,
+        depth=stage.depth,
+    )  # fmt: skip
+    kept = [one for one in stage.loops if one is loop or not one.is_reduction]
+    stage.loops, stage.reads = kept, [Access(cache, ())]
+    state.add(partial, after=stage, before=True)
+    return [partial]
+
+
+def decompose(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
+    """``DecomposeReduction``: a stage that initialises."""
+    stage, loop = values[0], values[1] if len(values) > 1 else None
+    loops = (loop,) if isinstance(loop, Loop) else ()
+    state.emit(name, stage, loops=loops)
+    if not isinstance(stage, Stage) or not loops:
+        return []
+    depth = max(0, stage.index(loops[0]))
+    inner = [Loop(one.extent, one.parts) for one in stage.loops[depth:] if not one.is_reduction]
+    init = Stage(
+        f"{stage.name}_init", [a for a in stage.axes if not a.is_reduction],
+        [*stage.loops[:depth], *inner], [], list(stage.writes), "init", host=stage, depth=depth,
+    )  # fmt: skip
+    state.add(init, after=stage, before=True)
+    stage.name += "_update"  # as TVM renames it; post-processors look blocks up by name
+    return [init]
+
+
+def blockize(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
+    """``Blockize`` and ``Tensorize``."""
+    target = values[0]
+    text = str(attrs[0]) if name == "Tensorize" and attrs else ""
+    stage = state.owner(target) if isinstance(target, Loop) else target
+    loops = (target,) if isinstance(target, Loop) else ()
+    state.emit(name, stage, loops=loops, text=text)
+    if name == "Blockize" and loops and isinstance(stage, Stage):
+        outer = Stage(
+            f"{stage.name}_o", stage.axes, stage.loops[: stage.index(loops[0])],
+            stage.reads, stage.writes, stage.role, stage.scope,
+        )  # fmt: skip
+        state.add(outer, after=stage, before=True)
+        return [outer]
+    return []
+
+
+def pad(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
+    """``PadEinsum``: extents rounded up."""
+    stage = values[0]
+    state.emit(name, stage)
+    if isinstance(stage, Stage) and attrs:
+        for axis, multiple in zip(stage.axes, attrs[0]):
+            padded = -(-axis.extent // int(multiple)) * int(multiple)
+            for loop in stage.loops:
+                if len(loop.parts) == 1 and loop.parts[0][0] is axis:
+                    loop.extent, loop.parts = padded, ((axis, padded),)
+            axis.extent = padded
+    return []
+
+
+def _renumber(index: Index, numbers: dict[int, int]) -> Index:
+    if index.op == "var":
+        return Index("var", numbers.get(index.value, 0))
+    return Index(index.op, index.value, tuple(_renumber(a, numbers) for a in index.args))

@@ -1,0 +1,104 @@
+"""Instructions that transform or annotate loops."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wmhub.nest import Loop, Stage, extents, fuse_loops, split_loop
+from wmhub.replay.state import State
+
+if TYPE_CHECKING:
+    from wmhub.replay.state import Bound
+
+
+def split(state: State, name: str, values: Any, _a: Any, outputs: Any, _d: Any) -> list[Bound]:
+    """``Split``."""
+    loop, factors = values[0], values[1:]
+    if not isinstance(loop, Loop):
+        state.emit(name, None)
+        return [Loop(extents(0)) for _ in outputs]
+    sizes = [extents(f) if isinstance(f, int) else f for f in factors]
+    # A factor drawn by SampleCategorical comes as a float.
+    whole = [f.astype(np.int64) if isinstance(f, np.ndarray) else None for f in sizes]
+    made = split_loop(loop, whole)
+    state.emit(name, state.owner(loop), loops=(loop,), results=tuple(made))
+    state.replace([loop], made)
+    return list(made)
+
+
+def fuse(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
+    """``Fuse``."""
+    loops = [v for v in values if isinstance(v, Loop)]
+    if not loops:
+        state.emit(name, None)
+        return [Loop(extents(0))]
+    made = fuse_loops(loops)
+    state.emit(name, state.owner(loops[0]), loops=tuple(loops), results=(made,))
+    state.replace(loops, [made])
+    return [made]
+
+
+def reorder(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
+    """``Reorder``; block iterators keep their nest."""
+    loops = [v for v in values if isinstance(v, Loop)]
+    owner = state.owner(loops[0]) if loops else None
+    if owner is None or name != "Reorder":
+        state.emit(name, values[0] if values else None)
+        return []
+    order = tuple(owner.index(loop) for loop in loops)
+    state.emit(name, owner, loops=tuple(loops), order=order)
+    for stage in state.order:
+        mine = [loop for loop in loops if stage.index(loop) >= 0]
+        places = sorted(stage.index(loop) for loop in mine)
+        nest = list(stage.loops)
+        for place, loop in zip(places, mine):
+            nest[place] = loop
+        stage.loops = nest
+    return []
+
+
+def annotate_loop(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
+    """``Parallel``, ``Vectorize``, ``Unroll`` and ``Bind``."""
+    loop = values[0]
+    word = attrs[0] if name == "Bind" and attrs else name.lower()
+    if isinstance(loop, Loop):
+        state.emit(name, state.owner(loop), loops=(loop,), text=str(word))
+        loop.annotation = str(word)
+    return []
+
+
+def add_loop(state: State, name: str, values: Any, _a: Any, outputs: Any, _d: Any) -> list[Bound]:
+    """``AddUnitLoop``, and loops of unknown extent for ``Merge`` and ``LoopPartition``."""
+    first = values[0] if values else None
+    made = Loop(extents(1 if name == "AddUnitLoop" else 0))
+    loops = tuple(v for v in values if isinstance(v, Loop))
+    stage = state.owner(first) if isinstance(first, Loop) else first
+    state.emit(name, stage, loops=loops, results=(made,))
+    if isinstance(stage, Stage) and name == "AddUnitLoop":
+        at = stage.index(first) if isinstance(first, Loop) else len(stage.loops)
+        for other in state.order:
+            if other is stage or (isinstance(first, Loop) and other.index(first) >= 0):
+                other.loops = [*other.loops[:at], made, *other.loops[at:]]
+    return [made] * len(outputs)
+
+
+def annotate(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
+    """``Annotate`` of a block or a loop."""
+    target, value = values[0], values[1] if len(values) > 1 else None
+    if isinstance(value, (int, float)):
+        value = np.array([float(value)])
+    number = value if isinstance(value, np.ndarray) else None
+    key = str(attrs[0]) if attrs else ""
+    if isinstance(target, Loop):
+        state.emit(name, state.owner(target), loops=(target,), text=key, value=number)
+        target_stage: Any = state.owner(target)
+    else:
+        state.emit(name, target, text=key, value=number)
+        # Annotations of the root block (parallel, vectorize, unroll) hold for all stages.
+        target_stage = target if isinstance(target, Stage) else None
+    if number is not None:
+        for stage in [target_stage] if target_stage is not None else state.stages:
+            stage.annotations[key] = number
+    return []

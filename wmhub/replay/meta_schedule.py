@@ -1,0 +1,156 @@
+"""Replays MetaSchedule traces without TVM: trace instructions to `Action`s and final nests.
+
+A trace names loops and blocks by variables (``l14``, ``b1``); the replay binds each to the `Loop`
+and `Stage` objects that the instruction would produce. Loop extents after ``ComputeAt`` follow
+from the regions that consumers read, by interval arithmetic on the program's affine accesses.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wmhub.program import Program
+from wmhub.records import Scheduler
+from wmhub.replay import copies, loops, placement, queries
+from wmhub.replay.state import State
+from wmhub.trajectory import Group, Trajectories, group_by
+
+if TYPE_CHECKING:
+    from wmhub.replay.state import Bound
+
+    _Handler = Callable[[State, str, Any, Any, Any, Any], list[Bound]]
+
+_TILES = ("SamplePerfectTile", "SamplePartitionedTile")
+
+
+def replay_traces(
+    program: Program, traces: Sequence[Any], include_postproc: bool = False
+) -> list[Group]:
+    """Groups parsed traces (``[instructions, decisions]``) by structure and replays each group.
+
+    What post-processors did (from ``EnterPostproc`` on) is left out unless ``include_postproc``:
+    it follows from the rest, and a candidate is ranked before any post-processor runs.
+    """
+    keys, tables = [], []
+    for instructions, decisions in traces:
+        names = [i[0] for i in instructions]
+        if not include_postproc and "EnterPostproc" in names:
+            instructions = instructions[: names.index("EnterPostproc")]
+        table = {int(at): value for at, value in decisions if int(at) < len(instructions)}
+        # A compute location decides which loop is meant, so it is part of the structure.
+        located = [(at, v) for at, v in table.items() if names[at] == "SampleComputeLocation"]
+        keys.append(json.dumps([instructions, located]))
+        tables.append(table)
+    groups = []
+    for key, members in group_by(keys):
+        instructions = json.loads(key)[0]
+        rows = [tables[m] for m in members]
+        groups.append(Group(members, replay_decisions(program, instructions, rows)))
+    return groups
+
+
+def replay_decisions(
+    program: Program, instructions: Sequence[Any], rows: Sequence[dict[int, Any]]
+) -> Trajectories:
+    """Replays one structure under N settings of its decisions (instruction number -> value)."""
+    state = State(program)
+    for number, instruction in enumerate(instructions):
+        _step(state, instruction, _decision(instruction, number, rows))
+    return Trajectories(
+        scheduler=Scheduler.META_SCHEDULE,
+        program=program,
+        shape=(),
+        actions=tuple(state.actions),
+        stages=tuple(state.stages),
+        count=len(rows),
+        unknown=tuple(state.unknown),
+    )
+
+
+def _decision(instruction: Any, number: int, rows: Sequence[dict[int, Any]]) -> Any:
+    """The decisions of one sampling instruction, as arrays over the N candidates."""
+    name = instruction[0]
+    if name in _TILES:
+        width = len(instruction[3])
+        table = np.ones((len(rows), width), dtype=np.int64)
+        for i, row in enumerate(rows):
+            tile = row.get(number)
+            if tile is not None and len(tile) == width:
+                table[i] = tile
+        return [_shared(table[:, k]) for k in range(width)]
+    if name == "SampleCategorical":
+        candidates = np.asarray(instruction[2][0], dtype=np.float64)
+        chosen = np.array([int(row.get(number) or 0) for row in rows])
+        return _shared(candidates[np.clip(chosen, 0, len(candidates) - 1)])
+    if name == "SampleComputeLocation":
+        return rows[0].get(number, -1) if rows else -1
+    return None
+
+
+def _shared(values: np.ndarray) -> np.ndarray:
+    """[1] when all candidates agree, so that what they share is computed once."""
+    return values[:1] if values.size and (values == values[0]).all() else values
+
+
+def _step(state: State, instruction: Any, decision: Any) -> None:
+    """Applies one instruction; what it returns is bound to its output variables."""
+    name, inputs, attrs, outputs = instruction
+    values = [state.value(i) for i in inputs]
+    handler = _HANDLERS.get(name)
+    if handler is not None:
+        made = handler(state, name, values, attrs, outputs, decision)
+    else:
+        state.emit_plain(name, values, attrs)
+        made = []
+    for variable, value in zip(outputs, [*made, *[None] * len(outputs)]):
+        state.bound[variable] = value
+
+
+_HANDLERS: dict[str, _Handler] = {
+    "SampleCategorical": queries.sample,
+    "SamplePerfectTile": queries.sample,
+    "SamplePartitionedTile": queries.sample,
+    "SampleComputeLocation": queries.sample_location,
+    "GetBlock": queries.get_block,
+    "GetSBlock": queries.get_block,
+    "GetLoops": queries.get_loops,
+    "GetChildBlocks": queries.get_children,
+    "GetProducers": queries.get_producers,
+    "GetConsumers": queries.get_consumers,
+    "GetOutputBlocks": lambda state, *_: [s for s in state.live() if not state.consumers(s)],
+    "EnterPostproc": lambda *_: [],
+    "Split": loops.split,
+    "Fuse": loops.fuse,
+    "Merge": loops.add_loop,
+    "LoopPartition": loops.add_loop,
+    "AddUnitLoop": loops.add_loop,
+    "Reorder": loops.reorder,
+    "ReorderBlockIterVar": loops.reorder,
+    "Parallel": loops.annotate_loop,
+    "Vectorize": loops.annotate_loop,
+    "Unroll": loops.annotate_loop,
+    "Bind": loops.annotate_loop,
+    "Annotate": loops.annotate,
+    "SetScope": copies.set_scope,
+    "CacheRead": copies.cache,
+    "CacheWrite": copies.cache,
+    "CacheInplace": copies.cache,
+    "CacheIndex": copies.cache,
+    "ReindexCacheRead": copies.cache,
+    "ReindexCacheWrite": copies.cache,
+    "ReIndex": copies.reindex,
+    "ComputeAt": placement.compute_at,
+    "ReverseComputeAt": placement.compute_at,
+    "ComputeInline": placement.inline,
+    "ReverseComputeInline": placement.inline,
+    "FuseReductionEpilogue": placement.inline,
+    "RFactor": copies.rfactor,
+    "DecomposeReduction": copies.decompose,
+    "Blockize": copies.blockize,
+    "Tensorize": copies.blockize,
+    "PadEinsum": copies.pad,
+}

@@ -1,0 +1,135 @@
+"""Instructions that decide where a stage is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wmhub.nest import Loop, Stage, extents
+from wmhub.program import Access, Index
+from wmhub.replay.state import State
+
+if TYPE_CHECKING:
+    from wmhub.replay.state import Bound
+
+
+def compute_at(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
+    """``ComputeAt`` and ``ReverseComputeAt``."""
+    stage, loop = values[0], values[1] if len(values) > 1 else None
+    if not isinstance(stage, Stage):
+        state.emit(name, None)
+        return []
+    if loop == "inline":
+        return inline(state, "ComputeInline", [stage])
+    is_producer = name == "ComputeAt"
+    others = state.consumers(stage) if is_producer else state.producers(stage)
+    hosts = [s for s in others if isinstance(loop, Loop) and s.index(loop) >= 0]
+    if not isinstance(loop, Loop) or not hosts:
+        state.emit(name, stage)
+        return []
+    host, depth = hosts[0], hosts[0].index(loop) + 1
+    state.emit(name, stage, loops=(loop,), target=state.number(host), position=depth - 1)
+    needed = _needed(state, stage, hosts, loop, is_producer)
+    keep_unit = not attrs or bool(attrs[0])
+    own = [
+        Loop.over(axis, needed.get(number, axis.extent)) for number, axis in enumerate(stage.axes)
+    ]
+    stage.loops = [
+        *host.loops[:depth],
+        *(one for one in own if keep_unit or (one.extent != 1).any()),
+    ]
+    stage.host, stage.depth = host, depth
+    _move(state, stage, host, depth, is_producer)
+    return []
+
+
+def _move(state: State, stage: Stage, host: Stage, depth: int, is_producer: bool) -> None:
+    """Keeps program order: a producer goes right before the subtree of its host, a consumer
+    to the end of the loop's body (TVM's last possible insertion point)."""
+    state.order.remove(stage)
+    loops = host.loops[: depth + 1] if is_producer else host.loops[:depth]
+    subtree = [s for s in state.order if s is host or s.index(loops[-1]) >= 0]
+    at = state.order.index(subtree[0]) if is_producer else state.order.index(subtree[-1]) + 1
+    state.order.insert(at, stage)
+
+
+def _needed(
+    state: State, stage: Stage, hosts: Sequence[Stage], loop: Loop, is_producer: bool
+) -> dict[int, np.ndarray]:
+    """Steps of each axis of ``stage`` that one iteration of ``loop`` asks for."""
+    mine = stage.writes if is_producer else stage.reads
+    needed: dict[int, np.ndarray] = {}
+    for host in hosts:
+        depth = host.index(loop) + 1
+        for access in host.reads if is_producer else host.writes:
+            for own in (a for a in mine if a.buffer == access.buffer):
+                for index, width in zip(own.indices, state.spans(host, access, depth)):
+                    if index.op == "var":
+                        full = stage.axes[index.value].extent
+                        before = needed.get(index.value, extents(1))
+                        needed[index.value] = np.minimum(np.maximum(before, width), full)
+    return needed
+
+
+def inline(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
+    """``ComputeInline``, ``ReverseComputeInline`` and ``FuseReductionEpilogue``."""
+    stage = values[0]
+    state.emit(name, stage)
+    if not isinstance(stage, Stage):
+        return []
+    stage.inlined = True
+    if name == "ComputeInline":
+        for consumer in state.consumers(stage):
+            consumer.reads = _substitute(consumer.reads, stage)
+    elif state.producers(stage):
+        _absorb(state.producers(stage)[-1], stage)
+    return []
+
+
+def _bind(index: Index, values: Sequence[Index]) -> Index:
+    """``index`` with each iterator replaced by an expression."""
+    if index.op == "var":
+        return values[index.value] if index.value < len(values) else Index("opaque")
+    return Index(index.op, index.value, tuple(_bind(a, values) for a in index.args))
+
+
+def _substitute(reads: Sequence[Access], producer: Stage) -> list[Access]:
+    """``reads`` after ``producer`` was inlined into them."""
+    made = {a.buffer: a for a in producer.writes}
+    found: list[Access] = []
+    for access in reads:
+        write = made.get(access.buffer)
+        if write is None:
+            found.append(access)
+            continue
+        values = [Index("opaque")] * len(producer.axes)
+        for own, given in zip(write.indices, access.indices):
+            if own.op == "var":
+                values[own.value] = given
+        for read in producer.reads:
+            found.append(Access(read.buffer, tuple(_bind(i, values) for i in read.indices)))
+    return found
+
+
+def _absorb(producer: Stage, consumer: Stage) -> None:
+    """Gives ``producer`` what ``consumer``, inlined into it, read and wrote."""
+    made = {a.buffer: a for a in producer.writes}
+    values = [Index("opaque")] * len(consumer.axes)
+    for read in consumer.reads:
+        write = made.get(read.buffer)
+        if write is not None:
+            for own, given in zip(read.indices, write.indices):
+                if own.op == "var":
+                    values[own.value] = given
+    producer.writes = [
+        Access(w.buffer, tuple(_bind(i, values) for i in w.indices)) for w in consumer.writes
+    ]
+    producer.reads = producer.reads + [
+        Access(r.buffer, tuple(_bind(i, values) for i in r.indices))
+        for r in consumer.reads
+        if r.buffer not in made
+    ]
+    if producer.operations and consumer.operations:
+        producer.operations = tuple(a + b for a, b in zip(producer.operations, consumer.operations))

@@ -1,0 +1,125 @@
+"""The state of one replay of a MetaSchedule trace: stages, bindings, and the actions so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wmhub.actions import META_SCHEDULE_INSTRUCTIONS, Action, ActionKind
+from wmhub.nest import Axis, Loop, Stage, extents, span
+from wmhub.program import Access, Program
+
+if TYPE_CHECKING:
+    #: What a trace variable may stand for. ``None``: something the replay could not follow.
+    Bound = Stage | Loop | np.ndarray | str | None
+
+
+class State:
+    """What the instructions so far have made of the program, for N candidates at once."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.stages: list[Stage] = []
+        self.order: list[Stage] = []
+        self.actions: list[Action] = []
+        self.unknown: list[str] = []
+        self.bound: dict[str, Bound] = {}
+        self.shapes = {name: b.shape for name, b in program.buffers.items()}
+        self.caches = 0
+        shared: dict[tuple[tuple[str, int, int], ...], Loop] = {}
+        for block in program.blocks:
+            axes = [Axis(i.name, extents(i.extent), i.is_reduction) for i in block.iterators]
+            loops = []
+            for depth, (_, extent, axis) in enumerate(block.loops):
+                loop = (
+                    Loop.over(axes[axis], extents(extent)) if axis >= 0 else Loop(extents(extent))
+                )
+                loops.append(loop)
+                shared[block.loops[: depth + 1]] = loop
+            self.add(
+                Stage(
+                    block.name, axes, loops, list(block.reads), list(block.writes),
+                    operations=block.operations,
+                )
+            )  # fmt: skip
+
+    def add(self, stage: Stage, after: Stage | None = None, before: bool = False) -> Stage:
+        """Puts a new stage into program order, beside ``after`` or at the end."""
+        self.stages.append(stage)
+        at = self.order.index(after) + (0 if before else 1) if after else len(self.order)
+        self.order.insert(at, stage)
+        return stage
+
+    def value(self, item: Any) -> Any:
+        """What an input stands for: a bound variable, a quoted text, or itself."""
+        if isinstance(item, str):
+            if item in self.bound:
+                return self.bound[item]
+            return item[1:-1] if item[:1] == '"' else item
+        if isinstance(item, list):
+            return [self.value(i) for i in item]
+        return item
+
+    def number(self, stage: Any) -> int:
+        """Number of a stage by its creation, -1 for anything else."""
+        return next((i for i, s in enumerate(self.stages) if s is stage), -1)
+
+    def owner(self, loop: Any) -> Stage | None:
+        """The stage that a loop belongs to: the innermost nest in which it is not shared."""
+        holders = [s for s in self.order if not s.inlined and s.index(loop) >= 0]
+        return next(
+            (s for s in holders if s.index(loop) >= s.depth), holders[0] if holders else None
+        )
+
+    def emit(self, name: str, stage: Any, **details: Any) -> None:
+        """Records an action on ``stage``."""
+        kind = META_SCHEDULE_INSTRUCTIONS.get(name, ActionKind.OTHER)
+        self.actions.append(Action(kind, name, self.number(stage), **details))
+
+    def emit_plain(self, name: str, values: Sequence[Any], attrs: Sequence[Any]) -> None:
+        """An action without effect on loops, or one that this version does not know."""
+        if name not in META_SCHEDULE_INSTRUCTIONS:
+            self.unknown.append(name)
+        stage = next((v for v in values if isinstance(v, Stage)), None)
+        loops = tuple(v for v in values if isinstance(v, Loop))
+        if stage is None and loops:
+            stage = self.owner(loops[0])
+        text = next((a for a in attrs if isinstance(a, str)), "")
+        self.emit(name, stage, loops=loops, text=text)
+
+    def by_name(self, name: str) -> Stage | None:
+        """The first stage of that name."""
+        return next((s for s in self.order if s.name == name), None)
+
+    def live(self) -> list[Stage]:
+        """The stages that are not inlined, in program order."""
+        return [s for s in self.order if not s.inlined]
+
+    def producers(self, stage: Stage) -> list[Stage]:
+        """The stages that write what ``stage`` reads."""
+        wanted = [a.buffer for a in stage.reads]
+        makers = [s for s in self.live() if s is not stage]
+        return [s for s in makers if any(a.buffer in wanted for a in s.writes)]
+
+    def consumers(self, stage: Stage) -> list[Stage]:
+        """The stages that read what ``stage`` writes."""
+        made = [a.buffer for a in stage.writes]
+        return [s for s in self.live() if s is not stage and any(a.buffer in made for a in s.reads)]
+
+    def replace(self, old: Sequence[Loop], new: Sequence[Loop]) -> None:
+        """Puts ``new`` where ``old`` stood, in every nest that holds it."""
+        for stage in self.order:
+            before = len(stage.loops)
+            shared = sum(1 for loop in old if 0 <= stage.index(loop) < stage.depth)
+            stage.replace(old, new)
+            if shared:
+                stage.depth += len(stage.loops) - before
+
+    def spans(self, stage: Stage, access: Access, depth: int) -> list[np.ndarray]:
+        """Extents of the region that ``stage`` touches inside its loops from ``depth`` on."""
+        tiles = stage.tiles(depth)
+        shape = self.shapes.get(access.buffer, ())
+        widths = [span(index, tiles) for index in access.indices]
+        return [np.minimum(w, n) for w, n in zip(widths, shape)] if shape else widths
