@@ -154,7 +154,7 @@ def parse_program(serialised: str) -> Program:
         raise InvalidInputError("the serialised program nests too deeply") from None
     except (
         binascii.Error, struct.error, UnicodeDecodeError, json.JSONDecodeError,
-        KeyError, IndexError, TypeError, ValueError, AttributeError,
+        KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration,
     ) as error:  # fmt: skip
         raise InvalidInputError(f"not a serialised IRModule: {error!r}") from error
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import struct
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,14 @@ def test_kinds_of_programs(shared_logs: Path) -> None:
 def test_a_program_that_no_one_understands_is_other() -> None:
     assert operator_kind(unresolved_workload("d", 0)) == UNNAMED
     assert operator_kind(Workload("w", Scheduler.META_SCHEDULE, "1", program("x"))) == OTHER
+
+
+@pytest.mark.parametrize("kinds", [["x"], ["IRModule"], ["IRModule", "PrimFunc"], []])
+def test_a_program_that_is_cut_short_is_other(kinds: list[str]) -> None:
+    nodes = [{"type_key": ""}, *({"type_key": kind} for kind in kinds)]
+    text = json.dumps({"root": 1, "nodes": nodes}).encode()
+    serialised = base64.b64encode(struct.pack("<Q", len(text)) + text).decode()
+    assert operator_kind(Workload("w", Scheduler.META_SCHEDULE, "1", serialised)) == OTHER
 
 
 def test_numbers(make: Make) -> None:
