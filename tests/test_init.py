@@ -35,8 +35,8 @@ def test_the_public_names_are_these() -> None:
     assert sorted(wmhub.__all__) == sorted(
         [
             "DatasetId", "HardwareKey", "MeasureRecord", "ModelId", "WmhubError", "__version__",
-            "collect", "demo", "evaluate", "from_pretrained", "load_dataset", "schedule", "train",
-            "tune",
+            "collect", "contribute", "datasets", "demo", "evaluate", "from_pretrained",
+            "load_dataset", "lock", "models", "push", "schedule", "train", "tune",
         ]
     )  # fmt: skip
 

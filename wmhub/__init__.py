@@ -19,10 +19,15 @@ _PUBLIC = {
     "ModelId": "wmhub.names",
     "WmhubError": "wmhub.errors",
     "collect": "wmhub.collection",
+    "contribute": "wmhub.hub",
+    "datasets": "wmhub.hub",
     "evaluate": "wmhub.training.evaluation",
     "from_pretrained": "wmhub.hub",
     "demo": "wmhub.search.demo",
     "load_dataset": "wmhub.load",
+    "lock": "wmhub.hub",
+    "models": "wmhub.hub",
+    "push": "wmhub.hub",
     "schedule": "wmhub.search.tune",
     "train": "wmhub.training.run",
     "tune": "wmhub.search.tune",
@@ -33,7 +38,7 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 if TYPE_CHECKING:
     from wmhub.collection import collect
     from wmhub.errors import WmhubError
-    from wmhub.hub import from_pretrained
+    from wmhub.hub import contribute, datasets, from_pretrained, lock, models, push
     from wmhub.load import load_dataset
     from wmhub.names import DatasetId, HardwareKey, ModelId
     from wmhub.records import MeasureRecord
