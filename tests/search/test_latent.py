@@ -235,3 +235,18 @@ def test_the_luckiest_measurement_does_not_win() -> None:
     )
     assert [time for time, _ in again] == [2e-3, 3e-3]
     assert again[0][1].same_as(steady)
+
+
+def test_only_a_builders_own_folder_is_removed(tmp_path: Path, monkeypatch: Any) -> None:
+    from wmhub.search.measuring import discard
+
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    (tmp_path / "tmp1").mkdir()
+    (tmp_path / "tmp1" / "built.tar").touch()
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep")
+    discard([str(tmp_path / "tmp1" / "built.tar"), str(tmp_path / "deep" / "er" / "x"), "x", None])
+    assert not (tmp_path / "tmp1").exists()
+    assert (tmp_path / "deep" / "er").is_dir()
+    discard([str(tmp_path / "x")])
+    assert tmp_path.is_dir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -84,10 +85,20 @@ def measure(
         measured.append(
             (None, last_line(ran.error_msg)) if math.isnan(seconds) else (seconds, None)
         )
-    for artifact in artifacts:
-        if artifact is not None:
-            shutil.rmtree(Path(str(artifact)).parent, ignore_errors=True)
+    discard(artifacts)
     return measured
+
+
+def discard(artifacts: Sequence[Any]) -> None:
+    """Removes the folder of each artifact path, where it is one that a builder made to that end."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    for artifact in artifacts:
+        if artifact is None:
+            continue
+        folder = Path(str(artifact)).parent
+        # Builders make one folder for each artifact, right in the temporary folder.
+        if folder.is_absolute() and folder.resolve().parent == temporary:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def last_line(message: Any) -> str:

@@ -18,7 +18,7 @@ from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost, latency_of
 from wmhub.search.latent import LatentSearch, LatentSearchConfig
 from wmhub.search.learner import Learner
-from wmhub.search.measuring import last_line, measure
+from wmhub.search.measuring import discard, last_line, measure
 from wmhub.search.result import Trial
 from wmhub.tvm_compat import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
@@ -95,7 +95,7 @@ class History:
 
 @derived_object
 class Recorder(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
-    """Tells the history of each batch."""
+    """Tells the history of each batch, and removes what was built for it."""
 
     def __init__(self, history: History) -> None:
         super().__init__()
@@ -118,6 +118,8 @@ class Recorder(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
             for built, ran in zip(builder_results, runner_results, strict=True)
         ]
         self._history.add(name, measure_candidates, errors, runner_results)
+        # TVM's RemoveBuildArtifact fails on what a builder has cleaned up itself.
+        discard([built.artifact_path for built in builder_results])
 
 
 @derived_object
@@ -215,7 +217,7 @@ def run(
         strategy = ms.search_strategy.EvolutionarySearch()
         cost_model = WorldModelCost(learner)
         callbacks.append(ms.measure_callback.UpdateCostModel())
-    callbacks += [ms.measure_callback.RemoveBuildArtifact(), Recorder(history)]
+    callbacks.append(Recorder(history))
     contexts = make_contexts(
         tasks, target, Budgeted(strategy, budget), cores=cores, seed=seed, log=log
     )

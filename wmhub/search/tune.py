@@ -49,11 +49,12 @@ def tune(
     rpc: str | None = None,
     on_progress: OnProgress | None = None,
 ) -> TuneResult:
-    """Searches for the fastest schedule of ``workload`` with at most ``trials`` measurements.
+    """Searches for the fastest schedule of ``workload`` with ``trials`` measurements.
 
     ``workload``: a name of the zoo, a file, an ``IRModule``; see ``tasks_of``. ``model``: anything
     that ``from_pretrained`` takes, or an evaluator; by default the checkpoint for ``hardware``,
     which is this machine's CPU by default. ``seconds``: wall time after which no batch begins.
+    With several tasks TVM's scheduler may end up to one batch above ``trials``.
     ``trials=0`` measures nothing and gives the schedule that the model thinks best. ``output``: a
     folder for database, schedules, libraries, report and plot. ``database``: a folder with a
     database to go on from. ``search``: our own strategy or TVM's with our cost model.
