@@ -113,6 +113,6 @@ def candidate_id(workload: str, trace: str) -> str:
     return "c" + _digest(workload.encode(), trace.encode())
 
 
-def _digest(*parts: bytes) -> str:
-    framed = b"".join([len(part).to_bytes(8, "little") + part for part in parts])
+def _digest(first: bytes, second: bytes) -> str:
+    framed = len(first).to_bytes(8, "little") + first + len(second).to_bytes(8, "little") + second
     return hashlib.blake2b(framed, digest_size=10).hexdigest()
