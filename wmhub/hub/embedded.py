@@ -11,7 +11,7 @@ from wmhub.hub.artifact import ArtifactKind, ArtifactManifest, read_manifest
 from wmhub.hub.place import ReadOnlyHub, Repository, Snapshot, StoredFile, stored_files
 
 #: Where the package has them.
-EMBEDDED_PATH = Path(str(resources.files("wmhub.hub"))) / "embedded"
+EMBEDDED_PATH = Path(str(resources.files("wmhub.hub"))) / "embedded-models"
 
 
 class EmbeddedHub(ReadOnlyHub):
