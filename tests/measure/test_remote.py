@@ -126,6 +126,6 @@ def test_without_a_tracker_or_a_device_the_error_says_which_is_missing() -> None
     with (
         tracker_at(port),
         RemoteEngine(llvm_target(2), tracker, workers=1, patience_seconds=0.5) as engine,
-        pytest.raises(MeasureError, match="'board': no device has answered for 0.5 s"),
+        pytest.raises(MeasureError, match=r"'board': no device has answered for 0\.5 s"),
     ):
         engine.measure([Program(program("fine"))])

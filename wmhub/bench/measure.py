@@ -27,6 +27,7 @@ DEFAULT_WORKLOADS = (
 _NEAR = 3.0
 #: Candidates that TVM's tuning hands to builder and runner at once, by default.
 _TVM_BATCH = 64
+_TVM_BUILD_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,14 @@ def _measure_ours(
 def _measure_theirs(
     programs: Sequence[Program], target: dict[str, Any], seconds: dict[str, float]
 ) -> list[float | None]:
-    """Latencies by TVM's defaults, in batches as its tuning makes them."""
+    """Latencies by TVM's defaults (but for the time limit), in batches as its tuning makes them."""
     tvm_target = use_target(target)
     modules = [load_program(program.module) for program in programs]
     began = time.monotonic()
-    builder, runner = ms.builder.LocalBuilder(), ms.runner.LocalRunner()
+    # Its worker imports every vendor's intrinsics before the first build; on a busy machine that
+    # alone exceeds the default limit of 30 s, and no build ever succeeds.
+    builder = ms.builder.LocalBuilder(timeout_sec=_TVM_BUILD_SECONDS)
+    runner = ms.runner.LocalRunner()
     latencies: list[float | None] = []
     for start in range(0, len(modules), _TVM_BATCH):
         batch = modules[start : start + _TVM_BATCH]
