@@ -36,8 +36,8 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
         """Compiles a batch; its artifact paths mean something to ``EngineRunner`` alone."""
         # A search builds, runs, and builds again: what it has not run by now, it never will.
         self._engine.release(self.handles.values())
-        for path in self.handles:
-            shutil.rmtree(Path(path).parent, ignore_errors=True)
+        for old in self.handles:
+            shutil.rmtree(Path(old).parent, ignore_errors=True)
         self.handles.clear()
         programs = [Program(save_program(item.mod), _group(item.mod)) for item in build_inputs]
         results = []
