@@ -91,7 +91,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     debug = "--debug" in arguments
     try:
         # --debug may stand anywhere on the line.
-        cli.main([a for a in arguments if a != "--debug"], prog_name="wmhub", standalone_mode=False)
+        kept = [a for a in arguments if a != "--debug"]
+        code = cli.main(kept, prog_name="wmhub", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.ClickException as error:
@@ -117,7 +118,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
             "This is a defect of wmhub. Run again with --debug and report what it prints."
         )
         sys.exit(1)
-    sys.exit(0)
+    # Without its standalone mode click returns the code of `ctx.exit(code)`; verbs return nothing.
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _complain(message: str) -> None:

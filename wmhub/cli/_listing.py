@@ -26,6 +26,16 @@ def hub_options(function: _F) -> _F:
     )(function)
 
 
+def locked_option(function: _F) -> _F:
+    """``--locked FILE``, which every verb that loads a model has."""
+    return click.option(
+        "--locked",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help="Lock (of `wmhub lock`) that must name the model, by commit and digests.",
+    )(function)
+
+
 def listing_options(function: _F) -> _F:
     """The options of both verbs."""
     function = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(

@@ -182,7 +182,12 @@ def verify(dataset: Path, as_json: bool) -> None:
 
 
 @command.command()
-@click.argument("dataset", type=_FOLDER)
+@click.argument("dataset", metavar="DIR")
+@click.option(
+    "--revision",
+    metavar="refs/pr/N",
+    help="Check this pull request; DIR is then the repository, such as wmhub/community.",
+)
 @click.option(
     "--published",
     type=_FOLDER,
@@ -192,12 +197,23 @@ def verify(dataset: Path, as_json: bool) -> None:
 )
 @click.option("--markdown", is_flag=True, help="Print the report for a pull request on stdout.")
 @_as_json
-def check(dataset: Path, published: tuple[Path, ...], markdown: bool, as_json: bool) -> None:
+def check(
+    dataset: str,
+    revision: str | None,
+    published: tuple[Path, ...],
+    markdown: bool,
+    as_json: bool,
+) -> None:
     """Check whether a dataset may be published; exits with 2 if it may not."""
     from wmhub.cli._show import console, show_json, show_note
     from wmhub.dataset.check import check as examine
 
-    report = examine(dataset, published=published)
+    if revision is None:
+        report = examine(Path(dataset), published=published)
+    else:
+        from wmhub.hub.contributing import review_contribution
+
+        _, report = review_contribution(_pull_request(revision), to=dataset)
     if as_json:
         show_json(
             {
@@ -229,6 +245,14 @@ def card(dataset: Path) -> None:
 
     manifest = render_again(dataset)
     console().print(f"{dataset}: card of {manifest.version.tag} written")
+
+
+def _pull_request(revision: str) -> int:
+    """The number in ``refs/pr/N``."""
+    number = revision.removeprefix("refs/pr/")
+    if not number.isdecimal() or number == revision:
+        raise click.BadParameter(f"{revision!r} is not refs/pr/N", param_hint="--revision")
+    return int(number)
 
 
 def _exit_unless(good: bool) -> None:

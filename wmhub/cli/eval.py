@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wmhub.cli._listing import locked_option
+
 if TYPE_CHECKING:
     from wmhub.training.metrics import Metrics
 
@@ -52,8 +54,9 @@ def show_metrics(title: str, rows: Sequence[tuple[str, Metrics]]) -> None:
     default="test",
     show_default=True,
 )
+@locked_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def command(model: str, dataset: Path, split: str, as_json: bool) -> None:
+def command(model: str, dataset: Path, split: str, locked: str | None, as_json: bool) -> None:
     """Measure how well a model orders the candidates of held-out workloads.
 
     top-k is the mean over workloads of best latency / best latency among the k candidates that the
@@ -62,7 +65,7 @@ def command(model: str, dataset: Path, split: str, as_json: bool) -> None:
     from wmhub.cli._show import show_json
     from wmhub.training.evaluation import evaluate
 
-    report = evaluate(model, dataset, split=split)
+    report = evaluate(model, dataset, split=split, locked=locked)
     show_metrics(
         f"{report.model} on the {report.split} workloads of {report.dataset}",
         metric_rows(report.metrics, report.random),

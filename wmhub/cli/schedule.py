@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from wmhub.cli._listing import locked_option
 from wmhub.cli.tune import JsonTarget
 
 
@@ -23,6 +24,7 @@ from wmhub.cli.tune import JsonTarget
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N")
 @click.option("--target", type=JsonTarget(), help="TVM target, where the hardware needs more.")
+@locked_option
 @click.option("--allow-other-hardware", is_flag=True, help="Use a checkpoint of other hardware.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(workload: str, as_json: bool, **options: Any) -> None:

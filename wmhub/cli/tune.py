@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from wmhub.cli._listing import locked_option
+
 
 class JsonTarget(click.ParamType):  # type: ignore[type-arg]
     """A TVM target as a JSON object."""
@@ -95,6 +97,7 @@ class JsonTarget(click.ParamType):  # type: ignore[type-arg]
     help="Our builder and runner, or TVM's.",
 )
 @click.option("--rpc", metavar="HOST:PORT/KEY", help="Run on the devices of a TVM tracker.")
+@locked_option
 @click.option("--allow-other-hardware", is_flag=True, help="Use a checkpoint of other hardware.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(

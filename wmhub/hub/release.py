@@ -1,8 +1,8 @@
 """``python -m wmhub.hub.release``: what has to follow when an embedded model changes.
 
 For maintainers. Writes ``registry.toml`` and ``model_cards/`` anew from the checkpoints in
-``embedded-models/``; with ``--dataset DIR`` the models that pin that dataset are measured on it and their
-cards get pictures.
+``embedded-models/``; with ``--dataset DIR`` the models that pin that dataset are measured on it and
+their cards get pictures.
 """
 
 from __future__ import annotations

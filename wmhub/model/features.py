@@ -234,7 +234,9 @@ def _inner_loops(columns: _Columns, stage: Stage) -> None:
         here = runs & (number_of == number + 1)
         at = np.where(here.any(axis=0), here.argmax(axis=0), len(nest))
         name = f"inner{number}"
-        columns.add(f"{name}.extent", log2(rows[at, every]))
+        extent = rows[at, every]
+        columns.add(f"{name}.extent", log2(extent))
+        columns.add(f"{name}.odd", log2(extent // (extent & -extent)))
         columns.add(f"{name}.is_reduction", reduction[at])
         for k in range(ACCESSES):
             moved = movement[at, k] if k < len(accesses) else np.zeros(1)
@@ -242,7 +244,10 @@ def _inner_loops(columns: _Columns, stage: Stage) -> None:
             columns.add(f"{name}.access{k}.strided", moved == 2)
     # How far the contiguous spatial work reaches before the first reduction loop.
     inside = np.cumsum(runs & reduction[:, None], axis=0) == 0
-    columns.add("innermost.spatial_run", log2(np.where(inside, rows, 1).prod(axis=0)))
+    run = np.where(inside, rows, 1).prod(axis=0)
+    columns.add("innermost.spatial_run", log2(run))
+    # Vectors of 24 or 48 elements are taken apart by code generators: 10 to 30 times slower.
+    columns.add("innermost.spatial_run.odd", log2(run // (run & -run)))
 
 
 def _footprints(trajectories: Trajectories, stage: Stage, depth: int) -> list[np.ndarray]:

@@ -29,8 +29,11 @@ def choose_evaluator(
     model: str | os.PathLike[str] | Evaluator | None,
     hardware: HardwareKey,
     allow_other_hardware: bool,
+    locked: str | os.PathLike[str] | None = None,
 ) -> tuple[Evaluator, str | None]:
     """The evaluator, and a sentence where it is not what it might be taken for.
+
+    ``locked``: a lock file that must name the model, as ``from_pretrained`` takes it.
 
     Without ``model``, the known checkpoint for ``hardware``, or with ``allow_other_hardware`` the
     nearest. Raises ``HardwareMismatchError`` that names the nearest fitting one, and why.
@@ -51,7 +54,10 @@ def choose_evaluator(
                 "--allow-other-hardware"
             )
         model = choice.name
-    evaluator = from_pretrained(model) if isinstance(model, (str, os.PathLike)) else model
+    if isinstance(model, (str, os.PathLike)):
+        evaluator = from_pretrained(model, locked=locked)
+    else:
+        evaluator = model
     if evaluator.hardware == hardware:
         return evaluator, None
     said = f"{evaluator.name} was trained on {evaluator.hardware}, and this is {hardware}"

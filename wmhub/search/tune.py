@@ -47,6 +47,7 @@ def tune(
     target: dict[str, Any] | None = None,
     builder: str = "engine",
     rpc: str | None = None,
+    locked: str | os.PathLike[str] | None = None,
     on_progress: OnProgress | None = None,
 ) -> TuneResult:
     """Searches for the fastest schedule of ``workload`` with ``trials`` measurements.
@@ -59,7 +60,7 @@ def tune(
     folder for database, schedules, libraries, report and plot. ``database``: a folder with a
     database to go on from. ``search``: our own strategy or TVM's with our cost model.
     ``baselines`` also measures the program as it came and one random candidate. ``builder`` and
-    ``rpc``: see ``measuring``.
+    ``rpc``: see ``measuring``. ``locked``: a lock file that must name the model.
 
     The first Ctrl-C ends the run and keeps what was measured. Raises the errors of
     ``from_pretrained`` and ``tasks_of``, ``HardwareMismatchError`` and ``OutputExistsError``.
@@ -70,7 +71,7 @@ def tune(
         raise InvalidInputError(f"search {search!r} is neither latent nor evolutionary")
     budget = Budget(seconds)
     key = this_hardware(hardware)
-    evaluator, note = choose_evaluator(model, key, allow_other_hardware)
+    evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
     target = target_for(key, target)
     machine = use_target(target)
     folder = Path(output)
@@ -118,11 +119,12 @@ def schedule(
     seed: int = 0,
     allow_other_hardware: bool = False,
     target: dict[str, Any] | None = None,
+    locked: str | os.PathLike[str] | None = None,
 ) -> TuneResult:
     """The schedule that the model thinks best, verified but not measured: ``tune`` of no trials."""
     return tune(
         workload, model=model, hardware=hardware, trials=0, output=output, config=config,
-        seed=seed, allow_other_hardware=allow_other_hardware, target=target,
+        seed=seed, allow_other_hardware=allow_other_hardware, target=target, locked=locked,
     )  # fmt: skip
 
 

@@ -73,15 +73,21 @@ def evaluate(
     dataset: str | os.PathLike[str],
     *,
     split: str = "test",
+    locked: str | os.PathLike[str] | None = None,
 ) -> EvaluationReport:
     """Ranks the measured candidates of each workload of ``split`` and compares with their latency.
 
-    ``model`` is what ``from_pretrained`` takes, or an evaluator. The dataset may be of other
-    hardware. Raises ``DatasetError`` where the split has no workload to rank.
+    ``model`` is what ``from_pretrained`` takes, or an evaluator; ``locked`` a lock file that must
+    name it. The dataset may be of other hardware.
+
+    Raises ``DatasetError`` where the split has no workload to rank.
     """
     from wmhub.hub import from_pretrained
 
-    evaluator = from_pretrained(model) if isinstance(model, (str, os.PathLike)) else model
+    if isinstance(model, (str, os.PathLike)):
+        evaluator = from_pretrained(model, locked=locked)
+    else:
+        evaluator = model
     source = open_dataset(os.fspath(dataset))
     checkpoint = evaluator.checkpoint
     rankings, kinds = [], []
