@@ -26,8 +26,8 @@ demo: $(STAMP)
 	@$(BIN)/wmhub demo --output demo-output
 
 test: $(STAMP)
-	@echo "== Running the tests"
-	@$(BIN)/python -m pytest
+	@echo "== Running the tests (about six minutes on two cores)"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)
 	@$(BIN)/ruff format --check .

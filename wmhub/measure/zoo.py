@@ -80,7 +80,8 @@ class ZooEntry:
 
     def __str__(self) -> str:
         # Dilation and groups are named only where they say something; all else always.
-        usual = {"d": FAMILIES[self.family].defaults.get("d"), "g": 1}
+        defaults = FAMILIES[self.family].defaults
+        usual = {size: defaults[size] for size in ("d", "g") if size in defaults}
         shown = [f"{size}{value}" for size, value in self.sizes if usual.get(size) != value]
         return "-".join([self.family, *shown, *self.flags])
 
