@@ -21,6 +21,7 @@ from wmhub.errors import (
     OutputExistsError,
 )
 from wmhub.names import HardwareKey
+from wmhub.search.choose import alike
 
 pytest.importorskip("tvm")
 pytestmark = pytest.mark.tvm
@@ -189,6 +190,22 @@ def test_tvms_own_search_can_use_the_checkpoint(
     assert result.search == "evolutionary"
     assert result.trials == 4
     assert (tmp_path / "out" / "learned.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("cuda-a100", "cuda-a100", True),
+        ("llvm-rocketlake-2c", "llvm-emeraldrapids-2c", True),
+        ("llvm-emeraldrapids-4c", "llvm-emeraldrapids-2c", False),
+        ("llvm-znver3-2c", "llvm-emeraldrapids-2c", False),
+        ("llvm-unheardof-2c", "llvm-emeraldrapids-2c", False),
+        ("cuda-v100", "cuda-k80", False),
+        ("cuda-a100", "llvm-emeraldrapids-2c", False),
+    ],
+)
+def test_hardware_that_is_alike(one: str, other: str, expected: bool) -> None:
+    assert alike(HardwareKey.parse(one), HardwareKey.parse(other)) is expected
 
 
 def test_a_checkpoint_of_other_hardware_is_refused_unless_allowed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from wmhub.errors import HardwareMismatchError
+from wmhub.hardware.table import lookup
 from wmhub.hub import from_pretrained, known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
 from wmhub.names import HardwareKey
@@ -36,7 +37,8 @@ def choose_evaluator(
     ``locked``: a lock file that must name the model, as ``from_pretrained`` takes it.
 
     Without ``model``, the known checkpoint for ``hardware``, or with ``allow_other_hardware`` the
-    nearest. Raises ``HardwareMismatchError`` that names the nearest fitting one, and why.
+    nearest. Hardware that is alike (see ``alike``) passes with a note, anything else raises
+    ``HardwareMismatchError`` that names the nearest fitting one, and why.
     """
     known = known_hardware(MODEL)
     choice = nearest_model(hardware, known)
@@ -47,7 +49,7 @@ def choose_evaluator(
                 + "".join(f"\n  {name}: {why}" for name, why in choice.reasons.items())
                 + "\nTrain one with `wmhub train`, or name one with --model."
             )
-        if known[choice.name] != hardware and not allow_other_hardware:
+        if not (alike(known[choice.name], hardware) or allow_other_hardware):
             raise HardwareMismatchError(
                 f"no checkpoint is known for {hardware}; the nearest is {choice.name} "
                 f"({choice.reasons[choice.name]}). Take it with --model {choice.name} "
@@ -61,7 +63,7 @@ def choose_evaluator(
     if evaluator.hardware == hardware:
         return evaluator, None
     said = f"{evaluator.name} was trained on {evaluator.hardware}, and this is {hardware}"
-    if not allow_other_hardware:
+    if not (alike(evaluator.hardware, hardware) or allow_other_hardware):
         nearest = (
             f"the nearest fitting is {choice.name} ({choice.reasons[choice.name]})"
             if choice.name is not None
@@ -71,6 +73,19 @@ def choose_evaluator(
             f"{said}; {nearest}. Use it all the same with --allow-other-hardware"
         )
     return evaluator, said
+
+
+def alike(one: HardwareKey, other: HardwareKey) -> bool:
+    """Whether schedules for one are worth trying on the other without being asked: the same key, or
+    CPUs with the same number of cores and the same vector width. (Virtual machines often name
+    another microarchitecture of the same family than the one below them.)
+    """
+    if one == other:
+        return True
+    first, second = lookup(one), lookup(other)
+    if first is None or second is None or one.backend != "llvm" or other.backend != "llvm":
+        return False
+    return (one.cores, first.vector_bits) == (other.cores, second.vector_bits)
 
 
 def target_for(hardware: HardwareKey, target: dict[str, Any] | None) -> dict[str, Any]:
