@@ -15,7 +15,7 @@ from wmhub.names import HardwareKey
 from wmhub.program import Program, parse_program
 from wmhub.replay.ansor import replay_steps
 from wmhub.replay.meta_schedule import replay_decisions, replay_traces
-from wmhub.trajectory import Group, Trajectories
+from wmhub.trajectory import Group, Trajectories, group_by
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,7 @@ class _TraceScorer:
         rows: list[Any] = [{int(at): value for at, value in row} for row in decisions]
         keys = [tuple(row.get(at) for at in located) for row in rows]
         groups = []
-        for key in dict.fromkeys(keys):
-            members = np.array([i for i, other in enumerate(keys) if other == key], np.int64)
+        for _, members in group_by(keys):
             chosen = [rows[i] for i in members]
             trajectories = replay_decisions(self._program, instructions[:end], chosen)
             groups.append(Group(members, trajectories))

@@ -7,6 +7,7 @@ so that a model never reads columns that mean something else.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from wmhub.actions import Action, ActionKind
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.features import log2, structured_features
 from wmhub.nest import Stage
-from wmhub.program import OPERATIONS, Block
+from wmhub.program import OPERATIONS, Block, Buffer
 from wmhub.records import Scheduler
 from wmhub.trajectory import Trajectories
 
@@ -167,12 +168,12 @@ def _encode_program(trajectories: Trajectories) -> np.ndarray:
     return np.stack([_encode_block(block, program.buffers) for block in program.blocks])
 
 
-def _encode_block(block: Block, buffers: object) -> np.ndarray:
+def _encode_block(block: Block, buffers: Mapping[str, Buffer]) -> np.ndarray:
     spatial = [i.extent for i in block.iterators if not i.is_reduction][::-1]
     reduction = [i.extent for i in block.iterators if i.is_reduction][::-1]
     sizes = []
     for access in block.reads[:_READS]:
-        buffer = buffers.get(access.buffer)  # type: ignore[attr-defined]
+        buffer = buffers.get(access.buffer)
         shape = buffer.shape if buffer is not None else ()
         sizes.append(float(np.prod(shape, dtype=np.float64)) * 4.0)
 
