@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.gpu_features import CACHES, GRID, THREADS, VIRTUAL, gpu_features
 from wmhub.nest import Axis, Loop, Stage, extents, span
 from wmhub.program import OPERATIONS, Access
 from wmhub.trajectory import Trajectories
@@ -26,13 +27,8 @@ SPATIAL_LEVELS, REDUCTION_LEVELS = 5, 3
 INNER_LOOPS = 6
 #: Tensors described one by one.
 ACCESSES = 4
-#: Cache stages described one by one.
-CACHES = 3
 
 _BYTES = 4.0
-_THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
-_GRID = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
-_VIRTUAL = ("vthread.x", "vthread.y", "vthread.z")
 _UNROLL_KEYS = ("auto_unroll_max_step", "meta_schedule.unroll_explicit",
                 "meta_schedule.unroll_implicit", "pragma_auto_unroll_max_step")  # fmt: skip
 
@@ -157,9 +153,9 @@ def _parallelism(
     for other in trajectories.stages:
         if other.inlined or other.role == "cache_read":
             continue
-        grid = np.maximum(grid, _annotated(other, _GRID))
-        threads = np.maximum(threads, _annotated(other, _THREADS))
-        virtual = np.maximum(virtual, _annotated(other, _VIRTUAL))
+        grid = np.maximum(grid, _annotated(other, GRID))
+        threads = np.maximum(threads, _annotated(other, THREADS))
+        virtual = np.maximum(virtual, _annotated(other, VIRTUAL))
         parallel = np.maximum(parallel, _annotated(other, ("parallel",)))
     # MetaSchedule leaves the parallel loops to a post-processor, which fuses the outermost
     # spatial loops; so what is parallel is bounded by the leading spatial extents.
@@ -193,7 +189,7 @@ def _parallelism(
         unroll = [a[key] for a in everywhere for key in _UNROLL_KEYS if key in a]
     depth = unroll[0] if unroll else np.zeros(1)
     columns.add("unroll.max_step", np.log2(depth + 1.0))
-    inner = [loop for loop in stage.loops if loop.annotation not in _GRID + _THREADS]
+    inner = [loop for loop in stage.loops if loop.annotation not in GRID + THREADS]
     body = extents(1)
     fits = extents(1)
     for loop in inner[::-1]:
@@ -338,7 +334,7 @@ def _caches(
     threads = extents(1)
     for other in trajectories.stages:
         if other.role != "cache_read" and not other.inlined:
-            threads = np.maximum(threads, _annotated(other, _THREADS))
+            threads = np.maximum(threads, _annotated(other, THREADS))
     by_shared = np.floor(capacity / np.maximum(shared, capacity / 32.0))
     resident = np.minimum(by_shared, np.floor(2048.0 / np.maximum(threads, 64)))
     columns.add("occupancy.threads", log2(resident * threads) if hardware.is_gpu else 0.0)
@@ -346,6 +342,7 @@ def _caches(
     columns.add("shared.loaded", log2(loaded))
     columns.add("shared.intensity", log2(trips_of_host * 16.0 / np.maximum(loaded, 1)))
     columns.add("shared.per_thread", log2(shared / np.maximum(threads, 1)))
+    gpu_features(columns.add, trajectories, stage, shared, hardware)
 
 
 def _whole(columns: _Columns, trajectories: Trajectories, stage: Stage) -> None:

@@ -1,0 +1,180 @@
+"""Structured features that only mean something on a GPU: registers, coalescing, occupancy.
+
+The stage that is bound to threads tells how many accumulators each thread holds (its spatial loops
+inside ``threadIdx`` and all its virtual threads), and which elements the threads of a warp touch
+together. Limits are those of CUDA's occupancy calculator: 255 registers a thread, 65,536 a block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from wmhub.hardware.profile import HardwareProfile
+from wmhub.nest import Axis, Loop, Stage, extents
+from wmhub.trajectory import Trajectories
+
+THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
+GRID = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
+VIRTUAL = ("vthread.x", "vthread.y", "vthread.z")
+
+_WARP = 32
+_BLOCK_REGISTERS, _THREAD_REGISTERS = 65536.0, 255.0
+_RESIDENT_THREADS, _RESIDENT_BLOCKS = 2048.0, 32.0
+#: Registers that a kernel needs beside its accumulators, and per accumulator (operands, addresses).
+_BASE_REGISTERS, _PER_ACCUMULATOR = 24.0, 1.25
+#: Floats of a memory sector, and of the widest load of one thread.
+_SECTOR, _WIDEST_LOAD = 8.0, 4
+#: Axes of which the share of threads is described, from the innermost.
+_AXES = 3
+#: Cache stages described one by one.
+CACHES = 3
+
+Add = Callable[[str, "np.ndarray | float"], None]
+
+
+def gpu_features(
+    add: Add, trajectories: Trajectories, main: Stage, shared_bytes: np.ndarray,
+    hardware: HardwareProfile,
+) -> None:  # fmt: skip
+    """Adds the columns for N candidates; all zero for a CPU.
+
+    ``main`` does most of the work, ``shared_bytes`` is what a block keeps in shared memory,
+    float64 [N or 1].
+    """
+    bound = _bound_stage(trajectories) if hardware.is_gpu else None
+    grid, virtual, threads, inner = _levels(bound) if bound else ([], [], [], [])
+    thread_count, accumulators = _count(threads), _count(virtual) * _count(inner)
+    _registers(add, accumulators, thread_count, bound is not None)
+    _coalescing(add, bound, (virtual, threads, inner))
+    blocks, resident = _count(grid), _resident(accumulators, thread_count, shared_bytes, hardware)
+    slots = max(hardware.cores, 1) * resident
+    waves = np.ceil(blocks / slots)
+    on = float(bound is not None)
+    add("gpu.resident_blocks", np.log2(resident) * on)
+    add("gpu.resident_warps", np.log2(np.maximum(resident * thread_count / _WARP, 1 / _WARP)) * on)
+    add("gpu.waves", np.log2(waves) * on)
+    add("gpu.tail", blocks / (waves * slots) * on)
+    _reductions(add, trajectories, main, on)
+
+
+def _bound_stage(trajectories: Trajectories) -> Stage | None:
+    """The stage with the most work among those whose loops are bound to threads."""
+    found = [
+        stage
+        for stage in trajectories.stages
+        if not stage.inlined
+        and stage.role != "cache_read"
+        and any(loop.annotation in THREADS for loop in stage.loops)
+    ]
+    return max(found, key=lambda stage: _first_trips(stage.axes), default=None)
+
+
+def _first_trips(axes: Sequence[Axis]) -> float:
+    """Iterations of the first candidate: the same for all of a structure."""
+    trips = 1.0
+    for axis in axes:
+        trips *= max(1, int(axis.extent[0]))
+    return trips
+
+
+def _levels(stage: Stage) -> tuple[list[Loop], list[Loop], list[Loop], list[Loop]]:
+    """Loops over blocks, virtual threads, threads, and the spatial ones inside a thread."""
+    grid = [loop for loop in stage.loops if loop.annotation in GRID]
+    virtual = [loop for loop in stage.loops if loop.annotation in VIRTUAL]
+    threads = [loop for loop in stage.loops if loop.annotation in THREADS]
+    bound = {id(loop) for loop in (*grid, *virtual, *threads)}
+    inner = [loop for loop in stage.loops if id(loop) not in bound and not loop.is_reduction]
+    return grid, virtual, threads, inner
+
+
+def _count(loops: Sequence[Loop]) -> np.ndarray:
+    count = np.ones(1)
+    for loop in loops:
+        count = count * np.maximum(loop.extent, 1)
+    return count
+
+
+def _steps(loops: Sequence[Loop], axis: Axis | None) -> np.ndarray:
+    """Steps of ``axis`` that ``loops`` walk."""
+    steps = np.ones(1)
+    for loop in loops:
+        for owner, extent in loop.parts:
+            if owner is axis:
+                steps = steps * np.maximum(extent, 1)
+    return steps
+
+
+def _demand(accumulators: np.ndarray) -> np.ndarray:
+    return _BASE_REGISTERS + _PER_ACCUMULATOR * accumulators
+
+
+def _registers(add: Add, accumulators: np.ndarray, threads: np.ndarray, is_bound: bool) -> None:
+    limit = np.minimum(_THREAD_REGISTERS, _BLOCK_REGISTERS / threads)
+    on = float(is_bound)
+    add("gpu.accumulators", np.log2(accumulators) * on)
+    add("gpu.register_limit", np.log2(limit) * on)
+    add("gpu.pressure", np.log2(accumulators * threads) * on)
+    # What does not fit is spilled to memory, again and again in the innermost loops.
+    add("gpu.spill", np.log2(np.maximum(_demand(accumulators) / limit, 1.0)) * on)
+
+
+def _coalescing(
+    add: Add, bound: Stage | None, levels: tuple[list[Loop], list[Loop], list[Loop]]
+) -> None:
+    virtual, threads, inner = levels
+    axes = [axis for axis in bound.axes if not axis.is_reduction][::-1] if bound else []
+    for number in range(_AXES):
+        axis = axes[number] if number < len(axes) else None
+        thread, own = _steps(threads, axis), _steps(inner, axis)
+        block = _steps(virtual, axis) * thread * own
+        on = float(axis is not None)
+        extent = np.maximum(axis.extent, 1) if axis is not None else extents(1)
+        add(f"gpu.axis{number}.threads", np.log2(thread) * on)
+        add(f"gpu.axis{number}.own", np.log2(own) * on)
+        add(f"gpu.axis{number}.block", np.log2(block) * on)
+        add(f"gpu.axis{number}.is_whole", (block >= extent) * on)
+        if number == 0:
+            # Sectors that one store of a warp touches, when its threads stand along the last axis.
+            together = np.minimum(thread, _WARP)
+            rows = _WARP / together
+            sectors = rows * np.ceil(together * own / _SECTOR)
+            add("gpu.store_sectors", np.log2(np.minimum(sectors, _WARP)) * on)
+
+
+def _resident(
+    accumulators: np.ndarray, threads: np.ndarray, shared: np.ndarray, hardware: HardwareProfile
+) -> np.ndarray:
+    """Blocks that a multiprocessor holds at once, at least 1."""
+    registers = np.minimum(_demand(accumulators), _THREAD_REGISTERS)
+    by_registers = (hardware.register_bytes / 4.0) // (registers * threads)
+    by_shared = max(hardware.shared_memory_bytes, 1) // np.maximum(shared, 1.0)
+    by_threads = _RESIDENT_THREADS // np.maximum(threads, _WARP)
+    least = np.minimum(np.minimum(by_registers, by_shared), by_threads)
+    return np.asarray(np.clip(least, 1.0, _RESIDENT_BLOCKS))
+
+
+def _reductions(add: Add, trajectories: Trajectories, main: Stage, on: float) -> None:
+    """How the reduction is cut: outside the copies to shared memory, inside, and innermost."""
+    hosted = [s.depth for s in trajectories.stages
+              if s.role == "cache_read" and not s.inlined and s.host is main]  # fmt: skip
+    depth = max(hosted, default=0)
+    outer = [loop for loop in main.loops[:depth] if loop.is_reduction]
+    inside = [loop for loop in main.loops[depth:] if loop.is_reduction]
+    add("gpu.reduction.rounds", np.log2(_count(outer)) * on)
+    add("gpu.reduction.step", np.log2(_count(inside)) * on)
+    copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
+    for number in range(CACHES):
+        vector = _vector(copies[number]) if number < len(copies) else np.ones(1)
+        # Loads of 1, 2 or 4 floats a thread are coalesced; others are taken apart, and strided.
+        whole = (vector <= _WIDEST_LOAD) & (vector != 3)
+        cost = np.where(whole, 1.0, np.minimum(vector, _SECTOR))
+        add(f"gpu.cache{number}.load_cost", np.log2(np.maximum(cost, 1.0)) * on)
+
+
+def _vector(copy: Stage) -> np.ndarray:
+    told = copy.annotations.get("meta_schedule.cooperative_fetch")
+    if told is not None:
+        return np.maximum(told, 1.0)
+    return _count([loop for loop in copy.loops if loop.annotation == "vectorize"])
