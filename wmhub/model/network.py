@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from wmhub.model.encode import Encoded, FeatureSpec
 from wmhub.model.rollout import plan
+from wmhub.model.transformer import PIECE, ActionTransformer
 
 #: Candidates that the scoring networks take at once: their activations stay in a core's cache.
 _PIECE = 512
@@ -31,7 +32,8 @@ class ModelConfig:
     dropout: float = 0.1
     """Share of activations dropped while training."""
     dynamics: str = "recurrent"
-    """How actions move the latent: ``recurrent``, ``bag`` (a sum, without order) or ``none``."""
+    """How actions move the latent: ``recurrent``, ``transformer`` (read all at once), ``bag`` (a
+    sum, without order) or ``none``."""
     program: bool = True
     """Whether the initial program sets the first latent."""
     structured: bool = True
@@ -107,6 +109,8 @@ class WorldModel(nn.Module):
         self.kind_in = nn.Embedding(len(spec.kinds), latent, padding_idx=0)
         self.action_in = nn.Linear(len(spec.action), latent)
         self.transition = nn.GRUCell(latent, latent)
+        if config.dynamics == "transformer":
+            self.sequence = ActionTransformer(latent, dropout=config.dropout)
         self.consistency = nn.Linear(latent, features)
         self.enter = _Members(config.members, 2 * latent + features, hidden)
         layers = range(config.layers)
@@ -120,7 +124,9 @@ class WorldModel(nn.Module):
         """Scores a padded batch (training)."""
         state = self._start(batch.blocks)
         inputs = self._action_inputs(batch.kinds, batch.actions)
-        for step in range(batch.kinds.shape[1] if self.config.dynamics != "none" else 0):
+        if self.config.dynamics == "transformer":
+            state = self.sequence(state, inputs, batch.kinds != 0)
+        for step in range(batch.kinds.shape[1] if self._rolls_out else 0):
             live = (batch.kinds[:, step] != 0).unsqueeze(1)
             state = torch.where(live, self._move(inputs[:, step], state), state)
         return self._finish(state, batch.structured, batch.hardware)
@@ -132,7 +138,9 @@ class WorldModel(nn.Module):
         state = self._start(blocks)
         kinds = torch.from_numpy(encoded.kinds).to(device)
         count = encoded.count
-        if self.config.dynamics != "none":
+        if self.config.dynamics == "transformer":
+            state = self._read(state, kinds, encoded)
+        elif self._rolls_out:
             steps, last = plan(encoded.actions, count, share)
             for kind, step in zip(kinds, steps):
                 rows = torch.from_numpy(step.rows).to(device)
@@ -145,6 +153,27 @@ class WorldModel(nn.Module):
         structured = torch.from_numpy(encoded.structured).to(device)
         hardware = torch.from_numpy(encoded.hardware).to(device).unsqueeze(0)
         return self._finish_group(state.expand(count, -1), structured, hardware)
+
+    @property
+    def _rolls_out(self) -> bool:
+        return self.config.dynamics in ("recurrent", "bag")
+
+    def _read(self, state: Tensor, kinds: Tensor, encoded: Encoded) -> Tensor:
+        """The latents of one group by a Transformer, [N, latent]."""
+        read = []
+        for start in range(0, encoded.count, PIECE):
+            rows = range(start, min(start + PIECE, encoded.count))
+            tables = [a[rows.start : rows.stop] if len(a) > 1 else a for a in encoded.actions]
+            inputs = [
+                self._action_inputs(kind, torch.from_numpy(table).to(kinds.device))
+                for kind, table in zip(kinds, tables)
+            ]
+            whole = [one.expand(len(rows), -1) for one in inputs]
+            width = state.shape[1]
+            sequence = torch.stack(whole, 1) if whole else state.new_zeros(len(rows), 0, width)
+            live = torch.ones(sequence.shape[:2], dtype=torch.bool, device=kinds.device)
+            read.append(self.sequence(state.expand(len(rows), -1), sequence, live))
+        return torch.cat(read)
 
     def _start(self, blocks: Tensor) -> Tensor:
         """[M, B, P] to the first latent [M, latent]."""
