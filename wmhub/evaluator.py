@@ -55,8 +55,9 @@ class WorkloadScorer(Protocol):
 class Evaluator:
     """A checkpoint, ready to score. It is never changed; adaptation happens on top of it."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, share_prefixes: bool = True) -> None:
         self.checkpoint = checkpoint
+        self._share = share_prefixes
 
     @property
     def name(self) -> str:
@@ -109,8 +110,8 @@ class Evaluator:
         import torch
 
         encoded = encode(trajectories, self.checkpoint.profile)
-        with torch.no_grad():
-            output = self.checkpoint.network.score(encoded)
+        with torch.inference_mode():
+            output = self.checkpoint.network.score(encoded, self._share)
         members = output.members.numpy()
         return Scores(members.mean(axis=0), members.std(axis=0), output.embedding.numpy())
 
@@ -135,7 +136,7 @@ class _TraceScorer:
         end = names.index("EnterPostproc") if "EnterPostproc" in names else len(names)
         located = [at for at in range(end) if names[at] == "SampleComputeLocation"]
         rows: list[Any] = [{int(at): value for at, value in row} for row in decisions]
-        keys = [tuple(row.get(at) for at in located) for row in rows]
+        keys = [tuple([row.get(at) for at in located]) for row in rows]
         groups = []
         for _, members in group_by(keys):
             chosen = [rows[i] for i in members]

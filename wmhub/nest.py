@@ -25,6 +25,10 @@ def extents(value: int) -> np.ndarray:
     return np.array([value], dtype=np.int64)
 
 
+#: One step, where nothing walks an axis. Arrays of extents are never changed in place.
+_ONE = extents(1)
+
+
 def ceil_div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Rounded-up quotient; 0 (unknown) where either is unknown."""
     safe = np.maximum(b, 1)
@@ -151,22 +155,46 @@ class Stage:
         """Depth of ``loop`` in this nest, -1 when it is not in it."""
         return next((i for i, mine in enumerate(self.loops) if mine is loop), -1)
 
-    def tile(self, axis: Axis, depth: int) -> np.ndarray:
-        """Steps of ``axis`` that the loops from ``depth`` inward cover, int64 [N or 1]."""
-        covered = extents(1)
-        for loop in self.loops[depth:]:
-            for owner, extent in loop.parts:
-                if owner is axis:
-                    covered = covered * extent
+    def tiles(self, depth: int) -> list[np.ndarray]:
+        """Steps of each axis that the loops from ``depth`` inward cover, clipped to the axis.
+
+        int64 [N or 1] each.
+        """
+        covered = self._covered(self.loops[depth:], {})
+        return [_clipped(covered.get(id(axis)), axis) for axis in self.axes]
+
+    def tiles_by_depth(self) -> list[list[np.ndarray]]:
+        """`tiles` of every depth from 0 to the number of loops.
+
+        An axis that a loop does not walk keeps the very array that it has one loop further in.
+        """
+        covered: dict[int, np.ndarray] = {}
+        tiles = [_clipped(None, axis) for axis in self.axes]
+        found = [tiles]
+        for loop in reversed(self.loops):
+            walked = {id(axis) for axis, _ in loop.parts}
+            covered = self._covered((loop,), covered)
+            tiles = [
+                _clipped(covered.get(id(axis)), axis) if id(axis) in walked else tile
+                for axis, tile in zip(self.axes, tiles)
+            ]
+            found.append(tiles)
+        return found[::-1]
+
+    @staticmethod
+    def _covered(loops: Sequence[Loop], covered: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        for loop in loops:
+            for axis, extent in loop.parts:
+                before = covered.get(id(axis))
+                covered[id(axis)] = extent if before is None else before * extent
         return covered
 
-    def tiles(self, depth: int) -> list[np.ndarray]:
-        """`tile` of each axis, clipped to the axis."""
-        found = []
-        for axis in self.axes:
-            tile = self.tile(axis, depth)
-            found.append(np.minimum(tile, axis.extent) if (axis.extent > 0).all() else tile)
-        return found
+
+def _clipped(tile: np.ndarray | None, axis: Axis) -> np.ndarray:
+    """``tile`` (``None``: one step) within an axis whose extent is known."""
+    if tile is None:
+        tile = _ONE
+    return np.minimum(tile, axis.extent) if (axis.extent > 0).all() else tile
 
 
 def span(index: Index, tiles: Sequence[np.ndarray]) -> np.ndarray:

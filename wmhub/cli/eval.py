@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ import click
 from wmhub.cli._listing import locked_option
 
 if TYPE_CHECKING:
+    from wmhub.training.baselines import Progress
+    from wmhub.training.evaluation import EvaluationReport
     from wmhub.training.metrics import Metrics
 
 _COLUMNS = {
@@ -54,22 +57,149 @@ def show_metrics(title: str, rows: Sequence[tuple[str, Metrics]]) -> None:
     default="test",
     show_default=True,
 )
+@click.option(
+    "--baselines", "every", is_flag=True, help="Train every baseline and evaluate it too."
+)
+@click.option(
+    "--baseline",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Only this one: gradient_boosting, sequence_model or xgb_model. May be repeated.",
+)
+@click.option(
+    "--baseline-steps",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Optimiser steps of baselines that are networks; by default those of the model.",
+)
+@click.option(
+    "--k",
+    "ks",
+    type=click.IntRange(1),
+    multiple=True,
+    metavar="K",
+    help="Report the top-K score too; 1, 5 and 10 by default. May be repeated.",
+)
 @locked_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-def command(model: str, dataset: Path, split: str, locked: str | None, as_json: bool) -> None:
+def command(
+    model: str, dataset: Path, split: str, every: bool, names: tuple[str, ...],
+    baseline_steps: int | None, ks: tuple[int, ...], locked: str | None, as_json: bool,
+) -> None:  # fmt: skip
     """Measure how well a model orders the candidates of held-out workloads.
 
     top-k is the mean over workloads of best latency / best latency among the k candidates that the
-    model ranks first; 1 is perfect. Only candidates that ran are ranked.
-    """
-    from wmhub.cli._show import show_json
-    from wmhub.training.evaluation import evaluate
+    model ranks first; 1 is perfect. Its ratio of sums is sum of best latencies / sum of the best
+    among k, where long workloads weigh more. Only candidates that ran are ranked.
 
-    report = evaluate(model, dataset, split=split, locked=locked)
-    show_metrics(
-        f"{report.model} on the {report.split} workloads of {report.dataset}",
-        metric_rows(report.metrics, report.random),
-    )
-    show_metrics("by kind of operator", [(kind, ours) for kind, (ours, _) in report.kinds.items()])
+    Baselines are trained in the same run on the training workloads of the same dataset, and see no
+    others: gradient boosting on structured features, a sequence model without dynamics, and for
+    MetaSchedule data of a CPU TVM's own XGBModel on its per-store features.
+    """
+    from wmhub.cli._show import show_json, show_note
+    from wmhub.training.baselines import BASELINES
+    from wmhub.training.evaluation import DEFAULT_KS, evaluate
+
+    with _progress() as progress:
+        report = evaluate(
+            model,
+            dataset,
+            split=split,
+            locked=locked,
+            baselines=tuple(BASELINES) if every else names,
+            ks=ks or DEFAULT_KS,
+            steps=baseline_steps,
+            progress=progress,
+        )
+    show_report(report)
+    for note in report.notes:
+        show_note("note", note)
     if as_json:
         show_json(report.to_json())
+
+
+def show_report(report: EvaluationReport) -> None:
+    """Prints the tables of an evaluation."""
+    from wmhub.cli._show import show_table
+
+    others = report.baselines
+    show_metrics(
+        f"{report.model} on the {report.split} workloads of {report.dataset}",
+        [
+            ("model", report.metrics),
+            *[(_words(name), other.metrics) for name, other in others.items()],
+            ("random order", report.random),
+        ],
+    )
+    top_ks = report.top_ks()
+    show_table(
+        "top-k score (and ratio of sums)",
+        ["", *[f"k = {k}" for k in report.top_k]],
+        [
+            [_words(name), *[f"{score:.3f} ({ratio:.3f})" for score, ratio in found.values()]]
+            for name, found in top_ks.items()
+        ],
+    )
+    looked = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= len(report.curve)]
+    show_table(
+        "best of all / best after n trials",
+        ["", *[f"n = {n}" for n in looked]],
+        [
+            [_words(name), *[f"{curve[n - 1]:.3f}" for n in looked]]
+            for name, curve in report.curves().items()
+        ],
+    )
+    scorers = ["model", *others, "random"]
+    show_table(
+        "top-1 score by kind of operator",
+        ["", "workloads", *map(_words, scorers)],
+        [
+            [
+                kind,
+                str(ours.workloads),
+                *[
+                    f"{metrics.top1:.3f}"
+                    for metrics in (ours, *[o.kinds[kind] for o in others.values()], theirs)
+                ],
+            ]
+            for kind, (ours, theirs) in report.kinds.items()
+        ],
+    )
+    show_table(
+        "uncertainty by tenths of the candidates, in nats",
+        ["", "stated", "error found"],
+        [
+            [str(number), f"{stated:.3f}", f"{error:.3f}"]
+            for number, (stated, error) in enumerate(report.calibration, start=1)
+        ],
+    )
+
+
+def _words(name: str) -> str:
+    return "random order" if name == "random" else name.replace("_", " ")
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar of what is being trained; nothing without a terminal."""
+    from rich import progress as bars
+
+    from wmhub.cli._show import console
+
+    screen = console()
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what.replace("_", " "), total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield show

@@ -16,7 +16,7 @@ import numpy as np
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.gpu_features import CACHES, GRID, THREADS, VIRTUAL, gpu_features
 from wmhub.nest import Axis, Loop, Stage, extents, span
-from wmhub.program import OPERATIONS, Access
+from wmhub.program import OPERATIONS
 from wmhub.trajectory import Trajectories
 
 #: Axes described per stage: spatial ones counted from the innermost, then reductions.
@@ -198,23 +198,29 @@ def _parallelism(
     columns.add("unroll.body", log2(fits))
 
 
-def _movement(stage: Stage, loop: Loop, access: Access) -> int:
-    """0: ``access`` does not move with ``loop``; 1: along its last dimension; 2: else."""
-    moving = [number for number, axis in enumerate(stage.axes)
-              if any(owner is axis for owner, _ in loop.parts)]  # fmt: skip
+def _movement(stage: Stage, loop: Loop, variables: Sequence[Sequence[int]]) -> int:
+    """0: an access does not move with ``loop``; 1: along its last dimension; 2: else.
+
+    ``variables``: numbers of the axes in each dimension's index.
+    """
+    owners = [owner for owner, _ in loop.parts]
+    moving = {number for number, axis in enumerate(stage.axes) if axis in owners}
     moved = -1
-    for dimension, index in enumerate(access.indices):
-        if any(v in moving for v in index.variables()):
+    for dimension, used in enumerate(variables):
+        if not moving.isdisjoint(used):
             moved = dimension
     if moved < 0:
         return 0
-    return 1 if moved == len(access.indices) - 1 else 2
+    return 1 if moved == len(variables) - 1 else 2
 
 
 def _inner_loops(columns: _Columns, stage: Stage) -> None:
     """The innermost loops that really iterate (unit loops differ by candidate), one by one."""
     nest = stage.loops[::-1]
-    accesses = [*stage.writes, *stage.reads][:ACCESSES]
+    accesses = [
+        [index.variables() for index in access.indices]
+        for access in [*stage.writes, *stage.reads][:ACCESSES]
+    ]
     rows = np.ones((len(nest) + 1, columns.count), dtype=np.int64)
     for row, loop in zip(rows, nest):
         row[:] = np.maximum(loop.extent, 1)
@@ -246,20 +252,33 @@ def _inner_loops(columns: _Columns, stage: Stage) -> None:
     columns.add("innermost.spatial_run.odd", log2(run // (run & -run)))
 
 
-def _footprints(trajectories: Trajectories, stage: Stage, depth: int) -> list[np.ndarray]:
-    """Elements of each tensor touched by the loops from ``depth`` inward."""
-    tiles = stage.tiles(depth)
+def _footprints(trajectories: Trajectories, stage: Stage) -> list[list[np.ndarray]]:
+    """Elements of each tensor touched by the loops from each depth inward."""
     buffers = trajectories.program.buffers if trajectories.program else {}
-    found = []
+    accesses = []
     for access in [*stage.writes, *stage.reads]:
         buffer = buffers.get(access.buffer.split(".")[0])
-        size = np.ones(1)
-        for dimension, index in enumerate(access.indices):
-            width = span(index, tiles)
-            if buffer is not None and dimension < len(buffer.shape):
-                width = np.minimum(width, buffer.shape[dimension])
-            size = size * width
-        found.append(size)
+        limits = buffer.shape if buffer is not None else ()
+        known = [v for index in access.indices for v in index.variables() if v < len(stage.axes)]
+        accesses.append((access.indices, limits, known))
+    found: list[list[np.ndarray]] = []
+    outer: list[np.ndarray] = []
+    for tiles in stage.tiles_by_depth():
+        sizes = []
+        for number, (indices, limits, walked) in enumerate(accesses):
+            # Most loops leave most tensors alone: their axes' tiles are those one loop outside.
+            if outer and all(tiles[v] is outer[v] for v in walked):
+                sizes.append(found[-1][number])
+                continue
+            size = np.ones(1)
+            for dimension, index in enumerate(indices):
+                width = span(index, tiles)
+                if dimension < len(limits):
+                    width = np.minimum(width, limits[dimension])
+                size = size * width
+            sizes.append(size)
+        found.append(sizes)
+        outer = tiles
     return found
 
 
@@ -275,21 +294,28 @@ def _working_sets(
     }
     depths = range(len(stage.loops) + 1)
     known = bool(stage.reads or stage.writes)
-    prints = [_footprints(trajectories, stage, d) for d in depths] if known else []
-    totals = [sum(p, np.zeros(1)) * _BYTES for p in prints]
-    trips = [_product(stage.loops[:d]).astype(np.float64) for d in depths]
+    prints = _footprints(trajectories, stage) if known else []
+    totals = np.zeros((len(depths), columns.count))
+    moved = np.zeros((len(depths), columns.count))
+    trips = extents(1)
+    for depth in depths if known else ():
+        if depth:
+            trips = trips * np.maximum(stage.loops[depth - 1].extent, 1)
+        totals[depth] = sum(prints[depth], np.zeros(1)) * _BYTES
+        # A tensor that does not move with the loops just outside stays in the cache.
+        moved[depth] = trips.astype(np.float64) * totals[depth]
     compulsory = totals[0] if known else np.ones(1)
+    every = np.arange(columns.count)
     for name, size in caches.items():
         traffic, tile, reuse = np.zeros(1), np.zeros(1), np.ones(1)
-        settled = np.zeros(1, dtype=bool)
-        for depth in depths if known else ():
-            fits = (totals[depth] <= size) & ~settled
-            # A tensor that does not move with the loops just outside stays in the cache.
-            moved = trips[depth] * totals[depth]
-            traffic = np.where(fits, moved, traffic)
-            tile = np.where(fits, totals[depth], tile)
-            reuse = np.where(fits, trips[-1] / np.maximum(trips[depth] * totals[depth], 1), reuse)
-            settled = settled | fits
+        if known:
+            fits = totals <= size
+            outermost = fits.argmax(axis=0)
+            some = fits[outermost, every]
+            passed = moved[outermost, every]
+            traffic = np.where(some, passed, traffic)
+            tile = np.where(some, totals[outermost, every], tile)
+            reuse = np.where(some, trips.astype(np.float64) / np.maximum(passed, 1), reuse)
         columns.add(f"{name}.traffic", log2(traffic))
         columns.add(f"{name}.traffic.excess", log2(traffic / np.maximum(compulsory, 1)))
         columns.add(f"{name}.tile", log2(tile))

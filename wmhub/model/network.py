@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from wmhub.model.encode import Encoded, FeatureSpec
+from wmhub.model.rollout import plan
+from wmhub.model.transformer import PIECE, ActionTransformer
+
+#: Candidates that the scoring networks take at once: their activations stay in a core's cache.
+_PIECE = 512
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,8 @@ class ModelConfig:
     dropout: float = 0.1
     """Share of activations dropped while training."""
     dynamics: str = "recurrent"
-    """How actions move the latent: ``recurrent``, ``bag`` (a sum, without order) or ``none``."""
+    """How actions move the latent: ``recurrent``, ``transformer`` (read all at once), ``bag`` (a
+    sum, without order) or ``none``."""
     program: bool = True
     """Whether the initial program sets the first latent."""
     structured: bool = True
@@ -61,7 +67,8 @@ class Output:
     embedding: Tensor
     """float32 [M, hidden]: last hidden layer of the first scoring network."""
     consistency: Tensor
-    """float32 [M, F]: normalised structured features of the final program, told from the latent."""
+    """float32 [M, F]: normalised structured features of the final program, told from the latent;
+    nothing where candidates are only scored."""
     target: Tensor
     """float32 [M, F]: what ``consistency`` should be."""
 
@@ -102,6 +109,8 @@ class WorldModel(nn.Module):
         self.kind_in = nn.Embedding(len(spec.kinds), latent, padding_idx=0)
         self.action_in = nn.Linear(len(spec.action), latent)
         self.transition = nn.GRUCell(latent, latent)
+        if config.dynamics == "transformer":
+            self.sequence = ActionTransformer(latent, dropout=config.dropout)
         self.consistency = nn.Linear(latent, features)
         self.enter = _Members(config.members, 2 * latent + features, hidden)
         layers = range(config.layers)
@@ -115,28 +124,56 @@ class WorldModel(nn.Module):
         """Scores a padded batch (training)."""
         state = self._start(batch.blocks)
         inputs = self._action_inputs(batch.kinds, batch.actions)
-        for step in range(batch.kinds.shape[1] if self.config.dynamics != "none" else 0):
+        if self.config.dynamics == "transformer":
+            state = self.sequence(state, inputs, batch.kinds != 0)
+        for step in range(batch.kinds.shape[1] if self._rolls_out else 0):
             live = (batch.kinds[:, step] != 0).unsqueeze(1)
             state = torch.where(live, self._move(inputs[:, step], state), state)
         return self._finish(state, batch.structured, batch.hardware)
 
-    def score(self, encoded: Encoded) -> Output:
-        """Scores one group of candidates; the actions that all share are rolled out once."""
+    def score(self, encoded: Encoded, share: bool = True) -> Output:
+        """Scores one group of candidates; with ``share``, equal prefixes are rolled out once."""
         device = self.structured_mean.device
         blocks = torch.from_numpy(encoded.blocks).to(device).unsqueeze(0)
         state = self._start(blocks)
         kinds = torch.from_numpy(encoded.kinds).to(device)
-        for step in range(len(kinds) if self.config.dynamics != "none" else 0):
-            rows = torch.from_numpy(encoded.actions[step]).to(device)
-            inputs = self._action_inputs(kinds[step].expand(len(rows)), rows)
-            if len(state) != len(rows):
-                wider = max(len(state), len(rows))
-                state, inputs = state.expand(wider, -1), inputs.expand(wider, -1)
-            state = self._move(inputs, state)
+        count = encoded.count
+        if self.config.dynamics == "transformer":
+            state = self._read(state, kinds, encoded)
+        elif self._rolls_out:
+            steps, last = plan(encoded.actions, count, share)
+            for kind, step in zip(kinds, steps):
+                rows = torch.from_numpy(step.rows).to(device)
+                inputs = self._action_inputs(kind.expand(len(rows)), rows)
+                if step.parents is not None:
+                    state = state[torch.from_numpy(step.parents).to(device)]
+                state = self._move(inputs.expand(len(state), -1), state)
+            if last is not None:
+                state = state[torch.from_numpy(last).to(device)]
         structured = torch.from_numpy(encoded.structured).to(device)
         hardware = torch.from_numpy(encoded.hardware).to(device).unsqueeze(0)
-        count = len(structured)
-        return self._finish(state.expand(count, -1), structured, hardware.expand(count, -1))
+        return self._finish_group(state.expand(count, -1), structured, hardware)
+
+    @property
+    def _rolls_out(self) -> bool:
+        return self.config.dynamics in ("recurrent", "bag")
+
+    def _read(self, state: Tensor, kinds: Tensor, encoded: Encoded) -> Tensor:
+        """The latents of one group by a Transformer, [N, latent]."""
+        read = []
+        for start in range(0, encoded.count, PIECE):
+            rows = range(start, min(start + PIECE, encoded.count))
+            tables = [a[rows.start : rows.stop] if len(a) > 1 else a for a in encoded.actions]
+            inputs = [
+                self._action_inputs(kind, torch.from_numpy(table).to(kinds.device))
+                for kind, table in zip(kinds, tables)
+            ]
+            whole = [one.expand(len(rows), -1) for one in inputs]
+            width = state.shape[1]
+            sequence = torch.stack(whole, 1) if whole else state.new_zeros(len(rows), 0, width)
+            live = torch.ones(sequence.shape[:2], dtype=torch.bool, device=kinds.device)
+            read.append(self.sequence(state.expand(len(rows), -1), sequence, live))
+        return torch.cat(read)
 
     def _start(self, blocks: Tensor) -> Tensor:
         """[M, B, P] to the first latent [M, latent]."""
@@ -162,12 +199,40 @@ class WorldModel(nn.Module):
             normal if self.config.structured else torch.zeros_like(normal),
         ]
         x = torch.cat(parts, dim=1).unsqueeze(0).expand(self.config.members, -1, -1)
-        x = self.enter(x)
+        members, embedding = self._ensemble(self.enter(x))
+        return Output(members, embedding, self.consistency(state), normal)
+
+    def _finish_group(self, state: Tensor, structured: Tensor, hardware: Tensor) -> Output:
+        """`_finish` for the scores alone: what all candidates share enters once, ``hardware`` with
+        one row and many structured features; the rest in pieces that fit a cache."""
+        normal = (structured - self.structured_mean) / self.structured_scale
+        normal = normal.clamp(-5.0, 5.0)
+        if not self.config.structured:
+            normal = torch.zeros_like(normal)
+        latent = state.shape[1]
+        own, same = torch.ones_like(self.enter.weight[0, :, 0], dtype=torch.bool), normal[:1]
+        own[latent : 2 * latent] = False
+        own[2 * latent :] = (normal != same).any(dim=0)
+        told = self.hardware_in(hardware) if self.config.hardware else torch.zeros_like(state[:1])
+        shared = torch.cat([torch.zeros_like(state[:1]), told, same], dim=1)[:, ~own]
+        weight = self.enter.weight[:, own]
+        bias = torch.baddbmm(
+            self.enter.bias, shared.expand(len(weight), -1, -1), self.enter.weight[:, ~own]
+        )
+        inputs = torch.cat([state, normal[:, own[2 * latent :]]], dim=1)
+        parts = [
+            self._ensemble(torch.baddbmm(bias, piece.expand(len(weight), -1, -1), weight))
+            for piece in torch.split(inputs, _PIECE)
+        ]
+        members, embedding = (torch.cat(part, dim=axis) for part, axis in zip(zip(*parts), (1, 0)))
+        return Output(members, embedding, normal[:0], normal[:0])
+
+    def _ensemble(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores [members, M] and the first member's last hidden layer [M, hidden]."""
         for norm, first, second in zip(self.norms, self.widen, self.narrow):
             x = x + second(self.drop(nn.functional.gelu(first(norm(x)))))
         hidden = self.norms[-1](x)
-        members = self.leave(hidden).squeeze(2)
-        return Output(members, hidden[0], self.consistency(state), normal)
+        return self.leave(hidden).squeeze(2), hidden[0]
 
 
 def collate(groups: Sequence[tuple[Encoded, Tensor]], device: torch.device | None) -> Batch:

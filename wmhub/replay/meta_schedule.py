@@ -7,11 +7,13 @@ from the regions that consumers read, by interval arithmetic on the program's af
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 
 from wmhub.program import Program
 from wmhub.records import Scheduler
@@ -35,22 +37,33 @@ def replay_traces(
     What post-processors did (from ``EnterPostproc`` on) is left out unless ``include_postproc``:
     it follows from the rest, and a candidate is ranked before any post-processor runs.
     """
-    keys, tables = [], []
+    keys, tables, parts = [], [], []
     for instructions, decisions in traces:
         names = [i[0] for i in instructions]
         if not include_postproc and "EnterPostproc" in names:
             instructions = instructions[: names.index("EnterPostproc")]
-        table = {int(at): value for at, value in decisions if int(at) < len(instructions)}
-        # A compute location decides which loop is meant, so it is part of the structure.
-        located = [(at, v) for at, v in table.items() if names[at] == "SampleComputeLocation"]
-        keys.append(json.dumps([instructions, located]))
+        end = len(instructions)
+        table = {int(at): value for at, value in decisions if int(at) < end}
+        located = []
+        if "SampleComputeLocation" in names:
+            # A compute location decides which loop is meant, so it is part of the structure.
+            located = [(at, v) for at, v in table.items() if names[at] == "SampleComputeLocation"]
+        keys.append(_text([instructions, located]))
         tables.append(table)
+        parts.append(instructions)
     groups = []
-    for key, members in group_by(keys):
-        instructions = json.loads(key)[0]
+    for _, members in group_by(keys):
         rows = [tables[m] for m in members]
-        groups.append(Group(members, replay_decisions(program, instructions, rows)))
+        groups.append(Group(members, replay_decisions(program, parts[members[0]], rows)))
     return groups
+
+
+def _text(value: Any) -> bytes:
+    """JSON of ``value``, equal for equal structures."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a number beyond 64 bits
+        return json.dumps(value).encode()
 
 
 def replay_decisions(
@@ -76,11 +89,15 @@ def _decision(instruction: Any, number: int, rows: Sequence[dict[int, Any]]) -> 
     name = instruction[0]
     if name in _TILES:
         width = len(instruction[3])
-        table = np.ones((len(rows), width), dtype=np.int64)
-        for i, row in enumerate(rows):
-            tile = row.get(number)
-            if tile is not None and len(tile) == width:
-                table[i] = tile
+        tiles: list[Any] = [row.get(number) for row in rows]
+        if all(tile is not None and len(tile) == width for tile in tiles):
+            flat = itertools.chain.from_iterable(tiles)
+            table = np.fromiter(flat, np.int64, len(tiles) * width).reshape(len(tiles), width)
+        else:
+            table = np.ones((len(rows), width), dtype=np.int64)
+            for i, tile in enumerate(tiles):
+                if tile is not None and len(tile) == width:
+                    table[i] = tile
         return [_shared(table[:, k]) for k in range(width)]
     if name == "SampleCategorical":
         candidates = np.asarray(instruction[2][0], dtype=np.float64)

@@ -73,6 +73,23 @@ def random_top_k(latency: np.ndarray, k: int) -> tuple[float, float]:
     return float((chance * ordered[0] / ordered).sum()), float((chance * ordered).sum())
 
 
+def top_k_score(pairs: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[float, float]:
+    """Over (latency, score) of each workload: mean of best latency / best of the ``k`` best ranked,
+    and sum of the former / sum of the latter; (0, 0) without a workload of two candidates."""
+    used = [(latency, score) for latency, score in pairs if len(latency) >= 2]
+    best = np.array([latency.min() for latency, _ in used])
+    found = np.array([top_k(latency, score, k) for latency, score in used])
+    return (float((best / found).mean()), float(best.sum() / found.sum())) if used else (0.0, 0.0)
+
+
+def random_top_k_score(latencies: Sequence[np.ndarray], k: int) -> tuple[float, float]:
+    """`top_k_score` that a random order expects."""
+    used = [latency for latency in latencies if len(latency) >= 2]
+    found = np.array([random_top_k(latency, k) for latency in used])
+    best = sum(float(latency.min()) for latency in used)
+    return (float(found[:, 0].mean()), best / float(found[:, 1].sum())) if used else (0.0, 0.0)
+
+
 def pairwise_accuracy(latency: np.ndarray, score: np.ndarray) -> float:
     """Share of pairs with different latencies that the scores order rightly; ties count half."""
     right = total = 0.0

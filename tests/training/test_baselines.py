@@ -1,0 +1,157 @@
+"""Baselines learn from the training workloads alone, and one that is missing says why."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from trainmaking import SMALL, make_dataset
+
+import wmhub
+from wmhub.dataset.reader import open_dataset
+from wmhub.errors import InvalidInputError
+from wmhub.training import baselines
+from wmhub.training.baselines import Setting, fit_baselines
+from wmhub.training.data import Candidates, load_candidates
+from wmhub.training.evaluation import EvaluationReport
+from wmhub.training.metrics import summarise
+from wmhub.training.run import profile_of, train
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return make_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def model(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("trained") / "checkpoint"
+    train(dataset, output, config=dataclasses.replace(SMALL, steps=5))
+    return output
+
+
+@pytest.fixture(scope="module")
+def report(dataset: Path, model: Path) -> EvaluationReport:
+    pytest.importorskip("xgboost")
+    names = ["gradient_boosting", "sequence_model", "xgb_model"]
+    return wmhub.evaluate(model, dataset, baselines=names, ks=(1, 3), steps=30)
+
+
+def test_every_scorer_has_the_same_keys(report: EvaluationReport) -> None:
+    found = report.to_json()
+    for name in ("random", "gradient_boosting", "sequence_model"):
+        other = found[name]
+        assert isinstance(other, dict)
+        keys = {"top1", "top5", "pairwise_accuracy", "spearman", "workloads"}
+        assert keys <= set(other)
+        assert keys <= set(found)
+        assert other["workloads"] == found["workloads"]
+    assert set(report.curves()) == {"model", "random", "gradient_boosting", "sequence_model"}
+    for name, curve in report.curves().items():
+        assert len(curve) == 64
+        assert curve[0] == pytest.approx(report.top_ks()[name][1][0], abs=0.1)
+    assert report.top_k[1][0] == pytest.approx(report.metrics.top1)
+    assert report.top_k[1][1] == pytest.approx(report.metrics.top1_ratio_of_sums)
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_baselines_learn(report: EvaluationReport) -> None:
+    assert report.baselines["gradient_boosting"].metrics.pairwise_accuracy > 0.8
+    assert report.baselines["sequence_model"].metrics.pairwise_accuracy > 0.55
+
+
+def test_a_missing_baseline_says_why(
+    report: EvaluationReport, model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (note,) = report.notes
+    assert note.startswith("xgb_model: ")
+    assert "MetaSchedule records" in note
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    found = wmhub.evaluate(model, dataset, baselines=["gradient_boosting"])
+    assert found.baselines == {}
+    assert "pip install" in found.notes[0]
+    with pytest.raises(InvalidInputError, match="sequence_model"):
+        wmhub.evaluate(model, dataset, baselines=["sequence_modle"])
+
+
+class Recorder:
+    """A baseline that remembers what it was shown."""
+
+    def __init__(self, _setting: Setting) -> None:
+        self.learned: list[str] = []
+        self.scored: list[str] = []
+        RECORDERS.append(self)
+
+    def fit(self, train: Sequence[Candidates]) -> None:
+        self.learned = [candidates.workload.id for candidates in train]
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        self.scored.append(candidates.workload.id)
+        return np.zeros(len(candidates.latency))
+
+
+RECORDERS: list[Recorder] = []
+
+
+def test_baselines_are_shown_training_workloads_only(
+    model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(baselines.BASELINES, "recorder", Recorder)
+    RECORDERS.clear()
+    report = wmhub.evaluate(model, dataset, baselines=["recorder"])
+    (seen,) = RECORDERS
+    splits = open_dataset(dataset).splits
+    assert seen.learned == splits["train"]
+    assert seen.scored == splits["test"]
+    assert report.baselines["recorder"].metrics.pairwise_accuracy == 0.5
+
+
+@pytest.mark.tvm
+@pytest.mark.slow
+def test_the_model_of_tvm_learns_from_replayed_traces(tmp_path: Path) -> None:
+    pytest.importorskip("tvm")
+    pytest.importorskip("xgboost")
+    source = open_dataset(_measured(tmp_path))
+    setting = Setting(source, profile_of(source), tmp_path / "cache", threads=1)
+    first, second = load_candidates(source, None, setting.profile)
+    fitted, notes = fit_baselines(["xgb_model"], setting, [first])
+    assert notes == []
+    score = fitted["xgb_model"].score(second)
+    assert summarise([(second.latency, score)]).pairwise_accuracy > 0.6
+    # The second time the features come from the disk.
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 2
+    again = fitted["xgb_model"].score(second)
+    assert np.array_equal(score, again)
+
+
+def _measured(folder: Path) -> Path:
+    """Two tiny matrix products with made-up latencies that follow from the scheduled program."""
+    from wmhub.measure import zoo
+    from wmhub.measure.programs import argument_info, load_program, save_program
+    from wmhub.measure.sampling import Sampler
+
+    target = {"kind": "llvm", "num-cores": 2}
+    programs, records = [], []
+    for number, name in enumerate(("matmul-m32-n32-k32", "matmul-m64-n32-k32")):
+        module = zoo.build(name)
+        text = save_program(module).encode()
+        encoded = base64.b64encode(struct.pack("<Q", len(text)) + text).decode()
+        programs.append([str(number), encoded])
+        for candidate in Sampler(module, target, seed=0).random(24):
+            seconds = 1e-6 * str(load_program(candidate.module)).count("for ")
+            trace = json.loads(candidate.trace)
+            records.append([number, [trace, [seconds], target, argument_info(module)]])
+    for name, lines in (("workload", programs), ("tuning_record", records)):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"database_{name}.json").write_text(text)
+    wmhub.collect([folder], hardware="llvm-emeraldrapids-2c", output=folder / "dataset", workers=1)
+    return folder / "dataset"

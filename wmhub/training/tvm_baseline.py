@@ -1,0 +1,175 @@
+"""TVM's own cost model as a baseline: its per-store features and its ``XGBModel``.
+
+The features are those of the scheduled program, so every trace is replayed in TVM: 10 to 30 ms a
+candidate. They are kept on disk, by the dataset's digest.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wmhub.dataset.manifest import MANIFEST
+from wmhub.errors import InvalidInputError
+from wmhub.records import Scheduler, Workload
+from wmhub.training.baselines import Setting, relative_speed, require_xgboost
+from wmhub.training.data import Candidates
+
+#: Most training candidates; of more, each workload gives an even share.
+MOST_CANDIDATES = 20_000
+#: Candidates whose schedules are held at once.
+_BATCH = 32
+#: What TVM raises for a trace that cannot be replayed, or a program that it does not read.
+_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
+_WHAT_IT_NEEDS = "TVM's model needs MetaSchedule records with their programs"
+#: Score of what could not be replayed.
+_WORST = -1e9
+
+
+class TvmModel:
+    """TVM's ``XGBModel``: its features, its objective, its labels, over all training workloads."""
+
+    def __init__(self, setting: Setting) -> None:
+        require_xgboost()
+        if setting.profile.is_gpu:
+            raise InvalidInputError("TVM's model is compared on CPU targets only")
+        if not any(_has_program(one) for one in setting.dataset.workloads().values()):
+            raise InvalidInputError(_WHAT_IT_NEEDS)
+        from wmhub.tvm_compat import meta_schedule as ms
+
+        self._features = Features(setting)
+        self._model: Any = ms.cost_model.XGBModel(num_tuning_cores=setting.threads)
+        self._setting = setting
+
+    def fit(self, train: Sequence[Candidates]) -> None:
+        """See `Baseline`; failed candidates, whose weight in TVM's loss is 0, are left out."""
+        most = max(2, MOST_CANDIDATES // max(1, len(train)))
+        tables: list[np.ndarray] = []
+        labels: list[np.ndarray] = []
+        for number, candidates in enumerate(train):
+            self._setting.progress("xgb_model: features", number, len(train))
+            chosen = _share(np.flatnonzero(np.isfinite(candidates.latency)), most)
+            found = self._features.of(candidates.workload, chosen)
+            usable = [i for i, table in enumerate(found) if len(table)]
+            tables += [found[i] for i in usable]
+            labels.append(relative_speed(candidates.latency)[chosen[usable]])
+        self._setting.progress("xgb_model: features", len(train), len(train))
+        if not tables:
+            raise InvalidInputError("no trace of the training workloads can be replayed in TVM")
+        # Its training as ``update`` ends in it; that one takes schedules, which are gone by now.
+        self._model._train(tables, np.concatenate(labels).astype(np.float32))
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        """See `Baseline`; what cannot be replayed comes last."""
+        tables = self._features.of(candidates.workload, np.arange(len(candidates.latency)))
+        usable = [i for i, table in enumerate(tables) if len(table)]
+        score = np.full(len(tables), _WORST)
+        if usable:
+            score[usable] = self._model._predict([tables[i] for i in usable])
+        return score
+
+
+class Features:
+    """TVM's per-store features of a dataset's candidates."""
+
+    def __init__(self, setting: Setting) -> None:
+        from wmhub.tvm_compat import meta_schedule as ms
+
+        self._dataset = setting.dataset
+        self._threads = setting.threads
+        digest = hashlib.sha256((setting.dataset.path / MANIFEST).read_bytes()).hexdigest()
+        self._folder = setting.cache / "per-store-features" / digest
+        self._extractor = ms.feature_extractor.PerStoreFeature()
+
+    def of(self, workload: Workload, chosen: np.ndarray) -> list[np.ndarray]:
+        """float32 [stores, 164] of each of the ``chosen`` rows; empty where a replay failed."""
+        if not _has_program(workload):
+            raise InvalidInputError(_WHAT_IT_NEEDS)
+        name = hashlib.sha256(chosen.astype(np.int64).tobytes()).hexdigest()[:16]
+        path = self._folder / f"{workload.id}-{name}.npz"
+        kept = _read(path)
+        if kept is None:
+            kept = self._extract(workload, chosen)
+            _write(path, kept)
+        return kept
+
+    def _extract(self, workload: Workload, chosen: np.ndarray) -> list[np.ndarray]:
+        from wmhub.tvm_compat import meta_schedule as ms
+        from wmhub.tvm_compat import tvm, use_target
+
+        records = self._dataset.workload_records(workload.id, ["trace", "target"])
+        targets, traces = records.column("target"), records.traces
+        found = [np.zeros((0, 0), np.float32)] * len(chosen)
+        try:
+            module = tvm.ir.load_json(_module_text(workload))
+        except _REFUSALS:
+            return found
+        for start in range(0, len(chosen), _BATCH):
+            ready = []
+            for place in range(start, min(start + _BATCH, len(chosen))):
+                candidate = _replayed(module, traces[chosen[place]])
+                if candidate is not None:
+                    ready.append((place, candidate))
+            target = use_target(json.loads(targets[chosen[start]]))
+            context = ms.TuneContext(mod=module, target=target, num_threads=self._threads)
+            extracted = self._extractor.extract_from(context, [one for _, one in ready])
+            for (place, _), table in zip(ready, extracted, strict=True):
+                found[place] = table.numpy().astype(np.float32)
+        return found
+
+
+def _has_program(workload: Workload) -> bool:
+    return workload.scheduler is Scheduler.META_SCHEDULE and workload.program is not None
+
+
+def _replayed(module: Any, trace: str) -> Any | None:
+    from wmhub.tvm_compat import Schedule, Trace
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    schedule = Schedule(module, seed=1, debug_mask="none", error_render_level="none")
+    try:
+        Trace.apply_json_to_schedule(json.loads(trace), schedule)
+        arguments = ms.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True)
+    except _REFUSALS:
+        return None
+    return ms.search_strategy.MeasureCandidate(schedule, arguments)
+
+
+def _module_text(workload: Workload) -> str:
+    """The JSON that TVM reads: databases hold it in base64 behind an 8-byte length."""
+    program = str(workload.program).strip()
+    return program if program.startswith("{") else base64.b64decode(program)[8:].decode()
+
+
+def _share(rows: np.ndarray, most: int) -> np.ndarray:
+    """``most`` of the rows, drawn without regard to anything; always the same ones."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(0).permutation(rows)[:most])
+
+
+def _read(path: Path) -> list[np.ndarray] | None:
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            rows, lengths = kept["rows"], kept["lengths"]
+    except (OSError, ValueError, KeyError):  # not there, or half written
+        return None
+    return np.split(rows, np.cumsum(lengths)[:-1])
+
+
+def _write(path: Path, tables: Sequence[np.ndarray]) -> None:
+    full = [table for table in tables if len(table)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part.npz")
+    np.savez_compressed(
+        temporary,
+        rows=np.concatenate(full) if full else np.zeros((0, 0), np.float32),
+        lengths=np.array([len(table) for table in tables], np.int64),
+    )
+    temporary.replace(path)
