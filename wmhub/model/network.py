@@ -115,10 +115,22 @@ class WorldModel(nn.Module):
         """Scores a padded batch (training)."""
         state = self._start(batch.blocks)
         inputs = self._action_inputs(batch.kinds, batch.actions)
-        for step in range(batch.kinds.shape[1] if self.config.dynamics != "none" else 0):
+        if self.config.dynamics == "recurrent":
+            state = self._roll(inputs, state, batch.kinds)
+        for step in range(batch.kinds.shape[1] if self.config.dynamics == "bag" else 0):
             live = (batch.kinds[:, step] != 0).unsqueeze(1)
             state = torch.where(live, self._move(inputs[:, step], state), state)
         return self._finish(state, batch.structured, batch.hardware)
+
+    def _roll(self, inputs: Tensor, state: Tensor, kinds: Tensor) -> Tensor:
+        """All moves of the cell in one call of the library; backwards twice as fast as a loop."""
+        cell = self.transition
+        weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
+        states, _ = torch.gru(inputs, state[None], weights, True, 1, 0.0, True, False, True)
+        # Where the padding begins is where the rollout ends; without an action it never began.
+        states = torch.cat([state[:, None].to(states.dtype), states], dim=1)
+        ends = (kinds != 0).sum(dim=1)
+        return states[torch.arange(len(ends), device=ends.device), ends]
 
     def score(self, encoded: Encoded) -> Output:
         """Scores one group of candidates; the actions that all share are rolled out once."""
