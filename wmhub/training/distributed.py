@@ -36,6 +36,13 @@ class World:
         if self.size > 1:
             distributed.barrier()
 
+    def mean(self, value: float) -> float:
+        """The mean of what each process gives."""
+        told = torch.tensor([value], dtype=torch.float64, device=self.device)
+        if self.size > 1:
+            distributed.all_reduce(told)
+        return float(told) / self.size
+
     def agreed(self, values: Sequence[float]) -> list[float]:
         """What process 0 says; the others give as many values, which are dropped."""
         told = torch.tensor(values, dtype=torch.float64, device=self.device)

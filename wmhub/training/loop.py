@@ -159,8 +159,7 @@ class Loop:
         if self.world.is_main:
             seen, _ = evaluate_rankings(rank_stored(self.averaged, validation))
         # All go on or stop together, whatever the last bit of a score is on another machine.
-        (loss,) = self.world.agreed([loss])
-        looked = Validation(progress.step, loss, self.world.agreed_metrics(seen))
+        looked = Validation(progress.step, self.world.mean(loss), self.world.agreed_metrics(seen))
         progress.losses = []
         progress.history.append(looked)
         if looked.quality > progress.best_quality:
