@@ -164,8 +164,8 @@ def _encoded(
                 yield last, future.result()
         except BrokenProcessPool:
             raise WmhubError(
-                "a process that encoded candidates died, perhaps for want of memory; "
-                "--workers 1 takes less"
+                "a process that encoded candidates died: for want of memory (--workers 1 takes "
+                'less), or because a script calls train outside `if __name__ == "__main__":`'
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
