@@ -46,6 +46,18 @@ class DatasetPin:
 
 
 @dataclass(frozen=True)
+class BasePin:
+    """The checkpoint that training began with."""
+
+    name: str
+    """Its name."""
+    version: str
+    """Its content version, such as ``1.0.0``."""
+    digest: str
+    """What a lock pins of it."""
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A trained network and what it is."""
 
@@ -58,7 +70,7 @@ class Checkpoint:
     profile: HardwareProfile
     """The numbers of that hardware, which the network reads."""
     dataset: DatasetPin
-    """What it was trained on."""
+    """What it was trained on and is judged by."""
     metrics: Mapping[str, object]
     """What was measured on held-out workloads, as ``wmhub eval --json`` prints it."""
     training: Mapping[str, object]
@@ -67,6 +79,10 @@ class Checkpoint:
     """Package -> version that it was trained with."""
     network: WorldModel
     """The network, on the CPU, in evaluation mode."""
+    datasets: tuple[DatasetPin, ...] = ()
+    """All that it was trained on, ``dataset`` first; empty where that is the only one known."""
+    base: BasePin | None = None
+    """What training began with; ``None`` for a fresh network."""
 
     @property
     def parameters(self) -> int:
@@ -92,6 +108,8 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
         "hardware": str(checkpoint.hardware),
         "licence": "Apache-2.0",
         "dataset": dataclasses.asdict(checkpoint.dataset),
+        "datasets": [dataclasses.asdict(pin) for pin in checkpoint.datasets],
+        "base": dataclasses.asdict(checkpoint.base) if checkpoint.base is not None else None,
         "metrics": dict(checkpoint.metrics),
         "parameters": checkpoint.parameters,
         "profile": checkpoint.profile.to_json(),
@@ -130,6 +148,8 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             training=dict(document["training"]),
             environment={str(k): str(v) for k, v in document["environment"].items()},
             network=network,
+            datasets=tuple(DatasetPin(**pin) for pin in document.get("datasets", [])),
+            base=BasePin(**document["base"]) if document.get("base") is not None else None,
         )
     except UserError as error:
         raise CheckpointError(f"{folder / MANIFEST}: {error}") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,17 @@ import torch
 from trainmaking import SMALL, make_dataset
 
 import wmhub
-from wmhub.checkpoint import read_checkpoint
-from wmhub.errors import DatasetError, InvalidInputError, MissingInputError, OutputExistsError
+from wmhub.checkpoint import BasePin, read_checkpoint
+from wmhub.dataset.reader import open_dataset
+from wmhub.errors import (
+    CheckpointError,
+    DatasetError,
+    HardwareMismatchError,
+    InvalidInputError,
+    MissingInputError,
+    OutputExistsError,
+)
+from wmhub.hub.artifact import MODEL
 from wmhub.training.metrics import Validation
 from wmhub.training.run import train
 
@@ -44,6 +55,8 @@ def test_a_checkpoint_says_what_it_is(trained: Path, dataset: Path) -> None:
     assert (trained / "training.csv").read_text().startswith("step,loss,validation.top1")
     assert (trained / "training.png").stat().st_size > 1000
     assert not (trained / "training-state.safetensors").exists()
+    assert checkpoint.datasets == (checkpoint.dataset,)
+    assert checkpoint.base is None
 
 
 def test_evaluation_finds_the_metrics_of_the_checkpoint(trained: Path, dataset: Path) -> None:
@@ -107,6 +120,83 @@ def test_a_run_of_another_configuration_is_not_resumed(dataset: Path, tmp_path: 
         train(dataset, tmp_path, config=SMALL, resume=True)
 
 
+def test_a_run_on_other_data_is_not_resumed(
+    dataset: Path, other: Path, tmp_path: Path, trained: Path
+) -> None:
+    def kill(step: int, _steps: int, _loss: float, _looked: Validation | None) -> None:
+        if step == 12:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(dataset, tmp_path, config=SMALL, watch=kill)
+    for changes in ({"dataset": [dataset, other]}, {"dataset": dataset, "start_from": trained}):
+        with pytest.raises(InvalidInputError, match="other data"):
+            train(output=tmp_path, config=SMALL, resume=True, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("other"), hardware="cuda-a100")
+
+
+def test_several_datasets_make_one_model(dataset: Path, other: Path, tmp_path: Path) -> None:
+    few = dataclasses.replace(SMALL, samples=30)
+    report = train([other, dataset], tmp_path / "a", hardware="llvm-emeraldrapids-2c", config=few)
+    checkpoint = read_checkpoint(report.checkpoint)
+    assert checkpoint.name == "wm-llvm-emeraldrapids-2c"
+    assert str(checkpoint.profile.key) == "llvm-emeraldrapids-2c"
+    assert [pin.id for pin in checkpoint.datasets] == [
+        "llvm-emeraldrapids-2c",
+        "cuda-a100",
+    ]
+    assert checkpoint.dataset == checkpoint.datasets[0]
+    # All of the other hardware's, and few of the target's.
+    counts = open_dataset(other).manifest.counts.records
+    assert 30 < report.records < 30 + counts
+    assert checkpoint.training["records"] == report.records
+    with pytest.raises(HardwareMismatchError, match=r"only of cuda-a100, llvm-emerald"):
+        train([other, dataset], tmp_path / "b", hardware="cuda-v100", config=SMALL)
+
+
+def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path: Path) -> None:
+    none = dataclasses.replace(SMALL, steps=1, learning_rate=1e-12, samples=40)
+    report = train(other, tmp_path / "a", start_from=trained, config=none)
+    ours, base = (read_checkpoint(folder) for folder in (report.checkpoint, trained))
+    assert str(ours.hardware) == "cuda-a100"
+    assert report.records == 40
+    assert ours.base == BasePin("wm-test", "1.2.0", MODEL.verify(trained).digest)
+    for name, value in base.network.state_dict().items():
+        assert torch.allclose(value, ours.network.state_dict()[name], atol=1e-6), name
+    wider = dataclasses.replace(none, model=dataclasses.replace(SMALL.model, latent=24))
+    with pytest.raises(InvalidInputError, match="keeps its network"):
+        train(other, tmp_path / "b", start_from=trained, config=wider)
+
+
+def test_a_checkpoint_of_other_features_is_refused(
+    trained: Path, dataset: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(trained, base)
+    document = json.loads((base / "checkpoint.json").read_text())
+    document["features"]["structured"][0] = "renamed"
+    (base / "checkpoint.json").write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match=r"features \(structured\)"):
+        train(dataset, tmp_path / "out", start_from=base, config=SMALL)
+
+
+def test_bf16_trains(dataset: Path, tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, precision="bf16", steps=10)
+    report = train(dataset, tmp_path / "out", config=config)
+    checkpoint = read_checkpoint(report.checkpoint)
+    assert checkpoint.training["precision"] == "bf16"
+    assert {value.dtype for value in checkpoint.network.state_dict().values()} == {torch.float32}
+
+
+def test_a_device_that_is_not_there(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="none of auto, cpu, cuda"):
+        train(dataset, tmp_path, config=SMALL, device="tpu")
+
+
 def test_a_checkpoint_is_not_overwritten(dataset: Path, trained: Path) -> None:
     with pytest.raises(OutputExistsError):
         train(dataset, trained, config=SMALL)
@@ -118,11 +208,3 @@ def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
     few = make_dataset(tmp_path, workloads=2)
     with pytest.raises(DatasetError, match="each split"):
         train(few, tmp_path / "out", config=SMALL)
-
-
-@pytest.mark.parametrize(
-    "change", [{"steps": 0}, {"candidates_per_list": 1}, {"learning_rate": 0.0}, {"average": 1.0}]
-)
-def test_senseless_configurations_are_refused(change: dict[str, float]) -> None:
-    with pytest.raises(InvalidInputError, match="training"):
-        dataclasses.replace(SMALL, **change)  # type: ignore[arg-type]

@@ -46,13 +46,16 @@ def line(workload: int, tile: int, unroll: int) -> str:
     return json.dumps(value) + "\n"
 
 
-def make_dataset(folder: Path, workloads: int = 12) -> Path:
+def make_dataset(
+    folder: Path, workloads: int = 12, hardware: str = "llvm-emeraldrapids-2c"
+) -> Path:
     """A dataset of ``workloads`` with 28 candidates each."""
+    folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.json"
     log.write_text(
         "".join(
             line(w, 2**t, u) for w in range(workloads) for t in range(7) for u in (0, 16, 64, 512)
         )
     )
-    wmhub.collect([log], hardware="llvm-emeraldrapids-2c", output=folder / "dataset", workers=1)
+    wmhub.collect([log], hardware=hardware, output=folder / "dataset", workers=1)
     return folder / "dataset"

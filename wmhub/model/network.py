@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,10 @@ class Batch:
     """float32 [W * L, T, A]."""
     structured: Tensor
     """float32 [W * L, F]."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on another device."""
+        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,22 @@ class WorldModel(nn.Module):
         inputs = self._action_inputs(batch.kinds, batch.actions)
         if self.config.dynamics == "transformer":
             state = self.sequence(state, inputs, batch.kinds != 0)
-        for step in range(batch.kinds.shape[1] if self._rolls_out else 0):
+        elif self.config.dynamics == "recurrent":
+            state = self._roll(inputs, state, batch.kinds)
+        for step in range(batch.kinds.shape[1] if self.config.dynamics == "bag" else 0):
             live = (batch.kinds[:, step] != 0).unsqueeze(1)
             state = torch.where(live, self._move(inputs[:, step], state), state)
         return self._finish(state, batch.structured, batch.hardware)
+
+    def _roll(self, inputs: Tensor, state: Tensor, kinds: Tensor) -> Tensor:
+        """All moves of the cell in one call of the library; backwards twice as fast as a loop."""
+        cell = self.transition
+        weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
+        states, _ = torch.gru(inputs, state[None], weights, True, 1, 0.0, True, False, True)
+        # Where the padding begins is where the rollout ends; without an action it never began.
+        states = torch.cat([state[:, None].to(states.dtype), states], dim=1)
+        ends = (kinds != 0).sum(dim=1)
+        return states[torch.arange(len(ends), device=ends.device), ends]
 
     def score(self, encoded: Encoded, share: bool = True) -> Output:
         """Scores one group of candidates; with ``share``, equal prefixes are rolled out once."""

@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from wmhub.errors import InvalidInputError
+from wmhub.errors import InvalidInputError, MissingInputError, nearest
 from wmhub.model.network import ModelConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How a network is trained."""
+    """How a network is trained.
+
+    A TOML file holds the same names, those of the network in a table ``[model]``.
+    """
 
     model: ModelConfig = field(default_factory=ModelConfig)
-    """Sizes and parts of the network."""
+    """Sizes and parts of the network; those of the checkpoint where training starts from one."""
     steps: int = 3000
     """Optimiser steps."""
     workloads_per_step: int = 8
-    """Lists in each step, each of one workload."""
+    """Lists in each step, each of one workload; all processes together."""
     candidates_per_list: int = 48
     """Candidates in each list."""
+    samples: int = 0
+    """Few-shot: records of the target's train split that are used, spread over its workloads; 0
+    takes all."""
     learning_rate: float = 2e-3
     """Peak of the one-cycle schedule of AdamW."""
     weight_decay: float = 0.02
@@ -38,8 +56,10 @@ class TrainConfig:
     """Steps between validations."""
     patience: int = 12
     """Validations without improvement after which training stops."""
+    precision: str = "fp32"
+    """``fp32``, or ``bf16`` for products in bfloat16; weights, losses and averages stay float32."""
     seed: int = 0
-    """Of initial weights and of sampling."""
+    """Of initial weights, of sampling and of the records that ``samples`` draws."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "workloads_per_step", "validate_every", "patience"):
@@ -47,5 +67,73 @@ class TrainConfig:
                 raise InvalidInputError(f"training: {name} must be at least 1")
         if self.candidates_per_list < 2:
             raise InvalidInputError("training: candidates_per_list must be at least 2")
+        if self.samples < 0 or self.samples == 1:
+            raise InvalidInputError("training: samples must be at least 2, or 0 for all")
         if self.learning_rate <= 0 or not 0 <= self.average < 1:
             raise InvalidInputError("training: learning_rate must be positive, average below 1")
+        if self.precision not in PRECISIONS:
+            raise InvalidInputError(f"training: precision must be one of {', '.join(PRECISIONS)}")
+
+
+def read_config(path: str | Path) -> TrainConfig:
+    """Reads a TOML file; what it leaves out keeps its default.
+
+    Raises ``MissingInputError`` or ``InvalidInputError`` naming the field.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingInputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInputError.at(path, f"no readable TOML: {error}") from None
+    try:
+        return changed(TrainConfig(), values)
+    except InvalidInputError as error:
+        raise InvalidInputError.at(path, str(error)) from None
+
+
+def with_settings(config: TrainConfig, settings: Iterable[str]) -> TrainConfig:
+    """``config`` with settings such as ``temperature=4`` or ``model.latent=96``.
+
+    Raises ``InvalidInputError`` for one that does not parse or names no field.
+    """
+    for setting in settings:
+        name, separator, text = setting.partition("=")
+        if not separator:
+            raise InvalidInputError(f"setting {setting!r}: write it as NAME=VALUE")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text.strip()
+        values: Any = value
+        for part in reversed(name.strip().split(".")):
+            values = {part: values}
+        config = changed(config, values)
+    return config
+
+
+def changed(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """``config`` with ``values`` of nested names, each of its field's own type."""
+    found: TrainConfig = _changed(config, values, "")
+    return found
+
+
+def _changed(config: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    known = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    new: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            raise InvalidInputError(f"no training setting is named {prefix}{name}{hint}")
+        old = known[name]
+        if dataclasses.is_dataclass(old) and isinstance(value, Mapping):
+            new[name] = _changed(old, value, f"{prefix}{name}.")
+        elif isinstance(old, float) and type(value) is int:
+            new[name] = float(value)
+        elif type(value) is type(old):
+            new[name] = value
+        else:
+            kind = "table" if dataclasses.is_dataclass(old) else type(old).__name__
+            raise InvalidInputError(f"{prefix}{name} = {value!r}: it must be of type {kind}")
+    return dataclasses.replace(config, **new)

@@ -1,4 +1,4 @@
-"""Datasets as the trainer sees them: encoded candidates and their gains, by workload."""
+"""Datasets as the trainer and the evaluation see them: candidates, their gains, and batches."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import orjson
 import torch
 
 from wmhub.dataset.reader import Dataset
-from wmhub.errors import InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.encode import Encoded, encode
-from wmhub.model.network import Batch, collate
-from wmhub.program import parse_program
+from wmhub.model.encode import ACTION_COLUMNS, BLOCK_COLUMNS, Encoded, encode
+from wmhub.model.network import Batch
 from wmhub.records import Scheduler, Workload
-from wmhub.replay.ansor import replay_steps
-from wmhub.replay.meta_schedule import replay_traces
+from wmhub.training.packing import PackedGroup, replay
+from wmhub.training.store import EncodedStore, StoredWorkload
 from wmhub.trajectory import Group
 
 
@@ -34,34 +32,6 @@ class Candidates:
     """int64 [N]: row in its group."""
     latency: np.ndarray
     """float64 [N] in seconds, ``inf`` for failed ones."""
-
-    def gains(self, worst: float) -> np.ndarray:
-        """float32 [N]: log(best latency / latency), not below ``worst``; failed ones there."""
-        best = self.latency.min()
-        with np.errstate(divide="ignore"):
-            gains = np.log(best) - np.log(self.latency)
-        return np.maximum(gains, worst).astype(np.float32)
-
-    def rows(self, chosen: np.ndarray) -> list[tuple[Encoded, torch.Tensor, np.ndarray]]:
-        """The chosen candidates by group: encoding, rows in it, positions in ``chosen``."""
-        parts = []
-        for number in np.unique(self.group_of[chosen]):
-            at = np.flatnonzero(self.group_of[chosen] == number)
-            rows = torch.from_numpy(self.row_of[chosen[at]])
-            parts.append((self.groups[number], rows, at))
-        return parts
-
-
-def replay(workload: Workload, traces: Sequence[object]) -> list[Group]:
-    """Replays parsed traces of either scheduler.
-
-    Raises ``InvalidInputError`` where the workload's program is needed and missing.
-    """
-    if workload.scheduler is Scheduler.AUTO_SCHEDULER:
-        return replay_steps(workload.key, traces)  # type: ignore[arg-type]
-    if workload.program is None:
-        raise InvalidInputError(f"workload {workload.id}: its program is not in the dataset")
-    return replay_traces(parse_program(workload.program), traces)
 
 
 def load_candidates(
@@ -95,47 +65,158 @@ def from_groups(
     return Candidates(workload, encoded, group_of, row_of, latency)
 
 
-class Sampler:
-    """Draws training batches: lists of candidates, each of one workload."""
+def from_store(stored: StoredWorkload) -> Candidates:
+    """The same candidates from a store."""
+    places = stored.places
+    numbers, group_of = np.unique(places[:, 0], return_inverse=True)
+    hardware = stored.store.hardware
+    groups = tuple(stored.store.group(int(number)).unpack(hardware) for number in numbers)
+    return Candidates(stored.workload, groups, group_of, places[:, 1], stored.latency)
 
-    def __init__(self, data: Sequence[Candidates], lists: int, length: int, worst: float) -> None:
+
+@dataclass(frozen=True)
+class Examples:
+    """What of one workload is trained on."""
+
+    store: EncodedStore
+    places: np.ndarray
+    """int64 [N, 2]: group in the store, and row in it."""
+    gains: np.ndarray
+    """float32 [N]: log(best latency / latency), floored; failed candidates at the floor."""
+
+
+def examples_of(stored: StoredWorkload, worst: float, chosen: np.ndarray | None) -> Examples:
+    """Examples of the candidates ``chosen`` (int64 positions), or of all.
+
+    Gains refer to the best that was chosen: nothing else is known of the workload.
+    """
+    places, latency = stored.places, stored.latency
+    if chosen is not None:
+        places, latency = places[chosen], latency[chosen]
+    with np.errstate(divide="ignore"):
+        gains = np.log(latency.min()) - np.log(latency)
+    return Examples(stored.store, places, np.maximum(gains, worst).astype(np.float32))
+
+
+def few(
+    workloads: Sequence[StoredWorkload], samples: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Positions of ``samples`` candidates, drawn over the workloads as evenly as their sizes allow.
+
+    A workload gets none or at least two that ran: one alone cannot be ranked.
+    """
+    order = rng.permutation(len(workloads))[: max(1, samples // 2)]
+    shares = np.zeros(len(workloads), dtype=np.int64)
+    left = samples
+    for rank, number in enumerate(sorted(order, key=lambda n: workloads[n].count)):
+        # The small ones first: what they cannot take goes to the others.
+        shares[number] = min(workloads[number].count, left // (len(order) - rank))
+        left -= int(shares[number])
+    positions = []
+    for workload, share in zip(workloads, shares, strict=True):
+        drawn = rng.permutation(workload.count)
+        ran = np.isfinite(workload.latency[drawn])
+        # Two that ran come first, then whatever was drawn.
+        first = np.flatnonzero(ran)[:2]
+        drawn = np.concatenate([drawn[first], np.delete(drawn, first)])
+        positions.append(np.sort(drawn[:share]))
+    return positions
+
+
+class Sampler:
+    """Draws training batches: lists of candidates, each of one workload.
+
+    Each dataset has the same chance, and in it each workload, however many candidates it has.
+    """
+
+    def __init__(self, data: Sequence[Sequence[Examples]], lists: int, length: int) -> None:
         self._data = data
-        self._gains = [candidates.gains(worst) for candidates in data]
         self._lists, self._length = lists, length
 
-    def draw(self, rng: np.random.Generator) -> tuple[Batch, torch.Tensor]:
-        """A batch of W lists of L candidates, and their gains, float32 [W, L]."""
-        parts: list[tuple[Encoded, torch.Tensor]] = []
-        gains = []
-        for number in rng.integers(0, len(self._data), self._lists):
-            candidates = self._data[number]
-            chosen = rng.integers(0, len(candidates.latency), self._length)
-            order = []
-            for encoded, rows, at in candidates.rows(chosen):
-                parts.append((encoded, rows))
-                order.append(at)
-            gains.append(self._gains[number][chosen[np.concatenate(order)]])
-        return collate(parts, None), torch.from_numpy(np.stack(gains))
+    def draw(
+        self, rng: np.random.Generator, rank: int = 0, world: int = 1
+    ) -> tuple[Batch, torch.Tensor]:
+        """A batch of W lists of L candidates, and their gains, float32 [W, L].
+
+        Of several processes each draws the same and takes every ``world``-th list.
+        """
+        lists = []
+        for number in range(self._lists):
+            dataset = self._data[int(rng.integers(len(self._data)))]
+            examples = dataset[int(rng.integers(len(dataset)))]
+            chosen = rng.integers(0, len(examples.gains), self._length)
+            if number % world == rank:
+                # Of one structure all at once.
+                chosen = chosen[np.argsort(examples.places[chosen, 0], kind="stable")]
+                lists.append((examples, chosen))
+        gains = np.stack([examples.gains[chosen] for examples, chosen in lists])
+        return gather(lists), torch.from_numpy(gains)
 
 
-def normalisation(data: Sequence[Candidates]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def gather(lists: Sequence[tuple[Examples, np.ndarray]]) -> Batch:
+    """Puts chosen examples, those of one group next to each other, into one padded batch."""
+    parts: list[tuple[PackedGroup, np.ndarray, np.ndarray]] = []
+    for examples, chosen in lists:
+        places = examples.places[chosen]
+        starts = np.flatnonzero(np.diff(places[:, 0], prepend=-1))
+        for rows in np.split(places, starts[1:]):
+            group = examples.store.group(int(rows[0, 0]))
+            parts.append((group, rows[:, 1], examples.store.hardware))
+    total = sum(len(rows) for _, rows, _ in parts)
+    steps = max(len(group.kinds) for group, _, _ in parts)
+    most_blocks = max(len(group.blocks) for group, _, _ in parts)
+    first, _, hardware_of_first = parts[0]
+    features = len(first.template) - len(first.kinds) * len(ACTION_COLUMNS)
+    blocks = np.zeros((total, most_blocks, len(BLOCK_COLUMNS)), dtype=np.float32)
+    hardware = np.empty((total, len(hardware_of_first)), dtype=np.float32)
+    kinds = np.zeros((total, steps), dtype=np.int64)
+    actions = np.zeros((total, steps, len(ACTION_COLUMNS)), dtype=np.float32)
+    structured = np.empty((total, features), dtype=np.float32)
+    at = 0
+    for group, rows, of in parts:
+        here = slice(at, at + len(rows))
+        at += len(rows)
+        blocks[here, : len(group.blocks)] = group.blocks
+        hardware[here] = of
+        kinds[here, : len(group.kinds)] = group.kinds
+        actions[here, : len(group.kinds)], structured[here] = group.dense(rows)
+    return Batch(*map(torch.from_numpy, (blocks, hardware, kinds, actions, structured)))
+
+
+def normalisation(
+    data: Sequence[Sequence[Examples]],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and scale of the structured features, and scale of the action columns.
 
-    Each workload counts the same, however many candidates it has.
+    Each dataset counts the same, and in it each workload, as in the batches.
     """
-    total = square = None
-    actions = np.zeros(0)
-    for candidates in data:
-        table = np.concatenate([group.structured for group in candidates.groups]).astype(np.float64)
-        mean, second = table.mean(axis=0), (table**2).mean(axis=0)
-        total = mean if total is None else total + mean
-        square = second if square is None else square + second
-        for group in candidates.groups:
-            for rows in group.actions:
-                largest = np.abs(rows).max(axis=0)
-                actions = np.maximum(actions, largest) if len(actions) else largest
-    assert total is not None
-    assert square is not None
-    mean = total / len(data)
-    scale = np.sqrt(np.maximum(square / len(data) - mean**2, 0.0)) + 0.05
-    return mean, scale, 1.0 / np.maximum(actions, 1.0)
+    means, squares = [], []
+    largest = np.zeros(len(ACTION_COLUMNS))
+    for dataset in data:
+        moments = []
+        for examples in dataset:
+            mean, square, most = _moments(examples)
+            moments.append((mean, square))
+            largest = np.maximum(largest, most)
+        mean, square = np.mean(moments, axis=0)
+        means.append(mean)
+        squares.append(square)
+    mean, square = np.mean(means, axis=0), np.mean(squares, axis=0)
+    scale = np.sqrt(np.maximum(square - mean**2, 0.0)) + 0.05
+    return mean, scale, 1.0 / np.maximum(largest, 1.0)
+
+
+def _moments(examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and mean square of each structured feature, largest size of each action column."""
+    order = np.argsort(examples.places[:, 0], kind="stable")
+    ordered = examples.places[order]
+    starts = np.flatnonzero(np.diff(ordered[:, 0], prepend=-1))
+    total = square = np.zeros(1)
+    largest = np.zeros(len(ACTION_COLUMNS))
+    for rows in np.split(ordered, starts[1:]):
+        actions, structured = examples.store.group(int(rows[0, 0])).dense(rows[:, 1])
+        wide = structured.astype(np.float64)
+        total, square = total + wide.sum(axis=0), square + (wide**2).sum(axis=0)
+        if actions.size:
+            largest = np.maximum(largest, np.abs(actions).max(axis=(0, 1)))
+    return total / len(ordered), square / len(ordered), largest

@@ -1,4 +1,8 @@
-"""The training loop: one-cycle AdamW, averaged weights, validation, and exact resumption."""
+"""The training loop: one-cycle AdamW, averaged weights, validation, and exact resumption.
+
+Of several processes each takes its share of the lists of every batch; torch averages the gradients,
+so that all hold the same weights. Process 0 validates and writes.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
+from wmhub.errors import InvalidInputError
 from wmhub.model.losses import consistency_loss, latency_loss, ranking_loss
 from wmhub.model.network import Batch, Output, WorldModel
 from wmhub.training.config import TrainConfig
-from wmhub.training.data import Candidates, Sampler
-from wmhub.training.evaluate import evaluate_rankings, rank
-from wmhub.training.metrics import Validation
+from wmhub.training.data import Examples, Sampler, from_store
+from wmhub.training.distributed import World
+from wmhub.training.evaluate import Ranking, evaluate_rankings, rank
+from wmhub.training.metrics import Validation, summarise
 from wmhub.training.state import load_state, save_state
+from wmhub.training.store import StoredWorkload
 
 
 @dataclass
@@ -36,16 +44,36 @@ Watcher = Callable[[int, int, float, "Validation | None"], None]
 """Called after each step: steps done, steps in all, loss, and a validation when there was one."""
 
 
+class _Objective(torch.nn.Module):
+    """The loss as a module over the network, which is what torch distributes."""
+
+    def __init__(self, network: WorldModel, loss: Callable[[Batch, torch.Tensor], torch.Tensor]):
+        super().__init__()
+        self.network, self.loss = network, loss
+
+    def forward(self, batch: Batch, gains: torch.Tensor) -> torch.Tensor:
+        return self.loss(batch, gains)
+
+
 class Loop:
     """One training run; ``network`` is trained in place and ends with the best averaged weights."""
 
     def __init__(
-        self, network: WorldModel, config: TrainConfig, data: Sequence[Candidates]
+        self,
+        network: WorldModel,
+        config: TrainConfig,
+        data: Sequence[Sequence[Examples]],
+        world: World | None = None,
+        origin: Sequence[str] = (),
     ) -> None:
-        self.network, self.config = network, config
-        self.sampler = Sampler(
-            data, config.workloads_per_step, config.candidates_per_list, config.worst_gain
-        )
+        self.world = world or World()
+        if config.workloads_per_step % self.world.size:
+            raise InvalidInputError(
+                f"{self.world.size} processes cannot share workloads_per_step = "
+                f"{config.workloads_per_step} evenly; make it a multiple"
+            )
+        self.network, self.config = network.to(self.world.device), config
+        self.sampler = Sampler(data, config.workloads_per_step, config.candidates_per_list)
         self.optimiser = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
         )
@@ -53,7 +81,13 @@ class Loop:
         self.averaged = copy.deepcopy(network)
         self.best = copy.deepcopy(network)
         self.progress = Progress()
+        #: Digests of what the run begins with; a state of other data is not resumed.
+        self.origin = list(origin)
         self.rng = np.random.default_rng(config.seed)
+        self.objective: torch.nn.Module = _Objective(network, self._loss)
+        if self.world.size > 1:
+            # Parts that an ablation leaves out have no gradient, in every step the same ones.
+            self.objective = DistributedDataParallel(self.objective, static_graph=True)
 
     def rate(self, step: int) -> float:
         """Share of the peak rate: a tenth of the run up, then down along a cosine."""
@@ -64,7 +98,7 @@ class Loop:
         return 0.5 * (1.0 + float(np.cos(np.pi * min(1.0, done)))) + 1e-3
 
     def run(
-        self, validation: Sequence[Candidates], state: Path | None, watch: Watcher
+        self, validation: Sequence[StoredWorkload], state: Path | None, watch: Watcher
     ) -> list[Validation]:
         """Trains to the end, going on from ``state`` where it exists; returns all validations."""
         if state is not None and state.exists():
@@ -76,21 +110,22 @@ class Loop:
             looked = None
             if progress.step % config.validate_every == 0 or progress.step == config.steps:
                 looked = self._validate(validation)
-                if state is not None:
+                if state is not None and self.world.is_main:
                     save_state(state, self)
             watch(progress.step, config.steps, loss, looked)
         self.network.load_state_dict(self.best.state_dict())
-        self.network.eval()
+        self.network.cpu().eval()
         return progress.history
 
     def _step(self) -> float:
         self.network.train()
+        world = self.world
         # Dropout too must not depend on what ran before a resumption.
-        torch.manual_seed(self.config.seed * 1_000_003 + self.progress.step)
-        batch, gains = self.sampler.draw(self.rng)
-        loss = self._loss(batch, gains)
+        torch.manual_seed((self.config.seed * 1_000_003 + self.progress.step) * 64 + world.rank)
+        batch, gains = self.sampler.draw(self.rng, world.rank, world.size)
+        loss = self.objective(batch.to(world.device), gains.to(world.device))
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.schedule.step()
@@ -105,20 +140,26 @@ class Loop:
         return float(loss.detach())
 
     def _loss(self, batch: Batch, gains: torch.Tensor) -> torch.Tensor:
-        output: Output = self.network(batch)
-        scores = output.members.reshape(-1, *gains.shape)
+        reduced = self.config.precision == "bf16"
+        with torch.autocast(gains.device.type, torch.bfloat16, enabled=reduced):
+            output: Output = self.network(batch)
+        scores = output.members.float().reshape(-1, *gains.shape)
         wanted = gains.expand_as(scores)
         loss = ranking_loss(scores, wanted, self.config.temperature)
         loss = loss + self.config.latency_weight * latency_loss(scores, wanted)
         if self.config.consistency_weight > 0:
-            told = consistency_loss(output.consistency, output.target)
+            told = consistency_loss(output.consistency.float(), output.target)
             loss = loss + self.config.consistency_weight * told
         return loss
 
-    def _validate(self, validation: Sequence[Candidates]) -> Validation:
+    def _validate(self, validation: Sequence[StoredWorkload]) -> Validation:
         progress = self.progress
-        metrics, _ = evaluate_rankings(rank(self.averaged, validation))
-        looked = Validation(progress.step, float(np.mean(progress.losses)), metrics)
+        loss = float(np.mean(progress.losses))
+        seen = summarise([])
+        if self.world.is_main:
+            seen, _ = evaluate_rankings(rank_stored(self.averaged, validation))
+        # All go on or stop together, whatever the last bit of a score is on another machine.
+        looked = Validation(progress.step, self.world.mean(loss), self.world.agreed_metrics(seen))
         progress.losses = []
         progress.history.append(looked)
         if looked.quality > progress.best_quality:
@@ -127,3 +168,11 @@ class Loop:
         else:
             progress.stale += 1
         return looked
+
+
+def rank_stored(network: WorldModel, workloads: Sequence[StoredWorkload]) -> list[Ranking]:
+    """Ranks the candidates of each workload, one workload in memory at a time."""
+    on_cpu = network
+    if network.structured_mean.device.type != "cpu":
+        on_cpu = copy.deepcopy(network).cpu()
+    return [ranking for one in workloads for ranking in rank(on_cpu, [from_store(one)])]

@@ -1,9 +1,9 @@
-"""``train``: a dataset to a checkpoint with its metrics."""
+"""``train``: one dataset or several to a checkpoint with its metrics."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import os
 import platform
 from collections.abc import Sequence
 from importlib import metadata
@@ -12,20 +12,19 @@ from pathlib import Path
 import torch
 
 import wmhub
-from wmhub.checkpoint import MANIFEST, Checkpoint, DatasetPin, write_checkpoint
-from wmhub.dataset.manifest import MANIFEST as DATASET_MANIFEST
-from wmhub.dataset.reader import Dataset, open_dataset
-from wmhub.errors import DatasetError, HardwareMismatchError, OutputExistsError
-from wmhub.hardware.profile import HardwareProfile
-from wmhub.hardware.table import lookup
+from wmhub.checkpoint import MANIFEST, BasePin, Checkpoint, read_checkpoint, write_checkpoint
+from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.model.encode import current_spec, structured_columns
-from wmhub.model.network import WorldModel
+from wmhub.model.network import ModelConfig, WorldModel
 from wmhub.names import HardwareKey
 from wmhub.training.config import TrainConfig
-from wmhub.training.data import Candidates, load_candidates, normalisation
-from wmhub.training.evaluate import evaluate_rankings, rank
-from wmhub.training.loop import Loop, Watcher
-from wmhub.training.metrics import Metrics, Validation
+from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
+from wmhub.training.data import normalisation
+from wmhub.training.distributed import World, joined
+from wmhub.training.encoding import OnEncoded
+from wmhub.training.evaluate import evaluate_rankings
+from wmhub.training.loop import Loop, Watcher, rank_stored
+from wmhub.training.metrics import Metrics, Validation, summarise
 from wmhub.training.report import write_curves
 
 _STATE = "training-state.safetensors"
@@ -44,6 +43,8 @@ class TrainReport:
     """Number of trained weights."""
     steps: int
     """Optimiser steps taken."""
+    records: int
+    """Candidates that were trained on."""
     test: Metrics
     """On the test workloads, which no choice has seen."""
     random: Metrics
@@ -53,92 +54,143 @@ class TrainReport:
 
 
 def train(
-    dataset: str | Path,
+    dataset: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
+    hardware: str | HardwareKey | None = None,
+    start_from: str | os.PathLike[str] | None = None,
     name: str | None = None,
     version: str = "1.0.0",
     config: TrainConfig | None = None,
     resume: bool = False,
+    device: str = "auto",
+    cache: str | Path | None = None,
+    workers: int | None = None,
     watch: Watcher | None = None,
+    on_encoded: OnEncoded | None = None,
 ) -> TrainReport:
-    """Trains an evaluator on ``dataset`` and writes the checkpoint folder ``output``.
+    """Trains an evaluator on ``dataset``, or several, and writes the checkpoint folder ``output``.
 
-    Weights are chosen on the validation workloads; the test workloads are looked at once, at the
-    end. With ``resume``, an interrupted run in ``output`` goes on and ends as if it had not been.
+    The checkpoint is for ``hardware``, by default that of the first dataset. Its validation
+    workloads choose the weights; its test workloads are looked at once, at the end. ``start_from``
+    is a checkpoint, as ``from_pretrained`` takes it, whose weights and normalisation training
+    begins with. With ``resume``, an interrupted run in ``output`` goes on and ends as if it had not
+    been. Candidates are encoded once, by ``workers`` processes, into the folder ``cache``
+    (``~/.cache/wmhub/encoded``). Started by ``torchrun``, all its processes train together.
 
     Raises ``MissingInputError`` or ``DatasetError`` for a folder that is no dataset or has too few
-    workloads, ``OutputExistsError`` where ``output`` holds a checkpoint already.
+    workloads, ``HardwareMismatchError`` where no dataset is of ``hardware``, ``CheckpointError``
+    for a ``start_from`` with other features, ``OutputExistsError`` where ``output`` holds a
+    checkpoint already.
     """
     output, config = Path(output), config or TrainConfig()
     if (output / MANIFEST).exists():
         raise OutputExistsError(f"{output}: it holds a checkpoint; name another output folder")
-    source = open_dataset(dataset)
-    profile = profile_of(source)
-    training, validation, test = (
-        list(load_candidates(source, split, profile)) for split in ("train", "validation", "test")
-    )
-    if not training or not validation or not test:
-        raise DatasetError(
-            f"{source.path}: training needs workloads with two measured candidates or more in "
-            f"each split; train has {len(training)}, validation {len(validation)}, test {len(test)}"
-        )
-    network = new_network(config, profile, training)
-    state = output / _STATE
-    if not resume and state.exists():
-        state.unlink()
-    loop = Loop(network, config, training)
-    history = loop.run(validation, state, watch or _silent)
-    metrics, random = evaluate_rankings(rank(network, test))
-    chosen, _ = evaluate_rankings(rank(network, validation))
-    checkpoint = Checkpoint(
-        name=name or f"wm-{source.hardware}",
-        version=version,
-        hardware=source.hardware,
-        profile=profile,
-        dataset=_pin(source),
-        metrics=metrics_json(metrics, random, "test"),
-        training=dataclasses.asdict(config),
-        environment=_environment(),
-        network=network,
-    )
-    write_checkpoint(output, checkpoint)
-    write_curves(output, history)
-    state.unlink(missing_ok=True)
+    paths = [dataset] if isinstance(dataset, (str, Path)) else list(dataset)
+    wanted = HardwareKey.parse(hardware) if isinstance(hardware, str) else hardware
+    target, datasets = open_datasets(paths, wanted)
+    base = _read_base(start_from)
+    if base is not None:
+        config = _as_base(config, base[1].network.config)
+    with joined(device) as world:
+        folder = Path(cache) if cache is not None else _default_cache()
+        if not world.is_main:
+            world.wait()
+        corpus = gather_corpus(target, datasets, config, folder, workers, on_encoded)
+        if world.is_main:
+            world.wait()
+        network = new_network(config, corpus) if base is None else base[1].network
+        origin = [pin.digest for pin in corpus.pins] + ([base[0].digest] if base else [])
+        loop = Loop(network, config, corpus.training, world, [str(target), *origin])
+        state = output / _STATE
+        if not resume and world.is_main:
+            state.unlink(missing_ok=True)
+        world.wait()
+        history = loop.run(corpus.validation, state, watch or _silent)
+        report = _report(loop, corpus, output, name or f"wm-{target}", world)
+        if world.is_main:
+            pin = base[0] if base is not None else None
+            write_checkpoint(output, _checkpoint(loop, corpus, report, version, pin))
+            write_curves(output, history)
+            state.unlink(missing_ok=True)
+        world.wait()
+    return report
+
+
+def _report(loop: Loop, corpus: Corpus, output: Path, name: str, world: World) -> TrainReport:
+    """Looks at the test workloads; one process does."""
+    seen = [summarise([])] * 3
+    if world.is_main:
+        test, random = evaluate_rankings(rank_stored(loop.network, corpus.test))
+        chosen, _ = evaluate_rankings(rank_stored(loop.network, corpus.validation))
+        seen = [test, random, chosen]
+    test, random, chosen = map(world.agreed_metrics, seen)
     return TrainReport(
         checkpoint=output,
-        name=checkpoint.name,
-        hardware=source.hardware,
-        parameters=checkpoint.parameters,
+        name=name,
+        hardware=corpus.hardware,
+        parameters=sum(p.numel() for p in loop.network.parameters()),
         steps=loop.progress.step,
-        test=metrics,
+        records=corpus.records,
+        test=test,
         random=random,
         validation=chosen,
     )
+
+
+def _checkpoint(
+    loop: Loop, corpus: Corpus, report: TrainReport, version: str, base: BasePin | None
+) -> Checkpoint:
+    return Checkpoint(
+        name=report.name,
+        version=version,
+        hardware=corpus.hardware,
+        profile=corpus.profile,
+        dataset=corpus.pins[0],
+        metrics=metrics_json(report.test, report.random, "test"),
+        training={**dataclasses.asdict(loop.config), "records": corpus.records},
+        environment=_environment(),
+        network=loop.network,
+        datasets=corpus.pins,
+        base=base,
+    )
+
+
+def _read_base(name: str | os.PathLike[str] | None) -> tuple[BasePin, Checkpoint] | None:
+    """The checkpoint to begin with, and what to record of it."""
+    if name is None:
+        return None
+    from wmhub.hub import resolve_model
+
+    resolved = resolve_model(name)
+    checkpoint = read_checkpoint(resolved.folder)
+    pin = BasePin(checkpoint.name, checkpoint.version, resolved.manifest.digest)
+    return pin, checkpoint
+
+
+def _as_base(config: TrainConfig, model: ModelConfig) -> TrainConfig:
+    if config.model not in (ModelConfig(), model):
+        raise InvalidInputError(
+            "training from a checkpoint keeps its network; leave out the settings of the model"
+        )
+    return dataclasses.replace(config, model=model)
+
+
+def _default_cache() -> Path:
+    from wmhub.hub.settings import home
+
+    return home() / "encoded"
 
 
 def _silent(_step: int, _steps: int, _loss: float, _validation: Validation | None) -> None:
     pass
 
 
-def profile_of(dataset: Dataset) -> HardwareProfile:
-    """The numbers of a dataset's hardware, from its manifest or the table of known devices."""
-    profile = dataset.manifest.profile or lookup(dataset.hardware)
-    if profile is None:
-        raise HardwareMismatchError(
-            f"{dataset.path}: no hardware profile for {dataset.hardware}, neither in the dataset "
-            "nor in the table of known devices; collect it on that machine, or name a known key"
-        )
-    return profile
-
-
-def new_network(
-    config: TrainConfig, profile: HardwareProfile, data: Sequence[Candidates]
-) -> WorldModel:
-    """A fresh network whose normalisation fits ``data``."""
+def new_network(config: TrainConfig, corpus: Corpus) -> WorldModel:
+    """A fresh network whose normalisation fits the training data."""
     torch.manual_seed(config.seed)
-    network = WorldModel(config.model, current_spec(structured_columns(profile)))
-    mean, scale, actions = normalisation(data)
+    network = WorldModel(config.model, current_spec(structured_columns(corpus.profile)))
+    mean, scale, actions = normalisation(corpus.training)
     network.structured_mean.copy_(torch.from_numpy(mean))
     network.structured_scale.copy_(torch.from_numpy(scale))
     network.action_scale.copy_(torch.from_numpy(actions))
@@ -148,15 +200,6 @@ def new_network(
 def metrics_json(model: Metrics, random: Metrics, split: str) -> dict[str, object]:
     """Metrics as checkpoints keep them and ``wmhub eval --json`` prints them."""
     return {**dataclasses.asdict(model), "split": split, "random": dataclasses.asdict(random)}
-
-
-def _pin(dataset: Dataset) -> DatasetPin:
-    manifest = (dataset.path / DATASET_MANIFEST).read_bytes()
-    return DatasetPin(
-        id=dataset.manifest.name,
-        revision=f"v{dataset.manifest.version}",
-        digest=hashlib.sha256(manifest).hexdigest(),
-    )
 
 
 def _environment() -> dict[str, str]:

@@ -32,6 +32,7 @@ def save_state(path: Path, loop: Loop) -> None:
     progress = dataclasses.asdict(loop.progress)
     meta = {
         "config": json.dumps(dataclasses.asdict(loop.config)),
+        "origin": json.dumps(loop.origin),
         "progress": json.dumps(progress),
         "rng": json.dumps(loop.rng.bit_generator.state),
     }
@@ -50,7 +51,7 @@ def load_state(path: Path, loop: Loop) -> None:
         with safe_open(str(path), framework="pt") as file:
             meta = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        config = json.loads(meta["config"])
+        config, origin = json.loads(meta["config"]), json.loads(meta["origin"])
         progress = json.loads(meta["progress"])
         rng = json.loads(meta["rng"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
@@ -58,6 +59,11 @@ def load_state(path: Path, loop: Loop) -> None:
     if config != json.loads(json.dumps(dataclasses.asdict(loop.config))):
         raise InvalidInputError.at(
             path, "it belongs to a run with another configuration; train without --resume"
+        )
+    if origin != loop.origin:
+        raise InvalidInputError.at(
+            path,
+            "it belongs to a run on other data or from another checkpoint; train without --resume",
         )
     for name in _NETWORKS:
         start = f"{name}/"

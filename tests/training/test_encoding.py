@@ -1,0 +1,115 @@
+"""Encoded datasets on disk: the same numbers as encoding anew, made once."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trainmaking import make_dataset
+
+from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.model.encode import Encoded
+from wmhub.training import encoding
+from wmhub.training.corpus import profile_of
+from wmhub.training.data import from_store, load_candidates
+from wmhub.training.encoding import open_store
+from wmhub.training.packing import pack
+from wmhub.training.store import ARRAYS, store_key
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return open_dataset(make_dataset(tmp_path_factory.mktemp("data"), workloads=6))
+
+
+def assert_same(ours: Encoded, wanted: Encoded) -> None:
+    for name in ("blocks", "hardware", "kinds", "structured"):
+        assert np.array_equal(getattr(ours, name), getattr(wanted, name)), name
+        assert getattr(ours, name).dtype == getattr(wanted, name).dtype
+    for a, b in zip(ours.actions, wanted.actions, strict=True):
+        assert len(a) <= len(b)
+        assert np.array_equal(np.broadcast_to(a, b.shape), b)
+
+
+def test_a_store_holds_what_encoding_gives(dataset: Dataset, tmp_path: Path) -> None:
+    profile = profile_of(dataset)
+    seen: list[tuple[int, int]] = []
+    store = open_store(dataset, profile, tmp_path, 1, lambda *done: seen.append(done))
+    assert seen[-1] == (6, 6)
+    for split in ("train", "validation", "test"):
+        wanted = list(load_candidates(dataset, split, profile))
+        found = [from_store(stored) for stored in store.split(split)]
+        assert len(found) == len(wanted) > 0
+        for ours, theirs in zip(found, wanted, strict=True):
+            assert ours.workload == theirs.workload
+            for name in ("group_of", "row_of", "latency"):
+                assert np.array_equal(getattr(ours, name), getattr(theirs, name)), name
+            for a, b in zip(ours.groups, theirs.groups, strict=True):
+                assert_same(a, b)
+
+
+def test_two_processes_write_the_same_files(dataset: Dataset, tmp_path: Path) -> None:
+    stores = [
+        open_store(dataset, profile_of(dataset), tmp_path / str(processes), processes)
+        for processes in (1, 2)
+    ]
+    for name in [*(f"{array}.npy" for array in ARRAYS), "index.json"]:
+        one, two = ((store.folder / name).read_bytes() for store in stores)
+        assert one == two, name
+
+
+def test_what_is_encoded_is_not_encoded_again(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_store(dataset, profile_of(dataset), tmp_path, 1)
+    monkeypatch.setattr(encoding, "_write", None)
+    assert open_store(dataset, profile_of(dataset), tmp_path).folder == first.folder
+
+
+def test_other_hardware_is_another_store(dataset: Dataset) -> None:
+    profile = profile_of(dataset)
+    larger = dataclasses.replace(profile, l2_bytes=2 * profile.l2_bytes)
+    assert store_key(dataset, profile) != store_key(dataset, larger)
+
+
+def test_an_interrupted_encoding_leaves_nothing(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_store(dataset, profile_of(dataset), tmp_path, 1, fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stores_unused_for_longest_are_forgotten(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "MOST_KEPT", 2)
+    for age, name in enumerate(("old", "older", "oldest")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.json").write_text("{}")
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    store = open_store(dataset, profile_of(dataset), tmp_path, 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"old", store.folder.name}
+
+
+def test_packing_keeps_one_row_of_what_all_share() -> None:
+    shared, single = np.full((1, 34), 2.0, np.float32), np.arange(3 * 34, dtype=np.float32)
+    encoded = Encoded(
+        blocks=np.ones((2, 5), np.float32),
+        hardware=np.ones(3, np.float32),
+        kinds=np.array([4, 7]),
+        actions=(shared, single.reshape(3, 34)),
+        structured=np.array([[1, 2], [1, 3], [1, 4]], np.float32),
+    )
+    packed = pack(encoded)
+    assert packed.rows.shape == (3, 34 + 1)
+    assert_same(packed.unpack(encoded.hardware), encoded)
+    assert packed.unpack(encoded.hardware).prefix == 1
+    nothing = dataclasses.replace(encoded, kinds=np.zeros(0, np.int64), actions=())
+    assert_same(pack(nothing).unpack(encoded.hardware), nothing)

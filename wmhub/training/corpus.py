@@ -1,0 +1,151 @@
+"""What a training run learns from and is judged by, gathered from one dataset or several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wmhub.checkpoint import DatasetPin
+from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.errors import DatasetError, HardwareMismatchError, nearest
+from wmhub.hardware.profile import HardwareProfile
+from wmhub.hardware.table import lookup
+from wmhub.names import HardwareKey
+from wmhub.training.config import TrainConfig
+from wmhub.training.data import Examples, examples_of, few
+from wmhub.training.encoding import OnEncoded, open_store
+from wmhub.training.store import EncodedStore, StoredWorkload, dataset_digest
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The data of a run; validation and test are the target's."""
+
+    hardware: HardwareKey
+    """What the checkpoint is for."""
+    profile: HardwareProfile
+    """Its numbers."""
+    pins: tuple[DatasetPin, ...]
+    """All datasets, the target's first."""
+    training: list[list[Examples]]
+    """By dataset and workload."""
+    validation: list[StoredWorkload]
+    """Choose the weights and when to stop."""
+    test: list[StoredWorkload]
+    """Looked at once, at the end."""
+
+    @property
+    def records(self) -> int:
+        """Candidates that are trained on."""
+        return sum(len(examples.gains) for dataset in self.training for examples in dataset)
+
+
+def open_datasets(
+    paths: Sequence[str | Path], hardware: HardwareKey | None
+) -> tuple[HardwareKey, list[Dataset]]:
+    """The datasets, those of the target first: of ``hardware``, or of the first one's.
+
+    Raises ``HardwareMismatchError`` where none is of ``hardware``.
+    """
+    datasets = [open_dataset(path) for path in paths]
+    if not datasets:
+        raise DatasetError("training needs at least one dataset")
+    target = hardware or datasets[0].hardware
+    known = sorted({str(dataset.hardware) for dataset in datasets})
+    if str(target) not in known:
+        near = nearest(str(target), known)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise HardwareMismatchError(
+            f"no dataset is of {target}, only of {', '.join(known)}, so nothing could choose and "
+            f"judge its weights{hint}"
+        )
+    datasets.sort(key=lambda dataset: dataset.hardware != target)
+    return target, datasets
+
+
+def profile_of(dataset: Dataset) -> HardwareProfile:
+    """The numbers of a dataset's hardware, from its manifest or the table of known devices."""
+    profile = dataset.manifest.profile or lookup(dataset.hardware)
+    if profile is None:
+        raise HardwareMismatchError(
+            f"{dataset.path}: no hardware profile for {dataset.hardware}, neither in the dataset "
+            "nor in the table of known devices; collect it on that machine, or name a known key"
+        )
+    return profile
+
+
+def gather_corpus(
+    target: HardwareKey,
+    datasets: Sequence[Dataset],
+    config: TrainConfig,
+    cache: Path,
+    processes: int | None = None,
+    on_encoded: OnEncoded | None = None,
+) -> Corpus:
+    """Encodes what is not in ``cache`` yet and sorts the workloads by what they are for.
+
+    Raises ``DatasetError`` where the target has too few workloads.
+    """
+    profiles = [profile_of(dataset) for dataset in datasets]
+    stores = [
+        open_store(dataset, profile, cache, processes, on_encoded)
+        for dataset, profile in zip(datasets, profiles, strict=True)
+    ]
+    ours = [dataset.hardware == target for dataset in datasets]
+    held = {
+        split: [w for store, is_ours in zip(stores, ours, strict=True) if is_ours
+                for w in store.split(split)]
+        for split in ("validation", "test")
+    }  # fmt: skip
+    judges = {workload.workload.id for split in held.values() for workload in split}
+    training = _training(stores, ours, judges, config)
+    own = sum(len(part) for part, is_ours in zip(training, ours, strict=True) if is_ours)
+    if not (own and held["validation"] and held["test"]):
+        raise DatasetError(
+            f"{datasets[0].path}: training needs workloads with two measured candidates or more in "
+            f"each split; train has {own}, validation {len(held['validation'])}, test "
+            f"{len(held['test'])}"
+        )
+    return Corpus(
+        hardware=target,
+        profile=profiles[0],
+        pins=tuple(map(_pin, datasets)),
+        training=[part for part in training if part],
+        validation=held["validation"],
+        test=held["test"],
+    )
+
+
+def _training(
+    stores: Sequence[EncodedStore], ours: Sequence[bool], judges: set[str], config: TrainConfig
+) -> list[list[Examples]]:
+    """Train splits by dataset, without what another dataset has among the judges."""
+    parts = [[w for w in store.split("train") if w.workload.id not in judges] for store in stores]
+    positions: dict[tuple[int, str], np.ndarray] = {}
+    if config.samples:
+        target = [(n, w) for n, part in enumerate(parts) if ours[n] for w in part]
+        rng = np.random.default_rng([config.seed, 1])
+        drawn = few([w for _, w in target], config.samples, rng)
+        positions = {(n, w.workload.id): rows for (n, w), rows in zip(target, drawn, strict=True)}
+    found = []
+    for number, part in enumerate(parts):
+        chosen = [(w, positions.get((number, w.workload.id))) for w in part]
+        found.append(
+            [
+                examples_of(w, config.worst_gain, rows)
+                for w, rows in chosen
+                if rows is None or len(rows)
+            ]
+        )
+    return found
+
+
+def _pin(dataset: Dataset) -> DatasetPin:
+    return DatasetPin(
+        id=dataset.manifest.name,
+        revision=f"v{dataset.manifest.version}",
+        digest=dataset_digest(dataset),
+    )

@@ -1,0 +1,89 @@
+"""The processes that train together, as torch's launcher (``torchrun``) started them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import distributed
+
+from wmhub.errors import InvalidInputError
+from wmhub.training.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those that train together."""
+
+    rank: int = 0
+    """Its number; 0 writes and prints."""
+    size: int = 1
+    """How many there are."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    """Where it trains."""
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Returns when all processes are here."""
+        if self.size > 1:
+            distributed.barrier()
+
+    def mean(self, value: float) -> float:
+        """The mean of what each process gives."""
+        told = torch.tensor([value], dtype=torch.float64, device=self.device)
+        if self.size > 1:
+            distributed.all_reduce(told)
+        return float(told) / self.size
+
+    def agreed(self, values: Sequence[float]) -> list[float]:
+        """What process 0 says; the others give as many values, which are dropped."""
+        told = torch.tensor(values, dtype=torch.float64, device=self.device)
+        if self.size > 1:
+            distributed.broadcast(told, src=0)
+        return [float(v) for v in told.tolist()]
+
+    def agreed_metrics(self, metrics: Metrics) -> Metrics:
+        """The same for metrics."""
+        values: dict[str, Any] = dict(
+            zip((f.name for f in fields(Metrics)), self.agreed(astuple(metrics)), strict=True)
+        )
+        return Metrics(**{**values, "workloads": int(values["workloads"])})
+
+
+@contextmanager
+def joined(device: str = "auto") -> Iterator[World]:
+    """Joins the processes of the launcher, if there is one; leaves them at the end.
+
+    ``device`` is ``cpu``, ``cuda`` or ``auto`` (a GPU where there is one). Raises
+    ``InvalidInputError`` for a device that is not there.
+    """
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    where = _device(device)
+    if size == 1:
+        yield World(device=where)
+        return
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    try:
+        yield World(rank, size, where)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _device(name: str) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise InvalidInputError(f"device {name!r} is none of auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InvalidInputError("device cuda: torch sees no GPU; use --device cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))

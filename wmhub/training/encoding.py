@@ -1,0 +1,194 @@
+"""Encodes a dataset once, in processes over its workloads, into the files that ``store`` reads."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from wmhub.dataset.reader import Dataset
+from wmhub.dataset.splits import SPLITS
+from wmhub.errors import WmhubError
+from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.encode import ACTION_COLUMNS
+from wmhub.records import Scheduler, Workload
+from wmhub.training.packing import PackedGroup, encode_workload
+from wmhub.training.store import ARRAYS, INDEX, EncodedStore, store_key
+
+#: Encoded datasets that are kept; of more, those unused for longest go.
+MOST_KEPT = 16
+#: Below this many records a second process does not pay: starting one takes a second.
+_FEW_RECORDS = 20_000
+
+OnEncoded = Callable[[int, int], None]
+"""Called after each workload: workloads encoded, and workloads in all."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    workload: Workload
+    split: str
+    traces: list[str]
+    latency: np.ndarray
+
+
+def open_store(
+    dataset: Dataset,
+    profile: HardwareProfile,
+    cache: Path,
+    processes: int | None = None,
+    on_encoded: OnEncoded | None = None,
+) -> EncodedStore:
+    """The encoded candidates of ``dataset``, made in the folder ``cache`` if they are not there.
+
+    ``processes`` is the number of cores by default; the files are the same for any.
+    """
+    folder = cache / store_key(dataset, profile)
+    if not (folder / INDEX).exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        _forget_old(cache)
+        temporary = Path(tempfile.mkdtemp(prefix=".encoding-", dir=cache))
+        try:
+            _write(temporary, dataset, profile, processes, on_encoded or _silent)
+            # Whoever was first to encode the same wins; the content is equal.
+            if not (folder / INDEX).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    os.utime(folder)
+    return EncodedStore(folder, dataset, profile)
+
+
+def _silent(_done: int, _total: int) -> None:
+    pass
+
+
+def _forget_old(cache: Path) -> None:
+    """Makes room for one more."""
+    kept = [path for path in cache.iterdir() if (path / INDEX).exists()]
+    kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in kept[MOST_KEPT - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _write(
+    folder: Path,
+    dataset: Dataset,
+    profile: HardwareProfile,
+    processes: int | None,
+    on_encoded: OnEncoded,
+) -> None:
+    total = sum(len(ids) for ids in dataset.splits.values())
+    if processes is None:
+        small = dataset.manifest.counts.records < _FEW_RECORDS
+        processes = 1 if small else max(1, len(os.sched_getaffinity(0)))
+    index: list[dict[str, object]] = []
+    candidates = groups = 0
+    with ExitStack() as stack:
+        files = {name: stack.enter_context((folder / name).open("w+b")) for name in ARRAYS}
+        for job, encoded in _encoded(_jobs(dataset), profile, processes):
+            places = np.zeros((len(job.latency), 2), dtype=np.int64)
+            for number, (members, group) in enumerate(encoded, start=groups):
+                places[members, 0] = number
+                places[members, 1] = np.arange(len(members))
+                _append_group(files, group)
+            groups += len(encoded)
+            files["places"].write(places.tobytes())
+            files["latency"].write(job.latency.astype(np.float64).tobytes())
+            where = {"start": candidates, "count": len(job.latency)}
+            index.append({"id": job.workload.id, "split": job.split, **where})
+            candidates += len(job.latency)
+            on_encoded(len(index), total)
+        shapes = {"data": (-1,), "groups": (-1, 6), "places": (-1, 2), "latency": (-1,)}
+        for name, file in files.items():
+            _finish(folder / name, file, shapes[name])
+    on_encoded(total, total)
+    (folder / INDEX).write_text(json.dumps({"workloads": index}), encoding="utf-8")
+
+
+def _jobs(dataset: Dataset) -> Iterator[_Job]:
+    """Workloads with two measured candidates or more.
+
+    Those whose program is unknown (MetaSchedule without its workload file) are left out.
+    """
+    for split in SPLITS:
+        for workload, records in dataset.iter_workload_records(
+            split, ["trace", "run_seconds", "failure"]
+        ):
+            latency = records.latency_seconds
+            missing = workload.scheduler is Scheduler.META_SCHEDULE and workload.program is None
+            if not missing and np.isfinite(latency).sum() >= 2:
+                yield _Job(workload, split, records.traces, latency)
+
+
+_Encoded = list[tuple[np.ndarray, PackedGroup]]
+
+
+def _encoded(
+    jobs: Iterator[_Job], profile: HardwareProfile, processes: int
+) -> Iterator[tuple[_Job, _Encoded]]:
+    """Encodes all jobs; yields in their order, so that the files are the same for any number."""
+    if processes == 1:
+        for job in jobs:
+            yield job, encode_workload(job.workload, job.traces, profile)
+        return
+    # Not fork: the threads of pyarrow and torch do not survive it.
+    context = multiprocessing.get_context("spawn")
+    # Ctrl-C is for this process, which tells the workers.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(processes, context, signal.signal, ignore) as pool:
+        pending: deque[tuple[_Job, Future[_Encoded]]] = deque()
+        try:
+            for job in jobs:
+                pending.append(
+                    (job, pool.submit(encode_workload, job.workload, job.traces, profile))
+                )
+                if len(pending) > processes + 1:
+                    first, future = pending.popleft()
+                    yield first, future.result()
+            for last, future in pending:
+                yield last, future.result()
+        except BrokenProcessPool:
+            raise WmhubError(
+                "a process that encoded candidates died: for want of memory (--workers 1 takes "
+                'less), or because a script calls train outside `if __name__ == "__main__":`'
+            ) from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _append_group(files: Mapping[str, IO[bytes]], group: PackedGroup) -> None:
+    count, varying = group.rows.shape
+    start = files["data"].tell() // 4
+    structured = len(group.template) - len(group.kinds) * len(ACTION_COLUMNS)
+    row = [start, count, len(group.blocks), len(group.kinds), varying, structured]
+    files["groups"].write(np.array(row, dtype=np.int64).tobytes())
+    for part in astuple(group):
+        files["data"].write(np.ascontiguousarray(part, dtype=np.float32).tobytes())
+
+
+def _finish(raw: Path, file: IO[bytes], shape: tuple[int, ...]) -> None:
+    """Turns raw numbers into a ``.npy`` file, now that their count is known."""
+    kind = np.dtype(ARRAYS[raw.name])
+    size = file.tell() // kind.itemsize
+    whole = (size // max(1, int(np.prod(shape[1:]))), *shape[1:])
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": whole}
+    with raw.with_suffix(".npy").open("wb") as target:
+        np.lib.format.write_array_header_1_0(target, header)
+        file.seek(0)
+        shutil.copyfileobj(file, target, 1 << 20)
+    raw.unlink()
