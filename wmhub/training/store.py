@@ -43,7 +43,7 @@ ARRAYS = {"data": np.float32, "groups": np.int64, "places": np.int64, "latency":
 INDEX = "index.json"
 #: What turns a trace into numbers: a change of any of it makes older folders unusable.
 _CODE = ("actions.py", "nest.py", "program.py", "trajectory.py", "replay", "model/encode.py",
-         "model/features.py", "training/packing.py", "training/store.py")  # fmt: skip
+         "model/features.py", "model/gpu_features.py", "training/packing.py", "training/store.py")  # fmt: skip
 
 
 @dataclass(frozen=True)
