@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from wmhub.errors import InvalidInputError
+from wmhub.model.losses import RANKINGS
 from wmhub.model.network import ModelConfig
 
 
@@ -24,6 +25,8 @@ class TrainConfig:
     """Peak of the one-cycle schedule of AdamW."""
     weight_decay: float = 0.02
     """AdamW's decoupled weight decay."""
+    ranking: str = "listnet"
+    """Ranking loss: ``listnet`` or ``lambdarank``."""
     temperature: float = 6.0
     """Sharpness of the ranking loss: higher looks at the best candidates only."""
     latency_weight: float = 4.0
@@ -45,6 +48,8 @@ class TrainConfig:
         for name in ("steps", "workloads_per_step", "validate_every", "patience"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"training: {name} must be at least 1")
+        if self.ranking not in RANKINGS:
+            raise InvalidInputError(f"training: ranking must be one of {', '.join(RANKINGS)}")
         if self.candidates_per_list < 2:
             raise InvalidInputError("training: candidates_per_list must be at least 2")
         if self.learning_rate <= 0 or not 0 <= self.average < 1:
