@@ -20,10 +20,11 @@ from wmhub.dataset.reader import open_dataset
 from wmhub.errors import InvalidInputError
 from wmhub.training import baselines
 from wmhub.training.baselines import Setting, fit_baselines
+from wmhub.training.corpus import profile_of
 from wmhub.training.data import Candidates, load_candidates
 from wmhub.training.evaluation import EvaluationReport
 from wmhub.training.metrics import summarise
-from wmhub.training.run import profile_of, train
+from wmhub.training.run import train
 
 
 @pytest.fixture(scope="module")

@@ -91,3 +91,26 @@ def reading_progress() -> Iterator[Callable[[Progress], None]]:
             )
 
         yield update
+
+
+@contextmanager
+def training_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each thing that is trained: its name, done, total; nothing without a terminal."""
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    screen = console()
+    with bars.Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
+        tasks: dict[str, bars.TaskID] = {}
+
+        def update(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what.replace("_", " "), total=total)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield update

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ import click
 from wmhub.cli._listing import locked_option
 
 if TYPE_CHECKING:
-    from wmhub.training.baselines import Progress
     from wmhub.training.evaluation import EvaluationReport
     from wmhub.training.metrics import Metrics
 
@@ -97,11 +95,11 @@ def command(
     others: gradient boosting on structured features, a sequence model without dynamics, and for
     MetaSchedule data of a CPU TVM's own XGBModel on its per-store features.
     """
-    from wmhub.cli._show import show_json, show_note
+    from wmhub.cli._show import show_json, show_note, training_progress
     from wmhub.training.baselines import BASELINES
     from wmhub.training.evaluation import DEFAULT_KS, evaluate
 
-    with _progress() as progress:
+    with training_progress() as progress:
         report = evaluate(
             model,
             dataset,
@@ -178,28 +176,3 @@ def show_report(report: EvaluationReport) -> None:
 
 def _words(name: str) -> str:
     return "random order" if name == "random" else name.replace("_", " ")
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar of what is being trained; nothing without a terminal."""
-    from rich import progress as bars
-
-    from wmhub.cli._show import console
-
-    screen = console()
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TimeRemainingColumn(),
-    )
-    with bars.Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
-        tasks: dict[str, bars.TaskID] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what.replace("_", " "), total=total)
-            bar.update(tasks[what], completed=done, total=total)
-
-        yield show

@@ -108,7 +108,12 @@ class SequenceModel:
         self._network: Any = None
 
     def fit(self, train: Sequence[Candidates]) -> None:
-        """See `Baseline`; the weights are those of the last step, because nothing validates."""
+        """See `Baseline`; the weights are those of the last step, because nothing validates.
+
+        It reads the same workloads where the trainer does, from the encoded dataset.
+        """
+        from wmhub.training.data import examples_of
+        from wmhub.training.encoding import open_store
         from wmhub.training.loop import Loop
         from wmhub.training.run import new_network
 
@@ -121,13 +126,16 @@ class SequenceModel:
             validate_every=setting.steps,
             seed=setting.seed,
         )
-        network = new_network(config, setting.profile, train)
+        store = open_store(setting.dataset, setting.profile, setting.cache)
+        stored = store.split("train")
+        examples = [[examples_of(workload, config.worst_gain, None) for workload in stored]]
+        network = new_network(config, setting.profile, examples)
 
         def watch(step: int, steps: int, _loss: float, _looked: object) -> None:
             setting.progress("sequence_model", step, steps)
 
         # The loop keeps its best validation: here there is one, at the end, on what was trained on.
-        Loop(network, config, train).run(train[:1], None, watch)
+        Loop(network, config, examples).run(stored[:1], None, watch)
         self._network = network
 
     def score(self, candidates: Candidates) -> np.ndarray:

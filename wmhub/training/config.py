@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError, MissingInputError, nearest
+from wmhub.model.losses import RANKINGS
 from wmhub.model.network import ModelConfig
 
 if sys.version_info >= (3, 11):
@@ -42,6 +43,8 @@ class TrainConfig:
     """Peak of the one-cycle schedule of AdamW."""
     weight_decay: float = 0.02
     """AdamW's decoupled weight decay."""
+    ranking: str = "listnet"
+    """Ranking loss: ``listnet`` or ``lambdarank``."""
     temperature: float = 6.0
     """Sharpness of the ranking loss: higher looks at the best candidates only."""
     latency_weight: float = 4.0
@@ -65,6 +68,8 @@ class TrainConfig:
         for name in ("steps", "workloads_per_step", "validate_every", "patience"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"training: {name} must be at least 1")
+        if self.ranking not in RANKINGS:
+            raise InvalidInputError(f"training: ranking must be one of {', '.join(RANKINGS)}")
         if self.candidates_per_list < 2:
             raise InvalidInputError("training: candidates_per_list must be at least 2")
         if self.samples < 0 or self.samples == 1:

@@ -145,7 +145,7 @@ class Loop:
             output: Output = self.network(batch)
         scores = output.members.float().reshape(-1, *gains.shape)
         wanted = gains.expand_as(scores)
-        loss = ranking_loss(scores, wanted, self.config.temperature)
+        loss = ranking_loss(scores, wanted, self.config.temperature, self.config.ranking)
         loss = loss + self.config.latency_weight * latency_loss(scores, wanted)
         if self.config.consistency_weight > 0:
             told = consistency_loss(output.consistency.float(), output.target)

@@ -42,8 +42,10 @@ from wmhub.training.packing import PackedGroup
 ARRAYS = {"data": np.float32, "groups": np.int64, "places": np.int64, "latency": np.float64}
 INDEX = "index.json"
 #: What turns a trace into numbers: a change of any of it makes older folders unusable.
-_CODE = ("actions.py", "nest.py", "program.py", "trajectory.py", "replay", "model/encode.py",
-         "model/features.py", "model/gpu_features.py", "training/packing.py", "training/store.py")  # fmt: skip
+_CODE = (
+    "actions.py", "nest.py", "program.py", "trajectory.py", "replay", "model/encode.py",
+    "model/features.py", "model/gpu_features.py", "training/packing.py", "training/store.py",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

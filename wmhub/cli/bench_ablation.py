@@ -1,0 +1,108 @@
+"""``wmhub bench ablation``: what each part of the world model is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from wmhub.bench.ablation import Ablation
+
+
+@click.command()
+@click.option(
+    "--dataset",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Dataset folder to train and compare on.",
+)
+@click.option(
+    "--output",
+    default=Path("bench-ablation"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the runs' results; what is there already is not trained again.",
+)
+@click.option(
+    "--config",
+    "variants",
+    multiple=True,
+    metavar="NAME",
+    help="Only this one, such as full, no-dynamics or tlp. May be repeated.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, metavar="N")
+@click.option("--steps", type=click.IntRange(1), metavar="N", help="Optimiser steps of each run.")
+@click.option(
+    "--split",
+    type=click.Choice(["validation", "test"]),
+    default="validation",
+    show_default=True,
+    help="Workloads to compare on; no choice may follow from test.",
+)
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads; all cores.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(
+    dataset: Path, output: Path, variants: tuple[str, ...], seeds: int, steps: int | None,
+    split: str, threads: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Train the model with one part left out or changed, and compare with paired seeds.
+
+    All runs take the same steps and keep their last weights. With everything at its default this
+    takes hours; it may be interrupted, and goes on where it was.
+    """
+    import torch
+
+    from wmhub.bench.ablation import VARIANTS, ablation
+    from wmhub.cli._show import console, show_json, training_progress
+    from wmhub.training.config import TrainConfig
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    config = TrainConfig() if steps is None else dataclasses.replace(TrainConfig(), steps=steps)
+    screen = console()
+    with training_progress() as progress:
+        result = ablation(
+            dataset,
+            output,
+            variants=variants or VARIANTS,
+            seeds=seeds,
+            config=config,
+            split=split,
+            on_run=lambda line: screen.print(line, soft_wrap=True),
+            watch=progress,
+        )
+    show_ablation(result)
+    if as_json:
+        show_json(result.to_json())
+
+
+def show_ablation(result: Ablation) -> None:
+    """Prints the table of an ablation."""
+    from wmhub.bench.ablation import METRICS, VARIANTS
+    from wmhub.cli._show import show_table
+
+    def cell(variant: str, metric: str) -> str:
+        mean, spread = result.spread(variant, metric)
+        return f"{mean:.3f} ± {spread:.3f}"
+
+    rows = [
+        [
+            variant,
+            *[cell(variant, metric) for metric in METRICS],
+            f"{result.of(variant)[0].parameters:,}",
+            VARIANTS[variant].about,
+        ]
+        for variant in result.variants
+    ]
+    expected = [f"{getattr(result.random, metric):.3f}" for metric in METRICS]
+    show_table(
+        f"{result.dataset}, {result.random.workloads} {result.split} workloads, {result.steps:,} "
+        f"steps, {len(result.seeds)} seeds",
+        ["", "top-1", "top-5", "pairwise", "weights", "what differs"],
+        [*rows, ["random order", *expected, "", ""]],
+    )
