@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.cpu_features import cpu_features
 from wmhub.model.gpu_features import CACHES, GRID, THREADS, VIRTUAL, gpu_features
 from wmhub.nest import Axis, Loop, Stage, extents, span
 from wmhub.program import OPERATIONS
@@ -91,6 +92,7 @@ def structured_features(
     _working_sets(columns, trajectories, stage, hardware)
     _caches(columns, trajectories, stage, hardware)
     _whole(columns, trajectories, stage)
+    cpu_features(columns.add, trajectories, stage, hardware)
     return columns.table(), columns.names
 
 
