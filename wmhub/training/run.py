@@ -14,12 +14,14 @@ import torch
 import wmhub
 from wmhub.checkpoint import MANIFEST, BasePin, Checkpoint, read_checkpoint, write_checkpoint
 from wmhub.errors import InvalidInputError, OutputExistsError
+from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import current_spec, structured_columns
 from wmhub.model.network import ModelConfig, WorldModel
 from wmhub.names import HardwareKey
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
-from wmhub.training.data import normalisation
+from wmhub.training.corpus import profile_of as profile_of
+from wmhub.training.data import Examples, normalisation
 from wmhub.training.distributed import World, joined
 from wmhub.training.encoding import OnEncoded
 from wmhub.training.evaluate import evaluate_rankings
@@ -99,7 +101,11 @@ def train(
         corpus = gather_corpus(target, datasets, config, folder, workers, on_encoded)
         if world.is_main:
             world.wait()
-        network = new_network(config, corpus) if base is None else base[1].network
+        network = (
+            new_network(config, corpus.profile, corpus.training)
+            if base is None
+            else base[1].network
+        )
         origin = [pin.digest for pin in corpus.pins] + ([base[0].digest] if base else [])
         loop = Loop(network, config, corpus.training, world, [str(target), *origin])
         state = output / _STATE
@@ -186,11 +192,13 @@ def _silent(_step: int, _steps: int, _loss: float, _validation: Validation | Non
     pass
 
 
-def new_network(config: TrainConfig, corpus: Corpus) -> WorldModel:
-    """A fresh network whose normalisation fits the training data."""
+def new_network(
+    config: TrainConfig, profile: HardwareProfile, data: Sequence[Sequence[Examples]]
+) -> WorldModel:
+    """A fresh network whose normalisation fits ``data``, by dataset and workload."""
     torch.manual_seed(config.seed)
-    network = WorldModel(config.model, current_spec(structured_columns(corpus.profile)))
-    mean, scale, actions = normalisation(corpus.training)
+    network = WorldModel(config.model, current_spec(structured_columns(profile)))
+    mean, scale, actions = normalisation(data)
     network.structured_mean.copy_(torch.from_numpy(mean))
     network.structured_scale.copy_(torch.from_numpy(scale))
     network.action_scale.copy_(torch.from_numpy(actions))
