@@ -20,7 +20,6 @@ from wmhub.model.network import ModelConfig, WorldModel
 from wmhub.names import HardwareKey
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
-from wmhub.training.corpus import profile_of as profile_of
 from wmhub.training.data import Examples, normalisation
 from wmhub.training.distributed import World, joined
 from wmhub.training.encoding import OnEncoded
@@ -95,7 +94,7 @@ def train(
     if base is not None:
         config = _as_base(config, base[1].network.config)
     with joined(device) as world:
-        folder = Path(cache) if cache is not None else _default_cache()
+        folder = Path(cache) if cache is not None else default_cache()
         if not world.is_main:
             world.wait()
         corpus = gather_corpus(target, datasets, config, folder, workers, on_encoded)
@@ -182,7 +181,8 @@ def _as_base(config: TrainConfig, model: ModelConfig) -> TrainConfig:
     return dataclasses.replace(config, model=model)
 
 
-def _default_cache() -> Path:
+def default_cache() -> Path:
+    """Where encoded datasets are kept."""
     from wmhub.hub.settings import home
 
     return home() / "encoded"
@@ -193,12 +193,12 @@ def _silent(_step: int, _steps: int, _loss: float, _validation: Validation | Non
 
 
 def new_network(
-    config: TrainConfig, profile: HardwareProfile, data: Sequence[Sequence[Examples]]
+    config: TrainConfig, profile: HardwareProfile, training: Sequence[Sequence[Examples]]
 ) -> WorldModel:
-    """A fresh network whose normalisation fits ``data``, by dataset and workload."""
+    """A fresh network whose normalisation fits the training data, by dataset and workload."""
     torch.manual_seed(config.seed)
     network = WorldModel(config.model, current_spec(structured_columns(profile)))
-    mean, scale, actions = normalisation(data)
+    mean, scale, actions = normalisation(training)
     network.structured_mean.copy_(torch.from_numpy(mean))
     network.structured_scale.copy_(torch.from_numpy(scale))
     network.action_scale.copy_(torch.from_numpy(actions))
