@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from wmhub.checkpoint import MANIFEST, WEIGHTS, Checkpoint, DatasetPin, read_checkpoint
+from wmhub.checkpoint import MANIFEST, WEIGHTS, BasePin, Checkpoint, DatasetPin, read_checkpoint
 from wmhub.checkpoint import write_checkpoint as write
 from wmhub.errors import CheckpointError, MissingInputError, SchemaVersionError
 from wmhub.evaluator import Evaluator, load_evaluator
@@ -58,6 +59,24 @@ def test_round_trip(folder: Path) -> None:
     for key, value in before.network.state_dict().items():
         assert torch.equal(value, after.network.state_dict()[key]), key
     assert after.parameters > 1000
+
+
+def test_what_it_was_trained_on_is_kept(tmp_path: Path) -> None:
+    pins = (
+        DatasetPin("cuda-a100", "v1.0.0", "0" * 64),
+        DatasetPin("cuda-v100", "v1.0.0", "1" * 64),
+    )
+    base = BasePin("wm-cuda-v100", "1.0.0", "2" * 64)
+    before = dataclasses.replace(checkpoint(), datasets=pins, base=base)
+    after = read_checkpoint(write(tmp_path / "joint", before))
+    assert (after.datasets, after.base) == (pins, base)
+
+
+def test_one_that_names_a_single_dataset_loads(folder: Path) -> None:
+    document = json.loads((folder / MANIFEST).read_text())
+    del document["datasets"], document["base"]
+    (folder / MANIFEST).write_text(json.dumps(document))
+    assert read_checkpoint(folder).datasets == ()
 
 
 def test_a_loaded_one_scores_as_the_saved_one(folder: Path) -> None:
@@ -148,7 +167,7 @@ def test_of_a_damaged_manifest(text: str, folder: Path) -> None:
     [
         {"files": {}}, {"files": None}, {"hardware": "nonsense"}, {"profile": {}},
         {"model": {"x": 1}}, {"dataset": {"id": "x"}}, {"metrics": 3}, {"features": {}},
-        {"environment": []},
+        {"environment": []}, {"datasets": [{"x": 1}]}, {"datasets": 3}, {"base": {"name": "x"}},
     ],
 )  # fmt: skip
 def test_of_odd_fields(fields: dict[str, Any], folder: Path) -> None:

@@ -10,7 +10,15 @@ from trainmaking import make_dataset
 from wmhub.dataset.reader import open_dataset
 from wmhub.model.network import collate
 from wmhub.training.corpus import profile_of
-from wmhub.training.data import Examples, Sampler, examples_of, few, from_store, gather
+from wmhub.training.data import (
+    Examples,
+    Sampler,
+    examples_of,
+    examples_of_held,
+    few,
+    from_store,
+    gather,
+)
 from wmhub.training.encoding import open_store
 from wmhub.training.store import StoredWorkload
 
@@ -29,8 +37,12 @@ def test_a_batch_is_what_collate_makes(workloads: list[StoredWorkload]) -> None:
     wanted = collate(
         [(from_store(w).groups[0], torch.from_numpy(chosen)) for w in workloads[:3]], None
     )
+    held = [examples_of_held(from_store(workload), -4.0) for workload in workloads[:3]]
+    assert all(np.array_equal(a.gains, b.gains) for a, (b, _) in zip(held, lists, strict=True))
+    from_memory = gather([(examples, chosen) for examples in held])
     for name in ("blocks", "hardware", "kinds", "actions", "structured"):
         assert torch.equal(getattr(batch, name), getattr(wanted, name)), name
+        assert torch.equal(getattr(from_memory, name), getattr(wanted, name)), name
 
 
 def test_processes_share_the_lists_of_one_batch(workloads: list[StoredWorkload]) -> None:

@@ -69,6 +69,15 @@ def test_what_is_encoded_is_not_encoded_again(
     assert open_store(dataset, profile_of(dataset), tmp_path).folder == first.folder
 
 
+def test_a_damaged_store_is_made_anew(dataset: Dataset, tmp_path: Path) -> None:
+    store = open_store(dataset, profile_of(dataset), tmp_path, 1)
+    whole = (store.folder / "data.npy").read_bytes()
+    (store.folder / "data.npy").unlink()
+    (store.folder / "data.npy").write_bytes(whole[:1000])
+    again = open_store(dataset, profile_of(dataset), tmp_path, 1)
+    assert (again.folder / "data.npy").read_bytes() == whole
+
+
 def test_other_hardware_is_another_store(dataset: Dataset) -> None:
     profile = profile_of(dataset)
     larger = dataclasses.replace(profile, l2_bytes=2 * profile.l2_bytes)
@@ -90,9 +99,10 @@ def test_stores_unused_for_longest_are_forgotten(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoding, "MOST_KEPT", 2)
-    for age, name in enumerate(("old", "older", "oldest")):
+    for age, name in enumerate(("old", "older", "oldest", ".encoding-left")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "index.json").write_text("{}")
+        if not name.startswith("."):
+            (tmp_path / name / "index.json").write_text("{}")
         os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
     store = open_store(dataset, profile_of(dataset), tmp_path, 1)
     assert {path.name for path in tmp_path.iterdir()} == {"old", store.folder.name}

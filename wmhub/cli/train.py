@@ -140,26 +140,32 @@ def command(
     """
     import torch
 
+    from wmhub.errors import UserError
     from wmhub.training.run import train
 
     if threads is not None:
         torch.set_num_threads(threads)
-    with _progress() as (watch, on_encoded):
-        report = train(
-            datasets,
-            output,
-            hardware=hardware,
-            start_from=start_from,
-            name=name,
-            version=version,
-            config=_config(**settings),
-            resume=resume,
-            device=device,
-            cache=cache,
-            workers=workers,
-            watch=watch,
-            on_encoded=on_encoded,
-        )
+    try:
+        with _progress() as (watch, on_encoded):
+            report = train(
+                datasets,
+                output,
+                hardware=hardware,
+                start_from=start_from,
+                name=name,
+                version=version,
+                config=_config(**settings),
+                resume=resume,
+                device=device,
+                cache=cache,
+                workers=workers,
+                watch=watch,
+                on_encoded=on_encoded,
+            )
+    except UserError as error:
+        if _is_main():
+            raise
+        raise click.exceptions.Exit(error.exit_code) from None
     if _is_main():
         _show(report, as_json)
 

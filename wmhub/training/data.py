@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import orjson
@@ -13,9 +14,10 @@ from wmhub.dataset.reader import Dataset
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import ACTION_COLUMNS, BLOCK_COLUMNS, Encoded, encode
 from wmhub.model.network import Batch
-from wmhub.records import Scheduler, Workload
-from wmhub.training.packing import PackedGroup, replay
-from wmhub.training.store import EncodedStore, StoredWorkload
+from wmhub.records import Workload
+from wmhub.training.encoding import rankable
+from wmhub.training.packing import PackedGroup, pack, replay
+from wmhub.training.store import StoredWorkload
 from wmhub.trajectory import Group
 
 
@@ -37,18 +39,9 @@ class Candidates:
 def load_candidates(
     dataset: Dataset, split: str | None, hardware: HardwareProfile
 ) -> Iterator[Candidates]:
-    """The workloads of a split that have at least two measured candidates.
-
-    Workloads whose program is unknown (MetaSchedule without its workload file) are left out.
-    """
-    for workload, records in dataset.iter_workload_records(
-        split, ["trace", "run_seconds", "failure"]
-    ):
-        latency = records.latency_seconds
-        missing = workload.scheduler is Scheduler.META_SCHEDULE and workload.program is None
-        if missing or np.isfinite(latency).sum() < 2:
-            continue
-        groups = replay(workload, [orjson.loads(trace) for trace in records.traces])
+    """The workloads of a split that can be ranked (see ``rankable``), encoded one by one."""
+    for workload, traces, latency in rankable(dataset, split):
+        groups = replay(workload, [orjson.loads(trace) for trace in traces])
         yield from_groups(workload, groups, latency, hardware)
 
 
@@ -74,11 +67,38 @@ def from_store(stored: StoredWorkload) -> Candidates:
     return Candidates(stored.workload, groups, group_of, places[:, 1], stored.latency)
 
 
+class Groups(Protocol):
+    """Where packed groups are: an ``EncodedStore``, or ``HeldGroups`` in memory."""
+
+    @property
+    def hardware(self) -> np.ndarray:
+        """float32 [H]: what the network reads of the hardware."""
+        ...
+
+    def group(self, number: int) -> PackedGroup:
+        """One group."""
+        ...
+
+
+@dataclass(frozen=True)
+class HeldGroups:
+    """Groups in memory."""
+
+    hardware: np.ndarray
+    """float32 [H]."""
+    groups: tuple[PackedGroup, ...]
+    """By number."""
+
+    def group(self, number: int) -> PackedGroup:
+        """See `Groups`."""
+        return self.groups[number]
+
+
 @dataclass(frozen=True)
 class Examples:
     """What of one workload is trained on."""
 
-    store: EncodedStore
+    store: Groups
     places: np.ndarray
     """int64 [N, 2]: group in the store, and row in it."""
     gains: np.ndarray
@@ -93,9 +113,20 @@ def examples_of(stored: StoredWorkload, worst: float, chosen: np.ndarray | None)
     places, latency = stored.places, stored.latency
     if chosen is not None:
         places, latency = places[chosen], latency[chosen]
+    return Examples(stored.store, places, _gains(latency, worst))
+
+
+def examples_of_held(candidates: Candidates, worst: float) -> Examples:
+    """Examples of all candidates, from memory."""
+    held = HeldGroups(candidates.groups[0].hardware, tuple(map(pack, candidates.groups)))
+    places = np.stack([candidates.group_of, candidates.row_of], axis=1)
+    return Examples(held, places, _gains(candidates.latency, worst))
+
+
+def _gains(latency: np.ndarray, worst: float) -> np.ndarray:
     with np.errstate(divide="ignore"):
         gains = np.log(latency.min()) - np.log(latency)
-    return Examples(stored.store, places, np.maximum(gains, worst).astype(np.float32))
+    return np.maximum(gains, worst).astype(np.float32)
 
 
 def few(

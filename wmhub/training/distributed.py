@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, fields
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -13,6 +14,10 @@ from torch import distributed
 
 from wmhub.errors import InvalidInputError
 from wmhub.training.metrics import Metrics
+
+#: How long the others wait for the first process to encode or to validate; one that died is no
+#: matter of time, for the launcher ends the others.
+_PATIENCE = timedelta(hours=12)
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,10 @@ def joined(device: str = "auto") -> Iterator[World]:
         return
     if where.type == "cuda":
         torch.cuda.set_device(where)
-    distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    gpu = where if where.type == "cuda" else None
+    distributed.init_process_group(
+        "gloo" if gpu is None else "nccl", timeout=_PATIENCE, device_id=gpu
+    )
     try:
         yield World(rank, size, where)
     finally:

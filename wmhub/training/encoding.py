@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
 import shutil
 import signal
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -30,6 +32,9 @@ from wmhub.training.store import ARRAYS, INDEX, EncodedStore, store_key
 
 #: Encoded datasets that are kept; of more, those unused for longest go.
 MOST_KEPT = 16
+_TEMPORARY = ".encoding-"
+#: Age in seconds at which a temporary folder belongs to no one any more.
+_ABANDONED_S = 24 * 3600
 #: Below this many records a second process does not pay: starting one takes a second.
 _FEW_RECORDS = 20_000
 
@@ -57,19 +62,23 @@ def open_store(
     ``processes`` is the number of cores by default; the files are the same for any.
     """
     folder = cache / store_key(dataset, profile)
-    if not (folder / INDEX).exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        _forget_old(cache)
-        temporary = Path(tempfile.mkdtemp(prefix=".encoding-", dir=cache))
-        try:
-            _write(temporary, dataset, profile, processes, on_encoded or _silent)
-            # Whoever was first to encode the same wins; the content is equal.
-            if not (folder / INDEX).exists():
-                shutil.rmtree(folder, ignore_errors=True)
-                temporary.replace(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-    os.utime(folder)
+    if (folder / INDEX).exists():
+        # A file that was cut short or meddled with is made anew.
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            os.utime(folder)
+            return EncodedStore(folder, dataset, profile)
+        shutil.rmtree(folder, ignore_errors=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    _forget_old(cache)
+    temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=cache))
+    try:
+        _write(temporary, dataset, profile, processes, on_encoded or _silent)
+        # Whoever was first to encode the same wins; the content is equal.
+        if not (folder / INDEX).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return EncodedStore(folder, dataset, profile)
 
 
@@ -78,7 +87,10 @@ def _silent(_done: int, _total: int) -> None:
 
 
 def _forget_old(cache: Path) -> None:
-    """Makes room for one more."""
+    """Makes room for one more, and clears away what a killed process left."""
+    for path in cache.glob(f"{_TEMPORARY}*"):
+        if time.time() - path.stat().st_mtime > _ABANDONED_S:
+            shutil.rmtree(path, ignore_errors=True)
     kept = [path for path in cache.iterdir() if (path / INDEX).exists()]
     kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for path in kept[MOST_KEPT - 1 :]:
@@ -96,11 +108,16 @@ def _write(
     if processes is None:
         small = dataset.manifest.counts.records < _FEW_RECORDS
         processes = 1 if small else max(1, len(os.sched_getaffinity(0)))
+    jobs = (
+        _Job(workload, split, traces, latency)
+        for split in SPLITS
+        for workload, traces, latency in rankable(dataset, split)
+    )
     index: list[dict[str, object]] = []
     candidates = groups = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / name).open("w+b")) for name in ARRAYS}
-        for job, encoded in _encoded(_jobs(dataset), profile, processes):
+        for job, encoded in _encoded(jobs, profile, processes):
             places = np.zeros((len(job.latency), 2), dtype=np.int64)
             for number, (members, group) in enumerate(encoded, start=groups):
                 places[members, 0] = number
@@ -120,19 +137,20 @@ def _write(
     (folder / INDEX).write_text(json.dumps({"workloads": index}), encoding="utf-8")
 
 
-def _jobs(dataset: Dataset) -> Iterator[_Job]:
-    """Workloads with two measured candidates or more.
+def rankable(
+    dataset: Dataset, split: str | None
+) -> Iterator[tuple[Workload, list[str], np.ndarray]]:
+    """Workloads of a split with two measured candidates or more: traces, and latency in seconds.
 
     Those whose program is unknown (MetaSchedule without its workload file) are left out.
     """
-    for split in SPLITS:
-        for workload, records in dataset.iter_workload_records(
-            split, ["trace", "run_seconds", "failure"]
-        ):
-            latency = records.latency_seconds
-            missing = workload.scheduler is Scheduler.META_SCHEDULE and workload.program is None
-            if not missing and np.isfinite(latency).sum() >= 2:
-                yield _Job(workload, split, records.traces, latency)
+    for workload, records in dataset.iter_workload_records(
+        split, ["trace", "run_seconds", "failure"]
+    ):
+        latency = records.latency_seconds
+        missing = workload.scheduler is Scheduler.META_SCHEDULE and workload.program is None
+        if not missing and np.isfinite(latency).sum() >= 2:
+            yield workload, records.traces, latency
 
 
 _Encoded = list[tuple[np.ndarray, PackedGroup]]

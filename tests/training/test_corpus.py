@@ -1,0 +1,55 @@
+"""What several datasets are for: the target's judge, all train, and nobody trains on a judge."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from trainmaking import SMALL, make_dataset
+
+from wmhub.errors import DatasetError, HardwareMismatchError
+from wmhub.names import HardwareKey
+from wmhub.training.corpus import gather_corpus, open_datasets
+
+TARGET = HardwareKey.parse("llvm-emeraldrapids-2c")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small dataset, whose splits are not those of the larger one."""
+    folder = tmp_path_factory.mktemp("data")
+    return (
+        make_dataset(folder / "few", workloads=3),
+        make_dataset(folder / "many", workloads=12, hardware="cuda-a100"),
+    )
+
+
+def test_the_first_dataset_names_the_hardware(folders: tuple[Path, Path]) -> None:
+    few, many = folders
+    assert str(open_datasets([many, few], None)[0]) == "cuda-a100"
+    target, datasets = open_datasets([many, few], TARGET)
+    assert (target, [dataset.path for dataset in datasets]) == (TARGET, [few, many])
+    with pytest.raises(HardwareMismatchError, match="did you mean cuda-a100"):
+        open_datasets([many, few], HardwareKey.parse("cuda-a10"))
+    with pytest.raises(DatasetError, match="at least one"):
+        open_datasets([], None)
+
+
+def test_no_dataset_trains_on_what_judges(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    target, datasets = open_datasets(folders, None)
+    corpus = gather_corpus(target, datasets, SMALL, tmp_path, 1)
+    judges = {stored.workload.id for stored in [*corpus.validation, *corpus.test]}
+    assert len(judges) == 2
+    others = set(datasets[1].splits["train"])
+    assert judges & others
+    assert [len(part) for part in corpus.training] == [1, len(others - judges)]
+    assert corpus.records == 28 * (1 + len(others - judges))
+
+
+def test_few_samples_are_of_the_target(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    target, datasets = open_datasets(folders, None)
+    config = dataclasses.replace(SMALL, samples=10)
+    corpus = gather_corpus(target, datasets, config, tmp_path, 1)
+    assert [len(examples.gains) for examples in corpus.training[0]] == [10]
+    assert {len(examples.gains) for examples in corpus.training[1]} == {28}
