@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from wmhub.checkpoint import Checkpoint, read_checkpoint
-from wmhub.model.encode import encode
+from wmhub.model.encode import Encoded, encode
+from wmhub.model.merge import merge
 from wmhub.names import HardwareKey
 from wmhub.program import Program, parse_program
 from wmhub.replay.ansor import replay_steps
-from wmhub.replay.meta_schedule import replay_decisions, replay_traces
+from wmhub.replay.meta_schedule import by_number, replay_decisions, replay_traces
 from wmhub.trajectory import Group, Trajectories, group_by
 
 
@@ -92,24 +93,28 @@ class Evaluator:
 
     def score_groups(self, groups: Sequence[Group], count: int) -> Scores:
         """Scores replayed groups whose members are positions below ``count``."""
-        parts = [self.score_trajectories(group.trajectories) for group in groups]
-        width = parts[0].embedding.shape[1] if parts else self.checkpoint.network.config.hidden
+        width = self.checkpoint.network.config.hidden
         whole = Scores(
             np.zeros(count, np.float32),
             np.zeros(count, np.float32),
             np.zeros((count, width), np.float32),
         )
-        for group, part in zip(groups, parts):
-            whole.score[group.members] = part.score
-            whole.uncertainty[group.members] = part.uncertainty
-            whole.embedding[group.members] = part.embedding
+        encoded = [encode(group.trajectories, self.checkpoint.profile) for group in groups]
+        for numbers, together in merge(encoded):
+            part = self._score(together)
+            members = np.concatenate([groups[number].members for number in numbers])
+            whole.score[members] = part.score
+            whole.uncertainty[members] = part.uncertainty
+            whole.embedding[members] = part.embedding
         return whole
 
     def score_trajectories(self, trajectories: Trajectories) -> Scores:
         """Scores N candidates of one structure."""
+        return self._score(encode(trajectories, self.checkpoint.profile))
+
+    def _score(self, encoded: Encoded) -> Scores:
         import torch
 
-        encoded = encode(trajectories, self.checkpoint.profile)
         with torch.inference_mode():
             output = self.checkpoint.network.score(encoded, self._share)
         members = output.members.numpy()
@@ -135,7 +140,7 @@ class _TraceScorer:
         names = [instruction[0] for instruction in instructions]
         end = names.index("EnterPostproc") if "EnterPostproc" in names else len(names)
         located = [at for at in range(end) if names[at] == "SampleComputeLocation"]
-        rows: list[Any] = [{int(at): value for at, value in row} for row in decisions]
+        rows = [by_number(row) for row in decisions]
         keys = [tuple([row.get(at) for at in located]) for row in rows]
         groups = []
         for _, members in group_by(keys):

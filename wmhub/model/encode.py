@@ -39,6 +39,9 @@ ACTION_COLUMNS: tuple[str, ...] = (
     *[f"hash{i}" for i in range(_HASHES)],
 )  # fmt: skip
 
+#: Numbers of the columns that hold the logarithm of an extent.
+_EXTENTS = {*range(_LOOPS), *range(2 * _LOOPS, 2 * _LOOPS + _RESULTS)}
+
 _SPATIAL, _REDUCTION, _READS, _SHAPE = 5, 4, 4, 10
 BLOCK_COLUMNS: tuple[str, ...] = (
     "is_auto_scheduler", "is_reduction", "has_init", "trips",
@@ -131,11 +134,11 @@ def encode_hardware(hardware: HardwareProfile) -> np.ndarray:
 
 def _encode_action(action: Action, trajectories: Trajectories) -> np.ndarray:
     columns: list[np.ndarray | float] = []
-    loops, results = action.loops, action.results
-    columns += [log2(loops[i].extent) if i < len(loops) else 0.0 for i in range(_LOOPS)]
-    columns += [float(i < len(loops) and loops[i].is_reduction) for i in range(_LOOPS)]
-    columns += [log2(results[i].extent) if i < len(results) else 0.0 for i in range(_RESULTS)]
-    columns.append(len(loops) / 8.0)
+    loops, results = action.loops[:_LOOPS], action.results[:_RESULTS]
+    columns += [loop.extent for loop in loops] + [0.0] * (_LOOPS - len(loops))
+    columns += [float(loop.is_reduction) for loop in loops] + [0.0] * (_LOOPS - len(loops))
+    columns += [loop.extent for loop in results] + [0.0] * (_RESULTS - len(results))
+    columns.append(len(action.loops) / 8.0)
     columns.append(0.0 if action.value is None else np.log2(np.maximum(action.value, 0) + 1))
     columns.append(float(action.value is not None))
     columns.append(action.position / 8.0)
@@ -149,11 +152,13 @@ def _encode_action(action: Action, trajectories: Trajectories) -> np.ndarray:
     mixed = zlib.crc32(f"{action.name}:{action.text}".encode())
     is_other = action.kind is ActionKind.OTHER
     columns += [float(mixed >> i & 1) * 2 - 1 if is_other else 0.0 for i in range(_HASHES)]
-    arrays = [np.asarray(c, dtype=np.float32).reshape(-1) for c in columns]
-    rows = max(len(a) for a in arrays)
-    table = np.empty((rows, len(arrays)), dtype=np.float32)
-    for at, array in enumerate(arrays):
-        table[:, at] = array
+    arrays = [(at, column) for at, column in enumerate(columns) if isinstance(column, np.ndarray)]
+    rows = max([1, *[len(array) for _, array in arrays]])
+    table = np.empty((rows, len(columns)), dtype=np.float32)
+    # Plain numbers are the same for all candidates and fill a row at once.
+    table[:] = [0.0 if isinstance(column, np.ndarray) else column for column in columns]
+    for at, array in arrays:
+        table[:, at] = log2(array) if at in _EXTENTS else array
     return table
 
 

@@ -37,25 +37,40 @@ def replay_traces(
     What post-processors did (from ``EnterPostproc`` on) is left out unless ``include_postproc``:
     it follows from the rest, and a candidate is ranked before any post-processor runs.
     """
-    keys, tables, parts = [], [], []
+    keys, tables = [], []
+    #: Text of instructions -> those that count, and which of them decide on a compute location.
+    known: dict[bytes, tuple[bytes, Any, list[int]]] = {}
     for instructions, decisions in traces:
-        names = [i[0] for i in instructions]
-        if not include_postproc and "EnterPostproc" in names:
-            instructions = instructions[: names.index("EnterPostproc")]
-        end = len(instructions)
-        table = {int(at): value for at, value in decisions if int(at) < end}
-        located = []
-        if "SampleComputeLocation" in names:
-            # A compute location decides which loop is meant, so it is part of the structure.
-            located = [(at, v) for at, v in table.items() if names[at] == "SampleComputeLocation"]
-        keys.append(_text([instructions, located]))
+        text = _text(instructions)
+        if text not in known:
+            known[text] = _structure(instructions, include_postproc)
+        key, _, located = known[text]
+        table = by_number(decisions)
+        # A compute location decides which loop is meant, so it is part of the structure.
+        keys.append((key, _text([table.get(at, -1) for at in located]) if located else b""))
         tables.append(table)
-        parts.append(instructions)
+    instructions_of = {key: instructions for key, instructions, _ in known.values()}
     groups = []
-    for _, members in group_by(keys):
+    for (key, _), members in group_by(keys):
         rows = [tables[m] for m in members]
-        groups.append(Group(members, replay_decisions(program, parts[members[0]], rows)))
+        groups.append(Group(members, replay_decisions(program, instructions_of[key], rows)))
     return groups
+
+
+def _structure(instructions: Any, include_postproc: bool) -> tuple[bytes, Any, list[int]]:
+    """Text of the instructions that count, themselves, and where compute locations are drawn."""
+    names = [i[0] for i in instructions]
+    if not include_postproc and "EnterPostproc" in names:
+        instructions = instructions[: names.index("EnterPostproc")]
+    located = [at for at in range(len(instructions)) if names[at] == "SampleComputeLocation"]
+    return _text(instructions), instructions, located
+
+
+def by_number(decisions: Sequence[Any]) -> dict[int, Any]:
+    """Decisions ``[instruction number, value]`` by that number."""
+    if decisions and type(decisions[0][0]) is int:
+        return dict(decisions)
+    return {int(at): value for at, value in decisions}
 
 
 def _text(value: Any) -> bytes:
