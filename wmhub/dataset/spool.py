@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,6 +27,8 @@ from wmhub.records import MeasureRecord, Row, candidate_ids
 RUN_FORMAT = 2
 #: Rows of a batch within a run; small, so that few rows outside a wanted range are read.
 _BATCH_ROWS = 256
+#: The buffers of so small a batch are not worth a thread each.
+_READ = pa.ipc.IpcReadOptions(use_threads=False)
 #: Bytes of rows that are sorted at once.
 RANGE_BYTES = 16 << 20
 
@@ -184,21 +187,22 @@ def _pivots(batches: Sequence[_Batch], range_bytes: int) -> list[str]:
 
 
 def _read_range(batches: Sequence[_Batch], low: str, high: str | None) -> pa.Table:
-    pieces = []
+    pieces, ranks = [], []
     by_run: dict[Path, list[_Batch]] = {}
     for batch in batches:
         by_run.setdefault(batch.run, []).append(batch)
     for run, wanted in by_run.items():
         with pa.OSFile(str(run)) as file:
-            reader = pa.ipc.open_file(file)
+            reader = pa.ipc.open_file(file, options=_READ)
             for batch in wanted:
                 rows = reader.get_batch(batch.index)
                 start = _rows_before(rows, low) if batch.first < low else 0
                 stop = None if high is None or batch.last < high else _rows_before(rows, high)
-                rows = rows.slice(start, None if stop is None else stop - start)
-                rank = pa.repeat(pa.scalar(batch.rank, pa.int32()), len(rows))
-                pieces.append(rows.append_column("rank", rank))
-    return pa.Table.from_batches(pieces, pieces[0].schema)
+                pieces.append(rows.slice(start, None if stop is None else stop - start))
+                ranks.append(batch.rank)
+    table = pa.Table.from_batches(pieces, pieces[0].schema).combine_chunks()
+    # At the end: adding a column to each batch takes longer than reading it.
+    return table.append_column("rank", pa.array(np.repeat(ranks, [len(p) for p in pieces])))
 
 
 def _rows_before(rows: pa.RecordBatch, key: str) -> int:
@@ -207,7 +211,6 @@ def _rows_before(rows: pa.RecordBatch, key: str) -> int:
 
 def _distinct(table: pa.Table) -> pa.Table:
     """The rows in the order of their keys, and of each key the first."""
-    table = table.combine_chunks()
     by = [(name, "ascending") for name in ("key", "rank", "source", "line")]
     order = pc.sort_indices(table, by)
     keys = table["key"].combine_chunks().take(order)
