@@ -160,11 +160,26 @@ class Stage:
                     covered = covered * extent
         return covered
 
-    def tiles(self, depth: int) -> list[np.ndarray]:
-        """`tile` of each axis, clipped to the axis."""
+    def reach(self, axis: Axis, depth: int, threads: Sequence[str]) -> np.ndarray:
+        """`tile`, and with it the loops further out that are bound to one of ``threads``.
+
+        ``threads`` are beginnings of annotations. From the first to the last step covered, where
+        loops between leave gaps. int64 [N or 1].
+        """
+        covered, stride = extents(1), extents(1)
+        for place, loop in reversed(list(enumerate(self.loops))):
+            for owner, extent in reversed(loop.parts):
+                if owner is axis:
+                    if place >= depth or loop.annotation.startswith(tuple(threads)):
+                        covered = covered + (extent - 1) * stride
+                    stride = stride * extent
+        return covered
+
+    def tiles(self, depth: int, threads: Sequence[str] = ()) -> list[np.ndarray]:
+        """`tile`, or with ``threads`` `reach`, of each axis, clipped to the axis."""
         found = []
         for axis in self.axes:
-            tile = self.tile(axis, depth)
+            tile = self.reach(axis, depth, threads) if threads else self.tile(axis, depth)
             found.append(np.minimum(tile, axis.extent) if (axis.extent > 0).all() else tile)
         return found
 

@@ -65,6 +65,8 @@ class Buffer:
     """Extents; ``1`` stands for a symbolic one."""
     is_argument: bool
     """Whether the function takes or returns it (else it is an intermediate)."""
+    hint: str = ""
+    """What the program calls it, where several have that name; else empty."""
 
     @property
     def element_bytes(self) -> float:
@@ -328,7 +330,8 @@ class _Reader:
             suffix += 1
         shape_owner = node if g.has(node, "shape") else g.ref(node, "ty")
         shape = tuple(g.integer(n) or 1 for n in g.items(g.ref(shape_owner, "shape")))
-        self.buffers[name] = Buffer(name, g.dtype(node), shape, node in self._arguments)
+        hint = base if base != name else ""
+        self.buffers[name] = Buffer(name, g.dtype(node), shape, node in self._arguments, hint)
         self._buffer_name[node] = name
         return name
 

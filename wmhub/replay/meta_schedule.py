@@ -16,6 +16,7 @@ import numpy as np
 from wmhub.program import Program
 from wmhub.records import Scheduler
 from wmhub.replay import copies, loops, placement, queries
+from wmhub.replay.rfactor import rfactor
 from wmhub.replay.state import State
 from wmhub.trajectory import Group, Trajectories, group_by
 
@@ -41,8 +42,10 @@ def replay_traces(
         if not include_postproc and "EnterPostproc" in names:
             instructions = instructions[: names.index("EnterPostproc")]
         table = {int(at): value for at, value in decisions if int(at) < len(instructions)}
-        # A compute location decides which loop is meant, so it is part of the structure.
-        located = [(at, v) for at, v in table.items() if names[at] == "SampleComputeLocation"]
+        # A compute location decides which loop is meant, so it is part of the structure; so are
+        # tiles where there is an RFactor, which makes strides of index expressions of them.
+        deciding = {"SampleComputeLocation", *(_TILES if "RFactor" in names else ())}
+        located = [(at, v) for at, v in table.items() if names[at] in deciding]
         keys.append(json.dumps([instructions, located]))
         tables.append(table)
     groups = []
@@ -148,7 +151,7 @@ _HANDLERS: dict[str, _Handler] = {
     "ComputeInline": placement.inline,
     "ReverseComputeInline": placement.inline,
     "FuseReductionEpilogue": placement.inline,
-    "RFactor": copies.rfactor,
+    "RFactor": rfactor,
     "DecomposeReduction": copies.decompose,
     "Blockize": copies.blockize,
     "Tensorize": copies.blockize,
