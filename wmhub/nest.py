@@ -135,6 +135,8 @@ class Stage:
     """Stage at whose loop it is computed; ``None`` at the root."""
     depth: int = 0
     """How many of the host's loops stand around it."""
+    inner: list[Loop] = field(default_factory=list)
+    """Loops inside its body, where it stands for a nest that was made one block."""
     annotations: dict[str, np.ndarray] = field(default_factory=dict)
     """Numeric annotations, float64 [N or 1]."""
 
@@ -154,7 +156,7 @@ class Stage:
     def tile(self, axis: Axis, depth: int) -> np.ndarray:
         """Steps of ``axis`` that the loops from ``depth`` inward cover, int64 [N or 1]."""
         covered = extents(1)
-        for loop in self.loops[depth:]:
+        for loop in (*self.loops[depth:], *self.inner):
             for owner, extent in loop.parts:
                 if owner is axis:
                     covered = covered * extent
@@ -167,7 +169,7 @@ class Stage:
         loops between leave gaps. int64 [N or 1].
         """
         covered, stride = extents(1), extents(1)
-        for place, loop in reversed(list(enumerate(self.loops))):
+        for place, loop in reversed(list(enumerate((*self.loops, *self.inner)))):
             for owner, extent in reversed(loop.parts):
                 if owner is axis:
                     if place >= depth or loop.annotation.startswith(tuple(threads)):

@@ -161,6 +161,18 @@ def parse_program(serialised: str) -> Program:
         raise InvalidInputError(f"not a serialised IRModule: {error!r}") from error
 
 
+def is_identity_map(document: Any) -> bool:
+    """Whether a serialised index map gives back the indices that it gets."""
+    try:
+        graph = _Graph(document)
+        root = next(n for n in range(len(graph.nodes)) if graph.kind(n) == "IndexMap")
+        names = ("initial_indices", "final_indices")
+        before, after = (graph.items(graph.ref(root, name)) for name in names)
+        return before == after
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration):
+        return False
+
+
 class _Graph:
     """The two JSON forms behind one face: nodes by number, fields by name."""
 

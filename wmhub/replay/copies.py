@@ -34,11 +34,12 @@ def _copy_stage(
     cache = f"{buffer}.{scope}.{state.caches}"
     shape = state.shapes.get(buffer, ())
     state.shapes[cache], state.scopes[cache] = shape, scope
+    name = state.hints[cache] = f"{state.hints.get(buffer, buffer)}_{scope}"
     axes = [Axis(f"ax{i}", extents(n), False) for i, n in enumerate(shape)]
     index = tuple(Index("var", i) for i in range(len(shape)))
     source, copy = (buffer, cache) if role == "cache_read" else (cache, buffer)
     made = Stage(
-        f"{state.hints.get(buffer, buffer)}_{scope}", axes, [Loop.over(a) for a in axes],
+        name, axes, [Loop.over(a) for a in axes],
         [Access(source, index)], [Access(copy, index)], role,
         scope=scope if role == "cache_read" else stage.scope,
     )  # fmt: skip
@@ -59,6 +60,8 @@ def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bou
     access = accesses[number]
     role = "cache_read" if is_read else "cache_write"
     made, cache = _copy_stage(state, stage, access.buffer, scope, role)
+    if access.buffer in state.blurred:
+        state.blurred.add(cache)
     accesses[number] = Access(cache, access.indices)
     if is_read:
         for axis, width in zip(made.axes, state.spans(stage, access, 0)):
@@ -66,6 +69,8 @@ def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bou
         made.loops = [Loop.over(axis) for axis in made.axes]
     else:
         stage.scope = scope
+    if access.buffer in state.blurred or name not in ("CacheRead", "CacheWrite"):
+        made.loops = [Loop(extents(0), ((axis, extents(0)),)) for axis in made.axes]
     state.add(made, after=stage, before=is_read)
     return [made]
 
@@ -85,12 +90,13 @@ def reindex(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[B
     axes = [Axis(stage.axes[v].name, stage.axes[v].extent, False) for v in used]
     state.caches += 1
     cache = f"{access.buffer}.reindex.{state.caches}"
+    state.hints[cache] = f"{state.hints.get(access.buffer, access.buffer)}_reindex"
     state.shapes[cache] = tuple(int(a.extent[0]) for a in axes)
     renumbered = tuple(_renumber(i, {v: k for k, v in enumerate(used)}) for i in access.indices)
     plain = tuple(Index("var", k) for k in range(len(used)))
     outer, inner = Access(access.buffer, renumbered), Access(cache, plain)
     made = Stage(
-        f"{state.hints.get(access.buffer, access.buffer)}_reindex", axes, [Loop.over(a) for a in axes],
+        state.hints[cache], axes, [Loop.over(a) for a in axes],
         [outer if is_read else inner], [inner if is_read else outer], "reindex",
     )  # fmt: skip
     accesses[int(attrs[0])] = Access(cache, tuple(Index("var", v) for v in used))
@@ -132,6 +138,7 @@ def blockize(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[
         outer = Stage(
             f"{stage.name}_o", stage.axes, stage.loops[: stage.index(loops[0])],
             stage.reads, stage.writes, stage.role, stage.scope,
+            inner=[*stage.loops[stage.index(loops[0]) :], *stage.inner],
         )  # fmt: skip
         state.add(outer, after=stage, before=True)
         return [outer]

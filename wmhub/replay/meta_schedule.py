@@ -15,7 +15,7 @@ import numpy as np
 
 from wmhub.program import Program
 from wmhub.records import Scheduler
-from wmhub.replay import copies, loops, placement, queries
+from wmhub.replay import copies, layouts, loops, placement, queries
 from wmhub.replay.rfactor import rfactor
 from wmhub.replay.state import State
 from wmhub.trajectory import Group, Trajectories, group_by
@@ -128,8 +128,6 @@ _HANDLERS: dict[str, _Handler] = {
     "EnterPostproc": lambda *_: [],
     "Split": loops.split,
     "Fuse": loops.fuse,
-    "Merge": loops.add_loop,
-    "LoopPartition": loops.add_loop,
     "AddUnitLoop": loops.add_loop,
     "Reorder": loops.reorder,
     "ReorderBlockIterVar": loops.reorder,
@@ -156,4 +154,9 @@ _HANDLERS: dict[str, _Handler] = {
     "Blockize": copies.blockize,
     "Tensorize": copies.blockize,
     "PadEinsum": copies.pad,
+    "TransformLayout": layouts.transform_layout,
+    "TransformBlockLayout": layouts.transform_layout,
+    "DecomposePadding": layouts.change_nest,
+    "Merge": layouts.change_nest,
+    "LoopPartition": layouts.change_nest,
 }

@@ -37,6 +37,8 @@ class State:
         self.hints = {name: b.hint or name for name, b in program.buffers.items()}
         self.shapes = {name: b.shape for name, b in program.buffers.items()}
         self.scopes: dict[str, str] = {}
+        self.blurred: set[str] = set()
+        """Buffers whose layout is not known any more."""
         self.caches = 0
         shared: dict[tuple[tuple[str, int, int], ...], Loop] = {}
         for block in program.blocks:
