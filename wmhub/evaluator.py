@@ -15,7 +15,7 @@ from wmhub.model.merge import merge
 from wmhub.names import HardwareKey
 from wmhub.program import Program, parse_program
 from wmhub.replay.ansor import replay_steps
-from wmhub.replay.meta_schedule import by_number, replay_decisions, replay_traces
+from wmhub.replay.meta_schedule import by_number, replay_decisions, replay_traces, structural
 from wmhub.trajectory import Group, Trajectories, group_by
 
 
@@ -139,9 +139,9 @@ class _TraceScorer:
         """See `WorkloadScorer.score_decisions`."""
         names = [instruction[0] for instruction in instructions]
         end = names.index("EnterPostproc") if "EnterPostproc" in names else len(names)
-        located = [at for at in range(end) if names[at] == "SampleComputeLocation"]
+        deciding = structural(instructions[:end])
         rows = [by_number(row) for row in decisions]
-        keys = [tuple([row.get(at) for at in located]) for row in rows]
+        keys = [str([row.get(at) for at in deciding]) if deciding else "" for row in rows]
         groups = []
         for _, members in group_by(keys):
             chosen = [rows[i] for i in members]

@@ -139,6 +139,8 @@ class Stage:
     """Stage at whose loop it is computed; ``None`` at the root."""
     depth: int = 0
     """How many of the host's loops stand around it."""
+    inner: list[Loop] = field(default_factory=list)
+    """Loops inside its body, where it stands for a nest that was made one block."""
     annotations: dict[str, np.ndarray] = field(default_factory=dict)
     """Numeric annotations, float64 [N or 1]."""
 
@@ -155,12 +157,29 @@ class Stage:
         """Depth of ``loop`` in this nest, -1 when it is not in it."""
         return next((i for i, mine in enumerate(self.loops) if mine is loop), -1)
 
-    def tiles(self, depth: int) -> list[np.ndarray]:
+    def reach(self, axis: Axis, depth: int, threads: Sequence[str]) -> np.ndarray:
+        """Steps of ``axis`` from ``depth`` inward and in loops further out bound to ``threads``.
+
+        ``threads`` are beginnings of annotations. From the first to the last step covered, where
+        loops between leave gaps. int64 [N or 1].
+        """
+        covered, stride = extents(1), extents(1)
+        for place, loop in reversed(list(enumerate((*self.loops, *self.inner)))):
+            for owner, extent in reversed(loop.parts):
+                if owner is axis:
+                    if place >= depth or loop.annotation.startswith(tuple(threads)):
+                        covered = covered + (extent - 1) * stride
+                    stride = stride * extent
+        return covered
+
+    def tiles(self, depth: int, threads: Sequence[str] = ()) -> list[np.ndarray]:
         """Steps of each axis that the loops from ``depth`` inward cover, clipped to the axis.
 
-        int64 [N or 1] each.
+        With ``threads`` the `reach` of each. int64 [N or 1] each.
         """
-        covered = self._covered(self.loops[depth:], {})
+        if threads:
+            return [_clipped(self.reach(axis, depth, threads), axis) for axis in self.axes]
+        covered = self._covered((*self.loops[depth:], *self.inner), {})
         return [_clipped(covered.get(id(axis)), axis) for axis in self.axes]
 
     def tiles_by_depth(self) -> list[list[np.ndarray]]:
@@ -168,8 +187,8 @@ class Stage:
 
         An axis that a loop does not walk keeps the very array that it has one loop further in.
         """
-        covered: dict[int, np.ndarray] = {}
-        tiles = [_clipped(None, axis) for axis in self.axes]
+        covered = self._covered(self.inner, {})
+        tiles = [_clipped(covered.get(id(axis)), axis) for axis in self.axes]
         found = [tiles]
         for loop in reversed(self.loops):
             walked = {id(axis) for axis, _ in loop.parts}

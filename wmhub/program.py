@@ -65,6 +65,8 @@ class Buffer:
     """Extents; ``1`` stands for a symbolic one."""
     is_argument: bool
     """Whether the function takes or returns it (else it is an intermediate)."""
+    hint: str = ""
+    """What the program calls it, where several have that name; else empty."""
 
     @property
     def element_bytes(self) -> float:
@@ -157,6 +159,18 @@ def parse_program(serialised: str) -> Program:
         KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration,
     ) as error:  # fmt: skip
         raise InvalidInputError(f"not a serialised IRModule: {error!r}") from error
+
+
+def is_identity_map(document: Any) -> bool:
+    """Whether a serialised index map gives back the indices that it gets."""
+    try:
+        graph = _Graph(document)
+        root = next(n for n in range(len(graph.nodes)) if graph.kind(n) == "IndexMap")
+        names = ("initial_indices", "final_indices")
+        before, after = (graph.items(graph.ref(root, name)) for name in names)
+        return before == after
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration):
+        return False
 
 
 class _Graph:
@@ -328,7 +342,8 @@ class _Reader:
             suffix += 1
         shape_owner = node if g.has(node, "shape") else g.ref(node, "ty")
         shape = tuple(g.integer(n) or 1 for n in g.items(g.ref(shape_owner, "shape")))
-        self.buffers[name] = Buffer(name, g.dtype(node), shape, node in self._arguments)
+        hint = base if base != name else ""
+        self.buffers[name] = Buffer(name, g.dtype(node), shape, node in self._arguments, hint)
         self._buffer_name[node] = name
         return name
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import enum
 import hashlib
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
+
+_ID_BYTES = 10
 
 
 class Scheduler(str, enum.Enum):
@@ -91,11 +94,47 @@ class MeasureRecord:
     """1-based line in ``source``."""
 
     @property
+    def row(self) -> Row:
+        """The fields in their order."""
+        return (
+            self.workload_id,
+            self.scheduler,
+            self.trace,
+            self.target,
+            self.run_seconds,
+            self.failure,
+            self.measure_seconds,
+            self.timestamp,
+            self.log_version,
+            self.context,
+            self.source,
+            self.line,
+        )
+
+    @property
     def latency_seconds(self) -> float | None:
         """Median of ``run_seconds``, in seconds; ``None`` for a failed candidate."""
         if self.failure is not None:
             return None
         return statistics.median(self.run_seconds)
+
+
+#: The fields of a ``MeasureRecord`` in their order: what a reader makes of each line of a log of
+#: millions, where making the object costs more than all that is done with it.
+Row = tuple[
+    str,
+    Scheduler,
+    str,
+    str,
+    tuple[float, ...],
+    FailureKind | None,
+    float | None,
+    float | None,
+    str,
+    str,
+    str,
+    int,
+]
 
 
 def workload_id(scheduler: Scheduler, key: str, program: bytes | None) -> str:
@@ -110,9 +149,24 @@ def workload_id(scheduler: Scheduler, key: str, program: bytes | None) -> str:
 
 def candidate_id(workload: str, trace: str) -> str:
     """Id of one program: workload and compact trace; ``c`` and 20 hexadecimal digits."""
-    return "c" + _digest(workload.encode(), trace.encode())
+    return candidate_ids(workload)(trace)
+
+
+def candidate_ids(workload: str) -> Callable[[str], str]:
+    """``candidate_id`` of many traces of one ``workload``."""
+    begun = _framed(hashlib.blake2b(digest_size=_ID_BYTES), workload.encode())
+
+    def candidate_id_of(trace: str) -> str:
+        return "c" + _framed(begun.copy(), trace.encode()).hexdigest()
+
+    return candidate_id_of
 
 
 def _digest(first: bytes, second: bytes) -> str:
-    framed = len(first).to_bytes(8, "little") + first + len(second).to_bytes(8, "little") + second
-    return hashlib.blake2b(framed, digest_size=10).hexdigest()
+    return _framed(_framed(hashlib.blake2b(digest_size=_ID_BYTES), first), second).hexdigest()
+
+
+def _framed(digest: hashlib.blake2b, body: bytes) -> hashlib.blake2b:
+    """``digest`` after ``body`` with its length before it."""
+    digest.update(len(body).to_bytes(8, "little") + body)
+    return digest

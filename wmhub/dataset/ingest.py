@@ -26,7 +26,7 @@ import orjson
 
 from wmhub.actions import ANSOR_STEPS, META_SCHEDULE_INSTRUCTIONS
 from wmhub.dataset.schema import Provenance
-from wmhub.dataset.spool import read_note, to_table, write_run
+from wmhub.dataset.spool import RUN_FORMAT, read_note, rows_to_table, write_run
 from wmhub.errors import InvalidInputError, LogFormatError, WmhubError
 from wmhub.logs.ansor import AnsorReader
 from wmhub.logs.chunks import ReadCounts, Rejection, parse_chunk
@@ -93,6 +93,7 @@ class _Task:
     def run_name(self, chunk: Chunk, database: str) -> str:
         """The file name of the run of ``chunk``."""
         facts = (
+            RUN_FORMAT,
             chunk.first_line,
             chunk.fault,
             self.log.source,
@@ -283,8 +284,8 @@ def _parse_chunk(task: _Task, chunk: Chunk, database: str, folder: Path) -> tupl
     gc.disable()
     try:
         parsed = parse_chunk(chunk, task.log.source, reader, _KNOWN_ACTIONS[task.log.kind])
-        used = sorted({record.workload_id for record in parsed.records})
-        table = to_table(parsed.records, task.hardware, task.provenance)
+        used = sorted({row[0] for row in parsed.rows})
+        table = rows_to_table(parsed.rows, task.hardware, task.provenance)
     finally:
         if collecting:
             gc.enable()

@@ -8,24 +8,32 @@ interrupted collection takes it up instead of parsing the chunk again.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from wmhub.dataset.schema import TRAJECTORIES, Provenance
-from wmhub.records import MeasureRecord, candidate_id
+from wmhub.records import MeasureRecord, Row, candidate_ids
 
+#: Raised whenever runs of before cannot be taken up any more.
+RUN_FORMAT = 2
 #: Rows of a batch within a run; small, so that few rows outside a wanted range are read.
 _BATCH_ROWS = 256
+#: The buffers of so small a batch are not worth a thread each.
+_READ = pa.ipc.IpcReadOptions(use_threads=False)
 #: Bytes of rows that are sorted at once.
 RANGE_BYTES = 16 << 20
+
+#: The candidate within a key, which has a workload before it and a measurement after it.
+_CANDIDATE = slice(21, 42)
 
 #: A row with its place in the order.
 KEYED = TRAJECTORIES.insert(0, pa.field("key", pa.string(), nullable=False))
@@ -41,7 +49,10 @@ MEASUREMENT = (
     "log_version",
     "context",
 )
-_measurement = attrgetter(*MEASUREMENT)
+_FIELDS = [item.name for item in dataclasses.fields(MeasureRecord)]
+#: The measurement within a row.
+_MEASUREMENT = slice(_FIELDS.index(MEASUREMENT[0]), _FIELDS.index(MEASUREMENT[-1]) + 1)
+assert tuple(_FIELDS[_MEASUREMENT]) == MEASUREMENT
 
 
 def measurement_digests(table: pa.Table) -> list[str]:
@@ -55,30 +66,36 @@ def _digest(measurement: tuple[object, ...]) -> str:
 
 def to_table(records: Sequence[MeasureRecord], hardware: str, provenance: Provenance) -> pa.Table:
     """The rows of ``records`` with their keys, sorted; exact repeats are left out."""
-    seen: dict[str, tuple[str, MeasureRecord]] = {}
-    for record in records:
-        candidate = candidate_id(record.workload_id, record.trace)
-        key = record.workload_id + candidate + _digest(_measurement(record))
-        seen.setdefault(key, (candidate, record))
+    return rows_to_table([record.row for record in records], hardware, provenance)
+
+
+def rows_to_table(rows: Sequence[Row], hardware: str, provenance: Provenance) -> pa.Table:
+    """``to_table`` of records that are rows already."""
+    seen: dict[str, Row] = {}
+    ids: dict[str, Callable[[str], str]] = {}
+    for row in rows:
+        workload, trace = row[0], row[2]
+        candidate_id = ids.get(workload)
+        if candidate_id is None:
+            candidate_id = ids[workload] = candidate_ids(workload)
+        key = workload + candidate_id(trace) + _digest(row[_MEASUREMENT])
+        if key not in seen:
+            seen[key] = row
     keys = sorted(seen)
-    rows = [seen[key] for key in keys]
-    count = len(rows)
+    count = len(keys)
+    by_field = list(zip(*map(seen.__getitem__, keys), strict=True)) or [()] * len(_FIELDS)
+    workload_ids, schedulers, traces, targets, seconds, failures, *rest = by_field
     columns: list[Any] = [
         keys,
-        [record.workload_id for _, record in rows],
-        [candidate for candidate, _ in rows],
+        workload_ids,
+        [key[_CANDIDATE] for key in keys],
         pa.repeat(hardware, count),
-        [record.scheduler.value for _, record in rows],
-        [record.trace for _, record in rows],
-        [record.target for _, record in rows],
-        [record.run_seconds for _, record in rows],
-        [None if record.failure is None else record.failure.value for _, record in rows],
-        [record.measure_seconds for _, record in rows],
-        [record.timestamp for _, record in rows],
-        [record.log_version for _, record in rows],
-        [record.context for _, record in rows],
-        [record.source for _, record in rows],
-        [record.line for _, record in rows],
+        schedulers,
+        traces,
+        targets,
+        seconds,
+        failures,
+        *rest,
         pa.repeat(provenance.contributor, count),
         pa.repeat(provenance.licence, count),
         pa.repeat(provenance.collector, count),
@@ -91,23 +108,33 @@ def to_table(records: Sequence[MeasureRecord], hardware: str, provenance: Proven
 
 
 def write_run(path: Path, table: pa.Table, note: bytes) -> None:
-    """Writes a sorted run with ``note``; it appears whole or not at all."""
+    """Writes a sorted run with ``note``; it appears whole or not at all.
+
+    First and last key and length of each batch stand beside the note, so that merging runs begins
+    without reading their rows.
+    """
     partial = path.with_suffix(".partial")
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
-    schema = table.schema.with_metadata({"note": note})
+    options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+    pieces = (table.slice(at, _BATCH_ROWS) for at in range(0, len(table), _BATCH_ROWS))
+    index = [(piece["key"][0].as_py(), piece["key"][-1].as_py(), piece.nbytes) for piece in pieces]
+    schema = table.schema.with_metadata({"note": note, "index": orjson.dumps(index)})
     with (
         pa.OSFile(str(partial), "wb") as sink,
         pa.ipc.new_file(sink, schema, options=options) as run,
     ):
-        run.write_table(table.cast(schema), max_chunksize=_BATCH_ROWS)
+        run.write_table(table.combine_chunks().cast(schema), max_chunksize=_BATCH_ROWS)
     partial.replace(path)
 
 
 def read_note(path: Path) -> bytes:
     """The note of a run."""
+    return _metadata(path, b"note")
+
+
+def _metadata(path: Path, name: bytes) -> bytes:
     with pa.OSFile(str(path)) as file:
-        note: bytes = pa.ipc.open_file(file).schema.metadata[b"note"]
-        return note
+        text: bytes = pa.ipc.open_file(file).schema.metadata[name]
+        return text
 
 
 @dataclass(frozen=True)
@@ -142,12 +169,8 @@ def read_sorted(
 
 
 def _index(run: Path, rank: int) -> Iterator[_Batch]:
-    with pa.OSFile(str(run)) as file:
-        reader = pa.ipc.open_file(file)
-        for index in range(reader.num_record_batches):
-            batch = reader.get_batch(index)
-            keys = batch["key"]
-            yield _Batch(run, rank, index, keys[0].as_py(), keys[-1].as_py(), batch.nbytes)
+    for number, (first, last, length) in enumerate(orjson.loads(_metadata(run, b"index"))):
+        yield _Batch(run, rank, number, first, last, length)
 
 
 def _pivots(batches: Sequence[_Batch], range_bytes: int) -> list[str]:
@@ -164,31 +187,34 @@ def _pivots(batches: Sequence[_Batch], range_bytes: int) -> list[str]:
 
 
 def _read_range(batches: Sequence[_Batch], low: str, high: str | None) -> pa.Table:
-    pieces = []
+    pieces, ranks = [], []
     by_run: dict[Path, list[_Batch]] = {}
     for batch in batches:
         by_run.setdefault(batch.run, []).append(batch)
     for run, wanted in by_run.items():
         with pa.OSFile(str(run)) as file:
-            reader = pa.ipc.open_file(file)
+            reader = pa.ipc.open_file(file, options=_READ)
             for batch in wanted:
                 rows = reader.get_batch(batch.index)
-                if batch.first < low or (high is not None and batch.last >= high):
-                    inside = pc.greater_equal(rows["key"], low)
-                    if high is not None:
-                        inside = pc.and_(inside, pc.less(rows["key"], high))
-                    rows = rows.filter(inside)
-                rank = pa.array([batch.rank] * len(rows), pa.int32())
-                pieces.append(rows.append_column("rank", rank))
-    return pa.Table.from_batches(pieces, pieces[0].schema)
+                start = _rows_before(rows, low) if batch.first < low else 0
+                stop = None if high is None or batch.last < high else _rows_before(rows, high)
+                pieces.append(rows.slice(start, None if stop is None else stop - start))
+                ranks.append(batch.rank)
+    table = pa.Table.from_batches(pieces, pieces[0].schema).combine_chunks()
+    # At the end: adding a column to each batch takes longer than reading it.
+    return table.append_column("rank", pa.array(np.repeat(ranks, [len(p) for p in pieces])))
+
+
+def _rows_before(rows: pa.RecordBatch, key: str) -> int:
+    return int(pc.sum(pc.less(rows["key"], key)).as_py() or 0)
 
 
 def _distinct(table: pa.Table) -> pa.Table:
-    order = [(name, "ascending") for name in ("key", "rank", "source", "line")]
-    table = table.take(pc.sort_indices(table, order)).combine_chunks()
-    keys = table["key"]
-    if len(keys) > 1:
-        fresh = pc.not_equal(keys.slice(1), keys.slice(0, len(keys) - 1))
-        mask = pa.chunked_array([pa.array([True]), *fresh.chunks])
-        table = table.filter(mask)
-    return table.drop_columns(["key", "rank"]).cast(TRAJECTORIES)
+    """The rows in the order of their keys, and of each key the first."""
+    by = [(name, "ascending") for name in ("key", "rank", "source", "line")]
+    order = pc.sort_indices(table, by)
+    keys = table["key"].combine_chunks().take(order)
+    fresh = pc.not_equal(keys.slice(1), keys.slice(0, max(0, len(keys) - 1)))
+    if pc.any(pc.invert(fresh)).as_py():
+        order = order.filter(pa.concat_arrays([pa.array([True]), fresh]))
+    return table.drop_columns(["key", "rank"]).take(order).cast(TRAJECTORIES)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from dataclasses import replace as replaced
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
@@ -143,6 +145,8 @@ def write_dataset(
     staging = output.with_name(output.name + ".writing")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
+    # Its import takes as long as writing many rows, and can run beside that.
+    threading.Thread(target=import_module, args=("matplotlib.figure",)).start()
     writers = {split: _SplitWriter(staging, split) for split in SPLITS}
     licences: Counter[str] = Counter()
     contributors: Counter[str] = Counter()

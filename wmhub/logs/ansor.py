@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from wmhub.logs.text import RejectedLineError, compact, finite, first_names, parse, shortest_number
-from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload, workload_id
+from wmhub.records import FailureKind, MeasureRecord, Row, Scheduler, Workload, workload_id
 
 #: Failed candidates carry this many seconds.
 FAILED_SECONDS = 1e10
@@ -36,11 +36,17 @@ class AnsorReader:
     def __init__(self, source: str) -> None:
         self._source = source
         self._ids: dict[str, str] = {}
+        self._targets: dict[str, str] = {}
         #: Workloads met so far, by id.
         self.workloads: dict[str, Workload] = {}
 
     def read(self, line: bytes, number: int, exact: bool = False) -> tuple[MeasureRecord, set[str]]:
         """The record on ``line`` and the names of its steps; raises ``RejectedLineError``."""
+        row, names = self.read_row(line, number, exact)
+        return MeasureRecord(*row), names
+
+    def read_row(self, line: bytes, number: int, exact: bool = False) -> tuple[Row, set[str]]:
+        """``read``, with the record as a row."""
         value = parse(line, exact)
         if type(value) is not dict or "i" not in value or "r" not in value:
             raise RejectedLineError('no Ansor record: an object with "i" and "r" is expected')
@@ -50,12 +56,11 @@ class AnsorReader:
         version = value.get("v", "")
         if type(version) is not str:
             raise RejectedLineError('"v" is no text')
-        workload = self._ids.get(key) or self._add_workload(key)
-        record = MeasureRecord(
-            workload,
+        row = (
+            self._ids.get(key) or self._add_workload(key),
             Scheduler.AUTO_SCHEDULER,
             compact(steps),
-            compact(task[1]),
+            self._target(task[1]),
             seconds,
             failure,
             measure_seconds,
@@ -65,7 +70,16 @@ class AnsorReader:
             self._source,
             number,
         )
-        return record, names
+        return row, names
+
+    def _target(self, target: Any) -> str:
+        # All lines of a log say the same one.
+        if type(target) is not str:
+            return compact(target)
+        known = self._targets.get(target)
+        if known is None:
+            known = self._targets[target] = compact(target)
+        return known
 
     def _add_workload(self, key: str) -> str:
         id_ = workload_id(Scheduler.AUTO_SCHEDULER, key, None)

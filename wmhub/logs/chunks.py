@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from wmhub.logs.ansor import AnsorReader
 from wmhub.logs.lines import MOST_LINE_BYTES, Chunk
 from wmhub.logs.meta_schedule import MetaScheduleReader
 from wmhub.logs.text import RejectedLineError, has_long_number
-from wmhub.records import MeasureRecord, Workload
+from wmhub.records import MeasureRecord, Row, Workload
+
+_FAILURE = [item.name for item in fields(MeasureRecord)].index("failure")
 
 #: Rejections that keep their line and reason, per chunk; the rest are only counted.
 MOST_REJECTIONS_KEPT = 1000
@@ -68,12 +70,18 @@ class ReadCounts:
 class ChunkRecords:
     """What one chunk held."""
 
-    records: list[MeasureRecord]
+    rows: list[Row]
+    """The records, as ``MeasureRecord.row``."""
     workloads: list[Workload]
     """Workloads that only the lines themselves name."""
     counts: ReadCounts
     rejections: list[Rejection]
     """The first ``MOST_REJECTIONS_KEPT``."""
+
+    @property
+    def records(self) -> list[MeasureRecord]:
+        """The rows as records."""
+        return [MeasureRecord(*row) for row in self.rows]
 
 
 def parse_chunk(
@@ -88,7 +96,8 @@ def parse_chunk(
     """
     counts = ReadCounts()
     rejections: list[Rejection] = []
-    records: list[MeasureRecord] = []
+    rows: list[Row] = []
+    read = reader.read_row
     exact = has_long_number(chunk.data)
     for number, line in _lines(chunk):
         body = line.strip()
@@ -98,25 +107,23 @@ def parse_chunk(
         try:
             if len(body) > MOST_LINE_BYTES:
                 raise RejectedLineError(f"the line is longer than {MOST_LINE_BYTES >> 20} MiB")
-            record, actions = reader.read(body, number, exact and has_long_number(body))
+            row, actions = read(body, number, exact and has_long_number(body))
         except RejectedLineError as error:
             counts.rejected += 1
             if len(rejections) < MOST_REJECTIONS_KEPT:
                 rejections.append(Rejection(source, number, str(error)))
             continue
-        records.append(record)
-        if record.failure is None:
-            counts.measured += 1
-        else:
-            counts.failed += 1
-            counts.failures[record.failure.value] += 1
+        rows.append(row)
         if not known_actions >= actions:
             counts.unknown_actions.update(actions - known_actions)
     if chunk.fault is not None:
         counts.rejected += 1
         rejections.append(Rejection(source, chunk.first_line, chunk.fault))
+    counts.failures.update(row[_FAILURE].value for row in rows if row[_FAILURE] is not None)
+    counts.failed = counts.failures.total()
+    counts.measured = len(rows) - counts.failed
     counts.lines = counts.measured + counts.failed + counts.rejected
-    return ChunkRecords(records, list(reader.workloads.values()), counts, rejections)
+    return ChunkRecords(rows, list(reader.workloads.values()), counts, rejections)
 
 
 def _lines(chunk: Chunk) -> Iterator[tuple[int, bytes]]:

@@ -18,7 +18,7 @@ from wmhub.errors import LogFormatError, MissingInputError
 #: A longer line is no measurement record; it is rejected without being parsed.
 MOST_LINE_BYTES = 8 << 20
 #: Bytes of text that are parsed at once.
-CHUNK_BYTES = 16 << 20
+CHUNK_BYTES = 8 << 20
 
 _BOM = b"\xef\xbb\xbf"
 #: What reading a damaged compressed stream may raise.

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wmhub.logs.text import RejectedLineError, compact, finite, first_names, parse
-from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload, workload_id
+from wmhub.records import FailureKind, MeasureRecord, Row, Scheduler, Workload, workload_id
 
 #: Failed candidates carry this many seconds or more, or nothing.
 FAILED_SECONDS = 1e9
@@ -60,6 +60,11 @@ class MetaScheduleReader:
 
     def read(self, line: bytes, number: int, exact: bool = False) -> tuple[MeasureRecord, set[str]]:
         """The record on ``line`` and its instructions' names; raises ``RejectedLineError``."""
+        row, names = self.read_row(line, number, exact)
+        return MeasureRecord(*row), names
+
+    def read_row(self, line: bytes, number: int, exact: bool = False) -> tuple[Row, set[str]]:
+        """``read``, with the record as a row."""
         value = parse(line, exact)
         if (
             type(value) is not list
@@ -74,7 +79,7 @@ class MetaScheduleReader:
         if type(target) is not str and type(target) is not dict:
             raise RejectedLineError("the target is neither text nor an object")
         seconds, failure = _result(run_seconds)
-        record = MeasureRecord(
+        row = (
             self._workload(index),
             Scheduler.META_SCHEDULE,
             compact(trace),
@@ -88,7 +93,7 @@ class MetaScheduleReader:
             self._source,
             number,
         )
-        return record, names
+        return row, names
 
     def _workload(self, index: int) -> str:
         if index < 0:

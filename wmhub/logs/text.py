@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -12,8 +11,6 @@ import orjson
 _DIGITS = bytes(48 if 48 <= code <= 57 else code for code in range(256))
 _LONG_NUMBER = b"0" * 19
 _ONLY_LISTS = frozenset({list})
-_ONLY_TEXT = frozenset({str})
-_first = itemgetter(0)
 
 
 class RejectedLineError(ValueError):
@@ -61,15 +58,17 @@ def first_names(items: list[Any], reason: str) -> set[str]:
     """The distinct first elements of ``items``; rejects with ``reason`` unless each item is a list
     that begins with text.
     """
-    # In C for the most part: this runs over every step of every record.
-    if not _ONLY_LISTS.issuperset(map(type, items)):
-        raise RejectedLineError(reason)
+    # This runs over every step of every record, so what can be is asked of the few names alone.
     try:
-        names = set(map(_first, items))
-    except (IndexError, TypeError):
+        names = {item[0] for item in items}
+    except (LookupError, TypeError):
         raise RejectedLineError(reason) from None
-    if not _ONLY_TEXT.issuperset(map(type, names)):
-        raise RejectedLineError(reason)
+    for name in names:
+        if type(name) is not str:
+            raise RejectedLineError(reason)
+        # Text of two letters or more is the first element of nothing but a list.
+        if len(name) < 2 and not _ONLY_LISTS.issuperset(map(type, items)):
+            raise RejectedLineError(reason)
     return names
 
 

@@ -20,6 +20,8 @@ def set_scope(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list
     scope = str(attrs[1]) if len(attrs) > 1 else ""
     if isinstance(stage, Stage) and name == "SetScope":
         stage.scope = scope
+        if stage.writes:
+            state.scopes[stage.writes[min(int(attrs[0]), len(stage.writes) - 1)].buffer] = scope
     state.emit(name, stage, text=scope)
     return []
 
@@ -31,12 +33,13 @@ def _copy_stage(
     state.caches += 1
     cache = f"{buffer}.{scope}.{state.caches}"
     shape = state.shapes.get(buffer, ())
-    state.shapes[cache] = shape
+    state.shapes[cache], state.scopes[cache] = shape, scope
+    name = state.hints[cache] = f"{state.hints.get(buffer, buffer)}_{scope}"
     axes = [Axis(f"ax{i}", extents(n), False) for i, n in enumerate(shape)]
     index = tuple(Index("var", i) for i in range(len(shape)))
     source, copy = (buffer, cache) if role == "cache_read" else (cache, buffer)
     made = Stage(
-        f"{buffer}_{scope}", axes, [Loop.over(a) for a in axes],
+        name, axes, [Loop.over(a) for a in axes],
         [Access(source, index)], [Access(copy, index)], role,
         scope=scope if role == "cache_read" else stage.scope,
     )  # fmt: skip
@@ -57,6 +60,8 @@ def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bou
     access = accesses[number]
     role = "cache_read" if is_read else "cache_write"
     made, cache = _copy_stage(state, stage, access.buffer, scope, role)
+    if access.buffer in state.blurred:
+        state.blurred.add(cache)
     accesses[number] = Access(cache, access.indices)
     if is_read:
         for axis, width in zip(made.axes, state.spans(stage, access, 0)):
@@ -64,6 +69,8 @@ def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bou
         made.loops = [Loop.over(axis) for axis in made.axes]
     else:
         stage.scope = scope
+    if access.buffer in state.blurred or name not in ("CacheRead", "CacheWrite"):
+        made.loops = [Loop(extents(0), ((axis, extents(0)),)) for axis in made.axes]
     state.add(made, after=stage, before=is_read)
     return [made]
 
@@ -83,38 +90,18 @@ def reindex(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[B
     axes = [Axis(stage.axes[v].name, stage.axes[v].extent, False) for v in used]
     state.caches += 1
     cache = f"{access.buffer}.reindex.{state.caches}"
+    state.hints[cache] = f"{state.hints.get(access.buffer, access.buffer)}_reindex"
     state.shapes[cache] = tuple(int(a.extent[0]) for a in axes)
     renumbered = tuple(_renumber(i, {v: k for k, v in enumerate(used)}) for i in access.indices)
     plain = tuple(Index("var", k) for k in range(len(used)))
     outer, inner = Access(access.buffer, renumbered), Access(cache, plain)
     made = Stage(
-        f"{access.buffer}_reindex", axes, [Loop.over(a) for a in axes],
+        state.hints[cache], axes, [Loop.over(a) for a in axes],
         [outer if is_read else inner], [inner if is_read else outer], "reindex",
     )  # fmt: skip
     accesses[int(attrs[0])] = Access(cache, tuple(Index("var", v) for v in used))
     state.add(made, after=stage, before=is_read)
     return [made]
-
-
-def rfactor(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
-    """``RFactor``: a stage of partial results."""
-    loop = values[0]
-    stage = state.owner(loop) if isinstance(loop, Loop) else None
-    state.emit(name, stage, loops=(loop,) if isinstance(loop, Loop) else ())
-    if stage is None or not isinstance(loop, Loop):
-        return []
-    state.caches += 1
-    cache = f"{stage.name}.rf.{state.caches}"
-    state.shapes[cache] = ()
-    partial = Stage(
-        f"{stage.name}_rf", stage.axes, list(stage.loops), list(stage.reads),
-        [Access(cache, ())], "rfactor", operations=stage.operations, host=stage.host,
-        depth=stage.depth,
-    )  # fmt: skip
-    kept = [one for one in stage.loops if one is loop or not one.is_reduction]
-    stage.loops, stage.reads = kept, [Access(cache, ())]
-    state.add(partial, after=stage, before=True)
-    return [partial]
 
 
 def decompose(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
@@ -125,7 +112,12 @@ def decompose(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
     if not isinstance(stage, Stage) or not loops:
         return []
     depth = max(0, stage.index(loops[0]))
-    inner = [Loop(one.extent, one.parts) for one in stage.loops[depth:] if not one.is_reduction]
+    # A reduction of the host that it shares may be an outer loop of its own space.
+    inner = [
+        Loop(one.extent, one.parts)
+        for place, one in enumerate(stage.loops[depth:], depth)
+        if place < stage.depth or not one.is_reduction
+    ]
     init = Stage(
         f"{stage.name}_init", [a for a in stage.axes if not a.is_reduction],
         [*stage.loops[:depth], *inner], [], list(stage.writes), "init", host=stage, depth=depth,
@@ -146,6 +138,7 @@ def blockize(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[
         outer = Stage(
             f"{stage.name}_o", stage.axes, stage.loops[: stage.index(loops[0])],
             stage.reads, stage.writes, stage.role, stage.scope,
+            inner=[*stage.loops[stage.index(loops[0]) :], *stage.inner],
         )  # fmt: skip
         state.add(outer, after=stage, before=True)
         return [outer]

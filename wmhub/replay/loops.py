@@ -70,7 +70,7 @@ def annotate_loop(state: State, name: str, values: Any, attrs: Any, *_: Any) -> 
 
 
 def add_loop(state: State, name: str, values: Any, _a: Any, outputs: Any, _d: Any) -> list[Bound]:
-    """``AddUnitLoop``, and loops of unknown extent for ``Merge`` and ``LoopPartition``."""
+    """``AddUnitLoop``."""
     first = values[0] if values else None
     made = Loop(extents(1 if name == "AddUnitLoop" else 0))
     loops = tuple(v for v in values if isinstance(v, Loop))

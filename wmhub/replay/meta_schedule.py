@@ -17,7 +17,8 @@ import orjson
 
 from wmhub.program import Program
 from wmhub.records import Scheduler
-from wmhub.replay import copies, loops, placement, queries
+from wmhub.replay import copies, layouts, loops, placement, queries
+from wmhub.replay.rfactor import rfactor
 from wmhub.replay.state import State
 from wmhub.trajectory import Group, Trajectories, group_by
 
@@ -38,7 +39,7 @@ def replay_traces(
     it follows from the rest, and a candidate is ranked before any post-processor runs.
     """
     keys, tables = [], []
-    #: Text of instructions -> those that count, and which of them decide on a compute location.
+    #: Text of instructions -> those that count, and which of them decide structure.
     known: dict[bytes, tuple[bytes, Any, list[int]]] = {}
     for instructions, decisions in traces:
         text = _text(instructions)
@@ -46,7 +47,6 @@ def replay_traces(
             known[text] = _structure(instructions, include_postproc)
         key, _, located = known[text]
         table = by_number(decisions)
-        # A compute location decides which loop is meant, so it is part of the structure.
         keys.append((key, _text([table.get(at, -1) for at in located]) if located else b""))
         tables.append(table)
     instructions_of = {key: instructions for key, instructions, _ in known.values()}
@@ -58,12 +58,22 @@ def replay_traces(
 
 
 def _structure(instructions: Any, include_postproc: bool) -> tuple[bytes, Any, list[int]]:
-    """Text of the instructions that count, themselves, and where compute locations are drawn."""
+    """Text of the instructions that count, themselves, and which of them decide structure."""
     names = [i[0] for i in instructions]
     if not include_postproc and "EnterPostproc" in names:
         instructions = instructions[: names.index("EnterPostproc")]
-    located = [at for at in range(len(instructions)) if names[at] == "SampleComputeLocation"]
-    return _text(instructions), instructions, located
+    return _text(instructions), instructions, structural(instructions)
+
+
+def structural(instructions: Sequence[Any]) -> list[int]:
+    """Numbers of the instructions whose decisions are part of the structure.
+
+    A compute location decides which loop is meant; where there is an RFactor, tiles become strides
+    of index expressions.
+    """
+    names = [i[0] for i in instructions]
+    deciding = {"SampleComputeLocation", *(_TILES if "RFactor" in names else ())}
+    return [number for number, name in enumerate(names) if name in deciding]
 
 
 def by_number(decisions: Sequence[Any]) -> dict[int, Any]:
@@ -157,8 +167,6 @@ _HANDLERS: dict[str, _Handler] = {
     "EnterPostproc": lambda *_: [],
     "Split": loops.split,
     "Fuse": loops.fuse,
-    "Merge": loops.add_loop,
-    "LoopPartition": loops.add_loop,
     "AddUnitLoop": loops.add_loop,
     "Reorder": loops.reorder,
     "ReorderBlockIterVar": loops.reorder,
@@ -180,9 +188,14 @@ _HANDLERS: dict[str, _Handler] = {
     "ComputeInline": placement.inline,
     "ReverseComputeInline": placement.inline,
     "FuseReductionEpilogue": placement.inline,
-    "RFactor": copies.rfactor,
+    "RFactor": rfactor,
     "DecomposeReduction": copies.decompose,
     "Blockize": copies.blockize,
     "Tensorize": copies.blockize,
     "PadEinsum": copies.pad,
+    "TransformLayout": layouts.transform_layout,
+    "TransformBlockLayout": layouts.transform_layout,
+    "DecomposePadding": layouts.change_nest,
+    "Merge": layouts.change_nest,
+    "LoopPartition": layouts.change_nest,
 }

@@ -60,6 +60,8 @@ def _needed(
 ) -> dict[int, np.ndarray]:
     """Steps of each axis of ``stage`` that one iteration of ``loop`` asks for."""
     mine = stage.writes if is_producer else stage.reads
+    if any(access.buffer in state.blurred for access in mine):
+        return dict.fromkeys(range(len(stage.axes)), extents(0))
     needed: dict[int, np.ndarray] = {}
     for host in hosts:
         depth = host.index(loop) + 1

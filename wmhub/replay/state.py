@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     Bound = Stage | Loop | np.ndarray | str | None
 
 
+#: Memory -> what its contents are common to (``CanRelaxStorageUnderThread`` of TVM).
+_SHARED_BY = {
+    "global": ("blockIdx", "threadIdx", "vthread"),
+    "shared": ("threadIdx", "vthread"),
+    "warp": ("threadIdx.x",),
+}
+
+
 class State:
     """What the instructions so far have made of the program, for N candidates at once."""
 
@@ -26,7 +34,11 @@ class State:
         self.actions: list[Action] = []
         self.unknown: list[str] = []
         self.bound: dict[str, Bound] = {}
+        self.hints = {name: b.hint or name for name, b in program.buffers.items()}
         self.shapes = {name: b.shape for name, b in program.buffers.items()}
+        self.scopes: dict[str, str] = {}
+        self.blurred: set[str] = set()
+        """Buffers whose layout is not known any more."""
         self.caches = 0
         shared: dict[tuple[tuple[str, int, int], ...], Loop] = {}
         for block in program.blocks:
@@ -117,9 +129,17 @@ class State:
             if shared:
                 stage.depth += len(stage.loops) - before
 
+    def scope(self, buffer: str) -> str:
+        """Kind of the memory that ``buffer`` is in: ``shared`` for ``shared.dyn``."""
+        return self.scopes.get(buffer, "").split(".")[0] or "global"
+
     def spans(self, stage: Stage, access: Access, depth: int) -> list[np.ndarray]:
-        """Extents of the region that ``stage`` touches inside its loops from ``depth`` on."""
-        tiles = stage.tiles(depth)
+        """Extents of the region that ``stage`` touches inside its loops from ``depth`` on.
+
+        What many threads see is made for all of them together: a buffer in shared memory holds
+        what the whole block of threads touches.
+        """
+        tiles = stage.tiles(depth, _SHARED_BY.get(self.scope(access.buffer), ()))
         shape = self.shapes.get(access.buffer, ())
         widths = [span(index, tiles) for index in access.indices]
         return [np.minimum(w, n) for w, n in zip(widths, shape)] if shape else widths

