@@ -25,6 +25,8 @@ from wmhub.names import HardwareKey
 
 _DEPTH = 2
 _SLUG = re.compile(r"[^a-z0-9]+")
+_MARKUP = re.compile(r"[\\`*\[\]<>|&!#~]")
+_MOST_CELL_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ class Review:
 
 def folder_of(manifest: Manifest, artifact: ArtifactManifest) -> str:
     """The folder that a contribution gets: the same for the same content."""
-    contributor = max(manifest.contributors, key=lambda name: manifest.contributors[name])
+    contributor = max(
+        manifest.contributors, key=lambda name: manifest.contributors[name], default=""
+    )
     slug = _SLUG.sub("-", contributor.lower()).strip("-")
     if not slug:
         raise InvalidInputError(
@@ -152,7 +156,8 @@ def render_community_card(repository: Repository, found: Sequence[Member]) -> st
     rows = [
         f"| `{member.folder}` | {_device(member.manifest.hardware)} "
         f"| {member.manifest.counts.records:,} | {member.manifest.counts.workloads:,} "
-        f"| {', '.join(sorted(member.manifest.contributors))} | {member.manifest.licence} |"
+        f"| {cell(', '.join(sorted(member.manifest.contributors)))} "
+        f"| {cell(member.manifest.licence)} |"
         for member in found
     ]
     lines = [
@@ -180,6 +185,12 @@ def render_community_card(repository: Repository, found: Sequence[Member]) -> st
         "",
     ]
     return "\n".join(lines)
+
+
+def cell(text: str) -> str:
+    """``text`` as words in a cell of a table: a contributor's name must not become markup."""
+    plain = "".join(character if character.isprintable() else " " for character in text)
+    return _MARKUP.sub(r"\\\g<0>", plain)[:_MOST_CELL_CHARACTERS]
 
 
 def _device(hardware: HardwareKey) -> str:

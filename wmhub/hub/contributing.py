@@ -116,8 +116,13 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
     place = open_hub(hub)
     repository = target_repository(DATASET, to)
     found = review(place, repository, number)
-    require_publishable(found.path, found.published)
-    head = place.merge(DATASET, repository, number)
+    head = place.resolve(DATASET, repository, "main")
+    if found.member.artifact.digest not in {
+        member.artifact.digest for member in members(place, repository, head)
+    }:
+        require_publishable(found.path, found.published)
+        head = place.merge(DATASET, repository, number)
+    # Else it was merged before, perhaps by a run that did not come to the card: that is done now.
     made, tag = _write_card(place, repository, head, Change.MINOR)
     return Merged(repository, found.member.folder, tag, made.id)
 
@@ -162,6 +167,9 @@ def _write_card(
             parent=head,
         )
     tags = hub.tags(DATASET, repository)
+    already = newest_tag(name for name, commit in tags.items() if commit == made.id)
+    if already is not None:
+        return made, already
     newest = newest_tag(tags)
     before = version_of_tag(newest) if newest else None
     tag = (before.after(change) if before else _FIRST_VERSION).tag

@@ -19,6 +19,7 @@ from wmhub.hub.integrity import check_commit, check_path, check_paths, open_insi
 from wmhub.hub.known_tags import KnownTags
 from wmhub.hub.patience import patiently, require_reachable, without_secrets
 from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, stored_files
+from wmhub.hub.tags import newest_tag
 
 #: Tag of a card by which our repositories are found.
 CARD_TAG = "wmhub"
@@ -62,7 +63,7 @@ class HuggingFaceHub:
         if self._offline:
             known = self._known_tags.of(kind.label, repository)
             if not known:
-                raise self._not_cached(kind, repository, "no version")
+                raise self._not_cached(kind, repository, "it")
             return known
         refs = self._call(
             f"{kind.label} {repository}",
@@ -80,10 +81,20 @@ class HuggingFaceHub:
                 if self._snapshot_folder(kind, repository, revision).is_dir():
                     return revision
             raise self._not_cached(kind, repository, revision)
-        info = self._call(
-            f"{kind.label} {repository}@{revision}",
-            lambda: self._api.repo_info(str(repository), repo_type=kind.label, revision=revision),
-        )
+        what = f"{kind.label} {repository}@{revision}"
+        try:
+            info = self._call(
+                what,
+                lambda: self._api.repo_info(
+                    str(repository), repo_type=kind.label, revision=revision
+                ),
+            )
+        except UnknownNameError as error:
+            # A repository that is not there either raises here what it always raises.
+            newest = newest_tag(self.tags(kind, repository))
+            raise UnknownNameError(
+                f"{error}; its newest version is {newest or 'not tagged yet'}"
+            ) from None
         return check_commit(info.sha or "")
 
     def files(

@@ -83,6 +83,8 @@ def publish(
         change = "none"
     else:
         change = _checked_change(hub, publication, previous, tags)
+        if previous is None and head is not None:
+            _require_ours(hub, publication, head)
     pushed = Pushed(
         kind=kind.label,
         repository=repository,
@@ -122,6 +124,19 @@ def _what_is_there(
         return hub.resolve(kind, repository, "main"), hub.tags(kind, repository)
     except UnknownNameError:
         return None, {}
+
+
+def _require_ours(hub: Hub, publication: Publication, head: str) -> None:
+    """Refuses to replace the content of a repository that wmhub did not write."""
+    kind, repository = publication.kind, publication.repository
+    present = hub.files(kind, repository, head)
+    others = sorted(present.keys() - {CARD_NAME, ".gitattributes"})
+    if others and kind.manifest_name not in present:
+        raise OutputExistsError(
+            f"{kind.label} {repository} on {hub.location} holds {', '.join(others[:5])}"
+            f"{' and more' if len(others) > 5 else ''}, and no {kind.manifest_name}: it is not of "
+            "wmhub, and publishing would delete that; choose another name"
+        )
 
 
 def _checked_change(
