@@ -19,14 +19,13 @@ from wmhub.dataset.splits import SPLITS
 from wmhub.errors import InvalidInputError
 from wmhub.hub.artifact import CARD_NAME, DATASET, ArtifactManifest
 from wmhub.hub.integrity import check_path
+from wmhub.hub.markdown import cell
 from wmhub.hub.obtain import obtain, obtain_manifest
 from wmhub.hub.place import Hub, Repository
 from wmhub.names import HardwareKey
 
 _DEPTH = 2
 _SLUG = re.compile(r"[^a-z0-9]+")
-_MARKUP = re.compile(r"[\\`*\[\]<>|&!#~]")
-_MOST_CELL_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -185,12 +184,6 @@ def render_community_card(repository: Repository, found: Sequence[Member]) -> st
         "",
     ]
     return "\n".join(lines)
-
-
-def cell(text: str) -> str:
-    """``text`` as words in a cell of a table: a contributor's name must not become markup."""
-    plain = "".join(character if character.isprintable() else " " for character in text)
-    return _MARKUP.sub(r"\\\g<0>", plain)[:_MOST_CELL_CHARACTERS]
 
 
 def _device(hardware: HardwareKey) -> str:

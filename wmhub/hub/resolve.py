@@ -134,7 +134,8 @@ def _resolve(
         folder = Path(identity.name).expanduser()
         if locked:
             raise InvalidInputError(f"{folder}: a folder is in no lock; leave out --locked")
-        return Resolved(kind, "local-dir", None, "", None, None, folder, kind.verify(folder))
+        manifest = kind.verify(folder, _linked_from(folder))
+        return Resolved(kind, "local-dir", None, "", None, None, folder, manifest)
     if locked:
         return _resolve_locked(kind, identity, offline, lock_path(locked), hub)
     registry = load_registry()
@@ -178,6 +179,13 @@ def _others(place: Hub, kind: ArtifactKind, repository: Repository) -> list[str]
         return [str(other) for other in place.repositories(kind) if other != repository]
     except WmhubError:
         return []
+
+
+def _linked_from(folder: Path) -> Path | None:
+    """Where the links of a snapshot in the Hugging Face cache lead, as ``hf download`` gives it."""
+    real = folder.resolve()
+    is_snapshot = real.parent.name == "snapshots" and (real.parents[1] / "blobs").is_dir()
+    return real.parents[1] if is_snapshot else None
 
 
 def _resolve_locked(
