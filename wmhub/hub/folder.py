@@ -79,7 +79,7 @@ class _Record:
             files = {name: FileDigest(**digest) for name, digest in data["files"].items()}
             parent = None if data["parent"] is None else check_commit(data["parent"])
             record = cls(parent, str(data["message"]), files)
-        except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError, OSError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
             raise InvalidInputError.at(path, f"is no commit of a folder hub: {error!r}") from error
         if record.id != path.parent.name:
             raise InvalidInputError.at(path, "is not what its commit says: it was changed")

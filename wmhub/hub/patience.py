@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -36,8 +37,22 @@ _REMEDIES = {
     429: "too many requests: wait and try again",
 }
 
+#: What the client raises where an answer is not as it expects.
+_CONFUSED = (ValueError, LookupError, TypeError, RuntimeError)
+
 _T = TypeVar("_T")
 _sleep = time.sleep
+#: The client's loggers that quote URLs, which may be signed.
+_LOGGERS = ("huggingface_hub.utils._http", "huggingface_hub.file_download", "huggingface_hub.lfs")
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = without_secrets(record.getMessage()), ()
+    return True
+
+
+for _name in _LOGGERS:
+    logging.getLogger(_name).addFilter(_without_secrets)
 
 
 def patiently(
@@ -127,4 +142,8 @@ def _explained(error: BaseException, what: str) -> WmhubError | None:
             f"{what}: the Hub could not be reached ({type(error).__name__}: {detail}); check the "
             "network, or work offline with HF_HUB_OFFLINE=1"
         )
+    if isinstance(error, _CONFUSED) and not isinstance(error, WmhubError):
+        inner = error.__cause__ or error
+        said = without_secrets(f"{type(inner).__name__}: {inner}")[:300]
+        return HubError(f"{what}: the server's answer makes no sense ({said})")
     return None

@@ -8,9 +8,9 @@ For maintainers. ::
 
 puts the checkpoint into ``embedded-models/``, its entry into ``registry.toml``, and its card with
 pictures into ``model_cards/``. The report's baselines and the dataset's sources are written into
-``checkpoint.json``, so that the card can be rendered from that alone. Without a checkpoint, registry
-and cards are written anew from what is embedded; pictures are drawn again for the datasets given,
-and stay where a model has not changed. A dataset that is given gets a registry entry as well.
+``checkpoint.json``, so that the card can be rendered from that alone. Without a checkpoint,
+registry and cards are written anew from what is embedded; pictures are drawn again for the datasets
+given, and stay where a model has not changed. A dataset that is given gets a registry entry, too.
 """
 
 from __future__ import annotations
