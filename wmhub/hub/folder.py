@@ -172,7 +172,9 @@ class FolderHub:
         if pull_request and head is None:
             raise UnknownNameError(f"there is no {kind.label} {repository} on {self.location}")
         prefix = f"{check_path(under)}/" if under else ""
-        sources = {prefix + name: (open_inside(folder, name), None) for name in names}
+        sources: dict[str, _Source] = {
+            prefix + name: (open_inside(folder, name), None) for name in names
+        }
         if not replace and head is not None:
             sources = {**self._sources(home, head), **sources}
         return self._publish(kind, repository, sources, message, length, pull_request)
