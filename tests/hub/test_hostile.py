@@ -29,7 +29,7 @@ from wmhub.hub.artifact import DATASET, MODEL
 from wmhub.hub.folder import FolderHub
 from wmhub.hub.known_tags import KnownTags
 from wmhub.hub.markdown import cell
-from wmhub.hub.place import Repository
+from wmhub.hub.place import Repository, Upload
 
 REPOSITORY = Repository("acme", "wm-cuda-a100")
 COMMUNITY = Repository("acme", "community")
@@ -93,7 +93,9 @@ def test_a_linked_tree_of_a_folder_hub_gives_no_private_file(tmp_path: Path) -> 
     added = write_model(tmp_path / "added")
     with pytest.raises(InvalidInputError, match="leads out of its folder"):
         hub.commit(
-            MODEL, REPOSITORY, added, names=names_of(added), message="add", under="x", replace=False
+            MODEL,
+            REPOSITORY,
+            Upload(added, names=names_of(added), message="add", under="x", replace=False),
         )
     with pytest.raises(InvalidInputError, match="leads out of its folder"):
         resolve_model("acme/wm-cuda-a100", hub=f"folder:{tmp_path / 'hub'}")
@@ -105,7 +107,9 @@ def test_what_was_changed_in_a_folder_hub_is_not_committed_again(tmp_path: Path)
     added = write_model(tmp_path / "added")
     with pytest.raises(InvalidInputError, match="it was changed"):
         hub.commit(
-            MODEL, REPOSITORY, added, names=names_of(added), message="add", under="x", replace=False
+            MODEL,
+            REPOSITORY,
+            Upload(added, names=names_of(added), message="add", under="x", replace=False),
         )
 
 
@@ -130,7 +134,7 @@ def test_a_repository_of_another_kind_is_not_overwritten(writable: Place, tmp_pa
     (tmp_path / "other/train.csv").write_text("1,2")
     repository = Repository("acme", "cuda-a100")
     made = writable.hub.commit(
-        DATASET, repository, tmp_path / "other", names=["train.csv"], message="mine"
+        DATASET, repository, Upload(tmp_path / "other", names=["train.csv"], message="mine")
     )
     for dry_run in (True, False):
         with pytest.raises(OutputExistsError, match=r"holds train\.csv, and no manifest\.json"):
@@ -292,6 +296,30 @@ def test_the_token_is_in_nothing_that_a_verb_prints_or_writes(
     assert f"Bearer {token}" in server.authorisations
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or token.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"HF_HUB_DISABLE_XET": "0"}, "no Xet storage: set HF_HUB_DISABLE_XET=1"),
+        ({"HF_TOKEN": "hf_öffentlich-nicht"}, "the login is not plain ASCII"),
+    ],
+    ids=["xet", "login"],
+)
+def test_settings_that_cannot_work_are_explained(
+    server: HubServer, tmp_path: Path, variables: dict[str, str], said: str
+) -> None:
+    rows = write_dataset(tmp_path / "rows")
+    done = subprocess.run(
+        [sys.executable, "-m", "wmhub", "push", str(rows), "acme/cuda-a100"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "öffentlich" not in done.stderr
 
 
 def test_the_table_names_the_hardware(embedded: Path) -> None:

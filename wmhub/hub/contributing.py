@@ -21,7 +21,7 @@ from wmhub.hub.community import (
     render_community_card,
     review,
 )
-from wmhub.hub.place import Commit, Hub, Repository
+from wmhub.hub.place import Commit, Hub, Repository, Upload
 from wmhub.hub.pushing import published_names, require_publishable, target_repository
 from wmhub.hub.settings import open_hub
 from wmhub.hub.tags import newest_tag, version_of_tag
@@ -97,13 +97,15 @@ def contribute(
     made = place.commit(
         DATASET,
         repository,
-        folder,
-        names=names,
-        message=message
-        or f"Add {under}: {counts.records:,} records of {counts.workloads:,} workloads",
-        under=under,
-        replace=False,
-        pull_request=True,
+        Upload(
+            folder,
+            names=names,
+            message=message
+            or f"Add {under}: {counts.records:,} records of {counts.workloads:,} workloads",
+            under=under,
+            replace=False,
+            pull_request=True,
+        ),
     )
     return Contributed(repository, place.location, under, files, made.pull_request, made.url)
 
@@ -160,11 +162,13 @@ def _write_card(
         made = hub.commit(
             DATASET,
             repository,
-            card.parent,
-            names=[CARD_NAME],
-            message="Card: who measured what",
-            replace=False,
-            parent=head,
+            Upload(
+                card.parent,
+                names=[CARD_NAME],
+                message="Card: who measured what",
+                replace=False,
+                parent=head,
+            ),
         )
     tags = hub.tags(DATASET, repository)
     already = newest_tag(name for name, commit in tags.items() if commit == made.id)

@@ -36,7 +36,7 @@ from wmhub.hub.integrity import (
     read_bounded,
     tree_digest,
 )
-from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile
+from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, Upload
 from wmhub.hub.tags import newest_tag
 
 _POINTER = "points.json"
@@ -149,35 +149,23 @@ class FolderHub:
         tree = self._existing(kind, repository) / "commits" / check_commit(commit) / _TREE
         return Snapshot(tree, self._root)
 
-    def commit(
-        self,
-        kind: ArtifactKind,
-        repository: Repository,
-        folder: Path,
-        *,
-        names: Sequence[str],
-        message: str,
-        under: str = "",
-        replace: bool = True,
-        parent: str | None = None,
-        pull_request: bool = False,
-    ) -> Commit:
+    def commit(self, kind: ArtifactKind, repository: Repository, upload: Upload) -> Commit:
         """Publishes by one rename; two writers cannot both follow the same commit."""
-        check_paths(names)
+        check_paths(upload.names)
         home = self._home(kind, repository)
         length = _highest(home / "main")
         head = _pointed(home / "main" / str(length)) if length else None
-        if parent is not None and parent != head:
+        if upload.parent is not None and upload.parent != head:
             raise self._conflict(kind, repository)
-        if pull_request and head is None:
+        if upload.pull_request and head is None:
             raise UnknownNameError(f"there is no {kind.label} {repository} on {self.location}")
-        prefix = f"{check_path(under)}/" if under else ""
+        prefix = f"{check_path(upload.under)}/" if upload.under else ""
         sources: dict[str, _Source] = {
-            prefix + name: (open_inside(folder, name), None) for name in names
+            prefix + name: (open_inside(upload.folder, name), None) for name in upload.names
         }
-        if not replace and head is not None:
+        if not upload.replace and head is not None:
             sources = {**self._sources(home, head), **sources}
-        return self._publish(kind, repository, sources, message, length, pull_request)
+        return self._publish(kind, repository, sources, upload.message, length, upload.pull_request)
 
     def tag(self, kind: ArtifactKind, repository: Repository, tag: str, commit: str) -> None:
         """Names ``commit`` once and for all."""

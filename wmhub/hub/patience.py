@@ -137,6 +137,10 @@ def _explained(error: BaseException, what: str) -> WmhubError | None:
         said = without_secrets(error.server_message or "")[:300]
         remedy = _REMEDIES.get(status, "the server failed; try again later")
         return HubError(f"{what}: HTTP {status}{f' ({said})' if said else ''}; {remedy}")
+    if "xet-write-token" in detail:
+        return HubError(f"{what}: this server has no Xet storage: set HF_HUB_DISABLE_XET=1")
+    if isinstance(error, UnicodeEncodeError):
+        return HubError(f"{what}: the login is not plain ASCII: run `hf auth login`")
     if isinstance(error, (httpx2.HTTPError, OSError)):
         return HubError(
             f"{what}: the Hub could not be reached ({type(error).__name__}: {detail}); check the "

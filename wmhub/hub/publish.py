@@ -11,7 +11,7 @@ from wmhub.errors import HubError, InvalidInputError, OutputExistsError, Unknown
 from wmhub.hub.artifact import CARD_NAME, ArtifactKind, ArtifactManifest
 from wmhub.hub.integrity import digest_file
 from wmhub.hub.obtain import obtain, obtain_manifest
-from wmhub.hub.place import Hub, Repository
+from wmhub.hub.place import Hub, Repository, Upload
 from wmhub.hub.tags import newest_tag
 
 #: What became of the artifact in the first folder when it turned into the second.
@@ -102,11 +102,13 @@ def publish(
     made = hub.commit(
         kind,
         repository,
-        publication.folder,
-        names=publication.names,
-        message=message or f"{publication.manifest.name} {tag}",
-        parent=head,
-        pull_request=create_pr,
+        Upload(
+            publication.folder,
+            names=publication.names,
+            message=message or f"{publication.manifest.name} {tag}",
+            parent=head,
+            pull_request=create_pr,
+        ),
     )
     if not create_pr:
         hub.tag(kind, repository, tag, made.id)
