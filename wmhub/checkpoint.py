@@ -31,6 +31,8 @@ from wmhub.names import HardwareKey
 SCHEMA_VERSION = 1
 MANIFEST, WEIGHTS = "checkpoint.json", "weights.safetensors"
 _MOST_MANIFEST_BYTES = 8 << 20
+_MOST_LAYERS = 64
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,8 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         profile = HardwareProfile.from_json(document["profile"])
         spec = _spec(document["features"])
         config = ModelConfig(**document["model"])
+        _require_same_features(spec, current_spec(structured_columns(profile)))
+        _require_bounded(config, (folder / WEIGHTS).stat().st_size)
         network = WorldModel(config, spec)
         checkpoint = Checkpoint(
             name=str(document["name"]),
@@ -155,7 +159,6 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         raise CheckpointError(f"{folder / MANIFEST}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder / MANIFEST}: a field is missing or odd: {error}") from error
-    _require_same_features(folder, spec, current_spec(structured_columns(profile)))
     _load_weights(folder, network)
     return checkpoint
 
@@ -201,14 +204,29 @@ def _spec(data: Mapping[str, Any]) -> FeatureSpec:
     return FeatureSpec(int(data["version"]), *(tuple(map(str, data[name])) for name in names))
 
 
-def _require_same_features(folder: Path, spec: FeatureSpec, current: FeatureSpec) -> None:
+def _require_same_features(spec: FeatureSpec, current: FeatureSpec) -> None:
     for field in dataclasses.fields(FeatureSpec):
         theirs, ours = getattr(spec, field.name), getattr(current, field.name)
         if theirs != ours:
             raise CheckpointError(
-                f"{folder / MANIFEST}: its features ({field.name}) are not those of this wmhub; "
-                "use the version that trained it, or train again"
+                f"its features ({field.name}) are not those of this wmhub; use the version that "
+                "trained it, or train again"
             )
+
+
+def _require_bounded(config: ModelConfig, weights_bytes: int) -> None:
+    """Refuses sizes that the weights file cannot fill, before memory is taken for them."""
+    sizes = [config.latent, config.hidden, config.layers, config.members]
+    if not all(type(size) is int and size >= 1 for size in sizes) or config.layers > _MOST_LAYERS:
+        raise CheckpointError(
+            f"latent, hidden, layers and members must be whole numbers from 1, and layers at most "
+            f"{_MOST_LAYERS}"
+        )
+    latent, hidden, layers, members = sizes
+    # A part of what such a network holds at least; what it really holds, loading checks.
+    least = max(latent * latent, members * latent * hidden, layers * members * hidden * hidden)
+    if least * _FLOAT_BYTES > weights_bytes:
+        raise CheckpointError(f"{WEIGHTS} has {weights_bytes} bytes, too few for such a network")
 
 
 def _load_weights(folder: Path, network: WorldModel) -> None:

@@ -19,7 +19,7 @@ from wmhub.hub.artifact import DATASET, MODEL, ArtifactKind
 from wmhub.hub.embedded import EmbeddedHub
 from wmhub.hub.evaluation import Evaluation, Figures, ScorerMetrics
 from wmhub.hub.folder import FolderHub
-from wmhub.hub.place import Hub, Repository
+from wmhub.hub.place import Hub, Repository, Upload
 
 _CARD = "---\nlibrary_name: wmhub\ntags: [wmhub]\n---\n# A card\n"
 TOKEN = "hf_" + "t0kenOfTheTest" * 2
@@ -119,7 +119,7 @@ def names_of(folder: Path) -> list[str]:
 
 def publish(hub: Hub, kind: ArtifactKind, repository: Repository, folder: Path) -> str:
     manifest = kind.parse((folder / kind.manifest_name).read_bytes(), "test")
-    commit = hub.commit(kind, repository, folder, names=names_of(folder), message="publish")
+    commit = hub.commit(kind, repository, Upload(folder, names=names_of(folder), message="publish"))
     hub.tag(kind, repository, manifest.version.tag, commit.id)
     return commit.id
 

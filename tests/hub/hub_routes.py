@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import re
-from collections.abc import Callable
 
+from hub_large import ID, TYPE, LargeFileRoutes, route
 from hub_store import Commit, File, PullRequest, RefusedError, Repo, is_large, now
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-Handler = Callable[..., "Response | dict | list"]
-ROUTES: list[tuple[str, re.Pattern[str], str]] = []
-_ID = r"(?P<id>[^/]+/[^/]+)"
-_TYPE = r"/api/(?P<type>models|datasets)"
+_ID, _TYPE = ID, TYPE
 
 
-def route(method: str, pattern: str) -> Callable[[Handler], Handler]:
-    def register(handler: Handler) -> Handler:
-        ROUTES.append((method, re.compile(pattern + r"\Z"), handler.__name__))
-        return handler
-
-    return register
-
-
-class HubRoutes:
+class HubRoutes(LargeFileRoutes):
     """Every route; ``HubServer`` finds it by method and raw path, and gives it what matched."""
 
     url: str
@@ -218,38 +206,6 @@ class HubRoutes:
             mode = "lfs" if large else "regular"
             answer.append({"path": item["path"], "uploadMode": mode, "shouldIgnore": False, **oid})
         return {"files": answer}
-
-    @route("POST", f"/(?:(?P<type>datasets)/)?{_ID}\\.git/info/lfs/objects/batch")
-    def lfs_batch(
-        self, request: Request, user: str | None, body: bytes, type: str, id: str
-    ) -> dict:
-        repo = self._readable(type, id, user)
-        if user is None:
-            raise RefusedError(401, "Invalid username or password.")
-        objects = []
-        for item in json.loads(body)["objects"]:
-            if item["oid"] not in repo.large:
-                href = f"{self.url}/lfs/{type}/{id}/{item['oid']}"
-                item["actions"] = {"upload": {"href": href}, "verify": {"href": f"{href}/verify"}}
-            objects.append(item)
-        return {"transfer": "basic", "objects": objects}
-
-    @route("PUT", f"/lfs/(?P<type>model|dataset)/{_ID}/(?P<oid>[0-9a-f]+)")
-    def lfs_put(
-        self, request: Request, user: str | None, body: bytes, type: str, id: str, oid: str
-    ) -> dict:
-        if hashlib.sha256(body).hexdigest() != oid:
-            raise RefusedError(400, "the content is not what its oid says")
-        self.repo(type, id).large[oid] = body
-        return {}
-
-    @route("POST", f"/lfs/(?P<type>model|dataset)/{_ID}/(?P<oid>[0-9a-f]+)/verify")
-    def lfs_verify(
-        self, request: Request, user: str | None, body: bytes, type: str, id: str, oid: str
-    ) -> dict:
-        if len(self.repo(type, id).large[oid]) != json.loads(body)["size"]:
-            raise RefusedError(400, "wrong size")
-        return {}
 
     def _committable(self, request: Request, type_: str, id_: str, user: str | None) -> Repo:
         if request.query_params.get("create_pr") in ("1", "true", "True") and user is not None:

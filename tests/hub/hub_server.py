@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 import uvicorn
-from hub_routes import ROUTES, HubRoutes
+from hub_large import ROUTES
+from hub_routes import HubRoutes
 from hub_store import RefusedError, Repo
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -59,11 +60,13 @@ class HubServer(HubRoutes):
     def reset(self) -> None:
         """Forgets everything."""
         self.repos: dict[tuple[str, str], Repo] = {}
+        self.parts: dict[str, dict[int, bytes]] = {}
         self.tokens: dict[str, str] = {}
         self.orgs: dict[str, set[str]] = {}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
         self.authorisations: list[str] = []
+        self.ranges: list[str] = []
 
     def __enter__(self) -> HubServer:
         self._thread.start()
@@ -90,6 +93,7 @@ class HubServer(HubRoutes):
         with self._lock:
             self.requests.append(line)
             self.authorisations.append(request.headers.get("authorization", ""))
+            self.ranges += request.headers.getlist("range")
             fault = next((f for f in self.faults if f.times and re.search(f.pattern, line)), None)
             if fault:
                 fault.times -= 1

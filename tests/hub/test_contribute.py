@@ -23,7 +23,7 @@ from wmhub.hub import (
 )
 from wmhub.hub.artifact import DATASET
 from wmhub.hub.community import review
-from wmhub.hub.place import Repository
+from wmhub.hub.place import Repository, Upload
 
 COMMUNITY = Repository("acme", "community")
 
@@ -85,12 +85,14 @@ def _propose(place: Place, folder: Path, names: list[str], under: str) -> None:
     place.hub.commit(
         DATASET,
         COMMUNITY,
-        folder,
-        names=names,
-        message="a proposal",
-        under=under,
-        replace=False,
-        pull_request=True,
+        Upload(
+            folder,
+            names=names,
+            message="a proposal",
+            under=under,
+            replace=False,
+            pull_request=True,
+        ),
     )
 
 

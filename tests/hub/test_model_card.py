@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 from hub_making import evaluate, trained_on, write_dataset, write_model
 from huggingface_hub import ModelCard
@@ -12,7 +15,7 @@ import wmhub.hub.registry as registry_module
 from wmhub.errors import CheckpointError
 from wmhub.hub.artifact import MODEL
 from wmhub.hub.embedded import EMBEDDED_PATH
-from wmhub.hub.evaluation import Evaluation, evaluation_of_metrics
+from wmhub.hub.evaluation import Evaluation, curves_of, evaluation_of_metrics
 from wmhub.hub.figures import pictures_of, possible_pictures
 from wmhub.hub.model_card import (
     read_card_facts,
@@ -23,6 +26,7 @@ from wmhub.hub.model_card import (
 from wmhub.hub.registry import load_registry, parse_registry
 from wmhub.hub.release import refresh
 
+CARDS = EMBEDDED_PATH.parents[2] / "model_cards"
 GOLDEN = Path(__file__).parent / "golden_model_card.md"
 
 
@@ -85,12 +89,81 @@ def test_baselines_stand_beside_the_model() -> None:
 @pytest.mark.parametrize("folder", sorted(EMBEDDED_PATH.glob("*")), ids=lambda path: path.name)
 def test_the_committed_cards_are_what_the_metrics_render(folder: Path) -> None:
     """If this fails: ``python -m wmhub.hub.release --dataset DIR``."""
-    cards = EMBEDDED_PATH.parents[2] / "model_cards"
+    cards = CARDS
     facts = read_card_facts(folder)
     possible = possible_pictures(facts.manifest.name).values()
     pictures = [picture for picture in possible if (cards / picture.name).is_file()]
     card = (cards / f"{facts.manifest.name}.md").read_text(encoding="utf-8")
     assert render_model_card(facts, stored_evaluation(folder), pictures) == card
+
+
+@pytest.mark.parametrize("folder", sorted(EMBEDDED_PATH.glob("*")), ids=lambda path: path.name)
+def test_the_examples_of_the_committed_cards_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = (CARDS / f"{folder.name}.md").read_text(encoding="utf-8")
+    exec(card.split("```python\n")[1].split("```")[0], {})
+    scores = capsys.readouterr().out.strip("[]\n").split()
+    assert len({float(score) for score in scores}) == 3
+    _require_a_search_can_begin(card, folder.name)
+
+
+def _require_a_search_can_begin(card: str, name: str) -> None:
+    """The shell example parses, and names a workload of the zoo."""
+    from wmhub.cli import cli
+    from wmhub.measure import zoo
+
+    (line,) = card.split("```bash\n")[1].split("```")[0].splitlines()
+    program, verb, *arguments = shlex.split(line)
+    assert (program, verb) == ("wmhub", "tune")
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    parsed = command.make_context(verb, arguments).params
+    assert parsed["model"] == name
+    assert zoo.get(parsed["workload"]).family == "dense"
+
+
+def test_the_cards_and_the_registry_have_no_other_models() -> None:
+    embedded_names = {folder.name for folder in EMBEDDED_PATH.glob("*")}
+    assert {card.stem for card in CARDS.glob("*.md")} == embedded_names
+    shown = {picture.name for picture in (CARDS / "pictures").iterdir()}
+    possible = {
+        Path(picture.name).name
+        for name in embedded_names
+        for picture in possible_pictures(name).values()
+    }
+    assert shown <= possible
+    assert embedded_names <= set(load_registry().models)
+
+
+def test_curves_of_reports_old_and_new() -> None:
+    old = {"curve": [0.5, 1.0], "random_curve": [0.25, 0.5]}
+    assert curves_of(old) == {"this model": [0.5, 1.0], "random order": [0.25, 0.5]}
+    new = {**old, "curves": {"xgb_model": [0.4], "random": [0.3], "gradient_boosting": [0.2]}}
+    assert list(curves_of(new)) == [
+        "this model", "random order", "gradient boosting", "TVM's XGBModel",
+    ]  # fmt: skip
+    assert curves_of(new)["random order"] == [0.3]
+    assert curves_of({}) == {}
+
+
+def test_joint_training_and_its_beginning(checkpoint: Path) -> None:
+    document = json.loads((checkpoint / "checkpoint.json").read_text())
+    other = {"id": "cuda-v100", "revision": "v2.1.0", "digest": "0" * 64}
+    document["datasets"] = [document["dataset"], other]
+    document["base"] = {"name": "wm-cuda-v100", "version": "1.2.0", "digest": "0" * 64}
+    document["sources"] = [{"contributor": "a/b", "licence": "MIT", "records": 1200}]
+    (checkpoint / "checkpoint.json").write_text(json.dumps(document))
+    text = render_model_card(read_card_facts(checkpoint), stored_evaluation(checkpoint))
+    assert "| trained on | wmhub/cuda-a100@v1.0.0, wmhub/cuda-v100@v2.1.0 |" in text
+    assert "| training began with | wm-cuda-v100 1.2.0 |" in text
+    assert "| a/b | MIT | 1,200 |" in text
+    assert "author = {a/b}" in text
+    assert ModelCard(text).data.datasets == ["wmhub/cuda-a100", "wmhub/cuda-v100"]
+    for odd in ({"sources": [{"x": 1}]}, {"base": 7}, {"datasets": [{"id": "x"}]}, {"sources": 3}):
+        (checkpoint / "checkpoint.json").write_text(json.dumps({**document, **odd}))
+        with pytest.raises(CheckpointError, match="are odd"):
+            read_card_facts(checkpoint)
 
 
 def test_the_registry_lists_every_embedded_model() -> None:

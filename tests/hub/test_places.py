@@ -11,7 +11,7 @@ from hub_making import Place, names_of, publish, write_model
 from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
 from wmhub.hub.artifact import MODEL, ArtifactKind
 from wmhub.hub.obtain import obtain
-from wmhub.hub.place import Repository
+from wmhub.hub.place import Repository, Upload
 
 Made = tuple[ArtifactKind, Path, Repository]
 
@@ -75,7 +75,7 @@ def test_tags_never_move(writable: Place, tmp_path: Path) -> None:
     first = writable.publish(MODEL, repository, write_model(tmp_path / "one"))
     second = write_model(tmp_path / "two", weights=b"other")
     names = names_of(second)
-    commit = writable.hub.commit(MODEL, repository, second, names=names, message="two")
+    commit = writable.hub.commit(MODEL, repository, Upload(second, names=names, message="two"))
     assert commit.id != first
     with pytest.raises(OutputExistsError, match="a tag never moves"):
         writable.hub.tag(MODEL, repository, "v1.0.0", commit.id)
@@ -93,12 +93,12 @@ def test_a_publication_replaces_all_and_the_same_again_none(
     first = writable.publish(MODEL, repository, folder)
     (folder / "picture.png").unlink()
     second = writable.hub.commit(
-        MODEL, repository, folder, names=names_of(folder), message="without", parent=first
+        MODEL, repository, Upload(folder, names=names_of(folder), message="without", parent=first)
     )
     assert "picture.png" in writable.hub.files(MODEL, repository, first)
     assert "picture.png" not in writable.hub.files(MODEL, repository, second.id)
     again = writable.hub.commit(
-        MODEL, repository, folder, names=names_of(folder), message="again", parent=second.id
+        MODEL, repository, Upload(folder, names=names_of(folder), message="again", parent=second.id)
     )
     assert again.id == second.id
 
@@ -111,9 +111,9 @@ def test_a_late_writer_is_told(writable: Place, tmp_path: Path) -> None:
         options = {"names": names_of(folder), "message": name, "parent": first}
         if raises:
             with pytest.raises(HubError, match="someone else has published meanwhile"):
-                writable.hub.commit(MODEL, repository, folder, **options)
+                writable.hub.commit(MODEL, repository, Upload(folder, **options))
         else:
-            writable.hub.commit(MODEL, repository, folder, **options)
+            writable.hub.commit(MODEL, repository, Upload(folder, **options))
 
 
 def test_pull_request_and_merge(writable: Place, tmp_path: Path) -> None:
@@ -124,12 +124,14 @@ def test_pull_request_and_merge(writable: Place, tmp_path: Path) -> None:
     request = writable.hub.commit(
         kind,
         repository,
-        added,
-        names=["checkpoint.json", "weights.safetensors"],
-        message="add",
-        under="cuda-v100/ada",
-        replace=False,
-        pull_request=True,
+        Upload(
+            added,
+            names=["checkpoint.json", "weights.safetensors"],
+            message="add",
+            under="cuda-v100/ada",
+            replace=False,
+            pull_request=True,
+        ),
     )
     assert request.pull_request == 1
     proposed = writable.hub.resolve(kind, repository, "refs/pr/1")
@@ -149,7 +151,7 @@ def test_the_embedded_place_cannot_be_written(
     place = make_place("embedded", request, tmp_path)
     repository = Repository("acme", "wm-cuda-a100")
     for call in (
-        lambda: place.hub.commit(MODEL, repository, tmp_path, names=[], message=""),
+        lambda: place.hub.commit(MODEL, repository, Upload(tmp_path, names=[], message="")),
         lambda: place.hub.tag(MODEL, repository, "v1.0.0", "0"),
         lambda: place.hub.merge(MODEL, repository, 1),
     ):
@@ -173,7 +175,7 @@ def test_concurrent_writers_lose_nothing(tmp_path: Path) -> None:
         while True:
             try:
                 commit = hub.commit(
-                    MODEL, repository, folder, names=names_of(folder), message=str(number)
+                    MODEL, repository, Upload(folder, names=names_of(folder), message=str(number))
                 )
             except HubError:
                 continue

@@ -20,7 +20,7 @@ from wmhub.errors import (
 )
 from wmhub.hub import resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
-from wmhub.hub.place import Repository
+from wmhub.hub.place import Repository, Upload
 
 A100 = Repository("wmhub", "wm-cuda-a100")
 
@@ -173,7 +173,7 @@ def test_a_moved_tag_is_refused(server: HubServer, tmp_path: Path, embedded: Pat
     publish(hub, MODEL, repository, write_model(tmp_path / "one"))
     first = resolve_model("acme/wm-cuda-a100@v1.0.0")
     two = write_model(tmp_path / "two", weights=b"two" * 3000)
-    moved = hub.commit(MODEL, repository, two, names=names_of(two), message="two").id
+    moved = hub.commit(MODEL, repository, Upload(two, names=names_of(two), message="two")).id
     server.repo("model", str(repository)).refs["refs/tags/v1.0.0"] = moved
     with pytest.raises(InvalidInputError, match="the tag was moved"):
         resolve_model("acme/wm-cuda-a100@v1.0.0")
@@ -225,7 +225,7 @@ def test_a_version_from_the_future_and_other_forms(tmp_path: Path) -> None:
 def test_a_repository_without_a_version(writable: Place, tmp_path: Path, embedded: Path) -> None:
     repository = Repository("acme", "wm-cuda-a100")
     folder = write_model(tmp_path / "one")
-    writable.hub.commit(MODEL, repository, folder, names=names_of(folder), message="one")
+    writable.hub.commit(MODEL, repository, Upload(folder, names=names_of(folder), message="one"))
     with pytest.raises(InvalidInputError, match="no version tag"):
         resolve_model("acme/wm-cuda-a100", hub=writable.spec)
     assert resolve_model("acme/wm-cuda-a100@main", hub=writable.spec).revision == "main"
@@ -240,10 +240,12 @@ def test_a_dataset_in_a_folder_of_a_repository(
     commit = writable.hub.commit(
         DATASET,
         Repository("acme", "community"),
-        folder,
-        names=names_of(folder),
-        message="one",
-        under="cuda-a100/ada",
+        Upload(
+            folder,
+            names=names_of(folder),
+            message="one",
+            under="cuda-a100/ada",
+        ),
     )
     writable.hub.tag(DATASET, Repository("acme", "community"), "v0.1.0", commit.id)
     found = resolve_dataset("acme/community/cuda-a100/ada", hub=writable.spec)

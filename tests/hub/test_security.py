@@ -21,7 +21,7 @@ from wmhub.hub.folder import FolderHub
 from wmhub.hub.huggingface import HuggingFaceHub
 from wmhub.hub.integrity import MOST_MANIFEST_BYTES
 from wmhub.hub.patience import without_secrets
-from wmhub.hub.place import Repository
+from wmhub.hub.place import Repository, Upload
 
 REPOSITORY = Repository("acme", "wm-cuda-a100")
 _FORBIDDEN_CALLS = ("eval", "exec", "torch.load", "yaml.load", "yaml.unsafe_load")
@@ -85,11 +85,11 @@ def test_paths_of_a_manifest_cannot_leave(
     manifest = json.loads((folder / "checkpoint.json").read_text())
     manifest["files"][name] = {"sha256": "0" * 64, "bytes": 1}
     commit = writable.hub.commit(
-        MODEL, REPOSITORY, folder, names=names_of(folder), message="good"
+        MODEL, REPOSITORY, Upload(folder, names=names_of(folder), message="good")
     ).id
     (folder / "checkpoint.json").write_text(json.dumps(manifest))
     commit = writable.hub.commit(
-        MODEL, REPOSITORY, folder, names=names_of(folder), message="bad", parent=commit
+        MODEL, REPOSITORY, Upload(folder, names=names_of(folder), message="bad", parent=commit)
     ).id
     with pytest.raises(CheckpointError, match="file name"):
         resolve_model("acme/wm-cuda-a100", revision=commit, hub=writable.spec)
@@ -102,7 +102,7 @@ def test_paths_of_a_publication_cannot_leave(writable: Place, tmp_path: Path, na
     folder = write_model(tmp_path / "model")
     (tmp_path / "outside").write_text("secret")
     with pytest.raises(InvalidInputError, match="file name"):
-        writable.hub.commit(MODEL, REPOSITORY, folder, names=[name], message="bad")
+        writable.hub.commit(MODEL, REPOSITORY, Upload(folder, names=[name], message="bad"))
 
 
 def test_links_in_a_folder_hub_cannot_leave(tmp_path: Path, embedded: Path) -> None:

@@ -123,4 +123,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 
 def _complain(message: str) -> None:
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    from wmhub.cli._show import printable
+
+    text = printable(message)
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {text}", err=True)

@@ -57,15 +57,18 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from wmhub.cli._show import printable
+
     console = Console(stderr=True)
     table = Table(
         title=f"{title} for {listing.hardware}", title_justify="left", box=None, pad_edge=False
     )
-    for column in ("name", "version", "size", "where", "measured"):
+    for column in ("name", "hardware", "version", "size", "where", "measured"):
         table.add_column(column, overflow="fold", no_wrap=column in ("version", "size"))
     for row in listing.rows:
         table.add_row(
             row.name,
+            ", ".join(map(str, row.hardware)),
             str(row.version),
             human_bytes(row.bytes),
             ", ".join(row.places),
@@ -77,7 +80,7 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
         mark = "[bold]" if row.is_nearest else ""
         console.print(f"{mark}{row.name}: {row.fit}", highlight=False, soft_wrap=True)
     for problem in listing.problems:
-        click.echo(f"{click.style('warning:', fg='yellow')} {problem}", err=True)
+        click.echo(f"{click.style('warning:', fg='yellow')} {printable(problem)}", err=True)
 
 
 def human_bytes(count: int) -> str:

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from wmhub.dataset.ingest import Progress
 
 
+def printable(text: str) -> str:
+    """``text`` with control characters written out: what a server says must not move the cursor."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
 def console() -> Console:
     """The terminal that people look at."""
     from rich.console import Console

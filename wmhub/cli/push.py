@@ -63,7 +63,8 @@ def command(
     verb = "would publish" if dry_run else "published"
     if pushed.change == "none":
         verb = "is there already:"
-    since = f", {pushed.change} since {pushed.previous}" if pushed.previous else ""
+    is_new = pushed.previous and pushed.change != "none"
+    since = f", {pushed.change} since {pushed.previous}" if is_new else ""
     click.echo(
         f"{verb} {pushed.kind} {pushed.repository} {pushed.tag}{since} on {pushed.location}",
         err=True,

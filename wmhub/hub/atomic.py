@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from wmhub.errors import HubError, WmhubError
+
 _INCOMING = ".incoming"
 #: Age in seconds at which something unfinished counts as abandoned by a writer that was killed.
 _ABANDONED_SECONDS = 7 * 24 * 3600
@@ -18,16 +20,25 @@ _ABANDONED_SECONDS = 7 * 24 * 3600
 
 @contextlib.contextmanager
 def staging_folder(root: Path) -> Iterator[Path]:
-    """A fresh folder on the file system of ``root``; what is left in it afterwards is removed."""
+    """A fresh folder on the file system of ``root``; what is left in it afterwards is removed.
+
+    Raises ``HubError`` where the file system refuses, then or while the folder is filled.
+    """
     incoming = root / _INCOMING
-    incoming.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(incoming)
-    staged = Path(tempfile.mkdtemp(dir=incoming)) / "staged"
-    staged.mkdir()
     try:
-        yield staged
-    finally:
-        shutil.rmtree(staged.parent, ignore_errors=True)
+        incoming.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(incoming)
+        own = Path(tempfile.mkdtemp(dir=incoming))
+        try:
+            staged = own / "staged"
+            staged.mkdir()
+            yield staged
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+    except WmhubError:
+        raise
+    except OSError as error:
+        raise HubError(f"{root}: nothing can be published there: {error}") from error
 
 
 def place_folder(staged: Path, target: Path) -> bool:

@@ -19,6 +19,7 @@ from wmhub.dataset.splits import SPLITS
 from wmhub.errors import InvalidInputError
 from wmhub.hub.artifact import CARD_NAME, DATASET, ArtifactManifest
 from wmhub.hub.integrity import check_path
+from wmhub.hub.markdown import cell
 from wmhub.hub.obtain import obtain, obtain_manifest
 from wmhub.hub.place import Hub, Repository
 from wmhub.names import HardwareKey
@@ -55,7 +56,9 @@ class Review:
 
 def folder_of(manifest: Manifest, artifact: ArtifactManifest) -> str:
     """The folder that a contribution gets: the same for the same content."""
-    contributor = max(manifest.contributors, key=lambda name: manifest.contributors[name])
+    contributor = max(
+        manifest.contributors, key=lambda name: manifest.contributors[name], default=""
+    )
     slug = _SLUG.sub("-", contributor.lower()).strip("-")
     if not slug:
         raise InvalidInputError(
@@ -152,7 +155,8 @@ def render_community_card(repository: Repository, found: Sequence[Member]) -> st
     rows = [
         f"| `{member.folder}` | {_device(member.manifest.hardware)} "
         f"| {member.manifest.counts.records:,} | {member.manifest.counts.workloads:,} "
-        f"| {', '.join(sorted(member.manifest.contributors))} | {member.manifest.licence} |"
+        f"| {cell(', '.join(sorted(member.manifest.contributors)))} "
+        f"| {cell(member.manifest.licence)} |"
         for member in found
     ]
     lines = [

@@ -21,7 +21,7 @@ from wmhub.hub.community import (
     render_community_card,
     review,
 )
-from wmhub.hub.place import Commit, Hub, Repository
+from wmhub.hub.place import Commit, Hub, Repository, Upload
 from wmhub.hub.pushing import published_names, require_publishable, target_repository
 from wmhub.hub.settings import open_hub
 from wmhub.hub.tags import newest_tag, version_of_tag
@@ -97,13 +97,15 @@ def contribute(
     made = place.commit(
         DATASET,
         repository,
-        folder,
-        names=names,
-        message=message
-        or f"Add {under}: {counts.records:,} records of {counts.workloads:,} workloads",
-        under=under,
-        replace=False,
-        pull_request=True,
+        Upload(
+            folder,
+            names=names,
+            message=message
+            or f"Add {under}: {counts.records:,} records of {counts.workloads:,} workloads",
+            under=under,
+            replace=False,
+            pull_request=True,
+        ),
     )
     return Contributed(repository, place.location, under, files, made.pull_request, made.url)
 
@@ -116,8 +118,13 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
     place = open_hub(hub)
     repository = target_repository(DATASET, to)
     found = review(place, repository, number)
-    require_publishable(found.path, found.published)
-    head = place.merge(DATASET, repository, number)
+    head = place.resolve(DATASET, repository, "main")
+    if found.member.artifact.digest not in {
+        member.artifact.digest for member in members(place, repository, head)
+    }:
+        require_publishable(found.path, found.published)
+        head = place.merge(DATASET, repository, number)
+    # Else it was merged before, perhaps by a run that did not come to the card: that is done now.
     made, tag = _write_card(place, repository, head, Change.MINOR)
     return Merged(repository, found.member.folder, tag, made.id)
 
@@ -155,13 +162,18 @@ def _write_card(
         made = hub.commit(
             DATASET,
             repository,
-            card.parent,
-            names=[CARD_NAME],
-            message="Card: who measured what",
-            replace=False,
-            parent=head,
+            Upload(
+                card.parent,
+                names=[CARD_NAME],
+                message="Card: who measured what",
+                replace=False,
+                parent=head,
+            ),
         )
     tags = hub.tags(DATASET, repository)
+    already = newest_tag(name for name, commit in tags.items() if commit == made.id)
+    if already is not None:
+        return made, already
     newest = newest_tag(tags)
     before = version_of_tag(newest) if newest else None
     tag = (before.after(change) if before else _FIRST_VERSION).tag

@@ -17,6 +17,14 @@ METRICS = {
 }
 
 
+#: Scorer as reports name it -> its name for people; others lose their underscores.
+_SCORERS = {
+    "model": "this model",
+    "random": "random order",
+    "xgb_model": "TVM's XGBModel",
+}
+
+
 @dataclass(frozen=True)
 class ScorerMetrics:
     """How well one scorer orders the candidates of held-out workloads."""
@@ -41,6 +49,24 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class DataSource:
+    """Who measured a part of the data, under which licence."""
+
+    contributor: str
+    """Name, or ``owner/repository`` of public logs; empty where it is not told."""
+    licence: str
+    """SPDX identifier; empty where it is not known."""
+    records: int
+    """Records of the dataset that come from there."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.contributor, str) or not isinstance(self.licence, str):
+            raise CheckpointError("a source of data names contributor and licence")
+        if type(self.records) is not int or self.records < 0:
+            raise CheckpointError(f"records {self.records!r} of a source are no count")
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """One model on the held-out workloads of one dataset."""
 
@@ -53,10 +79,25 @@ class Evaluation:
     baselines: tuple[ScorerMetrics, ...]
     """Others on the same split; random order is the first."""
     figures: Figures = Figures()
+    sources: tuple[DataSource, ...] = ()
+    """Where the dataset's records come from, most first; empty where that is not known here."""
 
 
 #: Evaluates the checkpoint in the first folder on the dataset in the second.
 Evaluate = Callable[[Path, Path], Evaluation]
+
+
+def scorer_name(key: str) -> str:
+    """What people call the scorer that reports call ``key``."""
+    return _SCORERS.get(key, key.replace("_", " "))
+
+
+def baselines_of(metrics: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
+    """Key -> metrics of every baseline, ``random`` first."""
+    found = {
+        key: item for key, item in metrics.items() if isinstance(item, Mapping) and "top1" in item
+    }
+    return dict(sorted(found.items(), key=lambda pair: (pair[0] != "random", pair[0])))
 
 
 def evaluation_of_metrics(metrics: Mapping[str, object], where: str) -> Evaluation:
@@ -68,19 +109,27 @@ def evaluation_of_metrics(metrics: Mapping[str, object], where: str) -> Evaluati
     workloads = metrics.get("workloads")
     if "top1" not in values or not isinstance(workloads, int):
         raise CheckpointError(f"{where}: the metrics lack 'top1' or 'workloads'")
-    baselines = [
-        ScorerMetrics("random order" if name == "random" else name.replace("_", " "), _values(item))
-        for name, item in metrics.items()
-        if isinstance(item, Mapping) and "top1" in item
-    ]
-    baselines.sort(key=lambda scorer: (scorer.name != "random order", scorer.name))
     split = metrics.get("split")
     return Evaluation(
         split=split if isinstance(split, str) else "test",
         workloads=workloads,
         model=ScorerMetrics("this model", values),
-        baselines=tuple(baselines),
+        baselines=tuple(
+            ScorerMetrics(scorer_name(key), _values(item))
+            for key, item in baselines_of(metrics).items()
+        ),
     )
+
+
+def curves_of(report: Mapping[str, object]) -> dict[str, Sequence[float]]:
+    """Scorer's name for people -> its curve, from ``curves`` or ``curve`` and ``random_curve``."""
+    told = report.get("curves")
+    curves = dict(told) if isinstance(told, Mapping) else {}
+    for key, field in (("model", "curve"), ("random", "random_curve")):
+        if field in report:
+            curves.setdefault(key, report[field])
+    ordered = sorted(curves, key=lambda key: (key != "model", key != "random", key))
+    return {scorer_name(key): curves[key] for key in ordered if isinstance(curves[key], list)}
 
 
 def _values(item: Mapping[str, object]) -> dict[str, float]:

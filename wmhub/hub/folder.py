@@ -36,13 +36,16 @@ from wmhub.hub.integrity import (
     read_bounded,
     tree_digest,
 )
-from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile
+from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, Upload
 from wmhub.hub.tags import newest_tag
 
 _POINTER = "points.json"
 _RECORD = "commit.json"
 _TREE = "tree"
 _COMMIT = re.compile(r"[0-9a-f]{64}\Z")
+
+#: A file to be copied into a commit, and what it must be where that is known.
+_Source = tuple[Path, FileDigest | None]
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,18 @@ class _Record:
 
     @classmethod
     def load(cls, path: Path) -> _Record:
+        """Reads ``commit.json`` strictly: it must have the id that its folder is named by."""
         try:
             data = orjson.loads(read_bounded(path))
             check_paths(data["files"])
             files = {name: FileDigest(**digest) for name, digest in data["files"].items()}
-            return cls(data["parent"], data["message"], files)
-        except (KeyError, TypeError, orjson.JSONDecodeError) as error:
+            parent = None if data["parent"] is None else check_commit(data["parent"])
+            record = cls(parent, str(data["message"]), files)
+        except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
             raise InvalidInputError.at(path, f"is no commit of a folder hub: {error!r}") from error
+        if record.id != path.parent.name:
+            raise InvalidInputError.at(path, "is not what its commit says: it was changed")
+        return record
 
 
 class FolderHub:
@@ -124,7 +132,7 @@ class FolderHub:
         folder = self._existing(kind, repository) / "commits" / check_commit(commit)
         files = _Record.load(folder / _RECORD).files
         return {
-            name: StoredFile(open_inside(folder / _TREE, name).stat().st_size, file.sha256)
+            name: StoredFile(self._file(folder, name).stat().st_size, file.sha256)
             for name, file in files.items()
         }
 
@@ -139,35 +147,25 @@ class FolderHub:
     ) -> Snapshot:
         """The commit's tree itself: it never changes, so it is not copied."""
         tree = self._existing(kind, repository) / "commits" / check_commit(commit) / _TREE
-        return Snapshot(tree, tree)
+        return Snapshot(tree, self._root)
 
-    def commit(
-        self,
-        kind: ArtifactKind,
-        repository: Repository,
-        folder: Path,
-        *,
-        names: Sequence[str],
-        message: str,
-        under: str = "",
-        replace: bool = True,
-        parent: str | None = None,
-        pull_request: bool = False,
-    ) -> Commit:
+    def commit(self, kind: ArtifactKind, repository: Repository, upload: Upload) -> Commit:
         """Publishes by one rename; two writers cannot both follow the same commit."""
-        check_paths(names)
+        check_paths(upload.names)
         home = self._home(kind, repository)
         length = _highest(home / "main")
         head = _pointed(home / "main" / str(length)) if length else None
-        if parent is not None and parent != head:
+        if upload.parent is not None and upload.parent != head:
             raise self._conflict(kind, repository)
-        if pull_request and head is None:
+        if upload.pull_request and head is None:
             raise UnknownNameError(f"there is no {kind.label} {repository} on {self.location}")
-        prefix = f"{check_path(under)}/" if under else ""
-        sources = {prefix + name: open_inside(folder, name) for name in names}
-        if not replace and head is not None:
+        prefix = f"{check_path(upload.under)}/" if upload.under else ""
+        sources: dict[str, _Source] = {
+            prefix + name: (open_inside(upload.folder, name), None) for name in upload.names
+        }
+        if not upload.replace and head is not None:
             sources = {**self._sources(home, head), **sources}
-        return self._publish(kind, repository, sources, message, length, pull_request)
+        return self._publish(kind, repository, sources, upload.message, length, upload.pull_request)
 
     def tag(self, kind: ArtifactKind, repository: Repository, tag: str, commit: str) -> None:
         """Names ``commit`` once and for all."""
@@ -211,7 +209,7 @@ class FolderHub:
         self,
         kind: ArtifactKind,
         repository: Repository,
-        sources: Mapping[str, Path],
+        sources: Mapping[str, _Source],
         message: str,
         length: int,
         pull_request: bool,
@@ -220,7 +218,9 @@ class FolderHub:
         home = self._home(kind, repository)
         head = _pointed(home / "main" / str(length)) if length else None
         with staging_folder(self._root) as staged:
-            files = {name: copy_file(path, staged / _TREE / name) for name, path in sources.items()}
+            files = {
+                name: _copied(source, staged / _TREE / name) for name, source in sources.items()
+            }
             record = _Record(head, message, files)
             commits = home / "commits"
             if head is not None and files == _Record.load(commits / head / _RECORD).files:
@@ -244,10 +244,15 @@ class FolderHub:
             (staged / _POINTER).write_bytes(orjson.dumps({"commit": commit}))
             return place_folder(staged, target)
 
-    def _sources(self, home: Path, commit: str) -> dict[str, Path]:
+    def _sources(self, home: Path, commit: str) -> dict[str, _Source]:
+        """The files of a commit, with what they must be."""
         folder = home / "commits" / commit
-        names = _Record.load(folder / _RECORD).files
-        return {name: open_inside(folder / _TREE, name) for name in names}
+        files = _Record.load(folder / _RECORD).files
+        return {name: (self._file(folder, name), digest) for name, digest in files.items()}
+
+    def _file(self, commit: Path, name: str) -> Path:
+        # Whoever can write to the hub could have put a link in place of the tree itself.
+        return open_inside(commit / _TREE, name, self._root)
 
     def _home(self, kind: ArtifactKind, repository: Repository) -> Path:
         return (
@@ -265,6 +270,15 @@ class FolderHub:
             f"{kind.label} {repository} on {self.location}: someone else has published meanwhile; "
             "look at what is there and publish again"
         )
+
+
+def _copied(source: _Source, target: Path) -> FileDigest:
+    """Copies into a new commit; what comes from an older one must still be what that one says."""
+    path, expected = source
+    found = copy_file(path, target)
+    if expected is not None and found != expected:
+        raise InvalidInputError.at(path, "is not what its commit says: it was changed")
+    return found
 
 
 def _highest(folder: Path) -> int:

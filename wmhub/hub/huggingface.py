@@ -18,7 +18,8 @@ from wmhub.hub.artifact import ArtifactKind
 from wmhub.hub.integrity import check_commit, check_path, check_paths, open_inside
 from wmhub.hub.known_tags import KnownTags
 from wmhub.hub.patience import patiently, require_reachable, without_secrets
-from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, stored_files
+from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, Upload, stored_files
+from wmhub.hub.tags import newest_tag
 
 #: Tag of a card by which our repositories are found.
 CARD_TAG = "wmhub"
@@ -62,7 +63,7 @@ class HuggingFaceHub:
         if self._offline:
             known = self._known_tags.of(kind.label, repository)
             if not known:
-                raise self._not_cached(kind, repository, "no version")
+                raise self._not_cached(kind, repository, "it")
             return known
         refs = self._call(
             f"{kind.label} {repository}",
@@ -80,10 +81,20 @@ class HuggingFaceHub:
                 if self._snapshot_folder(kind, repository, revision).is_dir():
                     return revision
             raise self._not_cached(kind, repository, revision)
-        info = self._call(
-            f"{kind.label} {repository}@{revision}",
-            lambda: self._api.repo_info(str(repository), repo_type=kind.label, revision=revision),
-        )
+        what = f"{kind.label} {repository}@{revision}"
+        try:
+            info = self._call(
+                what,
+                lambda: self._api.repo_info(
+                    str(repository), repo_type=kind.label, revision=revision
+                ),
+            )
+        except UnknownNameError as error:
+            # A repository that is not there either raises here what it always raises.
+            newest = newest_tag(self.tags(kind, repository))
+            raise UnknownNameError(
+                f"{error}; its newest version is {newest or 'not tagged yet'}"
+            ) from None
         return check_commit(info.sha or "")
 
     def files(
@@ -144,26 +155,14 @@ class HuggingFaceHub:
             )
         return Snapshot(folder, folder.parents[1])
 
-    def commit(
-        self,
-        kind: ArtifactKind,
-        repository: Repository,
-        folder: Path,
-        *,
-        names: Sequence[str],
-        message: str,
-        under: str = "",
-        replace: bool = True,
-        parent: str | None = None,
-        pull_request: bool = False,
-    ) -> Commit:
+    def commit(self, kind: ArtifactKind, repository: Repository, upload: Upload) -> Commit:
         """One commit with all files; unchanged ones are not sent, and if all are, none is made."""
         self._must_be_online()
-        check_paths(names)
-        prefix = f"{check_path(under)}/" if under else ""
-        sources = {prefix + name: open_inside(folder, name) for name in names}
+        check_paths(upload.names)
+        prefix = f"{check_path(upload.under)}/" if upload.under else ""
+        sources = {prefix + name: open_inside(upload.folder, name) for name in upload.names}
         what = f"publish {kind.label} {repository}"
-        if not pull_request:
+        if not upload.pull_request:
             self._call(
                 what,
                 lambda: self._api.create_repo(str(repository), repo_type=kind.label, exist_ok=True),
@@ -171,7 +170,7 @@ class HuggingFaceHub:
 
         def send() -> huggingface_hub.CommitInfo:
             # Each attempt looks anew at what is there: after a cut connection the commit may exist.
-            present = self._present(kind, repository) if replace else set()
+            present = self._present(kind, repository) if upload.replace else set()
             return self._api.create_commit(
                 str(repository),
                 [
@@ -179,13 +178,13 @@ class HuggingFaceHub:
                     *(CommitOperationDelete(name) for name in sorted(present - set(sources))),
                 ],
                 repo_type=kind.label,
-                commit_message=message,
-                parent_commit=parent,
-                create_pr=pull_request,
+                commit_message=upload.message,
+                parent_commit=upload.parent,
+                create_pr=upload.pull_request,
             )
 
         # A pull request is not asked for twice: the first answer may have been lost on the way.
-        info = self._call(what, send, attempts=1 if pull_request else None)
+        info = self._call(what, send, attempts=1 if upload.pull_request else None)
         return Commit(info.oid, info.pr_url or info.commit_url, info.pr_num)
 
     def tag(self, kind: ArtifactKind, repository: Repository, tag: str, commit: str) -> None:

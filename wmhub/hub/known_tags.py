@@ -36,10 +36,7 @@ class KnownTags:
     def of(self, label: str, repository: Repository) -> Mapping[str, str]:
         """Tag -> commit of one repository."""
         folder = self._folder(label, repository)
-        return {
-            path.name: check_commit(read_bounded(path, _MOST_COMMIT_BYTES).decode().strip())
-            for path in sorted(folder.glob("v*"))
-        }
+        return {path.name: _remembered(path) for path in sorted(folder.glob("v*"))}
 
     def remember(self, label: str, repository: Repository, tag: str, commit: str) -> None:
         """Keeps a version tag's commit; raises ``InvalidInputError`` if it was another before."""
@@ -58,3 +55,11 @@ class KnownTags:
 
     def _folder(self, label: str, repository: Repository) -> Path:
         return self._root / label / check_path(repository.org) / check_path(repository.name)
+
+
+def _remembered(path: Path) -> str:
+    text = read_bounded(path, _MOST_COMMIT_BYTES).decode("ascii", "replace").strip()
+    try:
+        return check_commit(text)
+    except InvalidInputError as error:
+        raise InvalidInputError.at(path, f"{error}; delete this file") from error

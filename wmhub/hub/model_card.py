@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import orjson
 
 from wmhub.errors import CheckpointError
 from wmhub.hub.artifact import MODEL, ArtifactManifest, read_manifest
-from wmhub.hub.evaluation import METRICS, Evaluation, evaluation_of_metrics
+from wmhub.hub.evaluation import METRICS, DataSource, Evaluation, evaluation_of_metrics
 from wmhub.hub.figures import Picture, draw_pictures, pictures_of
 from wmhub.hub.integrity import read_bounded
+from wmhub.hub.markdown import cell
 from wmhub.hub.registry import load_registry
+from wmhub.hub.settings import organisation_override
 
 _LICENCE = "apache-2.0"
 
@@ -31,11 +33,11 @@ class PinnedDataset:
 
     @property
     def repository(self) -> str:
-        """The repository that a bare name means."""
-        return self.id if "/" in self.id else f"{load_registry().organisation}/{self.id}"
+        """The repository that holds it; a bare name means our organisation's."""
+        return "/".join(self.id.split("/")[:2]) if "/" in self.id else f"{_ours()}/{self.id}"
 
     def __str__(self) -> str:
-        return f"{self.repository}@{self.revision}"
+        return f"{self.id if '/' in self.id else self.repository}@{self.revision}"
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,24 @@ class CardFacts:
     manifest: ArtifactManifest
     """Name, version, hardware, files."""
     dataset: PinnedDataset
-    """What it was trained on."""
+    """What it was trained on, and is evaluated on."""
+    datasets: tuple[PinnedDataset, ...]
+    """All that it was trained on, ``dataset`` first."""
+    base: str | None
+    """The model that its training began with, such as ``wm-cuda-v100 1.0.0``."""
     metrics: Mapping[str, object]
     """What the trainer measured on the held-out workloads."""
     parameters: int | None
     """Number of weights."""
     environment: Mapping[str, str]
     """Package -> version that it was trained with."""
+    sources: tuple[DataSource, ...]
+    """Where the dataset's records come from, if the checkpoint says so."""
+
+    def with_dataset(self, name: str) -> CardFacts:
+        """The same, for readers who find the dataset under ``name`` (``org/name``)."""
+        first = replace(self.dataset, id=name)
+        return replace(self, dataset=first, datasets=(first, *self.datasets[1:]))
 
 
 def read_card_facts(checkpoint: Path) -> CardFacts:
@@ -62,39 +75,62 @@ def read_card_facts(checkpoint: Path) -> CardFacts:
     dataset, metrics = data.get("dataset"), data.get("metrics")
     if not isinstance(dataset, dict) or not isinstance(metrics, dict):
         raise CheckpointError(f"{where}: a published model names its dataset and its metrics")
-    try:
-        pinned = PinnedDataset(**{key: str(dataset[key]) for key in ("id", "revision", "digest")})
-    except KeyError as error:
-        raise CheckpointError(f"{where}: the dataset lacks its {error.args[0]}") from error
     environment = data.get("environment")
     parameters = data.get("parameters")
-    return CardFacts(
-        manifest=manifest,
-        dataset=pinned,
-        metrics=metrics,
-        parameters=parameters if isinstance(parameters, int) else None,
-        environment={str(k): str(v) for k, v in environment.items()}
-        if isinstance(environment, dict)
-        else {},
-    )
+    base = data.get("base")
+    try:
+        pinned = _pin(dataset)
+        more = tuple(_pin(item) for item in data.get("datasets") or ())
+        return CardFacts(
+            manifest=manifest,
+            dataset=pinned,
+            datasets=(pinned, *(item for item in more if item != pinned)),
+            base=f"{base['name']} {base['version']}" if base else None,
+            metrics=metrics,
+            parameters=parameters if isinstance(parameters, int) else None,
+            environment={str(k): str(v) for k, v in environment.items()}
+            if isinstance(environment, dict)
+            else {},
+            sources=tuple(DataSource(**item) for item in data.get("sources") or ()),
+        )
+    except (KeyError, TypeError, CheckpointError) as error:
+        raise CheckpointError(f"{where}: datasets, base or sources are odd: {error}") from error
+
+
+def _pin(item: Mapping[str, object]) -> PinnedDataset:
+    return PinnedDataset(**{key: str(item[key]) for key in ("id", "revision", "digest")})
+
+
+def _ours() -> str:
+    return organisation_override() or load_registry().organisation
 
 
 def stored_evaluation(checkpoint: Path) -> Evaluation:
     """What the trainer measured and the checkpoint keeps."""
     facts = read_card_facts(checkpoint)
-    return evaluation_of_metrics(facts.metrics, str(checkpoint / MODEL.manifest_name))
+    kept = evaluation_of_metrics(facts.metrics, str(checkpoint / MODEL.manifest_name))
+    return replace(kept, sources=facts.sources)
 
 
 def write_model_card(
-    checkpoint: Path, evaluation: Evaluation, output: Path, load_name: str | None = None
+    checkpoint: Path,
+    evaluation: Evaluation,
+    output: Path,
+    load_name: str | None = None,
+    dataset_name: str | None = None,
+    pictures: Sequence[Picture] = (),
 ) -> Path:
     """Writes the card to the file ``output`` and its pictures to ``pictures`` beside it.
 
-    ``load_name`` is what a reader calls the model by; its own name by default.
+    ``load_name`` and ``dataset_name`` are what a reader calls model and dataset by; by default the
+    names that they give themselves. ``pictures`` are there already, and shown where the evaluation
+    has no data for new ones.
     """
     facts = read_card_facts(checkpoint)
+    if dataset_name is not None:
+        facts = facts.with_dataset(dataset_name)
     output.parent.mkdir(parents=True, exist_ok=True)
-    pictures = list(pictures_of(evaluation.figures, facts.manifest.name).values())
+    pictures = list(pictures_of(evaluation.figures, facts.manifest.name).values()) or pictures
     text = render_model_card(facts, evaluation, pictures, load_name)
     output.write_text(text, encoding="utf-8")
     draw_pictures(evaluation, facts.manifest.name, output.parent)
@@ -119,6 +155,7 @@ def render_model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["cell"] = cell
     manifest = facts.manifest
     hardware = ", ".join(map(str, manifest.hardware))
     profile = lookup(manifest.hardware[0]) if len(manifest.hardware) == 1 else None
@@ -131,7 +168,10 @@ def render_model_card(
         version=manifest.version,
         hardware=hardware,
         device=profile.name if profile else None,
+        backend=manifest.hardware[0].backend,
         dataset=facts.dataset,
+        datasets=facts.datasets,
+        base=facts.base,
         parameters=facts.parameters,
         size=_megabytes(manifest.bytes),
         schema_version=manifest.schema_version,
@@ -172,7 +212,7 @@ def front_matter(facts: CardFacts, evaluation: Evaluation) -> str:
             "world-model",
             *map(str, manifest.hardware),
         ],
-        "datasets": [repository],
+        "datasets": list(dict.fromkeys(pinned.repository for pinned in facts.datasets)),
         "model-index": [
             {
                 "name": manifest.name,

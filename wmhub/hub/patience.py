@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -36,8 +37,22 @@ _REMEDIES = {
     429: "too many requests: wait and try again",
 }
 
+#: What the client raises where an answer is not as it expects.
+_CONFUSED = (ValueError, LookupError, TypeError, RuntimeError)
+
 _T = TypeVar("_T")
 _sleep = time.sleep
+#: The client's loggers that quote URLs, which may be signed.
+_LOGGERS = ("huggingface_hub.utils._http", "huggingface_hub.file_download", "huggingface_hub.lfs")
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = without_secrets(record.getMessage()), ()
+    return True
+
+
+for _name in _LOGGERS:
+    logging.getLogger(_name).addFilter(_without_secrets)
 
 
 def patiently(
@@ -122,9 +137,17 @@ def _explained(error: BaseException, what: str) -> WmhubError | None:
         said = without_secrets(error.server_message or "")[:300]
         remedy = _REMEDIES.get(status, "the server failed; try again later")
         return HubError(f"{what}: HTTP {status}{f' ({said})' if said else ''}; {remedy}")
+    if "xet-write-token" in detail:
+        return HubError(f"{what}: this server has no Xet storage: set HF_HUB_DISABLE_XET=1")
+    if isinstance(error, UnicodeEncodeError):
+        return HubError(f"{what}: the login is not plain ASCII: run `hf auth login`")
     if isinstance(error, (httpx2.HTTPError, OSError)):
         return HubError(
             f"{what}: the Hub could not be reached ({type(error).__name__}: {detail}); check the "
             "network, or work offline with HF_HUB_OFFLINE=1"
         )
+    if isinstance(error, _CONFUSED) and not isinstance(error, WmhubError):
+        inner = error.__cause__ or error
+        said = without_secrets(f"{type(inner).__name__}: {inner}")[:300]
+        return HubError(f"{what}: the server's answer makes no sense ({said})")
     return None

@@ -61,6 +61,26 @@ class Commit:
     """Number of the pull request, if it is one; its revision is ``refs/pr/N``."""
 
 
+@dataclass(frozen=True)
+class Upload:
+    """What a commit is made of."""
+
+    folder: Path
+    """Where the files lie on this machine."""
+    names: Sequence[str]
+    """The files, by their paths in ``folder``."""
+    message: str
+    """What the commit says."""
+    under: str = ""
+    """Folder of the repository that they come into; empty for its top."""
+    replace: bool = True
+    """Whether the repository then holds exactly these, or these and all that it held."""
+    parent: str | None = None
+    """The commit that this one must follow; ``None`` for whichever is the newest."""
+    pull_request: bool = False
+    """Whether it is only proposed."""
+
+
 class Hub(Protocol):
     """A place to find and fetch from. Every method may raise ``HubError``."""
 
@@ -97,24 +117,10 @@ class Hub(Protocol):
         """Brings ``names`` of ``commit`` here; resumes what was begun, and reuses what is here."""
         ...
 
-    def commit(
-        self,
-        kind: ArtifactKind,
-        repository: Repository,
-        folder: Path,
-        *,
-        names: Sequence[str],
-        message: str,
-        under: str = "",
-        replace: bool = True,
-        parent: str | None = None,
-        pull_request: bool = False,
-    ) -> Commit:
-        """Publishes ``names`` of ``folder``, in the folder ``under`` of the repository.
+    def commit(self, kind: ArtifactKind, repository: Repository, upload: Upload) -> Commit:
+        """Publishes ``upload``; the repository is created where it does not exist.
 
-        The repository then holds exactly these, or with ``replace=False`` these and all that it
-        held. It is created where it does not exist. ``parent`` is the commit that it must follow:
-        ``HubError`` if another came first.
+        Raises ``HubError`` if another commit than ``upload.parent`` is the newest.
         """
         ...
 

@@ -11,7 +11,7 @@ from wmhub.errors import HubError, InvalidInputError, OutputExistsError, Unknown
 from wmhub.hub.artifact import CARD_NAME, ArtifactKind, ArtifactManifest
 from wmhub.hub.integrity import digest_file
 from wmhub.hub.obtain import obtain, obtain_manifest
-from wmhub.hub.place import Hub, Repository
+from wmhub.hub.place import Hub, Repository, Upload
 from wmhub.hub.tags import newest_tag
 
 #: What became of the artifact in the first folder when it turned into the second.
@@ -83,6 +83,8 @@ def publish(
         change = "none"
     else:
         change = _checked_change(hub, publication, previous, tags)
+        if previous is None and head is not None:
+            _require_ours(hub, publication, head)
     pushed = Pushed(
         kind=kind.label,
         repository=repository,
@@ -100,11 +102,13 @@ def publish(
     made = hub.commit(
         kind,
         repository,
-        publication.folder,
-        names=publication.names,
-        message=message or f"{publication.manifest.name} {tag}",
-        parent=head,
-        pull_request=create_pr,
+        Upload(
+            publication.folder,
+            names=publication.names,
+            message=message or f"{publication.manifest.name} {tag}",
+            parent=head,
+            pull_request=create_pr,
+        ),
     )
     if not create_pr:
         hub.tag(kind, repository, tag, made.id)
@@ -122,6 +126,19 @@ def _what_is_there(
         return hub.resolve(kind, repository, "main"), hub.tags(kind, repository)
     except UnknownNameError:
         return None, {}
+
+
+def _require_ours(hub: Hub, publication: Publication, head: str) -> None:
+    """Refuses to replace the content of a repository that wmhub did not write."""
+    kind, repository = publication.kind, publication.repository
+    present = hub.files(kind, repository, head)
+    others = sorted(present.keys() - {CARD_NAME, ".gitattributes"})
+    if others and kind.manifest_name not in present:
+        raise OutputExistsError(
+            f"{kind.label} {repository} on {hub.location} holds {', '.join(others[:5])}"
+            f"{' and more' if len(others) > 5 else ''}, and no {kind.manifest_name}: it is not of "
+            "wmhub, and publishing would delete that; choose another name"
+        )
 
 
 def _checked_change(

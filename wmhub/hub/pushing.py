@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wmhub.dataset.version import Change
-from wmhub.errors import DatasetError, InvalidInputError, InvalidNameError, MissingInputError
+from wmhub.errors import (
+    DatasetError,
+    InvalidInputError,
+    InvalidNameError,
+    MissingInputError,
+    UnknownNameError,
+)
 from wmhub.hub.artifact import (
     CARD_NAME,
     DATASET,
@@ -25,7 +31,7 @@ from wmhub.hub.model_card import read_card_facts, write_model_card
 from wmhub.hub.place import Repository
 from wmhub.hub.publish import Publication, Pushed, publish
 from wmhub.hub.registry import load_registry
-from wmhub.hub.resolve import resolve_dataset
+from wmhub.hub.resolve import Resolved, resolve_dataset
 from wmhub.hub.settings import open_hub, organisation_override
 from wmhub.names import DatasetId, ModelId
 
@@ -71,10 +77,10 @@ def push(
             (staged / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / file, staged / file)
         rows = _pinned_dataset(folder, dataset, hub)
-        evaluation = (evaluate or _measure)(staged, rows)
-        write_model_card(staged, evaluation, staged / CARD_NAME, _load_name(repository))
-        if card is not None:
-            write_model_card(staged, evaluation, Path(card), _load_name(repository))
+        evaluation = (evaluate or _measure)(staged, rows.folder)
+        found = f"{rows.repository}/{rows.under}".rstrip("/") if rows.repository else None
+        for output in (staged / CARD_NAME, *([Path(card)] if card is not None else [])):
+            write_model_card(staged, evaluation, output, _load_name(repository), found)
         names = published_names(kind, staged, manifest)
         publication = Publication(kind, repository, staged, names, manifest, _model_change)
         return publish(
@@ -125,12 +131,18 @@ def require_publishable(folder: Path, published: Sequence[Path] = ()) -> CheckRe
 
 def _pinned_dataset(
     checkpoint: Path, given: str | os.PathLike[str] | None, hub: str | None
-) -> Path:
+) -> Resolved:
     """The dataset that the checkpoint pins, verified; ``given`` is where it lies, if told."""
     pinned = read_card_facts(checkpoint).dataset
     if given is None:
         repository = target_repository(DATASET, pinned.id)
-        found = resolve_dataset(str(repository), revision=pinned.revision, hub=hub)
+        try:
+            found = resolve_dataset(str(repository), revision=pinned.revision, hub=hub)
+        except UnknownNameError as error:
+            raise UnknownNameError(
+                f"{checkpoint} was trained on {pinned}, and is evaluated on that before it is "
+                f"published. Say with --dataset where it is, or publish it first.\n{error}"
+            ) from error
     else:
         found = resolve_dataset(given, hub=hub)
     if found.manifest.manifest_file.sha256 != pinned.digest:
@@ -138,7 +150,7 @@ def _pinned_dataset(
             f"{found.folder}: it is not the dataset that {checkpoint} was trained on ({pinned}, "
             f"manifest {pinned.digest[:12]}…); give that one with --dataset, or train again"
         )
-    return found.folder
+    return found
 
 
 def _measure(checkpoint: Path, dataset: Path) -> Evaluation:

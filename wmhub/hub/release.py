@@ -1,19 +1,36 @@
-"""``python -m wmhub.hub.release``: what has to follow when an embedded model changes.
+"""``python -m wmhub.hub.release``: embeds checkpoints in the package, with registry and cards.
 
-For maintainers. Writes ``registry.toml`` and ``model_cards/`` anew from the checkpoints in
-``embedded-models/``; with ``--dataset DIR`` the models that pin that dataset are measured on it and
-their cards get pictures.
+For maintainers. ::
+
+    wmhub train --dataset data/cuda-k80 --output wm-cuda-k80
+    wmhub eval --model ./wm-cuda-k80 --dataset data/cuda-k80 --json > report.json   # if wanted
+    python -m wmhub.hub.release wm-cuda-k80 --dataset data/cuda-k80 --report report.json
+
+puts the checkpoint into ``embedded-models/``, its entry into ``registry.toml``, and its card with
+pictures into ``model_cards/``. The report's baselines and the dataset's sources are written into
+``checkpoint.json``, so that the card can be rendered from that alone. Without a checkpoint,
+registry and cards are written anew from what is embedded; pictures are drawn again for the datasets
+given, and stay where a model has not changed. A dataset that is given gets a registry entry, too.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+import orjson
+
+from wmhub.errors import InvalidInputError, MissingInputError, WmhubError
 from wmhub.hub import embedded, registry
 from wmhub.hub.artifact import DATASET, MODEL, ArtifactManifest
+from wmhub.hub.atomic import write_file
+from wmhub.hub.evaluation import METRICS, Evaluation, baselines_of
 from wmhub.hub.figures import possible_pictures
+from wmhub.hub.integrity import read_bounded
 from wmhub.hub.model_card import read_card_facts, stored_evaluation, write_model_card
 from wmhub.hub.registry import RegistryEntry, load_registry, parse_registry
 
@@ -26,18 +43,56 @@ schema_version = 1
 """
 
 
-def refresh(cards: Path, dataset: Path | None = None) -> list[str]:
-    """Writes the registry and the cards; returns the names of the models."""
-    models: dict[str, RegistryEntry] = dict(load_registry().models)
+#: How far metrics that are measured again may be from those that the checkpoint keeps.
+_TOLERANCE = 0.005
+
+
+def embed(checkpoint: Path, dataset: Path, report: Path | None = None) -> Path:
+    """Copies ``checkpoint`` into the package, with what its card must know.
+
+    ``dataset`` is the one that it pins; ``report`` what ``wmhub eval --json`` printed of the two,
+    whose baselines are kept. Raises ``InvalidInputError`` where they do not belong together.
+    """
+    from wmhub.hub.measuring import sources_of
+
+    manifest = MODEL.verify(checkpoint)
+    if _pinned_in(checkpoint, [dataset]) is None:
+        raise InvalidInputError(f"{dataset}: it is not the dataset that {checkpoint} pins")
+    document: dict[str, Any] = orjson.loads(read_bounded(checkpoint / MODEL.manifest_name))
+    document["sources"] = [asdict(source) for source in sources_of(dataset)]
+    if report is not None:
+        document["metrics"] |= _baselines(report, manifest.name, document["metrics"])
+    folder = embedded.EMBEDDED_PATH / manifest.name
+    for name in manifest.files:
+        write_file(folder / name, (checkpoint / name).read_bytes())
+    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+    write_file(folder / MODEL.manifest_name, orjson.dumps(document, option=options))
+    return folder
+
+
+def refresh(cards: Path, datasets: Sequence[Path] = ()) -> list[str]:
+    """Writes registry and cards from what is embedded; returns the names of the models.
+
+    The models that pin one of ``datasets`` are measured on it, and their pictures drawn; the
+    datasets get registry entries, too, so that their bare names mean these versions.
+    """
+    before = load_registry()
+    models: dict[str, RegistryEntry] = dict(before.models)
     names = []
-    for folder in sorted(embedded.EMBEDDED_PATH.glob(f"*/{MODEL.manifest_name}")):
-        manifest = MODEL.verify(folder.parent)
-        models[manifest.name] = _entry(manifest, models.get(manifest.name))
-        _write_card(folder.parent, manifest, cards, dataset)
+    for path in sorted(embedded.EMBEDDED_PATH.glob(f"*/{MODEL.manifest_name}")):
+        manifest = MODEL.verify(path.parent)
+        known = models.get(manifest.name)
+        models[manifest.name] = _entry(manifest, known)
+        is_same = known is not None and known.digest == manifest.digest
+        _write_card(path.parent, cards, _pinned_in(path.parent, datasets), is_same)
         names.append(manifest.name)
-    text = render_registry(load_registry().organisation, models, load_registry().datasets)
+    rows = dict(before.datasets)
+    for folder in datasets:
+        manifest = DATASET.verify(folder)
+        rows[manifest.name] = _entry(manifest, rows.get(manifest.name))
+    text = render_registry(before.organisation, models, rows)
     parse_registry(text, "the new registry")
-    registry.REGISTRY_PATH.write_text(text, encoding="utf-8")
+    write_file(registry.REGISTRY_PATH, text.encode())
     return names
 
 
@@ -59,10 +114,16 @@ def render_registry(
 
 
 def _entry(manifest: ArtifactManifest, before: RegistryEntry | None) -> RegistryEntry:
+    tag = manifest.version.tag
     is_same = before is not None and before.digest == manifest.digest
+    if before is not None and before.commit and before.tag == tag and not is_same:
+        raise InvalidInputError(
+            f"{manifest.name} {tag} is on the Hub with other content, and a tag never moves: give "
+            "the checkpoint a higher version"
+        )
     return RegistryEntry(
         repository=f"{load_registry().organisation}/{manifest.name}",
-        tag=manifest.version.tag,
+        tag=tag,
         commit=before.commit if before is not None and is_same else None,
         digest=manifest.digest,
         schema_version=manifest.schema_version,
@@ -70,25 +131,87 @@ def _entry(manifest: ArtifactManifest, before: RegistryEntry | None) -> Registry
     )
 
 
-def _write_card(
-    checkpoint: Path, manifest: ArtifactManifest, cards: Path, dataset: Path | None
-) -> None:
-    for picture in possible_pictures(manifest.name).values():
-        (cards / picture.name).unlink(missing_ok=True)
+def _baselines(report: Path, name: str, kept: Mapping[str, object]) -> Mapping[str, object]:
+    """The baselines of a report, which must be one of this checkpoint."""
+    if not report.is_file():
+        raise MissingInputError(f"{report}: there is no such report")
+    try:
+        told = orjson.loads(read_bounded(report))
+        is_same = told["model"] == name
+        is_same &= all(told[key] == kept[key] for key in ("split", "workloads"))
+        is_same &= all(abs(told[key] - kept[key]) < _TOLERANCE for key in METRICS if key in kept)
+    except (KeyError, TypeError, orjson.JSONDecodeError) as error:
+        raise InvalidInputError.at(report, f"is no report of `wmhub eval`: {error!r}") from error
+    if not is_same:
+        raise InvalidInputError.at(
+            report, f"is not of {name} on the test workloads that its checkpoint speaks of"
+        )
+    curves = told.get("curves", {})
+    rounded = {key: [round(value, 4) for value in curve] for key, curve in curves.items()}
+    return {**baselines_of(told), **({"curves": rounded} if rounded else {})}
+
+
+def _pinned_in(checkpoint: Path, datasets: Sequence[Path]) -> Path | None:
+    """The folder in ``datasets`` that ``checkpoint`` was trained on, verified."""
     pinned = read_card_facts(checkpoint).dataset.digest
-    if dataset is not None and DATASET.verify(dataset).manifest_file.sha256 == pinned:
+    for folder in datasets:
+        if DATASET.verify(folder).manifest_file.sha256 == pinned:
+            return folder
+    return None
+
+
+def _write_card(checkpoint: Path, cards: Path, dataset: Path | None, is_same: bool) -> None:
+    """The card says what the checkpoint keeps; a measurement draws pictures and must agree."""
+    name = read_card_facts(checkpoint).manifest.name
+    evaluation = stored_evaluation(checkpoint)
+    possible = possible_pictures(name)
+    pictures = [item for item in possible.values() if is_same and (cards / item.name).is_file()]
+    if dataset is not None:
         from wmhub.hub.measuring import evaluate_checkpoint
 
-        evaluation = evaluate_checkpoint(checkpoint, dataset)
-    else:
-        evaluation = stored_evaluation(checkpoint)
-    write_model_card(checkpoint, evaluation, cards / f"{manifest.name}.md")
+        measured = evaluate_checkpoint(checkpoint, dataset)
+        _require_agreement(name, evaluation, measured)
+        evaluation = replace(evaluation, figures=measured.figures)
+    elif not pictures:
+        for item in possible.values():
+            (cards / item.name).unlink(missing_ok=True)
+    write_model_card(checkpoint, evaluation, cards / f"{name}.md", pictures=pictures)
+
+
+def _require_agreement(name: str, kept: Evaluation, measured: Evaluation) -> None:
+    for key, value in kept.model.values.items():
+        if abs(value - measured.model.values.get(key, 2.0)) > _TOLERANCE:
+            raise InvalidInputError(
+                f"{name}: its checkpoint says {key} {value:.4f}, and measured again it is "
+                f"{measured.model.values.get(key)}: train it again"
+            )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wmhub.hub.release",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="checkpoint folder to embed")
+    parser.add_argument("--dataset", type=Path, action="append", default=[], help="repeatable")
+    parser.add_argument("--report", type=Path, help="what `wmhub eval --json` printed")
+    parser.add_argument("--cards", type=Path, default=Path("model_cards"))
+    given = parser.parse_args(arguments)
+    if (given.checkpoint is not None and len(given.dataset) != 1) or (
+        given.checkpoint is None and given.report is not None
+    ):
+        parser.error("a checkpoint needs the one --dataset that it pins, and a report a checkpoint")
+    try:
+        if given.checkpoint is not None:
+            embed(given.checkpoint, given.dataset[0], given.report)
+        print("\n".join(refresh(given.cards, given.dataset)))
+    except WmhubError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m wmhub.hub.release", description=__doc__)
-    parser.add_argument("--cards", type=Path, default=Path("model_cards"))
-    parser.add_argument("--dataset", type=Path)
-    arguments = parser.parse_args()
-    for name in refresh(arguments.cards, arguments.dataset):
-        print(name)
+    sys.exit(main())

@@ -7,7 +7,13 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from wmhub.errors import HubError, InvalidInputError, InvalidNameError, UnknownNameError
+from wmhub.errors import (
+    HubError,
+    InvalidInputError,
+    InvalidNameError,
+    UnknownNameError,
+    WmhubError,
+)
 from wmhub.hub.artifact import DATASET, MODEL, ArtifactKind, ArtifactManifest
 from wmhub.hub.embedded import EmbeddedHub
 from wmhub.hub.known_tags import KnownTags
@@ -128,7 +134,8 @@ def _resolve(
         folder = Path(identity.name).expanduser()
         if locked:
             raise InvalidInputError(f"{folder}: a folder is in no lock; leave out --locked")
-        return Resolved(kind, "local-dir", None, "", None, None, folder, kind.verify(folder))
+        manifest = kind.verify(folder, _linked_from(folder))
+        return Resolved(kind, "local-dir", None, "", None, None, folder, manifest)
     if locked:
         return _resolve_locked(kind, identity, offline, lock_path(locked), hub)
     registry = load_registry()
@@ -147,10 +154,38 @@ def _resolve(
     if is_bare and not (is_listed or hub or has_hub() or organisation_override()):
         # A bare name is ours and listed in this release: no server is asked what it might be.
         raise unknown_name(kind, identity)
+    place = open_hub(hub, offline=offline)
     try:
-        return _obtain(open_hub(hub, offline=offline), wanted, pin)
+        return _obtain(place, wanted, pin)
     except UnknownNameError as error:
-        raise unknown_name(kind, identity, str(error)) from error
+        if _is_there(place, wanted):
+            raise  # Only the revision is unknown: other names would be no answer to that.
+        others = _others(place, kind, repository)
+        raise unknown_name(kind, identity, str(error), others) from error
+
+
+def _is_there(place: Hub, wanted: _Wanted) -> bool:
+    """Whether ``place`` has the repository."""
+    try:
+        place.tags(wanted.kind, wanted.repository)
+    except (UnknownNameError, HubError):
+        return False
+    return True
+
+
+def _others(place: Hub, kind: ArtifactKind, repository: Repository) -> list[str]:
+    """What else ``place`` has, for the nearest names; nothing where it does not tell."""
+    try:
+        return [str(other) for other in place.repositories(kind) if other != repository]
+    except WmhubError:
+        return []
+
+
+def _linked_from(folder: Path) -> Path | None:
+    """Where the links of a snapshot in the Hugging Face cache lead, as ``hf download`` gives it."""
+    real = folder.resolve()
+    is_snapshot = real.parent.name == "snapshots" and (real.parents[1] / "blobs").is_dir()
+    return real.parents[1] if is_snapshot else None
 
 
 def _resolve_locked(

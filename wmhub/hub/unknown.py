@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wmhub.errors import InvalidNameError, UnknownNameError, nearest
 from wmhub.hub.artifact import MODEL, ArtifactKind
@@ -25,12 +25,18 @@ def known_hardware(kind: ArtifactKind) -> Mapping[str, HardwareKey]:
 
 
 def unknown_name(
-    kind: ArtifactKind, identity: ModelId | DatasetId, reason: str = ""
+    kind: ArtifactKind,
+    identity: ModelId | DatasetId,
+    reason: str = "",
+    others: Sequence[str] = (),
 ) -> UnknownNameError:
-    """The error that lists the nearest names and what fits the hardware that the name names."""
+    """The error that lists the nearest names and what fits the hardware that the name names.
+
+    ``others`` are the ``org/name`` of the place that was asked.
+    """
     known = known_hardware(kind)
     lines = [reason or f"{kind.label} {str(identity)[:120]!r} is unknown"]
-    close = nearest(identity.name, known)
+    close = nearest(f"{identity.org}/{identity.name}", others) + nearest(identity.name, known)
     if close:
         lines.append(f"Nearest names: {', '.join(close)}.")
     try:
