@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import orjson
@@ -16,8 +15,8 @@ from wmhub.model.encode import ACTION_COLUMNS, BLOCK_COLUMNS, Encoded, encode
 from wmhub.model.network import Batch
 from wmhub.records import Workload
 from wmhub.training.encoding import rankable
-from wmhub.training.packing import PackedGroup, pack, replay
-from wmhub.training.store import StoredWorkload
+from wmhub.training.packing import PackedGroup, replay
+from wmhub.training.store import EncodedStore, StoredWorkload
 from wmhub.trajectory import Group
 
 
@@ -67,38 +66,11 @@ def from_store(stored: StoredWorkload) -> Candidates:
     return Candidates(stored.workload, groups, group_of, places[:, 1], stored.latency)
 
 
-class Groups(Protocol):
-    """Where packed groups are: an ``EncodedStore``, or ``HeldGroups`` in memory."""
-
-    @property
-    def hardware(self) -> np.ndarray:
-        """float32 [H]: what the network reads of the hardware."""
-        ...
-
-    def group(self, number: int) -> PackedGroup:
-        """One group."""
-        ...
-
-
-@dataclass(frozen=True)
-class HeldGroups:
-    """Groups in memory."""
-
-    hardware: np.ndarray
-    """float32 [H]."""
-    groups: tuple[PackedGroup, ...]
-    """By number."""
-
-    def group(self, number: int) -> PackedGroup:
-        """See `Groups`."""
-        return self.groups[number]
-
-
 @dataclass(frozen=True)
 class Examples:
     """What of one workload is trained on."""
 
-    store: Groups
+    store: EncodedStore
     places: np.ndarray
     """int64 [N, 2]: group in the store, and row in it."""
     gains: np.ndarray
@@ -113,20 +85,9 @@ def examples_of(stored: StoredWorkload, worst: float, chosen: np.ndarray | None)
     places, latency = stored.places, stored.latency
     if chosen is not None:
         places, latency = places[chosen], latency[chosen]
-    return Examples(stored.store, places, _gains(latency, worst))
-
-
-def examples_of_held(candidates: Candidates, worst: float) -> Examples:
-    """Examples of all candidates, from memory."""
-    held = HeldGroups(candidates.groups[0].hardware, tuple(map(pack, candidates.groups)))
-    places = np.stack([candidates.group_of, candidates.row_of], axis=1)
-    return Examples(held, places, _gains(candidates.latency, worst))
-
-
-def _gains(latency: np.ndarray, worst: float) -> np.ndarray:
     with np.errstate(divide="ignore"):
         gains = np.log(latency.min()) - np.log(latency)
-    return np.maximum(gains, worst).astype(np.float32)
+    return Examples(stored.store, places, np.maximum(gains, worst).astype(np.float32))
 
 
 def few(

@@ -19,7 +19,7 @@ from wmhub.errors import InvalidInputError
 from wmhub.model.losses import consistency_loss, latency_loss, ranking_loss
 from wmhub.model.network import Batch, Output, WorldModel
 from wmhub.training.config import TrainConfig
-from wmhub.training.data import Candidates, Examples, Sampler, from_store
+from wmhub.training.data import Examples, Sampler, from_store
 from wmhub.training.distributed import World
 from wmhub.training.evaluate import Ranking, evaluate_rankings, rank
 from wmhub.training.metrics import Validation, summarise
@@ -39,9 +39,6 @@ class Progress:
     """Training losses since the last validation."""
     history: list[Validation] = field(default_factory=list)
 
-
-Judges = StoredWorkload | Candidates
-"""The candidates of a workload that validates, on disk or in memory."""
 
 Watcher = Callable[[int, int, float, "Validation | None"], None]
 """Called after each step: steps done, steps in all, loss, and a validation when there was one."""
@@ -101,7 +98,7 @@ class Loop:
         return 0.5 * (1.0 + float(np.cos(np.pi * min(1.0, done)))) + 1e-3
 
     def run(
-        self, validation: Sequence[Judges], state: Path | None, watch: Watcher
+        self, validation: Sequence[StoredWorkload], state: Path | None, watch: Watcher
     ) -> list[Validation]:
         """Trains to the end, going on from ``state`` where it exists; returns all validations."""
         if state is not None and state.exists():
@@ -155,7 +152,7 @@ class Loop:
             loss = loss + self.config.consistency_weight * told
         return loss
 
-    def _validate(self, validation: Sequence[Judges]) -> Validation:
+    def _validate(self, validation: Sequence[StoredWorkload]) -> Validation:
         progress = self.progress
         loss = float(np.mean(progress.losses))
         seen = summarise([])
@@ -173,10 +170,9 @@ class Loop:
         return looked
 
 
-def rank_stored(network: WorldModel, workloads: Sequence[Judges]) -> list[Ranking]:
+def rank_stored(network: WorldModel, workloads: Sequence[StoredWorkload]) -> list[Ranking]:
     """Ranks the candidates of each workload, one workload in memory at a time."""
     on_cpu = network
     if network.structured_mean.device.type != "cpu":
         on_cpu = copy.deepcopy(network).cpu()
-    held = (one if isinstance(one, Candidates) else from_store(one) for one in workloads)
-    return [ranking for candidates in held for ranking in rank(on_cpu, [candidates])]
+    return [ranking for one in workloads for ranking in rank(on_cpu, [from_store(one)])]
