@@ -32,9 +32,9 @@ class TrainConfig:
     """Sizes and parts of the network; those of the checkpoint where training starts from one."""
     steps: int = 3000
     """Optimiser steps."""
-    workloads_per_step: int = 8
+    workloads_per_step: int = 12
     """Lists in each step, each of one workload; all processes together."""
-    candidates_per_list: int = 48
+    candidates_per_list: int = 32
     """Candidates in each list."""
     samples: int = 0
     """Few-shot: records of the target's train split that are used, spread over its workloads; 0
