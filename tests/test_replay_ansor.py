@@ -199,3 +199,19 @@ def test_real_logs_agree_with_their_own_later_references(name: str, shared_logs:
             threads = [l for l in stage.loops if l.annotation == "threadIdx.x"]  # noqa: E741
             assert len(threads) <= 1
     assert checked > 0
+
+
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=4,
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(ANSOR_STEPS)), st.lists(_ANYTHING, max_size=5))))
+def test_what_no_scheduler_writes_is_refused_not_a_crash(steps: list[Any]) -> None:
+    """A damaged line can hold anything after the name of a step."""
+    try:
+        replay_steps(CONV, [[[name, *rest] for name, rest in steps]])
+    except InvalidInputError:
+        return

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from wmhub.actions import META_SCHEDULE_INSTRUCTIONS, ActionKind
+from wmhub.errors import InvalidInputError
 from wmhub.program import Access, Block, Buffer, Index, Iterator, Program, parse_program
 from wmhub.replay.meta_schedule import replay_traces
 
@@ -163,3 +164,35 @@ def _module_text(encoded: str) -> str:
     import base64
 
     return base64.b64decode(encoded)[8:].decode()
+
+
+@pytest.mark.parametrize("place", range(len(TILED)))
+@pytest.mark.parametrize("damage", [None, True, 1.5, 10**400, "x", [], [[]], {}])
+def test_what_no_scheduler_writes_is_refused_not_a_crash(place: int, damage: object) -> None:
+    """A damaged line can hold anything in the place of inputs, attributes, outputs, decisions."""
+    for part in (1, 2, 3):
+        trace = json.loads(json.dumps(TILED))
+        trace[place][part] = damage
+        try:
+            replay_traces(matmul(), [[trace, [[3, damage], [5, [4, 4]]]]])
+        except InvalidInputError:
+            continue
+
+
+def test_shared_memory_holds_what_all_threads_of_a_block_touch() -> None:
+    """The cache is filled once for 4 threads with tiles of 2, not for one of them."""
+    trace = [
+        ["GetSBlock", [], ["C", "main"], ["b0"]],
+        ["GetLoops", ["b0"], [], ["l2", "l3", "l4"]],
+        ["Split", ["l2", "None", 2], [1, 0], ["l5", "l6"]],
+        ["Bind", ["l5"], ["threadIdx.x"], []],
+        ["Split", ["l4", "None", 8], [1, 0], ["l7", "l8"]],
+        ["Reorder", ["l5", "l7", "l6", "l3", "l8"], [], []],
+        ["CacheRead", ["b0", []], [0, "shared"], ["b9"]],
+        ["ComputeAt", ["b9", "l7"], [1, -1], []],
+        ["CacheRead", ["b0", []], [0, "local"], ["b10"]],
+        ["ComputeAt", ["b10", "l7"], [1, -1], []],
+    ]
+    (group,) = replay_traces(matmul(), [[trace, []]])
+    assert extents_of(group, "A_shared") == [[4, 4, 8, 8]]
+    assert extents_of(group, "A_shared_local") == [[4, 4, 2, 8]]

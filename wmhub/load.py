@@ -22,12 +22,14 @@ def load_dataset(
     streaming: bool = False,
     revision: str | None = None,
     offline: bool | None = None,
+    locked: bool | str | os.PathLike[str] | None = None,
     hub: str | None = None,
 ) -> Dataset | DatasetDict | IterableDataset | IterableDatasetDict:
     """The rows of a dataset: one ``split``, or all in a dictionary.
 
     ``name_or_path`` is a hardware key such as ``cuda-a100``, another name or a path; see
-    ``wmhub.hub.resolve_dataset``. ``columns`` are named as in ``wmhub.dataset.schema``.
+    ``wmhub.hub.resolve_dataset``. ``locked`` is the lock that must name it (``True`` is
+    ``wmhub.lock`` here). ``columns`` are named as in ``wmhub.dataset.schema``.
 
     The plain ``datasets.load_dataset`` can take rows of another version, of another folder with the
     same name, or of an older file from its cache, and fills a missing column with nulls. Here the
@@ -49,7 +51,9 @@ def load_dataset(
     unknown = sorted(set(wanted) - set(TRAJECTORIES.names))
     if unknown:
         raise InvalidInputError(f"column {unknown[0]!r} is none of {', '.join(TRAJECTORIES.names)}")
-    folder = resolve_dataset(name_or_path, revision=revision, offline=offline, hub=hub).folder
+    folder = resolve_dataset(
+        name_or_path, revision=revision, offline=offline, locked=locked, hub=hub
+    ).folder
     manifest = require_verified(folder)
     if manifest.schema_version != SCHEMA_VERSION:
         raise SchemaVersionError(

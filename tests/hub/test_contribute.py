@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hub_making import Place, names_of, write_dataset
 from hub_server import HubServer
 
+import wmhub
 from wmhub.cli import cli
 from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
 from wmhub.hub import (
@@ -23,6 +24,8 @@ from wmhub.hub import (
 )
 from wmhub.hub.artifact import DATASET
 from wmhub.hub.community import review
+from wmhub.hub.folder import FolderHub
+from wmhub.hub.markdown import cell
 from wmhub.hub.place import Repository, Upload
 
 COMMUNITY = Repository("acme", "community")
@@ -164,6 +167,67 @@ def test_anyone_may_propose_and_only_owners_merge(
         merge_contribution(1, to="acme/community")
     monkeypatch.setenv("HF_TOKEN", server.tokens["ada"])
     assert merge_contribution(1, to="acme/community").tag == "v0.2.0"
+
+
+def test_a_contributor_cannot_write_markup_into_the_card(
+    writable: Place, tmp_path: Path, embedded: Path
+) -> None:
+    options = {"to": "acme/community", "hub": writable.spec}
+    create_community(**options)
+    hostile = "ada | 9 | [free](http://x) <img src=x> `"
+    log = tmp_path / "log.json"
+    log.write_text(_one_record())
+    wmhub.collect(
+        [log],
+        tmp_path / "data",
+        hardware="cuda-a100",
+        contributor=hostile,
+        licence="MIT",
+        workers=1,
+    )
+    contribute(tmp_path / "data", **options)
+    merged = merge_contribution(1, **options)
+    snapshot = writable.hub.fetch(DATASET, COMMUNITY, merged.commit, ["README.md"])
+    card = (snapshot.folder / "README.md").read_text()
+    (row,) = [line for line in card.splitlines() if line.startswith("| `cuda-a100/")]
+    assert cell(hostile) in row
+    assert "<img" not in row.replace("\\<img", "")
+    assert len(row.replace("\\|", "").split("|")) == 8
+
+
+def _one_record() -> str:
+    task = ['["matmul", 512, 512, 512]', "cuda", [-1, 16, 64, 49152], "", 0, []]
+    rows = []
+    for number in range(3):
+        steps = [["SP", 2, 0, 512, [2 + number, 1, 8], 1]]
+        times = [[1e-3 * (number + 1)], 0, 1.5, 1600000000]
+        rows.append(json.dumps({"i": [task, [[], steps]], "r": times, "v": "v0.6"}))
+    return "\n".join(rows) + "\n"
+
+
+def test_a_merge_that_was_cut_is_finished_by_another(
+    server: HubServer, tmp_path: Path, embedded: Path
+) -> None:
+    """The pull request is merged, and then the card cannot be sent."""
+    options = {"to": "acme/community", "hub": "hf-hub"}
+    create_community(**options)
+    proposed = contribute(write_dataset(tmp_path / "rows"), **options)
+    server.fault("POST .*/commit/main", status=403)
+    with pytest.raises(HubError, match="may not do that"):
+        merge_contribution(1, **options)
+    done = merge_contribution(1, **options)
+    assert (done.tag, done.folder) == ("v0.2.0", proposed.folder)
+    assert merge_contribution(1, **options) == done, "once more is no change"
+
+
+def test_a_merge_in_a_folder_hub_happens_once(tmp_path: Path, embedded: Path) -> None:
+    options = {"to": "acme/community", "hub": f"folder:{tmp_path / 'hub'}"}
+    create_community(**options)
+    contribute(write_dataset(tmp_path / "rows"), **options)
+    done = merge_contribution(1, **options)
+    assert merge_contribution(1, **options) == done
+    hub = FolderHub(tmp_path / "hub")
+    assert sorted(hub.tags(DATASET, COMMUNITY)) == ["v0.1.0", "v0.2.0"]
 
 
 def test_the_verb(tmp_path: Path) -> None:

@@ -24,15 +24,13 @@ from wmhub.errors import (
     WmhubError,
 )
 from wmhub.evaluator import load_evaluator
-from wmhub.hub import contribute, create_community, merge_contribution, push, resolve_model
+from wmhub.hub import push, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
 from wmhub.hub.folder import FolderHub
 from wmhub.hub.known_tags import KnownTags
-from wmhub.hub.markdown import cell
 from wmhub.hub.place import Repository, Upload
 
 REPOSITORY = Repository("acme", "wm-cuda-a100")
-COMMUNITY = Repository("acme", "community")
 
 
 @pytest.mark.parametrize(
@@ -172,71 +170,6 @@ def test_what_a_server_says_moves_no_cursor(
     assert "\x1b]" not in printed[0]
     assert r"said \x1b]0;owned\x07\x1b[2J" in printed[0]
     assert printed[0].endswith("\nmore")
-
-
-def test_a_contributor_cannot_write_markup_into_the_card(
-    writable: Place, tmp_path: Path, embedded: Path
-) -> None:
-    import wmhub
-
-    options = {"to": "acme/community", "hub": writable.spec}
-    create_community(**options)
-    source = write_dataset(tmp_path / "rows")
-    hostile = "ada | 9 | [free](http://x) <img src=x> `"
-    log = tmp_path / "log.json"
-    log.write_text(_one_record())
-    wmhub.collect(
-        [log],
-        tmp_path / "data",
-        hardware="cuda-a100",
-        contributor=hostile,
-        licence="MIT",
-        workers=1,
-    )
-    assert source.is_dir()
-    contribute(tmp_path / "data", **options)
-    merged = merge_contribution(1, **options)
-    snapshot = writable.hub.fetch(DATASET, COMMUNITY, merged.commit, ["README.md"])
-    card = (snapshot.folder / "README.md").read_text()
-    (row,) = [line for line in card.splitlines() if line.startswith("| `cuda-a100/")]
-    assert cell(hostile) in row
-    assert "<img" not in row.replace("\\<img", "")
-    assert len(row.replace("\\|", "").split("|")) == 8
-
-
-def _one_record() -> str:
-    task = ['["matmul", 512, 512, 512]', "cuda", [-1, 16, 64, 49152], "", 0, []]
-    rows = []
-    for number in range(3):
-        steps = [["SP", 2, 0, 512, [2 + number, 1, 8], 1]]
-        times = [[1e-3 * (number + 1)], 0, 1.5, 1600000000]
-        rows.append(json.dumps({"i": [task, [[], steps]], "r": times, "v": "v0.6"}))
-    return "\n".join(rows) + "\n"
-
-
-def test_a_merge_that_was_cut_is_finished_by_another(
-    server: HubServer, tmp_path: Path, embedded: Path
-) -> None:
-    """The pull request is merged, and then the card cannot be sent."""
-    options = {"to": "acme/community", "hub": "hf-hub"}
-    create_community(**options)
-    proposed = contribute(write_dataset(tmp_path / "rows"), **options)
-    server.fault("POST .*/commit/main", status=403)
-    with pytest.raises(HubError, match="may not do that"):
-        merge_contribution(1, **options)
-    done = merge_contribution(1, **options)
-    assert (done.tag, done.folder) == ("v0.2.0", proposed.folder)
-    assert merge_contribution(1, **options) == done, "once more is no change"
-
-
-def test_a_merge_in_a_folder_hub_happens_once(tmp_path: Path, embedded: Path) -> None:
-    options = {"to": "acme/community", "hub": f"folder:{tmp_path / 'hub'}"}
-    create_community(**options)
-    contribute(write_dataset(tmp_path / "rows"), **options)
-    done = merge_contribution(1, **options)
-    assert merge_contribution(1, **options) == done
-    hub = FolderHub(tmp_path / "hub")
-    assert sorted(hub.tags(DATASET, COMMUNITY)) == ["v0.1.0", "v0.2.0"]
 
 
 def test_a_snapshot_of_the_clients_cache_loads_by_its_path(

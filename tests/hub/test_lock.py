@@ -9,6 +9,8 @@ import pytest
 from hub_making import Place, write_dataset, write_model
 from hub_server import HubServer
 
+from wmhub import load_dataset
+from wmhub.dataset.reader import open_dataset
 from wmhub.errors import CheckpointError, InvalidInputError, MissingInputError, UnknownNameError
 from wmhub.hub import lock, resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
@@ -41,6 +43,11 @@ def test_a_lock_holds_what_a_name_was(writable: Place, tmp_path: Path, embedded:
     assert held.commit == first
     rows = resolve_dataset("acme/cuda-a100", locked=path, hub=writable.spec)
     assert rows.revision == "v1.0.0"
+    (split,) = {name for name, ids in open_dataset(tmp_path / "rows").splits.items() if ids}
+    loaded = load_dataset("acme/cuda-a100", split=split, locked=path, hub=writable.spec)
+    assert loaded.num_rows == 3
+    with pytest.raises(UnknownNameError, match=r"is not in .*wmhub\.lock"):
+        load_dataset("acme/cuda-v100", split=split, locked=path, hub=writable.spec)
     with pytest.raises(InvalidInputError, match=r"is locked to v1\.0\.0"):
         resolve_model("acme/wm-cuda-a100@v1.1.0", locked=path, hub=writable.spec)
     lock(output=path, hub=writable.spec)

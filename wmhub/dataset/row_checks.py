@@ -23,8 +23,8 @@ from wmhub.records import FailureKind, Scheduler, Workload, candidate_id, worklo
 _LONGEST_SECONDS = 600.0
 _SHORTEST_SECONDS = 1e-8
 #: By how much a device may exceed the peak of its profile. A CPU's data sheet has the sustained
-#: clock, and servers turbo to 1.9 times that while few cores work; a calibration ran at the clock of
-#: its day and does not reach the peak by itself; a GPU's data sheet has the boost clock already.
+#: clock, and servers turbo to 1.9 times that while few cores work; a calibration ran at the clock
+#: of its day and does not reach the peak by itself; a GPU's data sheet has the boost clock already.
 _MOST_ABOVE_PEAK = {"cpu": 2.0, "probed": 1.5, "gpu": 1.1}
 #: So many candidates do not all take the very same time.
 _MANY_CANDIDATES = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Final
 
 from wmhub.logs.ansor import AnsorReader
 from wmhub.logs.lines import MOST_LINE_BYTES, Chunk
@@ -13,7 +13,8 @@ from wmhub.logs.meta_schedule import MetaScheduleReader
 from wmhub.logs.text import RejectedLineError, has_long_number
 from wmhub.records import MeasureRecord, Row, Workload
 
-_FAILURE = [item.name for item in fields(MeasureRecord)].index("failure")
+_FAILURE: Final = 5
+assert fields(MeasureRecord)[_FAILURE].name == "failure"
 
 #: Rejections that keep their line and reason, per chunk; the rest are only counted.
 MOST_REJECTIONS_KEPT = 1000
@@ -119,7 +120,8 @@ def parse_chunk(
     if chunk.fault is not None:
         counts.rejected += 1
         rejections.append(Rejection(source, chunk.first_line, chunk.fault))
-    counts.failures.update(row[_FAILURE].value for row in rows if row[_FAILURE] is not None)
+    failures = (row[_FAILURE] for row in rows)
+    counts.failures.update(failure.value for failure in failures if failure is not None)
     counts.failed = counts.failures.total()
     counts.measured = len(rows) - counts.failed
     counts.lines = counts.measured + counts.failed + counts.rejected

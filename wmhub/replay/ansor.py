@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from wmhub.actions import ANSOR_ANNOTATIONS, ANSOR_STEPS, Action, ActionKind
-from wmhub.errors import InvalidInputError
 from wmhub.nest import Axis, Loop, Stage, extents, fuse_loops, split_loop
 from wmhub.records import Scheduler
+from wmhub.replay.state import refused
 from wmhub.trajectory import Group, Trajectories, group_by
 
 _MOST_STAGES = 4096
@@ -32,7 +32,10 @@ def replay_steps(workload_key: str, traces: Sequence[Sequence[Any]]) -> list[Gro
     """
     keys, rows = [], []
     for steps in traces:
-        structure, numbers = _separate(steps)
+        with refused(steps):
+            structure, numbers = _separate(steps)
+            hash(structure)
+            np.array(numbers, dtype=np.int64)
         keys.append(structure)
         rows.append(numbers)
     shape = workload_shape(workload_key)
@@ -86,10 +89,8 @@ def _separate(steps: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
 def _replay(steps: Sequence[Any], table: np.ndarray, shape: tuple[int, ...]) -> Trajectories:
     replay = _Replay(table)
     for step in steps:
-        try:
+        with refused(step):
             replay.step(step)
-        except (IndexError, TypeError, ValueError) as error:
-            raise InvalidInputError(f"step {json.dumps(step)[:200]}: {error}") from error
     replay.mark_reductions()
     return Trajectories(
         scheduler=Scheduler.AUTO_SCHEDULER,

@@ -19,7 +19,7 @@ from wmhub.program import Program
 from wmhub.records import Scheduler
 from wmhub.replay import copies, layouts, loops, placement, queries
 from wmhub.replay.rfactor import rfactor
-from wmhub.replay.state import State
+from wmhub.replay.state import State, refused
 from wmhub.trajectory import Group, Trajectories, group_by
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def replay_traces(
     """Groups parsed traces (``[instructions, decisions]``) by structure and replays each group.
 
     What post-processors did (from ``EnterPostproc`` on) is left out unless ``include_postproc``:
-    it follows from the rest, and a candidate is ranked before any post-processor runs.
+    it follows from the rest, and a candidate is ranked before any post-processor runs. Raises
+    ``InvalidInputError`` for an instruction that no MetaSchedule could have written.
     """
     keys, tables = [], []
     #: Text of instructions -> those that count, and which of them decide structure.
@@ -97,7 +98,8 @@ def replay_decisions(
     """Replays one structure under N settings of its decisions (instruction number -> value)."""
     state = State(program)
     for number, instruction in enumerate(instructions):
-        _step(state, instruction, _decision(instruction, number, rows))
+        with refused(instruction):
+            _step(state, instruction, _decision(instruction, number, rows))
     return Trajectories(
         scheduler=Scheduler.META_SCHEDULE,
         program=program,

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wmhub.actions import META_SCHEDULE_INSTRUCTIONS, Action, ActionKind
+from wmhub.errors import InvalidInputError
 from wmhub.nest import Axis, Loop, Stage, extents, span
 from wmhub.program import Access, Program
 
 if TYPE_CHECKING:
     #: What a trace variable may stand for. ``None``: something the replay could not follow.
     Bound = Stage | Loop | np.ndarray | str | None
+
+
+@contextmanager
+def refused(item: Any) -> Iterator[None]:
+    """Turns what goes wrong with a step that no scheduler could have written into a clear error."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, InvalidInputError):
+            raise
+        raise InvalidInputError(f"step {json.dumps(item)[:200]}: {error}") from error
 
 
 #: Memory -> what its contents are common to (``CanRelaxStorageUnderThread`` of TVM).
