@@ -97,4 +97,6 @@ def target_for(hardware: HardwareKey, target: dict[str, Any] | None) -> dict[str
 
         # A device that LLVM does not know would only make it warn and generate plain code.
         return llvm_target(cores=hardware.cores)
-    return {"kind": hardware.backend}
+    from wmhub.measure.targets import target_of
+
+    return target_of(hardware)

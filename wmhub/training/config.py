@@ -30,9 +30,9 @@ class TrainConfig:
 
     model: ModelConfig = field(default_factory=ModelConfig)
     """Sizes and parts of the network; those of the checkpoint where training starts from one."""
-    steps: int = 3000
+    steps: int = 1200
     """Optimiser steps."""
-    workloads_per_step: int = 12
+    workloads_per_step: int = 16
     """Lists in each step, each of one workload; all processes together."""
     candidates_per_list: int = 32
     """Candidates in each list."""
@@ -55,7 +55,7 @@ class TrainConfig:
     """Floor of log(best / latency); failed candidates stand there."""
     average: float = 0.995
     """Decay of the running average of the weights, which is what is validated and kept."""
-    validate_every: int = 250
+    validate_every: int = 100
     """Steps between validations."""
     patience: int = 12
     """Validations without improvement after which training stops."""
