@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trainmaking import make_dataset
+from trainmaking import make_dataset, steps
 
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.model.encode import Encoded
 from wmhub.training import encoding
 from wmhub.training.corpus import profile_of
-from wmhub.training.data import from_store, load_candidates
+from wmhub.training.data import from_groups, from_store, load_candidates
 from wmhub.training.encoding import open_store
-from wmhub.training.packing import pack
+from wmhub.training.packing import DamagedTraceWarning, pack, replay
 from wmhub.training.store import ARRAYS, store_key
 
 
@@ -123,3 +123,17 @@ def test_packing_keeps_one_row_of_what_all_share() -> None:
     assert packed.unpack(encoded.hardware).prefix == 1
     nothing = dataclasses.replace(encoded, kinds=np.zeros(0, np.int64), actions=())
     assert_same(pack(nothing).unpack(encoded.hardware), nothing)
+
+
+def test_a_damaged_trace_costs_no_other(tmp_path: Path) -> None:
+    dataset = open_dataset(make_dataset(tmp_path))
+    workload = next(iter(dataset.workloads().values()))
+    good = [steps(256, tile, 16) for tile in (4, 8, 16)]
+    traces: list[object] = [good[0], [["SP", 2]], good[1], [[7, {}]], good[2]]
+    groups = replay(workload, traces)
+    assert sorted(int(m) for group in groups for m in group.members) == [0, 2, 4]
+    latency = np.array([1e-3, 9.0, 2e-3, 9.0, 4e-3])
+    with pytest.warns(DamagedTraceWarning, match="2 of 5 traces are damaged"):
+        found = from_groups(workload, groups, latency, profile_of(dataset))
+    assert found.latency.tolist() == [1e-3, 2e-3, 4e-3]
+    assert found.positions.tolist() == [0, 2, 4]

@@ -15,7 +15,7 @@ from wmhub.model.encode import ACTION_COLUMNS, BLOCK_COLUMNS, Encoded, encode
 from wmhub.model.network import Batch
 from wmhub.records import Workload
 from wmhub.training.encoding import rankable
-from wmhub.training.packing import PackedGroup, replay
+from wmhub.training.packing import PackedGroup, replay, sound
 from wmhub.training.store import EncodedStore, StoredWorkload
 from wmhub.trajectory import Group
 
@@ -33,6 +33,8 @@ class Candidates:
     """int64 [N]: row in its group."""
     latency: np.ndarray
     """float64 [N] in seconds, ``inf`` for failed ones."""
+    positions: np.ndarray
+    """int64 [N]: place of each among the workload's records; damaged ones are not here."""
 
 
 def load_candidates(
@@ -41,20 +43,23 @@ def load_candidates(
     """The workloads of a split that can be ranked (see ``rankable``), encoded one by one."""
     for workload, traces, latency in rankable(dataset, split):
         groups = replay(workload, [orjson.loads(trace) for trace in traces])
-        yield from_groups(workload, groups, latency, hardware)
+        candidates = from_groups(workload, groups, latency, hardware)
+        if np.isfinite(candidates.latency).sum() >= 2:
+            yield candidates
 
 
 def from_groups(
     workload: Workload, groups: Sequence[Group], latency: np.ndarray, hardware: HardwareProfile
 ) -> Candidates:
-    """Encodes replayed groups."""
-    group_of = np.zeros(len(latency), dtype=np.int64)
-    row_of = np.zeros(len(latency), dtype=np.int64)
-    for number, group in enumerate(groups):
-        group_of[group.members] = number
-        row_of[group.members] = np.arange(len(group.members))
+    """Encodes replayed groups; whoever is in none is left out, with a warning."""
+    positions, found = sound(workload, len(latency), [group.members for group in groups])
+    group_of = np.zeros(len(positions), dtype=np.int64)
+    row_of = np.zeros(len(positions), dtype=np.int64)
+    for number, members in enumerate(found):
+        group_of[members] = number
+        row_of[members] = np.arange(len(members))
     encoded = tuple(encode(group.trajectories, hardware) for group in groups)
-    return Candidates(workload, encoded, group_of, row_of, latency)
+    return Candidates(workload, encoded, group_of, row_of, latency[positions], positions)
 
 
 def from_store(stored: StoredWorkload) -> Candidates:
@@ -63,7 +68,8 @@ def from_store(stored: StoredWorkload) -> Candidates:
     numbers, group_of = np.unique(places[:, 0], return_inverse=True)
     hardware = stored.store.hardware
     groups = tuple(stored.store.group(int(number)).unpack(hardware) for number in numbers)
-    return Candidates(stored.workload, groups, group_of, places[:, 1], stored.latency)
+    positions = np.arange(stored.count)
+    return Candidates(stored.workload, groups, group_of, places[:, 1], stored.latency, positions)
 
 
 @dataclass(frozen=True)

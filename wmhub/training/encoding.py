@@ -27,7 +27,7 @@ from wmhub.errors import WmhubError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import ACTION_COLUMNS
 from wmhub.records import Scheduler, Workload
-from wmhub.training.packing import PackedGroup, encode_workload
+from wmhub.training.packing import PackedGroup, encode_workload, sound
 from wmhub.training.store import ARRAYS, INDEX, EncodedStore, store_key
 
 #: Encoded datasets that are kept; of more, those unused for longest go.
@@ -118,17 +118,23 @@ def _write(
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / name).open("w+b")) for name in ARRAYS}
         for job, encoded in _encoded(jobs, profile, processes):
-            places = np.zeros((len(job.latency), 2), dtype=np.int64)
-            for number, (members, group) in enumerate(encoded, start=groups):
+            count = len(job.latency)
+            kept, found = sound(job.workload, count, [members for members, _ in encoded])
+            latency = job.latency[kept]
+            if np.isfinite(latency).sum() < 2:
+                continue
+            places = np.zeros((len(kept), 2), dtype=np.int64)
+            parts = zip(found, [group for _, group in encoded], strict=True)
+            for number, (members, group) in enumerate(parts, start=groups):
                 places[members, 0] = number
                 places[members, 1] = np.arange(len(members))
                 _append_group(files, group)
             groups += len(encoded)
             files["places"].write(places.tobytes())
-            files["latency"].write(job.latency.astype(np.float64).tobytes())
-            where = {"start": candidates, "count": len(job.latency)}
+            files["latency"].write(latency.astype(np.float64).tobytes())
+            where = {"start": candidates, "count": len(kept)}
             index.append({"id": job.workload.id, "split": job.split, **where})
-            candidates += len(job.latency)
+            candidates += len(kept)
             on_encoded(len(index), total)
         shapes = {"data": (-1,), "groups": (-1, 6), "places": (-1, 2), "latency": (-1,)}
         for name, file in files.items():

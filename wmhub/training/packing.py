@@ -6,6 +6,7 @@ this takes about a fifth of the memory, and a batch is gathered with a few calls
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -81,16 +82,54 @@ def pack(encoded: Encoded) -> PackedGroup:
     )
 
 
-def replay(workload: Workload, traces: Sequence[object]) -> list[Group]:
-    """Replays parsed traces of either scheduler.
+class DamagedTraceWarning(UserWarning):
+    """A dataset holds traces that no scheduler could have written; they are left out."""
 
-    Raises ``InvalidInputError`` where the workload's program is needed and missing.
+
+def replay(workload: Workload, traces: Sequence[object]) -> list[Group]:
+    """Replays parsed traces of either scheduler; damaged ones are in no group.
+
+    Raises ``InvalidInputError`` where the workload's program is needed and missing or damaged.
     """
-    if workload.scheduler is Scheduler.AUTO_SCHEDULER:
-        return replay_steps(workload.key, traces)  # type: ignore[arg-type]
+    if workload.scheduler is Scheduler.META_SCHEDULE:
+        if workload.program is None:
+            raise InvalidInputError(f"workload {workload.id}: its program is not in the dataset")
+        parse_program(workload.program)
+    try:
+        return _replay(workload, traces)
+    except InvalidInputError:
+        good = [number for number, trace in enumerate(traces) if _is_sound(workload, trace)]
+    positions = np.asarray(good, dtype=np.int64)
+    groups = _replay(workload, [traces[number] for number in good]) if good else []
+    return [Group(positions[group.members], group.trajectories) for group in groups]
+
+
+def _replay(workload: Workload, traces: Sequence[object]) -> list[Group]:
     if workload.program is None:
-        raise InvalidInputError(f"workload {workload.id}: its program is not in the dataset")
+        return replay_steps(workload.key, traces)  # type: ignore[arg-type]
     return replay_traces(parse_program(workload.program), traces)
+
+
+def _is_sound(workload: Workload, trace: object) -> bool:
+    try:
+        _replay(workload, [trace])
+    except InvalidInputError:
+        return False
+    return True
+
+
+def sound(
+    workload: Workload, count: int, members: Sequence[np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Positions of the ``count`` traces that could be replayed, and each group's members in them.
+
+    Warns with ``DamagedTraceWarning`` where some could not.
+    """
+    kept = np.sort(np.concatenate([*members, np.empty(0, dtype=np.int64)]))
+    if len(kept) < count:
+        text = f"workload {workload.id}: {count - len(kept)} of {count} traces are damaged"
+        warnings.warn(f"{text} and left out", DamagedTraceWarning, stacklevel=2)
+    return kept, [np.searchsorted(kept, one) for one in members]
 
 
 def encode_workload(
@@ -98,8 +137,8 @@ def encode_workload(
 ) -> list[tuple[np.ndarray, PackedGroup]]:
     """Encodes a workload's candidates from the JSON of their traces, by structure.
 
-    Each group comes with the positions of its members, int64 [N]. Runs in a process of its own, so
-    this module loads no torch.
+    Each group comes with the positions of its members, int64 [N]; damaged traces are in none.
+    Runs in a process of its own, so this module loads no torch.
     """
     groups = replay(workload, [orjson.loads(trace) for trace in traces])
     return [(group.members, pack(encode(group.trajectories, hardware))) for group in groups]

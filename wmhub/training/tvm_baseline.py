@@ -55,7 +55,7 @@ class TvmModel:
         for number, candidates in enumerate(train):
             self._setting.progress("xgb_model: features", number, len(train))
             chosen = _share(np.flatnonzero(np.isfinite(candidates.latency)), most)
-            found = self._features.of(candidates.workload, chosen)
+            found = self._features.of(candidates.workload, candidates.positions[chosen])
             usable = [i for i, table in enumerate(found) if len(table)]
             tables += [found[i] for i in usable]
             labels.append(relative_speed(candidates.latency)[chosen[usable]])
@@ -67,7 +67,7 @@ class TvmModel:
 
     def score(self, candidates: Candidates) -> np.ndarray:
         """See `Baseline`; what cannot be replayed comes last."""
-        tables = self._features.of(candidates.workload, np.arange(len(candidates.latency)))
+        tables = self._features.of(candidates.workload, candidates.positions)
         usable = [i for i, table in enumerate(tables) if len(table)]
         score = np.full(len(tables), _WORST)
         if usable:
