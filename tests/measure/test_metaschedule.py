@@ -79,6 +79,9 @@ def test_a_failure_is_told_as_metaschedule_tells_it(engine: Engine) -> None:
     assert float(fine.run_secs[0]) > 0
     assert crashed.run_secs is None
     assert "SIGABRT" in str(crashed.error_msg)
+    again, still = (future.result() for future in runner.run(inputs(paths)))
+    assert [float(s) for s in again.run_secs] != [float(s) for s in fine.run_secs]
+    assert "SIGABRT" in str(still.error_msg)
     with pytest.raises(RuntimeError, match="was not built by"):
         # TVM turns every error of a runner into a RuntimeError.
         runner.run(inputs([str(Path(path).with_name("other")) for path in paths]))

@@ -210,6 +210,13 @@ class Engine:
             report()
             self._time_built(waiting, report)
 
+    def forget_timings(self, ids: Iterable[int]) -> None:
+        """Lets ``run`` time programs once more; failures stay."""
+        for id_ in ids:
+            candidate = self._candidates[id_]
+            if candidate.outcome is not None and candidate.outcome.failure is None:
+                candidate.outcome = None
+
     def release(self, ids: Iterable[int]) -> None:
         """Forgets built programs, and replaces workers that have grown too large."""
         gone = [id_ for id_ in ids if self._candidates.pop(id_, None) is not None]

@@ -65,7 +65,8 @@ class EngineRunner(ms.runner.PyRunner):  # type: ignore[misc]
         self._builder = builder
 
     def run(self, runner_inputs: Sequence[Any]) -> list[Any]:
-        """Times a batch; the futures are done when this returns."""
+        """Times a batch, however often it was timed before; the futures are done when this
+        returns."""
         handles = []
         for item in runner_inputs:
             path = str(item.artifact_path)
@@ -75,6 +76,7 @@ class EngineRunner(ms.runner.PyRunner):  # type: ignore[misc]
                     "batch: pass both of builder_and_runner() to the search"
                 )
             handles.append(self._builder.handles[path])
+        self._engine.forget_timings(handles)
         return [
             ms.runner.RunnerFuture(lambda: True, lambda result=result: result)
             for result in map(_result, self._engine.run(handles))

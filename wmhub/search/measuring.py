@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shutil
+import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -58,10 +59,11 @@ def _rpc_config(rpc: str) -> Any:
 
 
 def measure(
-    mods: Sequence[Any], target: Any, builder: Any, runner: Any
+    mods: Sequence[Any], target: Any, builder: Any, runner: Any, rounds: int = 1
 ) -> list[tuple[float | None, str | None]]:
     """Seconds of each ``IRModule`` on ``target``, or ``None`` and why it has none.
 
+    Built once and run in ``rounds``, one program after the other in each; the median counts.
     ``builder`` and ``runner`` are MetaSchedule's interfaces; any implementation does.
     """
     device = "cpu" if target.kind.name == "llvm" else str(target.kind.name)
@@ -74,19 +76,25 @@ def measure(
         for mod, artifact in zip(mods, artifacts, strict=True)
         if artifact is not None
     ]
-    futures = iter(runner.run(inputs) if inputs else ())
-    measured: list[tuple[float | None, str | None]] = []
-    for result in built:
-        if result.artifact_path is None:
-            measured.append((None, last_line(result.error_msg)))
-            continue
-        ran = next(futures).result()
-        seconds = latency_of(ran)
-        measured.append(
-            (None, last_line(ran.error_msg)) if math.isnan(seconds) else (seconds, None)
-        )
+    ran = [
+        [future.result() for future in runner.run(inputs)] if inputs else [] for _ in range(rounds)
+    ]
+    results = iter(zip(*ran, strict=True))
+    measured = [
+        (None, last_line(result.error_msg)) if result.artifact_path is None
+        else _median(next(results))
+        for result in built
+    ]  # fmt: skip
     discard(artifacts)
     return measured
+
+
+def _median(results: Sequence[Any]) -> tuple[float | None, str | None]:
+    """Median seconds over the rounds of one program; a reason where it never ran."""
+    times = [seconds for result in results if not math.isnan(seconds := latency_of(result))]
+    if not times:
+        return None, last_line(results[-1].error_msg)
+    return statistics.median(times), None
 
 
 def discard(artifacts: Sequence[Any]) -> None:

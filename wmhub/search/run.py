@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import signal
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -250,15 +249,12 @@ def _playoff(
     """
     if len(finalists) < 2:
         return list(finalists)
-    rounds = [
-        measure([schedule.mod for _, schedule in finalists], target, builder, runner)
-        for _ in range(_PLAYOFF_ROUNDS)
+    mods = [schedule.mod for _, schedule in finalists]
+    measured = measure(mods, target, builder, runner, _PLAYOFF_ROUNDS)
+    again = [
+        (seconds if new is None else new, schedule)
+        for (seconds, schedule), (new, _) in zip(finalists, measured, strict=True)
     ]
-    again = []
-    for number, (seconds, schedule) in enumerate(finalists):
-        times = [result[number][0] for result in rounds]
-        ran = [time for time in times if time is not None]
-        again.append((statistics.median(ran) if ran else seconds, schedule))
     return sorted(again, key=itemgetter(0))
 
 
