@@ -196,3 +196,9 @@ def test_shared_memory_holds_what_all_threads_of_a_block_touch() -> None:
     (group,) = replay_traces(matmul(), [[trace, []]])
     assert extents_of(group, "A_shared") == [[4, 4, 8, 8]]
     assert extents_of(group, "A_shared_local") == [[4, 4, 2, 8]]
+
+
+@pytest.mark.parametrize("trace", [[["x", 1]], [7], 7, [[1], []], [[["Split", [], [], []]], 3]])
+def test_a_trace_that_is_none_is_refused(trace: object) -> None:
+    with pytest.raises(InvalidInputError):
+        replay_traces(matmul(), [[TILED, []], trace])

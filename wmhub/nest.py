@@ -29,6 +29,14 @@ def extents(value: int) -> np.ndarray:
 _ONE = extents(1)
 
 
+def trips(loops: Sequence[Loop]) -> np.ndarray:
+    """Iterations of ``loops`` together, float64 [N or 1]; unknown extents count as 1."""
+    product = np.ones(1)
+    for loop in loops:
+        product = product * np.maximum(loop.extent, 1)
+    return product
+
+
 def ceil_div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Rounded-up quotient; 0 (unknown) where either is unknown."""
     safe = np.maximum(b, 1)
@@ -167,9 +175,10 @@ class Stage:
         for place, loop in reversed(list(enumerate((*self.loops, *self.inner)))):
             for owner, extent in reversed(loop.parts):
                 if owner is axis:
+                    steps = np.maximum(extent, 1)  # unknown ones are 0
                     if place >= depth or loop.annotation.startswith(tuple(threads)):
-                        covered = covered + (extent - 1) * stride
-                    stride = stride * extent
+                        covered = covered + (steps - 1) * stride
+                    stride = stride * steps
         return covered
 
     def tiles(self, depth: int, threads: Sequence[str] = ()) -> list[np.ndarray]:
@@ -221,7 +230,8 @@ def span(index: Index, tiles: Sequence[np.ndarray]) -> np.ndarray:
 
     Interval arithmetic: exact for sums of scaled iterators, an upper bound else. int64 [N or 1].
     """
-    return _width(index, tiles) + 1
+    # A tile of unknown extent (0) would make the width negative.
+    return np.maximum(_width(index, tiles) + 1, 0)
 
 
 def _width(index: Index, tiles: Sequence[np.ndarray]) -> np.ndarray:

@@ -12,6 +12,7 @@ import hashlib
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 _ID_BYTES = 10
 
@@ -119,22 +120,23 @@ class MeasureRecord:
         return statistics.median(self.run_seconds)
 
 
-#: The fields of a ``MeasureRecord`` in their order: what a reader makes of each line of a log of
-#: millions, where making the object costs more than all that is done with it.
-Row = tuple[
-    str,
-    Scheduler,
-    str,
-    str,
-    tuple[float, ...],
-    FailureKind | None,
-    float | None,
-    float | None,
-    str,
-    str,
-    str,
-    int,
-]
+if TYPE_CHECKING:
+    #: The fields of a ``MeasureRecord`` in their order: what a reader makes of each line of a log
+    #: of millions, where making the object costs more than all that is done with it.
+    Row = tuple[
+        str,
+        Scheduler,
+        str,
+        str,
+        tuple[float, ...],
+        FailureKind | None,
+        float | None,
+        float | None,
+        str,
+        str,
+        str,
+        int,
+    ]
 
 
 def workload_id(scheduler: Scheduler, key: str, program: bytes | None) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import wmhub
-from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.reader import open_dataset
 from wmhub.errors import InvalidInputError, nearest
 from wmhub.model.network import ModelConfig
 from wmhub.training.config import TrainConfig
@@ -29,7 +29,7 @@ from wmhub.training.evaluate import evaluate_rankings
 from wmhub.training.loop import Loop, rank_stored
 from wmhub.training.metrics import Metrics, summarise_random
 from wmhub.training.run import default_cache, new_network
-from wmhub.training.store import StoredWorkload, dataset_digest
+from wmhub.training.store import StoredWorkload, store_key
 
 METRICS = ("top1", "top5", "pairwise_accuracy")
 
@@ -177,12 +177,13 @@ def ablation(
     source = open_dataset(dataset)
     folder = default_cache() if cache is None else Path(cache)
     corpus = gather_corpus(source.hardware, [source], config, folder)
+    encoded = store_key(source, corpus.profile)
     held_out = corpus.validation if split == "validation" else corpus.test
     runs = []
     for variant in chosen:
         for seed in range(seeds):
             made = configured(variant, config, seed)
-            path = output / f"{variant}-seed{seed}-{_identity(source, split, made)}.json"
+            path = output / f"{variant}-seed{seed}-{_identity(encoded, split, made)}.json"
             run = _read(path, variant, seed)
             if run is None:
                 run = _train(variant, made, corpus, held_out, watch)
@@ -226,9 +227,9 @@ def _train(
     return Run(variant, config.seed, reached, round(seconds, 1), metrics)
 
 
-def _identity(source: Dataset, split: str, config: TrainConfig) -> str:
-    """Tells runs apart that would not end alike."""
-    value = [wmhub.__version__, dataset_digest(source), split, dataclasses.asdict(config)]
+def _identity(encoded: str, split: str, config: TrainConfig) -> str:
+    """Tells runs apart that would not end alike; ``encoded`` names data, features and code."""
+    value = [wmhub.__version__, encoded, split, dataclasses.asdict(config)]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -21,7 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from wmhub.dataset.schema import TRAJECTORIES, Provenance
-from wmhub.records import MeasureRecord, Row, candidate_ids
+from wmhub.records import MeasureRecord, candidate_ids
+
+if TYPE_CHECKING:
+    from wmhub.records import Row
 
 #: Raised whenever runs of before cannot be taken up any more.
 RUN_FORMAT = 2

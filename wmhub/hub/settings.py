@@ -4,7 +4,8 @@
 ``WMHUB_HUB``          where ``org/name`` is looked up and published: ``hf-hub`` (the default)
                        or ``folder:PATH``
 ``WMHUB_ORGANISATION`` whose repositories bare names mean, in place of the registry's
-``WMHUB_HOME``         remembered tags; ``~/.cache/wmhub`` by default
+``WMHUB_HOME``         remembered tags, encoded datasets, features of TVM's;
+                       ``~/.cache/wmhub`` by default
 ``HF_HUB_OFFLINE``     no request leaves this machine (the Hugging Face client's own setting)
 =====================  =======================================================================
 """

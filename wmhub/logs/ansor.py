@@ -8,10 +8,13 @@ fewer items after the target. Format: ``src/auto_scheduler/measure_record.cc`` o
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wmhub.logs.text import RejectedLineError, compact, finite, first_names, parse, shortest_number
-from wmhub.records import FailureKind, MeasureRecord, Row, Scheduler, Workload, workload_id
+from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload, workload_id
+
+if TYPE_CHECKING:
+    from wmhub.records import Row
 
 #: Failed candidates carry this many seconds.
 FAILED_SECONDS = 1e10

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wmhub.logs.ansor import AnsorReader
 from wmhub.logs.lines import MOST_LINE_BYTES, Chunk
 from wmhub.logs.meta_schedule import MetaScheduleReader
 from wmhub.logs.text import RejectedLineError, has_long_number
-from wmhub.records import MeasureRecord, Row, Workload
+from wmhub.records import MeasureRecord, Workload
+
+if TYPE_CHECKING:
+    from wmhub.records import Row
 
 _FAILURE: Final = 5
 assert fields(MeasureRecord)[_FAILURE].name == "failure"

@@ -11,10 +11,13 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wmhub.logs.text import RejectedLineError, compact, finite, first_names, parse
-from wmhub.records import FailureKind, MeasureRecord, Row, Scheduler, Workload, workload_id
+from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload, workload_id
+
+if TYPE_CHECKING:
+    from wmhub.records import Row
 
 #: Failed candidates carry this many seconds or more, or nothing.
 FAILED_SECONDS = 1e9

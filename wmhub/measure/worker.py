@@ -238,9 +238,12 @@ def _ask_for_priority() -> None:
 
     Whatever else runs then waits for the program that is timed, not the other way round. A nice
     value would not do: Linux groups processes by session, and weighs the groups first. Threads
-    inherit it, so this comes before the first kernel starts its pool.
+    inherit it, so this comes before the first kernel starts its pool. Not where the system leaves
+    nothing to the others: whoever must end a hanging program is one of them.
     """
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
+        if int(Path("/proc/sys/kernel/sched_rt_runtime_us").read_text()) < 0:
+            return
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
 

@@ -10,26 +10,34 @@ reduction is what the compiler can keep in registers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.nest import Loop, Stage
+from wmhub.nest import Loop, Stage, trips
 from wmhub.trajectory import Trajectories
 
 #: Vector registers of the instruction sets with wide vectors, and of the others.
 _WIDE_REGISTERS, _REGISTERS = 32.0, 16.0
 _FLOAT_BITS = 32
-_UNROLL = ("meta_schedule.unroll_explicit", "meta_schedule.unroll_implicit",
-           "auto_unroll_max_step", "pragma_auto_unroll_max_step")  # fmt: skip
+#: Annotations that say how many steps are unrolled.
+UNROLL_KEYS = ("auto_unroll_max_step", "meta_schedule.unroll_explicit",
+               "meta_schedule.unroll_implicit", "pragma_auto_unroll_max_step")  # fmt: skip
 
-Add = Callable[[str, "np.ndarray | float"], None]
+if TYPE_CHECKING:
+    Add = Callable[[str, "np.ndarray | float"], None]
 
 
 def cpu_features(
-    add: Add, trajectories: Trajectories, main: Stage, hardware: HardwareProfile
-) -> None:
-    """Adds the columns for N candidates; all zero for a GPU. ``main`` does most of the work."""
+    add: Add, trajectories: Trajectories, main: Stage, around: Sequence[Loop],
+    hardware: HardwareProfile,
+) -> None:  # fmt: skip
+    """Adds the columns for N candidates; all zero for a GPU.
+
+    ``main`` does most of the work; ``around`` are the loops of its hosts that it does not hold
+    itself.
+    """
     on = float(not hardware.is_gpu)
     lanes = max(hardware.vector_bits // _FLOAT_BITS, 1)
     vector, inside = _vector(trajectories, main)
@@ -46,10 +54,11 @@ def cpu_features(
     add("cpu.accumulators", np.log2(accumulators) * on)
     add("cpu.registers.excess", np.log2(np.maximum(accumulators / registers, 1.0)) * on)
     add("cpu.tile", np.log2(_inner_tile(main)) * on)
-    tasks = _tasks(trajectories, main)
+    nest = [*around, *main.loops]
+    tasks = _tasks(trajectories, main, nest)
     add("cpu.tasks", np.log2(tasks) * on)
     add("cpu.balance", tasks / (np.ceil(tasks / hardware.cores) * hardware.cores) * on)
-    add("cpu.task.work", np.log2(_product(main.loops) / tasks) * on)
+    add("cpu.task.work", np.log2(trips(nest) / tasks) * on)
 
 
 def _limit(
@@ -61,13 +70,6 @@ def _limit(
             if key in one.annotations:
                 return np.asarray(one.annotations[key], np.float64)
     return np.full(1, default)
-
-
-def _product(loops: Sequence[Loop]) -> np.ndarray:
-    product = np.ones(1)
-    for loop in loops:
-        product = product * np.maximum(loop.extent, 1)
-    return product
 
 
 def _vector(trajectories: Trajectories, stage: Stage) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -92,7 +94,7 @@ def _unrolled(
     trajectories: Trajectories, stage: Stage, vectorized: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Spatial and reduction steps that are unrolled, the vector counting as one."""
-    depth = _limit(trajectories, stage, _UNROLL, 0.0)
+    depth = _limit(trajectories, stage, UNROLL_KEYS, 0.0)
     steps, going = np.ones(1), np.ones(1, bool)
     spatial, reduction = np.ones(1), np.ones(1)
     for loop, is_vector in zip(stage.loops[::-1], vectorized):
@@ -119,14 +121,14 @@ def _inner_tile(stage: Stage) -> np.ndarray:
     return tile
 
 
-def _tasks(trajectories: Trajectories, stage: Stage) -> np.ndarray:
-    """Iterations of the parallel loop."""
-    marked = [loop for loop in stage.loops if loop.annotation == "parallel"]
+def _tasks(trajectories: Trajectories, stage: Stage, nest: Sequence[Loop]) -> np.ndarray:
+    """Iterations of the parallel loop of ``nest``, which is around ``stage``."""
+    marked = [loop for loop in nest if loop.annotation == "parallel"]
     if marked:
-        return _product(marked)
+        return trips(marked)
     most = _limit(trajectories, stage, ("meta_schedule.parallel",), 1.0)
     tasks, going = np.ones(1), np.ones(1, bool)
-    for loop in stage.loops:
+    for loop in nest:
         extent = np.maximum(loop.extent, 1)
         going = going & (not loop.is_reduction) & (tasks * extent <= most)
         tasks = np.where(going, tasks * extent, tasks)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.cpu_features import cpu_features
+from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
 from wmhub.model.gpu_features import CACHES, GRID, THREADS, VIRTUAL, gpu_features
 from wmhub.nest import Axis, Loop, Stage, extents, span
 from wmhub.program import OPERATIONS
@@ -30,8 +30,6 @@ INNER_LOOPS = 6
 ACCESSES = 4
 
 _BYTES = 4.0
-_UNROLL_KEYS = ("auto_unroll_max_step", "meta_schedule.unroll_explicit",
-                "meta_schedule.unroll_implicit", "pragma_auto_unroll_max_step")  # fmt: skip
 
 
 def log2(values: np.ndarray) -> np.ndarray:
@@ -92,7 +90,7 @@ def structured_features(
     _working_sets(columns, trajectories, stage, hardware)
     _caches(columns, trajectories, stage, hardware)
     _whole(columns, trajectories, stage)
-    cpu_features(columns.add, trajectories, stage, hardware)
+    cpu_features(columns.add, trajectories, stage, _host_chain(stage), hardware)
     return columns.table(), columns.names
 
 
@@ -185,10 +183,10 @@ def _parallelism(
     columns.add("work.per_thread", log2(work / np.maximum(grid * threads, 1)))
     columns.add("vectorize", log2(_annotated(stage, ("vectorize",))))
     columns.add("unrolled", log2(_annotated(stage, ("unroll",))))
-    unroll = [stage.annotations[key] for key in _UNROLL_KEYS if key in stage.annotations]
+    unroll = [stage.annotations[key] for key in UNROLL_KEYS if key in stage.annotations]
     if not unroll:
         everywhere = [s.annotations for s in trajectories.stages]
-        unroll = [a[key] for a in everywhere for key in _UNROLL_KEYS if key in a]
+        unroll = [a[key] for a in everywhere for key in UNROLL_KEYS if key in a]
     depth = unroll[0] if unroll else np.zeros(1)
     columns.add("unroll.max_step", np.log2(depth + 1.0))
     inner = [loop for loop in stage.loops if loop.annotation not in GRID + THREADS]

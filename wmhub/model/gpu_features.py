@@ -2,17 +2,19 @@
 
 The stage that is bound to threads tells how many accumulators each thread holds (its spatial loops
 inside ``threadIdx`` and all its virtual threads), and which elements the threads of a warp touch
-together. Limits are those of CUDA's occupancy calculator: 255 registers a thread, 65,536 a block.
+together. Limits are those of CUDA's occupancy calculator for most devices: 255 registers a thread,
+65,536 a block, 2,048 threads a multiprocessor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.nest import Axis, Loop, Stage, extents
+from wmhub.nest import Axis, Loop, Stage, extents, trips
 from wmhub.trajectory import Trajectories
 
 THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
@@ -31,7 +33,8 @@ _AXES = 3
 #: Cache stages described one by one.
 CACHES = 3
 
-Add = Callable[[str, "np.ndarray | float"], None]
+if TYPE_CHECKING:
+    Add = Callable[[str, "np.ndarray | float"], None]
 
 
 def gpu_features(
@@ -45,10 +48,10 @@ def gpu_features(
     """
     bound = _bound_stage(trajectories) if hardware.is_gpu else None
     grid, virtual, threads, inner = _levels(bound) if bound else ([], [], [], [])
-    thread_count, accumulators = _count(threads), _count(virtual) * _count(inner)
+    thread_count, accumulators = trips(threads), trips(virtual) * trips(inner)
     _registers(add, accumulators, thread_count, bound is not None)
     _coalescing(add, bound, (virtual, threads, inner))
-    blocks, resident = _count(grid), _resident(accumulators, thread_count, shared_bytes, hardware)
+    blocks, resident = trips(grid), _resident(accumulators, thread_count, shared_bytes, hardware)
     slots = max(hardware.cores, 1) * resident
     waves = np.ceil(blocks / slots)
     on = float(bound is not None)
@@ -73,10 +76,10 @@ def _bound_stage(trajectories: Trajectories) -> Stage | None:
 
 def _first_trips(axes: Sequence[Axis]) -> float:
     """Iterations of the first candidate: the same for all of a structure."""
-    trips = 1.0
+    product = 1.0
     for axis in axes:
-        trips *= max(1, int(axis.extent[0]))
-    return trips
+        product *= max(1, int(axis.extent[0]))
+    return product
 
 
 def _levels(stage: Stage) -> tuple[list[Loop], list[Loop], list[Loop], list[Loop]]:
@@ -87,13 +90,6 @@ def _levels(stage: Stage) -> tuple[list[Loop], list[Loop], list[Loop], list[Loop
     bound = {id(loop) for loop in (*grid, *virtual, *threads)}
     inner = [loop for loop in stage.loops if id(loop) not in bound and not loop.is_reduction]
     return grid, virtual, threads, inner
-
-
-def _count(loops: Sequence[Loop]) -> np.ndarray:
-    count = np.ones(1)
-    for loop in loops:
-        count = count * np.maximum(loop.extent, 1)
-    return count
 
 
 def _steps(loops: Sequence[Loop], axis: Axis | None) -> np.ndarray:
@@ -162,8 +158,8 @@ def _reductions(add: Add, trajectories: Trajectories, main: Stage, on: float) ->
     depth = max(hosted, default=0)
     outer = [loop for loop in main.loops[:depth] if loop.is_reduction]
     inside = [loop for loop in main.loops[depth:] if loop.is_reduction]
-    add("gpu.reduction.rounds", np.log2(_count(outer)) * on)
-    add("gpu.reduction.step", np.log2(_count(inside)) * on)
+    add("gpu.reduction.rounds", np.log2(trips(outer)) * on)
+    add("gpu.reduction.step", np.log2(trips(inside)) * on)
     copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
     for number in range(CACHES):
         vector = _vector(copies[number]) if number < len(copies) else np.ones(1)
@@ -177,4 +173,4 @@ def _vector(copy: Stage) -> np.ndarray:
     told = copy.annotations.get("meta_schedule.cooperative_fetch")
     if told is not None:
         return np.maximum(told, 1.0)
-    return _count([loop for loop in copy.loops if loop.annotation == "vectorize"])
+    return trips([loop for loop in copy.loops if loop.annotation == "vectorize"])

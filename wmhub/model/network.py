@@ -9,12 +9,16 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from wmhub.errors import InvalidInputError
 from wmhub.model.encode import Encoded, FeatureSpec
 from wmhub.model.rollout import plan
-from wmhub.model.transformer import PIECE, ActionTransformer
+from wmhub.model.transformer import HEADS, PIECE, ActionTransformer
 
 #: Candidates that the scoring networks take at once: their activations stay in a core's cache.
 _PIECE = 512
+
+
+DYNAMICS = ("recurrent", "bag", "none", "transformer")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,12 @@ class ModelConfig:
     """Whether the scoring networks see the structured features."""
     hardware: bool = True
     """Whether the scoring networks see the hardware profile."""
+
+    def __post_init__(self) -> None:
+        if self.dynamics not in DYNAMICS:
+            raise InvalidInputError(f"model: dynamics must be one of {', '.join(DYNAMICS)}")
+        if self.dynamics == "transformer" and self.latent % HEADS:
+            raise InvalidInputError(f"model: a transformer's latent must be a multiple of {HEADS}")
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,8 @@ class WorldModel(nn.Module):
 
     def _roll(self, inputs: Tensor, state: Tensor, kinds: Tensor) -> Tensor:
         """All moves of the cell in one call of the library; backwards twice as fast as a loop."""
+        if not kinds.shape[1]:
+            return state
         cell = self.transition
         weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh)
         states, _ = torch.gru(inputs, state[None], weights, True, 1, 0.0, True, False, True)

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 
 #: Candidates that are read at once when scoring, which bounds the attention's memory.
 PIECE = 512
+#: Attention heads; the width of the latent is a multiple.
+HEADS = 4
 
 
 class ActionTransformer(nn.Module):
     """Reads the first latent and all actions; gives the latent that the scoring networks see."""
 
-    def __init__(self, latent: int, layers: int = 2, heads: int = 4, dropout: float = 0.1) -> None:
+    def __init__(self, latent: int, layers: int = 2, dropout: float = 0.1) -> None:
         super().__init__()
         layer = nn.TransformerEncoderLayer(
-            latent, heads, 4 * latent, dropout, "gelu", batch_first=True, norm_first=True
+            latent, HEADS, 4 * latent, dropout, "gelu", batch_first=True, norm_first=True
         )
         # Nested tensors have no use for a first norm, and warn about it.
         self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)

@@ -42,13 +42,15 @@ def replay_traces(
     keys, tables = [], []
     #: Text of instructions -> those that count, and which of them decide structure.
     known: dict[bytes, tuple[bytes, Any, list[int]]] = {}
-    for instructions, decisions in traces:
-        text = _text(instructions)
-        if text not in known:
-            known[text] = _structure(instructions, include_postproc)
-        key, _, located = known[text]
-        table = by_number(decisions)
-        keys.append((key, _text([table.get(at, -1) for at in located]) if located else b""))
+    for trace in traces:
+        with refused(trace):
+            instructions, decisions = trace
+            text = _text(instructions)
+            if text not in known:
+                known[text] = _structure(instructions, include_postproc)
+            key, _, located = known[text]
+            table = by_number(decisions)
+            keys.append((key, _text([table.get(at, -1) for at in located]) if located else b""))
         tables.append(table)
     instructions_of = {key: instructions for key, instructions, _ in known.values()}
     groups = []

@@ -89,7 +89,9 @@ class GradientBoosting:
         booster = None
         for done in range(0, rounds, 50):
             setting.progress("gradient_boosting", done, rounds)
-            booster = xgboost.train(options, data, num_boost_round=50, xgb_model=booster)
+            # Each call begins its random numbers anew, so each gets a seed of its own.
+            seeded = {**options, "seed": setting.seed + done}
+            booster = xgboost.train(seeded, data, num_boost_round=50, xgb_model=booster)
         setting.progress("gradient_boosting", rounds, rounds)
         self._booster = booster
 
@@ -126,7 +128,7 @@ class SequenceModel:
             validate_every=setting.steps,
             seed=setting.seed,
         )
-        store = open_store(setting.dataset, setting.profile, setting.cache)
+        store = open_store(setting.dataset, setting.profile, setting.cache / "encoded")
         stored = store.split("train")
         examples = [[examples_of(workload, config.worst_gain, None) for workload in stored]]
         network = new_network(config, setting.profile, examples)

@@ -30,6 +30,8 @@ class Corpus:
     """Its numbers."""
     pins: tuple[DatasetPin, ...]
     """All datasets, the target's first."""
+    stores: tuple[str, ...]
+    """Names of the encoded datasets: of their data, features and code."""
     training: list[list[Examples]]
     """By dataset and workload."""
     validation: list[StoredWorkload]
@@ -113,6 +115,7 @@ def gather_corpus(
         hardware=target,
         profile=profiles[0],
         pins=tuple(map(_pin, datasets)),
+        stores=tuple(store.folder.name for store in stores),
         training=[part for part in training if part],
         validation=held["validation"],
         test=held["test"],

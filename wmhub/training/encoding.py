@@ -64,8 +64,9 @@ def open_store(
     folder = cache / store_key(dataset, profile)
     if (folder / INDEX).exists():
         # A file that was cut short or meddled with is made anew.
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(OSError):  # a cache that may only be read
             os.utime(folder)
+        with contextlib.suppress(OSError, ValueError, KeyError):
             return EncodedStore(folder, dataset, profile)
         shutil.rmtree(folder, ignore_errors=True)
     cache.mkdir(parents=True, exist_ok=True)

@@ -155,6 +155,10 @@ class Loop:
     def _validate(self, validation: Sequence[StoredWorkload]) -> Validation:
         progress = self.progress
         loss = float(np.mean(progress.losses))
+        if not np.isfinite(loss):
+            raise InvalidInputError(
+                f"training diverged before step {progress.step}; lower the learning rate"
+            )
         seen = summarise([])
         if self.world.is_main:
             seen, _ = evaluate_rankings(rank_stored(self.averaged, validation))

@@ -105,8 +105,9 @@ def train(
             if base is None
             else base[1].network
         )
-        origin = [pin.digest for pin in corpus.pins] + ([base[0].digest] if base else [])
-        loop = Loop(network, config, corpus.training, world, [str(target), *origin])
+        origin = [str(target), f"{world.size} processes", *corpus.stores]
+        origin += [base[0].digest] if base else []
+        loop = Loop(network, config, corpus.training, world, origin)
         state = output / _STATE
         if not resume and world.is_main:
             state.unlink(missing_ok=True)

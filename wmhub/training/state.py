@@ -63,7 +63,8 @@ def load_state(path: Path, loop: Loop) -> None:
     if origin != loop.origin:
         raise InvalidInputError.at(
             path,
-            "it belongs to a run on other data or from another checkpoint; train without --resume",
+            "it belongs to a run on other data or features, by another number of processes or from "
+            "another checkpoint; train without --resume",
         )
     for name in _NETWORKS:
         start = f"{name}/"

@@ -9,17 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wmhub.dataset.manifest import MANIFEST
 from wmhub.errors import InvalidInputError
 from wmhub.records import Scheduler, Workload
 from wmhub.training.baselines import Setting, relative_speed, require_xgboost
 from wmhub.training.data import Candidates
+from wmhub.training.store import dataset_digest
 
 #: Most training candidates; of more, each workload gives an even share.
 MOST_CANDIDATES = 20_000
@@ -27,7 +29,7 @@ MOST_CANDIDATES = 20_000
 _BATCH = 32
 #: What TVM raises for a trace that cannot be replayed, or a program that it does not read.
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
-_WHAT_IT_NEEDS = "TVM's model needs MetaSchedule records with their programs"
+_WHAT_IT_NEEDS = "TVM's model needs MetaSchedule records alone, with their programs"
 #: Score of what could not be replayed.
 _WORST = -1e9
 
@@ -39,7 +41,7 @@ class TvmModel:
         require_xgboost()
         if setting.profile.is_gpu:
             raise InvalidInputError("TVM's model is compared on CPU targets only")
-        if not any(_has_program(one) for one in setting.dataset.workloads().values()):
+        if not all(_has_program(one) for one in setting.dataset.workloads().values()):
             raise InvalidInputError(_WHAT_IT_NEEDS)
         from wmhub.tvm_compat import meta_schedule as ms
 
@@ -80,10 +82,11 @@ class Features:
 
     def __init__(self, setting: Setting) -> None:
         from wmhub.tvm_compat import meta_schedule as ms
+        from wmhub.tvm_compat import tvm
 
         self._dataset = setting.dataset
         self._threads = setting.threads
-        digest = hashlib.sha256((setting.dataset.path / MANIFEST).read_bytes()).hexdigest()
+        digest = f"{dataset_digest(setting.dataset)}-tvm-{tvm.__version__}"
         self._folder = setting.cache / "per-store-features" / digest
         self._extractor = ms.feature_extractor.PerStoreFeature()
 
@@ -158,7 +161,8 @@ def _read(path: Path) -> list[np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as kept:
             rows, lengths = kept["rows"], kept["lengths"]
-    except (OSError, ValueError, KeyError):  # not there, or half written
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        # Not there, or damaged.
         return None
     return np.split(rows, np.cumsum(lengths)[:-1])
 

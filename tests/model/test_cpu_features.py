@@ -1,0 +1,70 @@
+"""Vectors, unrolling, accumulators and tasks, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wmhub.hardware.table import lookup
+from wmhub.model.features import structured_features
+from wmhub.names import HardwareKey
+from wmhub.nest import Axis, Loop, Stage, extents
+from wmhub.records import Scheduler
+from wmhub.trajectory import Trajectories
+
+CPU, GPU = (lookup(HardwareKey.parse(key)) for key in ("llvm-emeraldrapids-2c", "cuda-v100"))
+ANNOTATIONS = {"meta_schedule.parallel": 32.0, "meta_schedule.vectorize": 64.0,
+               "meta_schedule.unroll_explicit": 16.0}  # fmt: skip
+
+
+def product(i: list[int], j: list[int], k: list[int]) -> Stage:
+    """A product tiled as i0 j0 i1 j1 k0 i2 j2 k1 i3 j3."""
+    axes = [
+        Axis("i", extents(int(np.prod(i))), False),
+        Axis("j", extents(int(np.prod(j))), False),
+        Axis("k", extents(int(np.prod(k))), True),
+    ]
+    order = [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0), (0, 2), (1, 2), (2, 1), (0, 3), (1, 3)]
+    sizes = (i, j, k)
+    loops = [Loop.over(axes[axis], extents(sizes[axis][level])) for axis, level in order]
+    return Stage("product", axes, loops)
+
+
+def features(stages: list[Stage], hardware: object = CPU) -> dict[str, float]:
+    candidates = Trajectories(Scheduler.META_SCHEDULE, None, (), (), tuple(stages), 1, ())
+    table, names = structured_features(candidates, hardware)  # type: ignore[arg-type]
+    return dict(zip(names, table[0].tolist(), strict=True))
+
+
+def test_what_post_processing_will_do_is_foreseen() -> None:
+    stage = product([4, 2, 2, 4], [7, 1, 1, 16], [32, 4])
+    stage.annotations = {key: np.array([value]) for key, value in ANNOTATIONS.items()}
+    found = features([stage])
+    # j3 and i3 are fused to a vector of 64; k1 of 4 and j2, i2 inside 16 steps are unrolled.
+    assert found["cpu.vector"] == 6.0
+    assert found["cpu.vector.use"] == 1.0
+    assert found["cpu.unrolled.reduction"] == 2.0
+    assert found["cpu.unrolled.spatial"] == 1.0
+    assert found["cpu.accumulators"] == 3.0  # 2 times 64 floats in registers of 16
+    assert found["cpu.registers.excess"] == 0.0
+    assert found["cpu.tile"] == 7.0
+    # i0 and j0 make 28 tasks; one more loop would make more than 32.
+    assert found["cpu.tasks"] == pytest.approx(np.log2(28))
+    assert found["cpu.balance"] == 1.0
+
+
+def test_tasks_are_those_of_the_stage_around() -> None:
+    consumer = Stage("relu", [Axis("i", extents(64), False)], [])
+    parallel = Loop.over(consumer.axes[0], extents(8))
+    parallel.annotation = "parallel"
+    consumer.loops = [parallel, Loop.over(consumer.axes[0], extents(8))]
+    stage = product([8, 1, 1, 1], [16, 1, 1, 1], [128, 4])
+    stage.host, stage.depth = consumer, 1
+    found = features([consumer, stage])
+    assert found["cpu.tasks"] == 3.0
+    assert found["cpu.task.work"] == pytest.approx(np.log2(8 * 16 * 128 * 4))
+
+
+def test_nothing_on_a_gpu() -> None:
+    found = features([product([4, 2, 2, 4], [7, 1, 1, 16], [32, 4])], GPU)
+    assert not any(value for name, value in found.items() if name.startswith("cpu."))
