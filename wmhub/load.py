@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ def load_dataset(
     import pyarrow as pa
 
     import datasets
-    from wmhub.dataset.manifest import MANIFEST
+    from wmhub.dataset.manifest import MANIFEST, sha256_of
     from wmhub.dataset.schema import SCHEMA_VERSION, TRAJECTORIES
     from wmhub.dataset.splits import SPLITS
     from wmhub.dataset.verify import require_verified
@@ -61,7 +60,7 @@ def load_dataset(
             f"{SCHEMA_VERSION} with: wmhub dataset merge {folder} --output DIR"
         )
     files = {name: manifest.names(f"trajectories-{name}-") for name in SPLITS}
-    content = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()[:32]
+    content = sha256_of(folder / MANIFEST)[:32]
     return datasets.load_dataset(
         "parquet",
         data_files={

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.errors import InvalidInputError, MeasureError, MissingDependencyError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.evaluator import Evaluator, WorkloadScorer
 from wmhub.measure import zoo
 from wmhub.measure.programs import save_program
 from wmhub.search.sketch import Sketch
+from wmhub.training.baselines import require_xgboost
 from wmhub.tvm_compat import llvm_target, use_target
 from wmhub.tvm_compat import meta_schedule as ms
 
@@ -114,10 +115,7 @@ def score(
         raise InvalidInputError(
             "bench score needs a workload, and at least one candidate and round"
         )
-    try:
-        import xgboost  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError.named("xgboost", "bench score", "bench") from None
+    require_xgboost("bench score")
     from wmhub.hub import from_pretrained
 
     say = progress or (lambda _: None)

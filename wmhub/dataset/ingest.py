@@ -10,13 +10,8 @@ from __future__ import annotations
 import dataclasses
 import gc
 import hashlib
-import multiprocessing
-import signal
 import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +22,8 @@ import orjson
 from wmhub.actions import ANSOR_STEPS, META_SCHEDULE_INSTRUCTIONS
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.spool import RUN_FORMAT, read_note, rows_to_table, write_run
-from wmhub.errors import InvalidInputError, LogFormatError, WmhubError
+from wmhub.dataset.workers import in_order
+from wmhub.errors import InvalidInputError, LogFormatError
 from wmhub.logs.ansor import AnsorReader
 from wmhub.logs.chunks import ReadCounts, Rejection, parse_chunk
 from wmhub.logs.discover import LogFile, LogKind, sniff
@@ -233,32 +229,13 @@ def _read_workloads(path: Path, listed: dict[str, Workload]) -> Iterator[str | N
 
 def _finished(tasks: Iterator[_Task], folder: Path, workers: int) -> Iterator[tuple[_Task, _Runs]]:
     """Does all tasks; yields in their order, so that the result is the same for any ``workers``."""
-    if workers == 1:
-        for task in tasks:
-            yield task, _parse(task, folder)
-        return
-    # Not fork: the threads of pyarrow and torch do not survive it.
-    context = multiprocessing.get_context("spawn")
-    # Ctrl-C is for this process, which tells the workers.
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(workers, context, signal.signal, ignore) as pool:
-        pending: deque[tuple[_Task, Future[_Runs]]] = deque()
-        try:
-            for task in tasks:
-                future = pool.submit(_parse, task, folder)
-                pending.append((dataclasses.replace(task, chunk=None), future))
-                if len(pending) > workers + 1:
-                    first, future = pending.popleft()
-                    yield first, future.result()
-            for last, future in pending:
-                yield last, future.result()
-        except BrokenProcessPool:
-            raise WmhubError(
-                "a process that parsed logs died, perhaps for want of memory; the same command "
-                "goes on where it was, and with --workers 1 takes less"
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    return in_order(
+        _parse,
+        ((dataclasses.replace(task, chunk=None), (task, folder)) for task in tasks),
+        workers,
+        "a process that parsed logs died, perhaps for want of memory; the same command "
+        "goes on where it was, and with --workers 1 takes less",
+    )
 
 
 def _parse(task: _Task, folder: Path) -> _Runs:

@@ -185,12 +185,12 @@ def fit_baselines(
     return fitted, notes
 
 
-def require_xgboost() -> None:
-    """Raises ``MissingDependencyError`` where XGBoost is not installed."""
+def require_xgboost(what: str = "this baseline") -> None:
+    """Raises ``MissingDependencyError`` where XGBoost, which ``what`` needs, is not installed."""
     try:
         import xgboost  # noqa: F401
     except ImportError:
-        raise MissingDependencyError.named("xgboost", "this baseline", "bench") from None
+        raise MissingDependencyError.named("xgboost", what, "bench") from None
 
 
 def relative_speed(latency: np.ndarray) -> np.ndarray:

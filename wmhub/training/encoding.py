@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -23,7 +18,7 @@ import numpy as np
 
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.splits import SPLITS
-from wmhub.errors import WmhubError
+from wmhub.dataset.workers import in_order
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import ACTION_COLUMNS
 from wmhub.records import Scheduler, Workload
@@ -160,40 +155,17 @@ def rankable(
             yield workload, records.traces, latency
 
 
-_Encoded = list[tuple[np.ndarray, PackedGroup]]
-
-
 def _encoded(
     jobs: Iterator[_Job], profile: HardwareProfile, processes: int
-) -> Iterator[tuple[_Job, _Encoded]]:
+) -> Iterator[tuple[_Job, list[tuple[np.ndarray, PackedGroup]]]]:
     """Encodes all jobs; yields in their order, so that the files are the same for any number."""
-    if processes == 1:
-        for job in jobs:
-            yield job, encode_workload(job.workload, job.traces, profile)
-        return
-    # Not fork: the threads of pyarrow and torch do not survive it.
-    context = multiprocessing.get_context("spawn")
-    # Ctrl-C is for this process, which tells the workers.
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(processes, context, signal.signal, ignore) as pool:
-        pending: deque[tuple[_Job, Future[_Encoded]]] = deque()
-        try:
-            for job in jobs:
-                pending.append(
-                    (job, pool.submit(encode_workload, job.workload, job.traces, profile))
-                )
-                if len(pending) > processes + 1:
-                    first, future = pending.popleft()
-                    yield first, future.result()
-            for last, future in pending:
-                yield last, future.result()
-        except BrokenProcessPool:
-            raise WmhubError(
-                "a process that encoded candidates died: for want of memory (--workers 1 takes "
-                'less), or because a script calls train outside `if __name__ == "__main__":`'
-            ) from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    return in_order(
+        encode_workload,
+        ((job, (job.workload, job.traces, profile)) for job in jobs),
+        processes,
+        "a process that encoded candidates died: for want of memory (--workers 1 takes "
+        'less), or because a script calls train outside `if __name__ == "__main__":`',
+    )
 
 
 def _append_group(files: Mapping[str, IO[bytes]], group: PackedGroup) -> None:

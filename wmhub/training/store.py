@@ -26,6 +26,7 @@ import numpy as np
 
 import wmhub
 from wmhub.dataset.manifest import MANIFEST as DATASET_MANIFEST
+from wmhub.dataset.manifest import sha256_of
 from wmhub.dataset.reader import Dataset
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import (
@@ -124,7 +125,7 @@ def store_key(dataset: Dataset, profile: HardwareProfile) -> str:
 
 def dataset_digest(dataset: Dataset) -> str:
     """SHA-256 of the manifest, which names every file with its digest."""
-    return hashlib.sha256((dataset.path / DATASET_MANIFEST).read_bytes()).hexdigest()
+    return sha256_of(dataset.path / DATASET_MANIFEST)
 
 
 def _mapped(folder: Path, name: str) -> np.ndarray:
