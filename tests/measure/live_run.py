@@ -22,7 +22,7 @@ def main(output: str, candidates: int) -> None:
         output,
         workloads=["matmul-m16-n16-k16", "softmax-m8-n32"],
         plan=LivePlan(candidates=candidates, batch=3),
-        timing=TimingPlan(repeats=1, repeat_seconds=1e-3, extra_rounds=0),
+        timing=TimingPlan(rounds=1, extra_rounds=0, round_seconds=0.0),
         workers=1,
         progress=progress,
     )

@@ -33,7 +33,7 @@ def target() -> dict[str, object]:
 @pytest.fixture(scope="module")
 def engine(target: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     lock = MachineLock(tmp_path_factory.mktemp("lock") / "lock")
-    plan = TimingPlan(repeats=2, repeat_seconds=1e-3, extra_rounds=0)
+    plan = TimingPlan(rounds=2, extra_rounds=0, round_seconds=0.0)
     with Engine(target, workers=2, plan=plan, run_timeout_seconds=0.6, lock=lock) as engine:
         yield engine
 

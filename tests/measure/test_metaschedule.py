@@ -24,7 +24,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     from wmhub.tvm_compat import llvm_target
 
     lock = MachineLock(tmp_path_factory.mktemp("lock") / "lock")
-    plan = TimingPlan(repeats=2, repeat_seconds=1e-3, extra_rounds=0)
+    plan = TimingPlan(rounds=2, extra_rounds=0, round_seconds=0.0)
     with Engine(llvm_target(2), workers=1, plan=plan, lock=lock) as engine:
         yield engine
 

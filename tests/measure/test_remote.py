@@ -25,7 +25,7 @@ from misbehaving import program
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")
 
-PLAN = TimingPlan(repeats=2, repeat_seconds=2e-3, extra_rounds=0)
+PLAN = TimingPlan(rounds=2, extra_rounds=0, round_seconds=0.0)
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def _final_latencies(
     if on_run is not None:
         on_run(f"{folder.name}: {len(programs)} best programs measured together")
     # Every program alike: none is timed less because it is slower than another.
-    plan = TimingPlan(repeats=5, repeat_seconds=0.05, slow_ratio=1e9)
+    plan = TimingPlan(rounds=5, extra_rounds=10, slow_ratio=1e9)
     seconds: dict[FinalKey, list[float]] = {key: [] for key in programs}
     order = np.random.default_rng(0)
     with Engine(target, workers=1, plan=plan, run_timeout_seconds=60.0) as engine:

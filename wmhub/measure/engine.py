@@ -339,11 +339,14 @@ class Engine:
                     "timeout_seconds": self._run_timeout,
                 }
             )
-            for id_ in ids:
-                # The worker itself kills what runs too long; this only guards against its death.
-                answer = worker.channel.receive(self._run_timeout + START_SECONDS)
+            # The worker itself kills what runs too long; this only guards against its death.
+            steps = 1 + self.plan.rounds + self.plan.extra_rounds
+            patience = self._run_timeout * steps * len(ids) + START_SECONDS
+            for _ in ids:
+                answer = worker.channel.receive(patience)
                 if answer is None:
                     raise OSError
+                id_ = answer["id"]
                 if self._take_run(id_, answer):
                     again.append(id_)
                 report()

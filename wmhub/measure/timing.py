@@ -1,77 +1,149 @@
-"""How long a program is run, and what is kept of it: decisions only, no TVM and no clock."""
+"""How long programs are run, in what order, and what is kept of it.
+
+On a machine that is shared, even below the operating system, a core is slower by half for
+milliseconds to seconds at a time, unseen by any counter. Timings right after each other share such
+a disturbance, and neither their mean nor their median shows it; what a program needs at best
+repeats within 2 %. So the fastest of several short blocks is one timing, a program's timings are
+taken in rounds over all programs at hand, and more rounds follow while they disagree.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from wmhub.errors import InvalidInputError
 
+Key = TypeVar("Key")
+
 #: Below this a first run is so short that cold caches and thread start-up rule it, in seconds.
 _COLD_SECONDS = 5e-3
+#: Above this a run is not repeated where that can be helped, in seconds.
+_LONG_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class TimingPlan:
     """How much measuring a candidate gets."""
 
-    repeats: int = 3
-    """Timings of a good candidate; each is the mean over enough runs to fill ``repeat_seconds``."""
-    repeat_seconds: float = 0.02
-    """Least duration of one timing, in seconds."""
+    rounds: int = 3
+    """Timings of a good candidate."""
+    extra_rounds: int = 6
+    """How many more it gets while they disagree, at most."""
+    round_seconds: float = 0.2
+    """Least time from the beginning of one round to that of the next, in seconds."""
+    blocks: int = 3
+    """Blocks of runs in one timing, which is the mean of the fastest block."""
+    block_seconds: float = 2e-3
+    """Least duration of one block, in seconds. Where a run takes longer, fewer blocks do."""
     slow_ratio: float = 3.0
-    """A candidate this many times slower than the best of its workload is timed only once more."""
-    spread: float = 0.08
-    """Timings that differ by more than this share of their median are outliers: measured again."""
-    extra_rounds: int = 2
-    """How often such a candidate is measured again, at most."""
+    """A candidate this many times slower than the best of its workload is run only twice."""
+    spread: float = 0.05
+    """Timings disagree while their median is above the least by more than this share."""
     flush_cache: bool = False
-    """Whether caches are emptied before each run; every timing is then a single run."""
+    """Whether caches are emptied before each run; every block is then a single run."""
 
     def __post_init__(self) -> None:
-        if self.repeats < 1 or self.extra_rounds < 0:
-            raise InvalidInputError("repeats must be at least 1 and extra_rounds at least 0")
-        if not (self.repeat_seconds > 0 and self.slow_ratio > 1 and self.spread > 0):
+        if min(self.rounds, self.blocks) < 1 or self.extra_rounds < 0:
+            raise InvalidInputError("rounds and blocks must be at least 1, extra_rounds at least 0")
+        if self.round_seconds < 0 or not (
+            self.block_seconds > 0 and self.slow_ratio > 1 and self.spread > 0
+        ):
             raise InvalidInputError(
-                "repeat_seconds and spread must be positive and slow_ratio above 1"
+                "block_seconds and spread must be positive, slow_ratio above 1 and round_seconds "
+                "not negative"
             )
 
 
-def spread_of(seconds: Sequence[float]) -> float:
-    """Distance between the quartiles as a share of the median; for few timings, of the extremes."""
-    if len(seconds) < 4:
-        return (max(seconds) - min(seconds)) / statistics.median(seconds)
-    low, middle, high = statistics.quantiles(seconds, n=4, method="inclusive")
-    return (high - low) / middle
+class ProgramTimer:
+    """The timings of one program."""
+
+    def __init__(
+        self,
+        run_once: Callable[[], float],
+        run_many: Callable[[int, int], Sequence[float]],
+        plan: TimingPlan,
+    ) -> None:
+        """``run_once()`` gives the duration of a single run; ``run_many(number, repeats)`` gives
+        ``repeats`` means over ``number`` runs each, after one run that does not count. Seconds."""
+        self._run_once, self._run_many, self._plan = run_once, run_many, plan
+        self._number = 1
+        self._blocks = plan.blocks
+        self._is_slow = False
+        self.estimate = math.inf
+        """What a first look says of one run's duration, in seconds."""
+        self.seconds: list[float] = []
+        """Every timing that counts, in seconds."""
+
+    def begin(self) -> None:
+        """Takes the first look."""
+        self.estimate = self._run_once()
+        if self.estimate > _LONG_SECONDS:
+            return
+        # The first run also paid for cold caches.
+        self.estimate = min(self.estimate, self._run_once())
+        if self._plan.flush_cache:
+            return
+        if self.estimate < _COLD_SECONDS:
+            probe = max(1, int(_COLD_SECONDS / 2 / self.estimate))
+            self.estimate = max(min(self._run_many(probe, 1)), 1e-9)
+        self._number = math.ceil(self._plan.block_seconds / self.estimate)
+        enough = self._plan.blocks * self._plan.block_seconds / (self._number * self.estimate)
+        self._blocks = min(self._plan.blocks, max(1, round(enough)))
+
+    def compare(self, best_seconds: float) -> None:
+        """Leaves it at the first look where the program is far slower than ``best_seconds``."""
+        if self.estimate > max(self._plan.slow_ratio * best_seconds, _COLD_SECONDS):
+            self._is_slow = True
+            self.seconds = [self.estimate]
+
+    def round(self) -> None:
+        """Takes one timing."""
+        if self.estimate > _LONG_SECONDS:
+            self.seconds.append(self._run_once())
+        else:
+            self.seconds.append(min(self._run_many(self._number, self._blocks)))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no more timings are wanted."""
+        if self._is_slow:
+            return True
+        if len(self.seconds) < self._plan.rounds:
+            return False
+        most = self._plan.rounds + self._plan.extra_rounds
+        return len(self.seconds) >= most or excess_of(self.seconds) <= self._plan.spread
 
 
-def time_program(
-    run_once: Callable[[], float],
-    run_many: Callable[[int, int], Sequence[float]],
+def excess_of(seconds: Sequence[float]) -> float:
+    """By what share the median of ``seconds`` is above the least."""
+    return statistics.median(seconds) / min(seconds) - 1
+
+
+def steps(
+    timers: Mapping[Key, ProgramTimer],
     plan: TimingPlan,
     best_seconds: float | None,
-) -> list[float]:
-    """Timings of one program in seconds, every one that counts.
+    pause: Callable[[float], None] = time.sleep,
+) -> Iterator[tuple[Key, Callable[[], None]]]:
+    """What is to be called in turn until all ``timers`` are settled, each with its program's key.
 
-    ``run_once()`` gives the duration of a single run; ``run_many(number, repeats)`` gives
-    ``repeats`` means over ``number`` runs each, after one run that does not count.
-    ``best_seconds`` is the best latency of the workload so far.
+    First looks come first, then rounds over all that is not settled. ``best_seconds`` is the best
+    latency of the workload so far. ``pause`` sleeps for a number of seconds.
     """
-    first = run_once()
-    if best_seconds is not None and first > max(plan.slow_ratio * best_seconds, _COLD_SECONDS):
-        # The first run also paid for cold caches, unless it is so long that this cannot show.
-        return [first if first > 100 * _COLD_SECONDS else run_once()]
-    number = 1
-    if not plan.flush_cache and first < plan.repeat_seconds:
-        probe = max(1, int(_COLD_SECONDS / 2 / first))
-        estimate = max(run_many(probe, 1)[0], 1e-9)
-        number = max(1, math.ceil(plan.repeat_seconds / estimate))
-    repeats = max(plan.repeats, 10) if plan.flush_cache else plan.repeats
-    seconds = list(run_many(number, repeats))
-    for _ in range(plan.extra_rounds):
-        if len(seconds) < 2 or spread_of(seconds) <= plan.spread:
-            break
-        seconds += run_many(number, repeats)
-    return seconds
+    for key, timer in timers.items():
+        yield key, timer.begin
+    best = min([timer.estimate for timer in timers.values()], default=math.inf)
+    best = best if best_seconds is None else min(best, best_seconds)
+    for key, timer in timers.items():
+        timer.compare(best)
+    while waiting := [key for key, timer in timers.items() if not timer.is_settled]:
+        began = time.monotonic()
+        for key in waiting:
+            yield key, timers[key].round
+        if not all(timer.is_settled for timer in timers.values()):
+            pause(max(0.0, began + plan.round_seconds - time.monotonic()))

@@ -24,7 +24,7 @@ from typing import Any
 
 import orjson
 
-from wmhub.measure.timing import TimingPlan, time_program
+from wmhub.measure.timing import ProgramTimer, TimingPlan, steps
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
 
@@ -78,7 +78,7 @@ class Worker:
         self._programs[id_] = (linked, argument_info(module))
 
     def run(self, message: dict[str, Any]) -> None:
-        """Times the programs ``ids`` one after the other; answers each as it is done."""
+        """Times the programs ``ids``, never two at once; answers each as it is done."""
         waiting: list[int] = list(message["ids"])
         while waiting:
             waiting = self._run_in_child(waiting, message, self._channel.send)
@@ -91,7 +91,7 @@ class Worker:
         from wmhub.measure.programs import save_program, trivial_program
 
         answers: list[dict[str, Any]] = []
-        plan = dataclasses.asdict(TimingPlan(repeats=1, repeat_seconds=1e-3, extra_rounds=0))
+        plan = dataclasses.asdict(TimingPlan(rounds=1, extra_rounds=0))
         message = {"plan": plan, "best": None, "timeout_seconds": _CHECK_SECONDS}
         try:
             self._build(_CHECK, save_program(trivial_program(self._target)), None)
@@ -118,23 +118,26 @@ class Worker:
             _in_child(lambda: self._time_all(theirs, ids, message))
         theirs.close()
         waiting = list(ids)
-        last: dict[str, Any] | None = None
+        current = ids[0]
         try:
             while waiting:
-                last = self._next_answer(ours, message["timeout_seconds"])
-                if last is None:
+                answer = self._next_answer(ours, message["timeout_seconds"])
+                if answer is None:
+                    send(_failure(current, *_cause_of_death(os.waitpid(pid, 0)[1])))
+                    waiting.remove(current)
+                    pid = 0
                     break
-                send({"id": waiting.pop(0), **last})
-                if last["failure"] is not None:
+                if "at" in answer:
+                    current = answer["at"]
+                    continue
+                send(answer)
+                waiting.remove(answer["id"])
+                if answer["failure"] is not None:
                     break
         except TimeoutError:
             seconds = message["timeout_seconds"]
-            why = f"killed after {seconds:g} s"
-            send(_failure(waiting.pop(0), FailureKind.RUN_TIMEOUT, why))
-        else:
-            if last is None and waiting:
-                send(_failure(waiting.pop(0), *_cause_of_death(os.waitpid(pid, 0)[1])))
-                pid = 0
+            send(_failure(current, FailureKind.RUN_TIMEOUT, f"killed after {seconds:g} s"))
+            waiting.remove(current)
         finally:
             ours.close()
             if pid:
@@ -160,52 +163,69 @@ class Worker:
             # A GPU's driver maps far more address space than it uses.
             _limit_memory(self._memory_bytes)
         plan = TimingPlan(**message["plan"])
-        best: float | None = message["best"]
         arguments: dict[str, list[Any]] = {}
-        for id_ in ids:
+        timers = {id_: self._timer(id_, arguments, plan) for id_ in ids}
+        wall = dict.fromkeys(ids, 0.0)
+        for id_, step in steps(timers, plan, message["best"]):
+            channel.send({"at": id_})
             started = time.perf_counter()
-            answer: dict[str, Any] = {"failure": None, "message": "", "seconds": []}
-            try:
-                seconds = self._time(id_, arguments, plan, best)
-                best = min(filter(None, (best, sorted(seconds)[len(seconds) // 2])))
-                answer["seconds"] = seconds
-            except MemoryError:
-                answer.update(failure=FailureKind.OUT_OF_MEMORY.value, message="MemoryError")
-            except Exception as error:  # TVM raises its own kinds, which differ by version.
-                text = f"{type(error).__name__}: {error}"
-                answer.update(failure=_run_failure(text).value, message=text[-_MOST_MESSAGE:])
-            answer["wall"] = time.perf_counter() - started
-            channel.send(answer)
-            if answer["failure"] is not None:
+            failure = _attempt(step)
+            wall[id_] += time.perf_counter() - started
+            if failure is not None:
                 # A failed launch may leave the device's context unusable: the next child is clean.
+                channel.send({**_failure(id_, *failure), "wall": wall[id_]})
                 return
+            _send_settled(channel, timers, wall)
+        _send_settled(channel, timers, wall)
 
-    def _time(
-        self, id_: int, cache: dict[str, list[Any]], plan: TimingPlan, best: float | None
-    ) -> list[float]:
+    def _timer(self, id_: int, cache: dict[str, list[Any]], plan: TimingPlan) -> ProgramTimer:
         from wmhub.measure.programs import evaluator, random_arguments
         from wmhub.tvm_compat import tvm
 
         linked, info = self._programs[id_]
         device = tvm.runtime.device(self._device, 0)
         key = orjson.dumps(info).decode()
-        if key not in cache:
-            cache.clear()
-            cache[key] = random_arguments(info, device)
-        arguments = cache[key]
         function = linked.get_function(linked.entry_name)
 
+        def arguments() -> list[Any]:
+            if key not in cache:
+                cache.clear()
+                cache[key] = random_arguments(info, device)
+            return cache[key]
+
         def run_once() -> float:
+            inputs = arguments()
             device.sync()
             start = time.perf_counter()
-            function(*arguments)
+            function(*inputs)
             device.sync()
             return time.perf_counter() - start
 
         def run_many(number: int, repeats: int) -> Sequence[float]:
-            return evaluator(linked, device, number, repeats, plan.flush_cache)(*arguments)
+            return evaluator(linked, device, number, repeats, plan.flush_cache)(*arguments())
 
-        return time_program(run_once, run_many, plan, best)
+        return ProgramTimer(run_once, run_many, plan)
+
+
+def _attempt(step: Callable[[], None]) -> tuple[FailureKind, str] | None:
+    """Why ``step`` failed; ``None`` where it did not."""
+    try:
+        step()
+    except MemoryError:
+        return FailureKind.OUT_OF_MEMORY, "MemoryError"
+    except Exception as error:  # TVM raises its own kinds, which differ by version.
+        text = f"{type(error).__name__}: {error}"
+        return _run_failure(text), text[-_MOST_MESSAGE:]
+    return None
+
+
+def _send_settled(
+    channel: Channel, timers: dict[int, ProgramTimer], wall: dict[int, float]
+) -> None:
+    """Answers every program of ``wall`` whose timer is settled, and takes it out."""
+    for id_ in [id_ for id_ in wall if timers[id_].is_settled]:
+        answer = {"id": id_, "failure": None, "message": "", "seconds": timers[id_].seconds}
+        channel.send({**answer, "wall": wall.pop(id_)})
 
 
 def _in_child(work: Callable[[], None]) -> None:
