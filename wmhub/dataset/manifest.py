@@ -18,6 +18,7 @@ from wmhub.names import HardwareKey
 
 MANIFEST = "manifest.json"
 _FORMAT = "wmhub-dataset"
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _BLOCK_BYTES = 1 << 20
 #: A plain relative path: no part begins with a dot, so none leaves the folder or hides in it.
@@ -86,6 +87,35 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Repeatability:
+    """How records that were measured again, by ``wmhub bench repeat``, compare with the first time.
+
+    Ratios are of the new latency to the recorded one.
+    """
+
+    day: str
+    """When they were measured again, as YYYY-MM-DD."""
+    records: int
+    """How many were drawn."""
+    failed: int
+    """How many of them did not run again."""
+    median_ratio: float
+    """Median of the ratios."""
+    within_5_percent: float
+    """Share of the ratios between 1 / 1.05 and 1.05."""
+    within_10_percent: float
+    """Share of the ratios between 1 / 1.1 and 1.1."""
+    within_25_percent: float
+    """Share of the ratios between 1 / 1.25 and 1.25."""
+
+    def __post_init__(self) -> None:
+        _check_numbers(self)
+        shares = (self.within_5_percent, self.within_10_percent, self.within_25_percent)
+        if not _DAY.match(self.day) or not all(type(n) in (int, float) and n >= 0 for n in shares):
+            raise DatasetError("repeatability is not what wmhub bench repeat writes")
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything about a dataset but its rows."""
 
@@ -110,6 +140,8 @@ class Manifest:
     """Program and version that wrote the dataset."""
     test_workloads: tuple[str, ...] = ()
     """Ids of the test workloads where they were chosen by hand."""
+    repeatability: Repeatability | None = None
+    """Of records measured again, where that was done."""
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -140,7 +172,7 @@ class Manifest:
 
     @classmethod
     def _from_fields(cls, value: dict[str, Any]) -> Manifest:
-        profile = value["profile"]
+        profile, repeated = value["profile"], value.get("repeatability")
         return cls(
             name=value["name"],
             hardware=HardwareKey.parse(value["hardware"]),
@@ -154,6 +186,7 @@ class Manifest:
             contributors=value["contributors"],
             collector=value["collector"],
             test_workloads=tuple(value["test_workloads"]),
+            repeatability=None if repeated is None else Repeatability(**repeated),
             schema_version=value["schema_version"],
         )
 
@@ -203,7 +236,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _check_numbers(entry: FileEntry | SplitCounts | Counts | Manifest) -> None:
+def _check_numbers(entry: FileEntry | SplitCounts | Counts | Repeatability | Manifest) -> None:
     """Every count must be one: JSON may hold anything."""
     for item in dataclasses.fields(entry):
         value = getattr(entry, item.name)

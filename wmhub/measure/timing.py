@@ -139,7 +139,7 @@ def steps(
         yield key, timer.begin
     best = min([timer.estimate for timer in timers.values()], default=math.inf)
     best = best if best_seconds is None else min(best, best_seconds)
-    for key, timer in timers.items():
+    for timer in timers.values():
         timer.compare(best)
     while waiting := [key for key, timer in timers.items() if not timer.is_settled]:
         began = time.monotonic()

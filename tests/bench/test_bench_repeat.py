@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import warnings
+from pathlib import Path
+
+import pytest
+
+import wmhub
+from wmhub.bench.repeat import note, summary
+from wmhub.dataset.manifest import Repeatability, read_manifest
+from wmhub.errors import DatasetError
+from wmhub.live_collection import NoisyMachineWarning, collect_live
+from wmhub.measure.live import LivePlan
+from wmhub.measure.timing import TimingPlan
+
+DAY = datetime.date(2026, 11, 25)
+
+
+def test_ratios_count_the_same_either_way() -> None:
+    found = summary([1.0, 1.04, 1 / 1.04, 1.09, 1 / 1.2, 3.0], 7, DAY)
+    assert found.within_5_percent == pytest.approx(3 / 6)
+    assert found.within_10_percent == pytest.approx(4 / 6, abs=1e-4)
+    assert found.within_25_percent == pytest.approx(5 / 6, abs=1e-4)
+    assert (found.records, found.failed, found.day) == (7, 1, "2026-11-25")
+
+
+@pytest.mark.parametrize("change", [{"day": "today"}, {"records": -1}, {"within_5_percent": "x"}])
+def test_nonsense_in_a_manifest_is_refused(change: dict[str, object]) -> None:
+    good = dataclasses.asdict(summary([1.0], 1, DAY))
+    with pytest.raises(DatasetError):
+        Repeatability(**{**good, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.tvm
+def test_records_are_measured_again_and_the_card_says_how_they_repeat(tmp_path: Path) -> None:
+    pytest.importorskip("tvm")
+    from wmhub.bench.repeat import repeat
+
+    folder = tmp_path / "dataset"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoisyMachineWarning)
+        collect_live(
+            folder,
+            workloads=["matmul-m128-n128-k128"],
+            plan=LivePlan(candidates=4, batch=4),
+            timing=TimingPlan(rounds=1, extra_rounds=0, round_seconds=0.0),
+        )
+    told: list[tuple[int, int]] = []
+    found = repeat(folder, count=3, progress=lambda done, total: told.append((done, total)))
+    assert (found.records, found.failed) == (3, 0)
+    assert 0.1 < found.median_ratio < 10
+    assert told == [(3, 3)]
+    before = read_manifest(folder).version
+    note(folder, found)
+    after = read_manifest(folder)
+    assert after.repeatability == found
+    assert after.version > before
+    assert "How well latencies repeat" in (folder / "README.md").read_text()
+    assert len(wmhub.load_dataset(folder, split=None)) >= 1

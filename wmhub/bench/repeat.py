@@ -1,0 +1,119 @@
+"""Measures records of a dataset again: how well its latencies repeat."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wmhub.dataset.manifest import Repeatability, write_manifest
+from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.verify import require_verified
+from wmhub.dataset.version import Change
+from wmhub.dataset.writer import add_card
+from wmhub.errors import HardwareMismatchError, MeasureError
+from wmhub.measure.engine import Engine, Program
+from wmhub.measure.programs import save_program
+from wmhub.records import MeasureRecord, Scheduler, Workload
+from wmhub.tvm_compat import Schedule, Trace, llvm_target
+from wmhub.tvm_compat import meta_schedule as ms
+
+#: Programs that are built and timed together.
+_BATCH = 25
+
+
+def repeat(
+    dataset: str | Path,
+    *,
+    count: int = 200,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Repeatability:
+    """Measures ``count`` records of ``dataset``, drawn at random among those that ran, once more.
+
+    This machine has to be the one of the dataset. Only MetaSchedule's records hold all that a
+    program needs. ``progress`` is told how many are done, of how many.
+    """
+    from wmhub.search.choose import this_hardware
+
+    opened = open_dataset(dataset)
+    here = this_hardware(None)
+    if here != opened.hardware:
+        raise HardwareMismatchError(
+            f"{opened.path}: measured on {opened.hardware}, but this machine is {here}"
+        )
+    drawn = _draw(opened, count, seed)
+    if not drawn:
+        raise MeasureError(f"{opened.path}: no record of MetaSchedule that ran and can be rebuilt")
+    ratios: list[float] = []
+    with Engine(llvm_target(None)) as engine:
+        for start in range(0, len(drawn), _BATCH):
+            batch = drawn[start : start + _BATCH]
+            # A group each: none is timed less because it is slower than another.
+            programs = [
+                Program(save_program(_scheduled(workload, record)), str(start + i))
+                for i, (workload, record) in enumerate(batch)
+            ]
+            for (_, record), result in zip(batch, engine.measure(programs), strict=True):
+                before = record.latency_seconds
+                if result.failure is None and before is not None:
+                    ratios.append(statistics.median(result.run_seconds) / before)
+            if progress is not None:
+                progress(min(start + _BATCH, len(drawn)), len(drawn))
+    if not ratios:
+        raise MeasureError(f"{opened.path}: none of {len(drawn)} records ran again")
+    return summary(ratios, len(drawn), datetime.date.today())
+
+
+def summary(ratios: list[float], records: int, day: datetime.date) -> Repeatability:
+    """What ``ratios`` (new latency / recorded one) of ``records`` repeated records say."""
+    ordered = np.asarray(ratios)
+    apart = np.exp(np.abs(np.log(ordered))) - 1
+    return Repeatability(
+        day=day.isoformat(),
+        records=records,
+        failed=records - len(ratios),
+        median_ratio=round(float(np.median(ordered)), 4),
+        within_5_percent=round(float((apart <= 0.05).mean()), 4),
+        within_10_percent=round(float((apart <= 0.10).mean()), 4),
+        within_25_percent=round(float((apart <= 0.25).mean()), 4),
+    )
+
+
+def note(dataset: str | Path, found: Repeatability) -> None:
+    """Writes ``found`` into the manifest and the card of ``dataset``: a new patch version."""
+    folder = Path(dataset)
+    manifest = require_verified(folder)
+    version = manifest.version.after(Change.PATCH)
+    noted = dataclasses.replace(manifest, version=version, repeatability=found)
+    write_manifest(folder, add_card(folder, noted))
+
+
+def _draw(dataset: Dataset, count: int, seed: int) -> list[tuple[Workload, MeasureRecord]]:
+    """Each record that ran has the same chance, whatever its workload."""
+    total = sum(split.measured for split in dataset.manifest.splits.values())
+    chosen = np.random.default_rng(seed).permutation(total)[: min(count, total)]
+    wanted, at = set(chosen.tolist()), 0
+    found = []
+    for workload, records in dataset.iter_workload_records():
+        ran = np.isfinite(records.latency_seconds)
+        here = [row for n, row in enumerate(np.flatnonzero(ran)) if at + n in wanted]
+        at += int(ran.sum())
+        if workload.scheduler is Scheduler.META_SCHEDULE and workload.program and here:
+            rows = list(records.records())
+            found += [(workload, rows[int(row)]) for row in here]
+    return found
+
+
+def _scheduled(workload: Workload, record: MeasureRecord) -> Any:
+    """The program of a record, its post-processing as it was."""
+    base = ms.database.Workload.from_json([workload.key, workload.program])
+    schedule = Schedule(base.mod, debug_mask="none", error_render_level="none")
+    Trace.apply_json_to_schedule(json.loads(record.trace), schedule)
+    return schedule.mod
