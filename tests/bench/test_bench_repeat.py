@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import wmhub
-from wmhub.bench.repeat import note, summary
+from wmhub.bench.repeat import summary
 from wmhub.dataset.manifest import Repeatability, read_manifest
+from wmhub.dataset.rewrite import render_again
 from wmhub.errors import DatasetError
 from wmhub.live_collection import NoisyMachineWarning, collect_live
 from wmhub.measure.live import LivePlan
@@ -53,7 +54,7 @@ def test_records_are_measured_again_and_the_card_says_how_they_repeat(tmp_path: 
     assert 0.1 < found.median_ratio < 10
     assert told == [(3, 3)]
     before = read_manifest(folder).version
-    note(folder, found)
+    render_again(folder, found)
     after = read_manifest(folder)
     assert after.repeatability == found
     assert after.version > before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import json
 import statistics
@@ -12,11 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.dataset.manifest import Repeatability, write_manifest
+from wmhub.dataset.manifest import Repeatability
 from wmhub.dataset.reader import Dataset, open_dataset
-from wmhub.dataset.verify import require_verified
-from wmhub.dataset.version import Change
-from wmhub.dataset.writer import add_card
 from wmhub.errors import HardwareMismatchError, MeasureError
 from wmhub.measure.engine import Engine, Program
 from wmhub.measure.programs import save_program
@@ -84,15 +80,6 @@ def summary(ratios: list[float], records: int, day: datetime.date) -> Repeatabil
         within_10_percent=round(float((apart <= 0.10).mean()), 4),
         within_25_percent=round(float((apart <= 0.25).mean()), 4),
     )
-
-
-def note(dataset: str | Path, found: Repeatability) -> None:
-    """Writes ``found`` into the manifest and the card of ``dataset``: a new patch version."""
-    folder = Path(dataset)
-    manifest = require_verified(folder)
-    version = manifest.version.after(Change.PATCH)
-    noted = dataclasses.replace(manifest, version=version, repeatability=found)
-    write_manifest(folder, add_card(folder, noted))
 
 
 def _draw(dataset: Dataset, count: int, seed: int) -> list[tuple[Workload, MeasureRecord]]:

@@ -18,8 +18,9 @@ def command(dataset: str, count: int, seed: int, write: bool, as_json: bool) -> 
 
     Nothing else should run on the machine meanwhile.
     """
-    from wmhub.bench.repeat import note, repeat
+    from wmhub.bench.repeat import repeat
     from wmhub.cli._show import show_facts, show_json, show_note
+    from wmhub.dataset.rewrite import render_again
 
     found = repeat(
         dataset,
@@ -28,7 +29,7 @@ def command(dataset: str, count: int, seed: int, write: bool, as_json: bool) -> 
         progress=lambda done, total: show_note("bench", f"{done} of {total} records"),
     )
     if write:
-        note(dataset, found)
+        render_again(dataset, found)
     if as_json:
         show_json(dataclasses.asdict(found))
         return

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from wmhub.dataset.assemble import COLLECTOR, assemble, chosen_workloads, part_of
-from wmhub.dataset.manifest import Manifest, write_manifest
+from wmhub.dataset.manifest import Manifest, Repeatability, write_manifest
 from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.splits import assign_splits
 from wmhub.dataset.verify import require_verified
@@ -86,14 +86,20 @@ def split(
     return manifest
 
 
-def render_again(dataset: str | Path) -> Manifest:
+def render_again(dataset: str | Path, repeatability: Repeatability | None = None) -> Manifest:
     """Renders the card of ``dataset`` in place; the rows stay, the version becomes a patch on.
+
+    ``repeatability`` is noted in the manifest; without it, what is noted there stays.
 
     Raises ``DatasetError`` where the folder is not what its manifest says.
     """
     folder = Path(dataset)
     manifest = require_verified(folder)
-    patched = dataclasses.replace(manifest, version=manifest.version.after(Change.PATCH))
+    patched = dataclasses.replace(
+        manifest,
+        version=manifest.version.after(Change.PATCH),
+        repeatability=repeatability or manifest.repeatability,
+    )
     patched = add_card(folder, patched)
     write_manifest(folder, patched)
     return patched

@@ -52,13 +52,12 @@ class Worker:
         """Compiles and links one program, or exports it to ``path``; answers how that went."""
         started = time.perf_counter()
         answer: dict[str, Any] = {"id": message["id"], "failure": None, "message": ""}
-        try:
-            self._build(message["id"], message["module"], message.get("path"))
-        except MemoryError:
-            answer.update(failure=FailureKind.OUT_OF_MEMORY.value, message="MemoryError")
-        except Exception as error:  # TVM raises its own kinds, which differ by version.
-            text = f"{type(error).__name__}: {error}"
-            answer.update(failure=_build_failure(text).value, message=text[-_MOST_MESSAGE:])
+        failure = _attempt(
+            lambda: self._build(message["id"], message["module"], message.get("path")),
+            _build_failure,
+        )
+        if failure is not None:
+            answer.update(failure=failure[0].value, message=failure[1])
         answer["seconds"] = time.perf_counter() - started
         self._channel.send(answer)
 
@@ -169,7 +168,7 @@ class Worker:
         for id_, step in steps(timers, plan, message["best"]):
             channel.send({"at": id_})
             started = time.perf_counter()
-            failure = _attempt(step)
+            failure = _attempt(step, _run_failure)
             wall[id_] += time.perf_counter() - started
             if failure is not None:
                 # A failed launch may leave the device's context unusable: the next child is clean.
@@ -207,15 +206,17 @@ class Worker:
         return ProgramTimer(run_once, run_many, plan)
 
 
-def _attempt(step: Callable[[], None]) -> tuple[FailureKind, str] | None:
-    """Why ``step`` failed; ``None`` where it did not."""
+def _attempt(
+    step: Callable[[], None], kind_of: Callable[[str], FailureKind]
+) -> tuple[FailureKind, str] | None:
+    """Why ``step`` failed, of the kind that TVM's text tells; ``None`` where it did not."""
     try:
         step()
     except MemoryError:
         return FailureKind.OUT_OF_MEMORY, "MemoryError"
     except Exception as error:  # TVM raises its own kinds, which differ by version.
         text = f"{type(error).__name__}: {error}"
-        return _run_failure(text), text[-_MOST_MESSAGE:]
+        return kind_of(text), text[-_MOST_MESSAGE:]
     return None
 
 
