@@ -107,6 +107,7 @@ def collect_live(
         _interruptible() as stop,
     ):
         with _engine(target, rpc_tracker, device_key, limits) as engine:
+            engine.wait_ready()
             state = measure_live(
                 journal,
                 found,

@@ -120,9 +120,9 @@ def test_closing_leaves_no_process(target: dict[str, object], tmp_path: Path) ->
 def test_a_target_that_tvm_refuses_names_the_reason(tmp_path: Path) -> None:
     with (
         pytest.raises(MeasureError, match="could not start"),
-        Engine({"kind": "no-such-kind"}, workers=1, lock=MachineLock(tmp_path / "lock")),
+        Engine({"kind": "no-such-kind"}, workers=1, lock=MachineLock(tmp_path / "lock")) as engine,
     ):
-        pass
+        engine.wait_ready()
 
 
 @pytest.mark.parametrize("options", [{"workers": 0}, {"run_timeout_seconds": 0.0}])

@@ -62,6 +62,6 @@ def test_a_missing_gpu_ends_the_collection_before_it_begins(tmp_path: Path) -> N
     target = target_of(HardwareKey("cuda", "h200"))
     with (
         pytest.raises(MeasureError, match="not even a trivial program can be run"),
-        Engine(target, workers=1, lock=MachineLock(tmp_path / "lock")),
+        Engine(target, workers=1, lock=MachineLock(tmp_path / "lock")) as engine,
     ):
-        pass
+        engine.wait_ready()

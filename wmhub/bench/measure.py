@@ -82,6 +82,7 @@ def measure(
     seconds = {"ours": 0.0, "theirs": 0.0}
     began = time.monotonic()
     with Engine(target) as engine:
+        engine.wait_ready()
         seconds["ours"] += time.monotonic() - began
         for name in workloads:
             programs, ours = _measure_ours(engine, name, candidates, seed, seconds)

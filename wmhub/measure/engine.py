@@ -103,9 +103,10 @@ class Engine:
         lock: MachineLock | None = None,
     ) -> None:
         """``target``: as ``tvm.target.Target`` takes it. ``workers``: processes that build, by
-        default one for each core. ``memory_bytes``: what one program may allocate, by default half
-        of the memory. ``check``: whether a new worker first runs a trivial program, and raises
-        ``MeasureError`` where not even that works."""
+        default one for each core; they start when the engine is entered, and are waited for when
+        there is something to build. ``memory_bytes``: what one program may allocate, by default
+        half of the memory. ``check``: whether a new worker first runs a trivial program, and
+        ``MeasureError`` is raised where not even that works."""
         cores = len(os.sched_getaffinity(0))
         self.plan = plan or TimingPlan()
         self.target = target
@@ -116,19 +117,24 @@ class Engine:
             raise InvalidInputError("time limits must be positive")
         self._build_timeout, self._run_timeout = build_timeout_seconds, run_timeout_seconds
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-        self._settings = {"target": target, "memory_bytes": memory_bytes or half, "check": check}
+        self._lock = lock or MachineLock()
+        self._settings = {
+            "target": target,
+            "memory_bytes": memory_bytes or half,
+            "check": check,
+            "turn": str(self._lock.turn),
+        }
         # Kernels use the threads that the schedule was made for; nothing else of ours may.
         threads = {"TVM_NUM_THREADS": str(target.get("num-cores", cores))}
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._environment = {**os.environ, **threads, **single}
-        self._lock = lock or MachineLock()
         self._workers: list[WorkerProcess] = []
         self._candidates: dict[int, _Candidate] = {}
         self._best: dict[str, float] = {}
         self._next_id = 0
 
     def __enter__(self) -> Self:
-        self._restart_missing()
+        self._start_missing()
         return self
 
     def __exit__(
@@ -149,6 +155,19 @@ class Engine:
     def pids(self) -> list[int]:
         """Process ids of the workers."""
         return [worker.process.pid for worker in self._workers]
+
+    def wait_ready(self) -> None:
+        """Waits until all workers serve, which the first build does by itself.
+
+        Raises ``MeasureError`` where one cannot, or where not even a trivial program runs.
+        """
+        self._start_missing()
+        for worker in self._workers:
+            try:
+                worker.wait_ready()
+            except MeasureError:
+                self.close()
+                raise
 
     def know_best(self, group: str, seconds: float) -> None:
         """Tells the best latency of ``group`` that was measured elsewhere, in seconds."""
@@ -220,6 +239,8 @@ class Engine:
     def release(self, ids: Iterable[int]) -> None:
         """Forgets built programs, and replaces workers that have grown too large."""
         gone = [id_ for id_ in ids if self._candidates.pop(id_, None) is not None]
+        if not gone:
+            return
         for worker in list(self._workers):
             try:
                 worker.channel.send({"do": "drop", "ids": gone})
@@ -241,10 +262,10 @@ class Engine:
         if not queue:
             return
         with self._lock.building():
-            self._restart_missing()
+            self.wait_ready()
             while queue or any(worker.busy_with is not None for worker in self._workers):
                 if queue and len(self._workers) < self._count:
-                    self._restart_missing()
+                    self.wait_ready()
                 for worker in self._workers:
                     if worker.busy_with is None and queue:
                         self._start_build(worker, queue.popleft())
@@ -307,29 +328,43 @@ class Engine:
 
     def _time_built(self, ids: Sequence[int], report: Callable[[], None]) -> None:
         """Times those of ``ids`` that are built; may leave some to be tried again."""
-        with self._lock.timing():
-            for worker in list(self._workers):
-                self._run_on(worker, ids, report)
-
-    def _run_on(
-        self, worker: WorkerProcess, ids: Sequence[int], report: Callable[[], None]
-    ) -> None:
-        """Times those of ``ids`` that ``worker`` holds, group by group."""
         groups: dict[str, list[int]] = {}
         for id_ in ids:
-            candidate = self._candidates[id_]
-            if candidate.home is worker and candidate.outcome is None:
-                groups.setdefault(candidate.program.group, []).append(id_)
-        for group, members in groups.items():
-            while members and worker in self._workers:
-                members = self._run_group(worker, group, members, report)
+            if self._candidates[id_].outcome is None:
+                groups.setdefault(self._candidates[id_].program.group, []).append(id_)
+        with self._lock.timing():
+            for group, members in groups.items():
+                self._run_group(group, members, report)
 
-    def _run_group(
-        self, worker: WorkerProcess, group: str, ids: list[int], report: Callable[[], None]
-    ) -> list[int]:
-        """Times ``ids``; returns those that a killed child left over, to be tried once more."""
-        again = []
-        try:
+    def _run_group(self, group: str, ids: Sequence[int], report: Callable[[], None]) -> None:
+        """Times programs of one group, whose workers take turns from round to round."""
+        shares = {
+            worker: [id_ for id_ in ids if self._candidates[id_].home is worker]
+            for worker in self._workers
+        }
+        for worker, share in shares.items():
+            # A worker that is gone shows in the answer that does not come.
+            with contextlib.suppress(OSError):
+                self._start_runs(worker, group, share)
+        # The workers themselves kill what runs too long; this only guards against their death.
+        steps = 1 + self.plan.rounds + self.plan.extra_rounds
+        patience = self._run_timeout * steps * len(ids) + START_SECONDS
+        while busy := {worker.channel: worker for worker, share in shares.items() if share}:
+            readable, _, _ = select.select(list(busy), [], [], patience)
+            for channel in readable or busy:
+                worker = busy[channel]
+                answer = channel.receive() if readable else None
+                if answer is None:
+                    for id_ in shares.pop(worker):
+                        self._candidates[id_].lost_with_worker()
+                    self._lose(worker, None)
+                else:
+                    shares[worker].remove(answer["id"])
+                    self._take_run(answer["id"], answer)
+            report()
+
+    def _start_runs(self, worker: WorkerProcess, group: str, ids: Sequence[int]) -> None:
+        if ids:
             worker.channel.send(
                 {
                     "do": "run",
@@ -339,23 +374,6 @@ class Engine:
                     "timeout_seconds": self._run_timeout,
                 }
             )
-            # The worker itself kills what runs too long; this only guards against its death.
-            steps = 1 + self.plan.rounds + self.plan.extra_rounds
-            patience = self._run_timeout * steps * len(ids) + START_SECONDS
-            for _ in ids:
-                answer = worker.channel.receive(patience)
-                if answer is None:
-                    raise OSError
-                id_ = answer["id"]
-                if self._take_run(id_, answer):
-                    again.append(id_)
-                report()
-        except (OSError, TimeoutError):
-            for id_ in ids:
-                self._candidates[id_].lost_with_worker()
-            self._lose(worker, None)
-            return []
-        return again
 
     def _take_run(self, id_: int, answer: dict[str, Any]) -> bool:
         """Notes what the worker says of one program; whether it is to be tried again."""
@@ -374,18 +392,11 @@ class Engine:
 
     # Workers
 
-    def _restart_missing(self) -> None:
-        fresh = [
+    def _start_missing(self) -> None:
+        self._workers += [
             WorkerProcess("wmhub.measure.worker", self._settings, self._environment)
             for _ in range(self._count - len(self._workers))
         ]
-        self._workers += fresh
-        for worker in fresh:
-            try:
-                worker.wait_ready()
-            except MeasureError:
-                self.close()
-                raise
 
     def _lose(self, worker: WorkerProcess, building: int | None) -> None:
         """Notes that ``worker`` died, by itself or by someone's hand, over ``building``."""

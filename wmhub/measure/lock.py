@@ -13,6 +13,23 @@ from pathlib import Path
 from wmhub.errors import MeasureError
 
 
+class Turn:
+    """What one of several workers of an engine holds while its programs run.
+
+    The others go on when it pauses, ends or dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Held while programs run; waits for it as long as it takes."""
+        with _opened(self._path) as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+
+
 class MachineLock:
     """Builds hold it shared, timings hold it alone, across all processes of this user.
 
@@ -23,6 +40,11 @@ class MachineLock:
         folder = Path(tempfile.gettempdir())
         self.path = path or folder / f"wmhub-measure-{os.getuid()}.lock"
         self._timeout_seconds = timeout_seconds
+
+    @property
+    def turn(self) -> Path:
+        """The file on which the workers of whoever holds it take turns."""
+        return self.path.with_suffix(".turn")
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:
@@ -38,14 +60,9 @@ class MachineLock:
 
     @contextlib.contextmanager
     def _held(self, kind: int) -> Iterator[None]:
-        # Not followed where it is a link: the folder of temporary files is everyone's.
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        descriptor = os.open(self.path, flags, 0o600)
-        try:
+        with _opened(self.path) as descriptor:
             self._wait(descriptor, kind)
             yield
-        finally:
-            os.close(descriptor)
 
     def _wait(self, descriptor: int, kind: int) -> None:
         deadline = time.monotonic() + self._timeout_seconds
@@ -60,3 +77,15 @@ class MachineLock:
                         f"({self.path} is locked): wait for it or stop it"
                     ) from None
                 time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of the file ``path``, which is made where it is missing."""
+    # Not followed where it is a link: the folder of temporary files is everyone's.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

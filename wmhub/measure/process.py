@@ -34,12 +34,15 @@ class WorkerProcess:
         )
         theirs.close()
         self.channel.send(settings)
+        self._is_ready = False
         #: Id of the candidate that it works on, and when that has taken too long.
         self.busy_with: int | None = None
         self.deadline = 0.0
 
     def wait_ready(self) -> None:
         """Waits until it serves; raises ``MeasureError`` with its reason where it cannot."""
+        if self._is_ready:
+            return
         try:
             answer = self.channel.receive(START_SECONDS)
         except TimeoutError:
@@ -49,6 +52,7 @@ class WorkerProcess:
             raise MeasureError(f"a worker process could not start: {self.last_words()}")
         if answer["problem"]:
             raise MeasureError(f"not even a trivial program can be run: {answer['problem']}")
+        self._is_ready = True
 
     def last_words(self) -> str:
         """The end of what it printed."""

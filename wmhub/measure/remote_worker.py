@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wmhub.measure.timing import ProgramTimer, TimingPlan, steps
+from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
 
@@ -77,7 +77,7 @@ def _time(
 
     # The clock here would count the network: even a single run is timed over there.
     timer = ProgramTimer(lambda: run_many(1, 1)[0], run_many, plan)
-    for _, step in steps({0: timer}, plan, message["best"]):
+    for ((_, step),) in rounds({0: timer}, plan, message["best"]):
         step()
     return timer.seconds
 

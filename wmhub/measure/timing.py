@@ -42,6 +42,8 @@ class TimingPlan:
     """Least duration of one block, in seconds. Where a run takes longer, fewer blocks do."""
     slow_ratio: float = 3.0
     """A candidate this many times slower than the best of its workload is run only twice."""
+    close_ratio: float = 3.0
+    """A candidate this many times slower than the best of its workload gets no extra rounds."""
     spread: float = 0.05
     """Timings disagree while their median is above the least by more than this share."""
     flush_cache: bool = False
@@ -50,12 +52,13 @@ class TimingPlan:
     def __post_init__(self) -> None:
         if min(self.rounds, self.blocks) < 1 or self.extra_rounds < 0:
             raise InvalidInputError("rounds and blocks must be at least 1, extra_rounds at least 0")
+        ratios = (self.slow_ratio, self.close_ratio)
         if self.round_seconds < 0 or not (
-            self.block_seconds > 0 and self.slow_ratio > 1 and self.spread > 0
+            self.block_seconds > 0 and min(ratios) > 1 and self.spread > 0
         ):
             raise InvalidInputError(
-                "block_seconds and spread must be positive, slow_ratio above 1 and round_seconds "
-                "not negative"
+                "block_seconds and spread must be positive, slow_ratio and close_ratio above 1 and "
+                "round_seconds not negative"
             )
 
 
@@ -74,6 +77,7 @@ class ProgramTimer:
         self._number = 1
         self._blocks = plan.blocks
         self._is_slow = False
+        self._best = math.inf
         self.estimate = math.inf
         """What a first look says of one run's duration, in seconds."""
         self.seconds: list[float] = []
@@ -95,9 +99,20 @@ class ProgramTimer:
         enough = self._plan.blocks * self._plan.block_seconds / (self._number * self.estimate)
         self._blocks = min(self._plan.blocks, max(1, round(enough)))
 
+    @property
+    def least(self) -> float:
+        """The shortest duration that was seen, in seconds."""
+        return min(self.seconds, default=self.estimate)
+
     def compare(self, best_seconds: float) -> None:
-        """Leaves it at the first look where the program is far slower than ``best_seconds``."""
-        if self.estimate > max(self._plan.slow_ratio * best_seconds, _COLD_SECONDS):
+        """Takes note of the best latency of the workload so far.
+
+        A program that is far slower at the first look is left at that.
+        """
+        self._best = best_seconds
+        if not self.seconds and self.estimate > max(
+            self._plan.slow_ratio * best_seconds, _COLD_SECONDS
+        ):
             self._is_slow = True
             self.seconds = [self.estimate]
 
@@ -115,6 +130,8 @@ class ProgramTimer:
             return True
         if len(self.seconds) < self._plan.rounds:
             return False
+        if self.least > self._plan.close_ratio * self._best:
+            return True
         most = self._plan.rounds + self._plan.extra_rounds
         return len(self.seconds) >= most or excess_of(self.seconds) <= self._plan.spread
 
@@ -124,26 +141,27 @@ def excess_of(seconds: Sequence[float]) -> float:
     return statistics.median(seconds) / min(seconds) - 1
 
 
-def steps(
+def rounds(
     timers: Mapping[Key, ProgramTimer],
     plan: TimingPlan,
     best_seconds: float | None,
     pause: Callable[[float], None] = time.sleep,
-) -> Iterator[tuple[Key, Callable[[], None]]]:
-    """What is to be called in turn until all ``timers`` are settled, each with its program's key.
+) -> Iterator[list[tuple[Key, Callable[[], None]]]]:
+    """What is to be called, round after round, until all ``timers`` are settled.
 
-    First looks come first, then rounds over all that is not settled. ``best_seconds`` is the best
-    latency of the workload so far. ``pause`` sleeps for a number of seconds.
+    Each call comes with the key of its program. The first round are first looks. ``best_seconds``
+    is the best latency of the workload so far. ``pause`` sleeps for a number of seconds.
     """
-    for key, timer in timers.items():
-        yield key, timer.begin
-    best = min([timer.estimate for timer in timers.values()], default=math.inf)
-    best = best if best_seconds is None else min(best, best_seconds)
-    for timer in timers.values():
-        timer.compare(best)
-    while waiting := [key for key, timer in timers.items() if not timer.is_settled]:
+    yield [(key, timer.begin) for key, timer in timers.items()]
+    best = math.inf if best_seconds is None else best_seconds
+    began = -math.inf
+    while True:
+        best = min([best, *(timer.least for timer in timers.values())])
+        for timer in timers.values():
+            timer.compare(best)
+        waiting = [key for key, timer in timers.items() if not timer.is_settled]
+        if not waiting:
+            return
+        pause(max(0.0, began + plan.round_seconds - time.monotonic()))
         began = time.monotonic()
-        for key in waiting:
-            yield key, timers[key].round
-        if not all(timer.is_settled for timer in timers.values()):
-            pause(max(0.0, began + plan.round_seconds - time.monotonic()))
+        yield [(key, timers[key].round) for key in waiting]

@@ -24,7 +24,8 @@ from typing import Any
 
 import orjson
 
-from wmhub.measure.timing import ProgramTimer, TimingPlan, steps
+from wmhub.measure.lock import Turn
+from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
 
@@ -38,7 +39,9 @@ _CHECK_SECONDS = 60.0
 class Worker:
     """Linked programs by their id, and what is done with them."""
 
-    def __init__(self, channel: Channel, target: dict[str, Any], memory_bytes: int) -> None:
+    def __init__(
+        self, channel: Channel, target: dict[str, Any], memory_bytes: int, turn: Turn
+    ) -> None:
         from wmhub.measure.programs import device_name
         from wmhub.tvm_compat import use_target
 
@@ -46,6 +49,7 @@ class Worker:
         self._target = use_target(target)
         self._device = device_name(str(self._target.kind.name))
         self._memory_bytes = memory_bytes
+        self._turn = turn
         self._programs: dict[int, tuple[Any, list[Any]]] = {}
 
     def build(self, message: dict[str, Any]) -> None:
@@ -117,17 +121,21 @@ class Worker:
             _in_child(lambda: self._time_all(theirs, ids, message))
         theirs.close()
         waiting = list(ids)
-        current = ids[0]
+        current, is_waiting = ids[0], False
         try:
             while waiting:
-                answer = self._next_answer(ours, message["timeout_seconds"])
+                # A program is not to blame for the time that the other workers' take.
+                limit = None if is_waiting else message["timeout_seconds"]
+                answer = self._next_answer(ours, limit)
                 if answer is None:
+                    current = current if current in waiting else waiting[0]
                     send(_failure(current, *_cause_of_death(os.waitpid(pid, 0)[1])))
                     waiting.remove(current)
                     pid = 0
                     break
                 if "at" in answer:
-                    current = answer["at"]
+                    is_waiting = answer["at"] is None
+                    current = current if is_waiting else answer["at"]
                     continue
                 send(answer)
                 waiting.remove(answer["id"])
@@ -145,7 +153,7 @@ class Worker:
                 os.waitpid(pid, 0)
         return waiting
 
-    def _next_answer(self, child: Channel, timeout_seconds: float) -> dict[str, Any] | None:
+    def _next_answer(self, child: Channel, timeout_seconds: float | None) -> dict[str, Any] | None:
         """The child's next answer. Ends this process when the engine has gone meanwhile."""
         readable, _, _ = select.select([child, self._channel], [], [], timeout_seconds)
         if self._channel in readable and child not in readable:
@@ -165,15 +173,19 @@ class Worker:
         arguments: dict[str, list[Any]] = {}
         timers = {id_: self._timer(id_, arguments, plan) for id_ in ids}
         wall = dict.fromkeys(ids, 0.0)
-        for id_, step in steps(timers, plan, message["best"]):
-            channel.send({"at": id_})
-            started = time.perf_counter()
-            failure = _attempt(step, _run_failure)
-            wall[id_] += time.perf_counter() - started
-            if failure is not None:
-                # A failed launch may leave the device's context unusable: the next child is clean.
-                channel.send({**_failure(id_, *failure), "wall": wall[id_]})
-                return
+        for steps in rounds(timers, plan, message["best"]):
+            channel.send({"at": None})
+            with self._turn.held():
+                for id_, step in steps:
+                    channel.send({"at": id_})
+                    started = time.perf_counter()
+                    failure = _attempt(step, _run_failure)
+                    wall[id_] += time.perf_counter() - started
+                    if failure is not None:
+                        # A failed launch may leave the device's context unusable: the next child
+                        # is clean.
+                        channel.send({**_failure(id_, *failure), "wall": wall[id_]})
+                        return
             _send_settled(channel, timers, wall)
         _send_settled(channel, timers, wall)
 
@@ -316,7 +328,8 @@ def main(descriptor: int) -> None:
     settings = channel.receive()
     if settings is None:
         return
-    worker = Worker(channel, settings["target"], settings["memory_bytes"])
+    turn = Turn(Path(settings["turn"]))
+    worker = Worker(channel, settings["target"], settings["memory_bytes"], turn)
     channel.send({"problem": worker.check() if settings["check"] else ""})
     while (message := channel.receive()) is not None:
         {"build": worker.build, "run": worker.run, "drop": worker.drop}[message["do"]](message)

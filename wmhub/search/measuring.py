@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError
+from wmhub.measure.timing import TimingPlan
 from wmhub.search.cost_model import latency_of
 from wmhub.tvm_compat import meta_schedule as ms
 from wmhub.tvm_compat import use_target, use_threads
 
+#: Two timings tell which candidates are good; only what may be the best has to be known well.
+SEARCH_PLAN = TimingPlan(rounds=2, extra_rounds=4, round_seconds=0.1, close_ratio=1.25)
 _RPC = re.compile(r"(?P<host>[^\s:/]+):(?P<port>[0-9]{1,5})/(?P<key>[^\s/]+)\Z")
 
 
@@ -36,7 +39,7 @@ def measuring(
         from wmhub.measure.engine import Engine
         from wmhub.measure.metaschedule import builder_and_runner
 
-        with Engine(target, workers=cores) as engine:
+        with Engine(target, workers=cores, plan=SEARCH_PLAN) as engine:
             yield builder_and_runner(engine)
         return
     remote = None if rpc is None else _rpc_config(rpc)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from wmhub.errors import MeasureError
-from wmhub.measure.lock import MachineLock
+from wmhub.measure.lock import MachineLock, Turn
 
 
 def test_many_build_at_once_but_none_beside_a_timing(tmp_path: Path) -> None:
@@ -33,3 +34,23 @@ def test_the_lock_follows_no_link(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="symbolic link"), MachineLock(tmp_path / "lock").timing():
         pass
     assert victim.read_text() == "mine"
+
+
+def test_a_turn_is_waited_for_and_given_on(tmp_path: Path) -> None:
+    path = MachineLock(tmp_path / "lock").turn
+    order: list[str] = []
+    waiting = threading.Event()
+
+    def other() -> None:
+        waiting.set()
+        with Turn(path).held():
+            order.append("other")
+
+    with Turn(path).held():
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert waiting.wait(10)
+        thread.join(0.05)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "other"]
