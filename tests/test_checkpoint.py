@@ -18,6 +18,7 @@ from wmhub.errors import CheckpointError, MissingInputError, SchemaVersionError
 from wmhub.evaluator import Evaluator, load_evaluator
 from wmhub.hardware.table import lookup
 from wmhub.model.encode import current_spec, structured_columns
+from wmhub.model.forest import Forest
 from wmhub.model.network import ModelConfig, WorldModel
 from wmhub.names import HardwareKey
 
@@ -207,6 +208,39 @@ def test_of_weights_that_do_not_fit(folder: Path) -> None:
     change(folder, model={**document["model"], "hidden": 48})
     with pytest.raises(CheckpointError, match="do not fit"):
         read_checkpoint(folder)
+
+
+def with_trees() -> Checkpoint:
+    subject = checkpoint()
+    features = len(current_spec(structured_columns(subject.profile)).structured)
+    subject.network.plant(Forest(2, features))
+    subject.network.forest.leaf.normal_()
+    return subject
+
+
+def test_trees_are_kept(tmp_path: Path) -> None:
+    before = with_trees()
+    after = read_checkpoint(write(tmp_path / "trees", before)).network
+    assert after.config.trees == 2
+    assert torch.equal(after.forest.leaf, before.network.forest.leaf)
+
+
+@pytest.mark.parametrize(("trees", "match"), [(1, "do not fit"), (3, "do not fit"),
+                         (10**12, "too few"), (-1, "whole number"), (2.5, "whole number"),
+                         (True, "whole number")])  # fmt: skip
+def test_of_trees_that_are_not_there(trees: Any, match: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "trees", with_trees())
+    document = json.loads((folder / MANIFEST).read_text())
+    change(folder, model={**document["model"], "trees": trees})
+    with pytest.raises(CheckpointError, match=match):
+        read_checkpoint(folder)
+
+
+def test_of_a_tree_that_looks_beyond_the_features(tmp_path: Path) -> None:
+    subject = with_trees()
+    subject.network.forest.feature[1, 3] = 32000
+    with pytest.raises(CheckpointError, match="a tree looks at none"):
+        read_checkpoint(write(tmp_path / "trees", subject))
 
 
 def test_of_weights_that_are_no_numbers(folder: Path, tmp_path: Path) -> None:

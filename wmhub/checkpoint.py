@@ -21,9 +21,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from wmhub.errors import CheckpointError, MissingInputError, SchemaVersionError, UserError
+from wmhub.errors import (
+    CheckpointError,
+    InvalidInputError,
+    MissingInputError,
+    SchemaVersionError,
+    UserError,
+)
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import FeatureSpec, current_spec, structured_columns
+from wmhub.model.forest import DEPTH
 from wmhub.model.network import ModelConfig, WorldModel
 from wmhub.names import HardwareKey
 
@@ -217,14 +224,16 @@ def _require_same_features(spec: FeatureSpec, current: FeatureSpec) -> None:
 def _require_bounded(config: ModelConfig, weights_bytes: int) -> None:
     """Refuses sizes that the weights file cannot fill, before memory is taken for them."""
     sizes = [config.latent, config.hidden, config.layers, config.members]
-    if not all(type(size) is int and size >= 1 for size in sizes) or config.layers > _MOST_LAYERS:
+    are_whole = all(type(size) is int for size in (*sizes, config.trees))
+    if not are_whole or min(*sizes, config.trees + 1) < 1 or config.layers > _MOST_LAYERS:
         raise CheckpointError(
-            f"latent, hidden, layers and members must be whole numbers from 1, and layers at most "
-            f"{_MOST_LAYERS}"
+            f"latent, hidden, layers and members must be whole numbers from 1, layers at most "
+            f"{_MOST_LAYERS}, and trees a whole number from 0"
         )
     latent, hidden, layers, members = sizes
     # A part of what such a network holds at least; what it really holds, loading checks.
-    least = max(latent * latent, members * latent * hidden, layers * members * hidden * hidden)
+    networks = max(latent * latent, members * latent * hidden, layers * members * hidden * hidden)
+    least = max(networks, config.trees * 2**DEPTH)
     if least * _FLOAT_BYTES > weights_bytes:
         raise CheckpointError(f"{WEIGHTS} has {weights_bytes} bytes, too few for such a network")
 
@@ -233,7 +242,8 @@ def _load_weights(folder: Path, network: WorldModel) -> None:
     path = folder / WEIGHTS
     try:
         network.load_state_dict(load_file(str(path)), strict=True)
-    except (SafetensorError, RuntimeError, ValueError) as error:
+        network.forest.require_sound()
+    except (SafetensorError, RuntimeError, ValueError, InvalidInputError) as error:
         raise CheckpointError(f"{path}: the weights do not fit: {error}") from error
     if not all(torch.isfinite(v).all() for v in network.state_dict().values()):
         raise CheckpointError(f"{path}: it holds weights that are not finite")

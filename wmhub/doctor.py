@@ -131,8 +131,8 @@ def _tvm() -> Iterator[Finding]:
     try:
         yield Finding("xgboost", Severity.OK, metadata.version("xgboost"))
     except metadata.PackageNotFoundError:
-        said = "missing; only `wmhub bench search` needs it, for TVM's own cost model"
-        yield Finding("xgboost", Severity.NOTE, said, 'pip install "wmhub[bench]"')
+        said = "missing; `wmhub train` grows trees with it, and `wmhub bench` compares with it"
+        yield Finding("xgboost", Severity.NOTE, said, 'pip install "wmhub[train]"')
 
 
 #: Builds, saves and runs a kernel; a crash takes only the process that tries it.

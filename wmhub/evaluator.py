@@ -116,9 +116,8 @@ class Evaluator:
         import torch
 
         with torch.inference_mode():
-            output = self.checkpoint.network.score(encoded, self._share)
-        members = output.members.numpy()
-        return Scores(members.mean(axis=0), members.std(axis=0), output.embedding.numpy())
+            judged = self.checkpoint.network.judge(encoded, self._share)
+        return Scores(judged.score, judged.uncertainty, judged.embedding)
 
 
 class _TraceScorer:

@@ -18,6 +18,7 @@ SMALL = TrainConfig(
     candidates_per_list=16,
     validate_every=10,
     learning_rate=5e-3,
+    trees=3,
 )
 
 

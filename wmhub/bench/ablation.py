@@ -23,6 +23,7 @@ import wmhub
 from wmhub.dataset.reader import open_dataset
 from wmhub.errors import InvalidInputError, nearest
 from wmhub.model.network import ModelConfig
+from wmhub.training.boosting import grow, require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus
 from wmhub.training.evaluate import evaluate_rankings
@@ -68,6 +69,7 @@ VARIANTS: dict[str, Variant] = {
         {"dynamics": "none", "program": False, "hardware": False},
         {"consistency_weight": 0.0},
     ),
+    "no-trees": Variant("networks alone", {}, {"trees": 0}),
     "lambdarank": Variant("LambdaRank, not ListNet", {}, {"ranking": "lambdarank"}),
 }  # fmt: skip
 
@@ -163,7 +165,8 @@ def ablation(
     called with a run's name, the steps done and the steps in all. ``cache``: folder of encoded
     datasets, as for ``train``.
 
-    Raises ``InvalidInputError`` for an unknown configuration and ``DatasetError`` for a dataset
+    Raises ``MissingDependencyError`` without XGBoost, ``InvalidInputError`` for an unknown
+    configuration and ``DatasetError`` for a dataset
     without workloads to train on or to compare on.
     """
     output, config = Path(output), config or TrainConfig()
@@ -174,6 +177,8 @@ def ablation(
             raise InvalidInputError(f"no configuration {variant!r}; there are {', '.join(close)}")
     if seeds < 1 or split not in ("validation", "test"):
         raise InvalidInputError("ablation needs a seed, and validation or test to compare on")
+    if config.trees:
+        require_xgboost("bench ablation")
     source = open_dataset(dataset)
     folder = default_cache() if cache is None else Path(cache)
     corpus = gather_corpus(source.hardware, [source], config, folder)
@@ -221,6 +226,7 @@ def _train(
     began = time.monotonic()
     # Its one validation, after the last step, chooses nothing.
     Loop(network, config, corpus.training).run(held_out[:1], None, step)
+    grow(network, corpus.own_training, config)
     seconds = time.monotonic() - began
     metrics, _ = evaluate_rankings(rank_stored(network, held_out))
     reached = sum(p.numel() for p in network.parameters() if p.grad is not None)

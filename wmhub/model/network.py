@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from wmhub.errors import InvalidInputError
 from wmhub.model.encode import Encoded, FeatureSpec
+from wmhub.model.forest import Forest
 from wmhub.model.rollout import plan
 from wmhub.model.transformer import HEADS, PIECE, ActionTransformer
 
@@ -32,7 +34,7 @@ class ModelConfig:
     layers: int = 2
     """Residual layers of each scoring network."""
     members: int = 4
-    """Scoring networks; their mean is the score, their spread the uncertainty."""
+    """Scoring networks; they differ by their first weights alone."""
     dropout: float = 0.1
     """Share of activations dropped while training."""
     dynamics: str = "recurrent"
@@ -44,6 +46,8 @@ class ModelConfig:
     """Whether the scoring networks see the structured features."""
     hardware: bool = True
     """Whether the scoring networks see the hardware profile."""
+    trees: int = 0
+    """Trees that stand beside the scoring networks; training grows them when those are done."""
 
     def __post_init__(self) -> None:
         if self.dynamics not in DYNAMICS:
@@ -87,6 +91,18 @@ class Output:
     """float32 [M, F]: what ``consistency`` should be."""
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What the whole model says of M candidates."""
+
+    score: np.ndarray
+    """float32 [M], higher is better, in nats of latency."""
+    uncertainty: np.ndarray
+    """float32 [M], standard deviation of ``score``, same unit."""
+    embedding: np.ndarray
+    """float32 [M, hidden]: last hidden layer of the first scoring network."""
+
+
 class _Members(nn.Module):
     """``members`` separate linear layers, applied at once."""
 
@@ -107,6 +123,7 @@ class WorldModel(nn.Module):
     structured_mean: Tensor
     structured_scale: Tensor
     action_scale: Tensor
+    uncertainty_scale: Tensor
 
     def __init__(self, config: ModelConfig, spec: FeatureSpec) -> None:
         super().__init__()
@@ -133,6 +150,8 @@ class WorldModel(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(config.layers + 1))
         self.leave = _Members(config.members, hidden, 1)
         self.drop = nn.Dropout(config.dropout)
+        self.forest = Forest(config.trees, features)
+        self.register_buffer("uncertainty_scale", torch.ones(()))
 
     def forward(self, batch: Batch) -> Output:
         """Scores a padded batch (training)."""
@@ -159,8 +178,29 @@ class WorldModel(nn.Module):
         ends = (kinds != 0).sum(dim=1)
         return states[torch.arange(len(ends), device=ends.device), ends]
 
+    def plant(self, forest: Forest) -> None:
+        """Sets ``forest`` beside the scoring networks, in place of what is there."""
+        self.forest = forest
+        self.config = replace(self.config, trees=forest.trees)
+
+    def judge(self, encoded: Encoded, share: bool = True) -> Judgement:
+        """What networks and trees together think of one group of candidates.
+
+        Half of the weight is the networks', half the trees'; the uncertainty is the deviation of
+        that mixture, scaled so that it is right about itself on the validation workloads.
+        """
+        output = self.score(encoded, share)
+        members = output.members.cpu().numpy()
+        score, variance = members.mean(axis=0), members.var(axis=0)
+        if self.forest.trees:
+            trees = self.forest.predict(encoded.structured)
+            variance = variance / 2 + np.square((score - trees) / 2)
+            score = (score + trees) / 2
+        deviation = np.sqrt(variance) * np.float32(self.uncertainty_scale)
+        return Judgement(score, deviation, output.embedding.cpu().numpy())
+
     def score(self, encoded: Encoded, share: bool = True) -> Output:
-        """Scores one group of candidates; with ``share``, equal prefixes are rolled out once."""
+        """What the networks say of a group; with ``share``, equal prefixes are rolled out once."""
         device = self.structured_mean.device
         blocks = torch.from_numpy(encoded.blocks).to(device).unsqueeze(0)
         state = self._start(blocks)

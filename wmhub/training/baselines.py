@@ -18,6 +18,7 @@ from wmhub.dataset.reader import Dataset
 from wmhub.errors import InvalidInputError, MissingDependencyError, nearest
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.network import ModelConfig
+from wmhub.training.boosting import require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.data import Candidates
 from wmhub.training.evaluate import rank
@@ -183,14 +184,6 @@ def fit_baselines(
         else:
             fitted[name] = baseline
     return fitted, notes
-
-
-def require_xgboost(what: str = "this baseline") -> None:
-    """Raises ``MissingDependencyError`` where XGBoost, which ``what`` needs, is not installed."""
-    try:
-        import xgboost  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError.named("xgboost", what, "bench") from None
 
 
 def relative_speed(latency: np.ndarray) -> np.ndarray:

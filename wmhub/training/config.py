@@ -59,6 +59,10 @@ class TrainConfig:
     """Steps between validations."""
     patience: int = 12
     """Validations without improvement after which training stops."""
+    trees: int = 128
+    """Trees that are grown beside the networks, at the end; 0 for none. They need XGBoost."""
+    tree_rate: float = 0.12
+    """How much of what is left each tree learns."""
     precision: str = "fp32"
     """``fp32``, or ``bf16`` for products in bfloat16; weights, losses and averages stay float32."""
     seed: int = 0
@@ -76,6 +80,8 @@ class TrainConfig:
             raise InvalidInputError("training: samples must be at least 2, or 0 for all")
         if self.learning_rate <= 0 or not 0 <= self.average < 1:
             raise InvalidInputError("training: learning_rate must be positive, average below 1")
+        if self.trees < 0 or not 0 < self.tree_rate <= 1:
+            raise InvalidInputError("training: trees must be at least 0, tree_rate within 0 and 1")
         if self.precision not in PRECISIONS:
             raise InvalidInputError(f"training: precision must be one of {', '.join(PRECISIONS)}")
 

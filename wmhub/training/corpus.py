@@ -34,6 +34,8 @@ class Corpus:
     """Names of the encoded datasets: of their data, features and code."""
     training: list[list[Examples]]
     """By dataset and workload."""
+    own_training: list[list[Examples]]
+    """Those of ``training`` that are the target's."""
     validation: list[StoredWorkload]
     """Choose the weights and when to stop."""
     test: list[StoredWorkload]
@@ -117,6 +119,7 @@ def gather_corpus(
         pins=tuple(map(_pin, datasets)),
         stores=tuple(store.folder.name for store in stores),
         training=[part for part in training if part],
+        own_training=[part for part, is_ours in zip(training, ours, strict=True) if is_ours],
         validation=held["validation"],
         test=held["test"],
     )

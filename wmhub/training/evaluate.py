@@ -36,10 +36,8 @@ def rank(model: WorldModel, data: Sequence[Candidates]) -> list[Ranking]:
             spread = np.zeros(len(candidates.latency), dtype=np.float32)
             for number, encoded in enumerate(candidates.groups):
                 here = candidates.group_of == number
-                members = model.score(encoded).members
-                rows = candidates.row_of[here]
-                score[here] = members.mean(dim=0).numpy()[rows]
-                spread[here] = members.std(dim=0, correction=0).numpy()[rows]
+                judged, rows = model.judge(encoded), candidates.row_of[here]
+                score[here], spread[here] = judged.score[rows], judged.uncertainty[rows]
             ran = np.isfinite(candidates.latency)
             rankings.append(
                 Ranking(candidates.workload.id, candidates.latency[ran], score[ran], spread[ran])
@@ -51,3 +49,20 @@ def evaluate_rankings(rankings: Sequence[Ranking]) -> tuple[Metrics, Metrics]:
     """Metrics of the model, and what a random order expects on the same candidates."""
     model = summarise([(r.latency, r.score) for r in rankings])
     return model, summarise_random([r.latency for r in rankings])
+
+
+def errors_of(ranking: Ranking) -> np.ndarray:
+    """float64 [N] in nats: by how much each score is off, but for what all of them are off."""
+    error = ranking.score + np.log(ranking.latency)
+    return np.asarray(error - error.mean())
+
+
+def calibrate(model: WorldModel, rankings: Sequence[Ranking]) -> None:
+    """Scales the uncertainty of ``model`` to the errors that it made in ``rankings``.
+
+    Every workload counts the same.
+    """
+    stated = np.mean([np.square(r.uncertainty).mean() for r in rankings])
+    found = np.mean([np.square(errors_of(r)).mean() for r in rankings])
+    if stated > 0 and found > 0:
+        model.uncertainty_scale *= float(np.sqrt(found / stated))

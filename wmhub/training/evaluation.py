@@ -18,7 +18,7 @@ from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import lookup
 from wmhub.training.baselines import Progress, Setting, fit_baselines
 from wmhub.training.data import load_candidates
-from wmhub.training.evaluate import Ranking, evaluate_rankings, rank
+from wmhub.training.evaluate import Ranking, errors_of, evaluate_rankings, rank
 from wmhub.training.metrics import (
     Metrics,
     best_after,
@@ -270,13 +270,8 @@ def _random_curve(rankings: Sequence[Ranking]) -> tuple[float, ...]:
 
 
 def _calibration(rankings: Sequence[Ranking]) -> tuple[tuple[float, float], ...]:
-    errors, spreads = [], []
-    for ranking in rankings:
-        truth = -np.log(ranking.latency)
-        error = ranking.score - truth
-        errors.append(error - error.mean())
-        spreads.append(ranking.uncertainty)
-    error, spread = np.concatenate(errors), np.concatenate(spreads)
+    error = np.concatenate([errors_of(ranking) for ranking in rankings])
+    spread = np.concatenate([ranking.uncertainty for ranking in rankings])
     order = np.argsort(spread, kind="stable")
     bins = [b for b in np.array_split(order, _BINS) if len(b)]
     return tuple((float(spread[b].mean()), float(np.sqrt((error[b] ** 2).mean()))) for b in bins)

@@ -18,12 +18,13 @@ from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import current_spec, structured_columns
 from wmhub.model.network import ModelConfig, WorldModel
 from wmhub.names import HardwareKey
+from wmhub.training.boosting import grow, require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
 from wmhub.training.data import Examples, normalisation
 from wmhub.training.distributed import World, joined
 from wmhub.training.encoding import OnEncoded
-from wmhub.training.evaluate import evaluate_rankings
+from wmhub.training.evaluate import calibrate, evaluate_rankings
 from wmhub.training.loop import Loop, Watcher, rank_stored
 from wmhub.training.metrics import Metrics, Validation, summarise
 from wmhub.training.report import write_curves
@@ -81,10 +82,13 @@ def train(
 
     Raises ``MissingInputError`` or ``DatasetError`` for a folder that is no dataset or has too few
     workloads, ``HardwareMismatchError`` where no dataset is of ``hardware``, ``CheckpointError``
-    for a ``start_from`` with other features, ``OutputExistsError`` where ``output`` holds a
+    for a ``start_from`` with other features, ``MissingDependencyError`` where trees are to be grown
+    without XGBoost, ``OutputExistsError`` where ``output`` holds a
     checkpoint already.
     """
     output, config = Path(output), config or TrainConfig()
+    if config.trees:
+        require_xgboost("growing trees (or train without: --set trees=0)", "train")
     if (output / MANIFEST).exists():
         raise OutputExistsError(f"{output}: it holds a checkpoint; name another output folder")
     paths = [dataset] if isinstance(dataset, (str, Path)) else list(dataset)
@@ -113,6 +117,8 @@ def train(
             state.unlink(missing_ok=True)
         world.wait()
         history = loop.run(corpus.validation, state, watch or _silent)
+        if world.is_main:
+            _grow(loop, corpus)
         report = _report(loop, corpus, output, name or f"wm-{target}", world)
         if world.is_main:
             pin = base[0] if base is not None else None
@@ -121,6 +127,12 @@ def train(
             state.unlink(missing_ok=True)
         world.wait()
     return report
+
+
+def _grow(loop: Loop, corpus: Corpus) -> None:
+    """Adds the trees, and calibrates the uncertainty of the whole."""
+    grow(loop.network, corpus.own_training, loop.config, torch.get_num_threads())
+    calibrate(loop.network, rank_stored(loop.network, corpus.validation))
 
 
 def _report(loop: Loop, corpus: Corpus, output: Path, name: str, world: World) -> TrainReport:
@@ -175,7 +187,10 @@ def _read_base(name: str | os.PathLike[str] | None) -> tuple[BasePin, Checkpoint
 
 
 def _as_base(config: TrainConfig, model: ModelConfig) -> TrainConfig:
-    if config.model not in (ModelConfig(), model):
+    if dataclasses.replace(config.model, trees=model.trees) not in (
+        dataclasses.replace(ModelConfig(), trees=model.trees),
+        model,
+    ):
         raise InvalidInputError(
             "training from a checkpoint keeps its network; leave out the settings of the model"
         )

@@ -19,7 +19,8 @@ import numpy as np
 
 from wmhub.errors import InvalidInputError
 from wmhub.records import Scheduler, Workload
-from wmhub.training.baselines import Setting, relative_speed, require_xgboost
+from wmhub.training.baselines import Setting, relative_speed
+from wmhub.training.boosting import require_xgboost
 from wmhub.training.data import Candidates
 from wmhub.training.store import dataset_digest
 

@@ -1,0 +1,135 @@
+"""The trees of a checkpoint are XGBoost's, and need it no more once they are grown."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from trainmaking import SMALL, make_dataset
+
+from wmhub.checkpoint import read_checkpoint
+from wmhub.errors import MissingDependencyError
+from wmhub.model.forest import Forest
+from wmhub.training.boosting import fit_forest, structured_of, tables_of
+from wmhub.training.config import TrainConfig
+from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
+from wmhub.training.data import from_store
+from wmhub.training.evaluate import errors_of
+from wmhub.training.loop import rank_stored
+from wmhub.training.run import train
+
+xgboost = pytest.importorskip("xgboost")
+
+CONFIG = TrainConfig(trees=20, tree_rate=0.3)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    return make_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def corpus(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    target, datasets = open_datasets([dataset], None)
+    return gather_corpus(target, datasets, CONFIG, tmp_path_factory.mktemp("cache"), 1)
+
+
+def _squares(forest: Forest, corpus: Corpus) -> float:
+    """Mean over workloads of the mean square error on what was trained on."""
+    return float(
+        np.mean(
+            [
+                np.square(
+                    forest.predict(structured_of(e, np.arange(len(e.gains)))) - e.gains
+                ).mean()
+                for dataset in corpus.own_training
+                for e in dataset
+            ]
+        )
+    )
+
+
+def test_tables_predict_what_xgboost_predicts() -> None:
+    random = np.random.default_rng(0)
+    table = random.normal(size=(3000, 6)).astype(np.float32)
+    label = np.sin(table[:, 0] * 3) + table[:, 1] * table[:, 2]
+    options = {"max_depth": 8, "tree_method": "hist", "base_score": 0.0}
+    booster = xgboost.train(options, xgboost.DMatrix(table, label), 15)
+    forest = Forest.of(tables_of(booster), 0.0, 6)
+    # Values at a threshold too: the bins' borders are values of the data.
+    wanted = booster.predict(xgboost.DMatrix(table), output_margin=True)
+    np.testing.assert_allclose(forest.predict(table), wanted, atol=1e-5)
+    assert wanted.std() > 0.5
+
+
+def test_trees_learn_the_gains_and_more_of_them_go_on_from_there(corpus: Corpus) -> None:
+    nothing = fit_forest(corpus.own_training, dataclasses.replace(CONFIG, trees=1, tree_rate=1e-6))
+    first = fit_forest(corpus.own_training, CONFIG)
+    more = fit_forest(corpus.own_training, CONFIG, first)
+    assert (first.trees, more.trees) == (20, 40)
+    assert torch.equal(more.leaf[:20], first.leaf)
+    errors = [_squares(forest, corpus) for forest in (nothing, first, more)]
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[2] < errors[1]
+
+
+def test_the_same_seed_grows_the_same_trees(corpus: Corpus) -> None:
+    one, other = (fit_forest(corpus.own_training, CONFIG) for _ in range(2))
+    third = fit_forest(corpus.own_training, dataclasses.replace(CONFIG, seed=1))
+    assert torch.equal(one.leaf, other.leaf)
+    assert not torch.equal(one.leaf, third.leaf)
+
+
+def test_structured_features_come_in_the_order_of_the_rows(corpus: Corpus) -> None:
+    examples = next(e for e in corpus.own_training[0] if len(e.gains) > 3)
+    rows = np.asarray([3, 0, 2])
+    found = structured_of(examples, rows)
+    for row, features in zip(rows, found, strict=True):
+        group, place = examples.places[row]
+        _, wanted = examples.store.group(int(group)).dense(np.asarray([place]))
+        assert np.array_equal(features, wanted[0])
+    assert len(np.unique(found, axis=0)) > 1
+
+
+def test_a_checkpoint_keeps_its_trees_and_is_right_about_its_errors(
+    dataset: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    output = tmp_path / "model"
+    train(dataset, output, config=SMALL)
+    network = read_checkpoint(output).network
+    assert network.config.trees == network.forest.trees == SMALL.trees
+    rankings = rank_stored(network, corpus.validation)
+    stated = np.mean([np.square(r.uncertainty).mean() for r in rankings])
+    found = np.mean([np.square(errors_of(r)).mean() for r in rankings])
+    assert stated == pytest.approx(found, rel=1e-3)
+
+
+def test_networks_and_trees_have_half_of_the_say(corpus: Corpus) -> None:
+    from wmhub.training.run import new_network
+
+    network = new_network(SMALL, corpus.profile, corpus.training).eval()
+    group = from_store(corpus.validation[0]).groups[0]
+    with torch.inference_mode():
+        before = network.judge(group)
+        network.plant(fit_forest(corpus.own_training, CONFIG))
+        after = network.judge(group)
+    trees = network.forest.predict(group.structured)
+    np.testing.assert_allclose(after.score, (before.score + trees) / 2, atol=1e-5)
+    apart = np.abs(before.score - trees) / 2
+    assert (after.uncertainty >= apart - 1e-6).all()
+
+
+def test_without_xgboost_training_says_so_before_it_begins(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    output = tmp_path / "model"
+    with pytest.raises(MissingDependencyError, match=r"--set trees=0.*wmhub\[train\]"):
+        train(dataset, output, config=SMALL)
+    train(dataset, output, config=dataclasses.replace(SMALL, trees=0, steps=5))
+    assert read_checkpoint(output).network.forest.trees == 0

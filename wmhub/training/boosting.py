@@ -1,0 +1,149 @@
+"""Fits the trees of a checkpoint: XGBoost on the structured features, one workload at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from wmhub.errors import MissingDependencyError
+from wmhub.model.forest import ALWAYS_LEFT, DEPTH, Forest, TreeTables
+from wmhub.model.network import WorldModel
+from wmhub.training.config import TrainConfig
+from wmhub.training.data import Examples
+
+
+def require_xgboost(what: str = "this baseline", extra: str = "bench") -> None:
+    """Raises ``MissingDependencyError`` where XGBoost, which ``what`` needs, is not installed."""
+    try:
+        import xgboost  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError.named("xgboost", what, extra) from None
+
+
+def grow(
+    network: WorldModel,
+    training: Sequence[Sequence[Examples]],
+    config: TrainConfig,
+    threads: int = 1,
+) -> None:
+    """Grows ``config.trees`` trees beside a trained ``network``, on top of those it has."""
+    if config.trees:
+        network.plant(fit_forest(training, config, network.forest, threads))
+
+
+def fit_forest(
+    training: Sequence[Sequence[Examples]],
+    config: TrainConfig,
+    base: Forest | None = None,
+    threads: int = 1,
+) -> Forest:
+    """``config.trees`` trees fitted to the gains of ``training``, by dataset and workload.
+
+    Every workload weighs the same, however many candidates it has. With ``base``, the new trees go
+    on from what its trees say, and both are in the result. Nothing is chosen here: neither a
+    validation nor a test workload is looked at.
+    """
+    import xgboost
+
+    workloads = [examples for dataset in training for examples in dataset]
+    _, features = structured_of(workloads[0], np.arange(1)).shape
+    start = base if base is not None and base.trees else _constant(workloads, features)
+    data = xgboost.QuantileDMatrix(_iterator(workloads, start), max_bin=256, nthread=threads)
+    options = {
+        "eta": config.tree_rate, "max_depth": DEPTH, "subsample": 0.8, "colsample_bytree": 0.5,
+        "min_child_weight": 2.0, "tree_method": "hist", "seed": config.seed, "nthread": threads,
+    }  # fmt: skip
+    booster = xgboost.train(options, data, num_boost_round=config.trees)
+    return start.grown(tables_of(booster))
+
+
+def structured_of(examples: Examples, rows: np.ndarray) -> np.ndarray:
+    """Structured features float32 [R, F] of the examples at positions ``rows``."""
+    places = examples.places[rows]
+    order = np.argsort(places[:, 0], kind="stable")
+    starts = np.flatnonzero(np.diff(places[order, 0], prepend=-1))
+    found: np.ndarray | None = None
+    for members in np.split(order, starts[1:]):
+        group = examples.store.group(int(places[members[0], 0]))
+        _, structured = group.dense(places[members, 1])
+        if found is None:
+            found = np.empty((len(rows), structured.shape[1]), np.float32)
+        found[members] = structured
+    assert found is not None
+    return found
+
+
+def _constant(workloads: Sequence[Examples], features: int) -> Forest:
+    """The forest without trees that says the mean gain."""
+    forest = Forest(0, features)
+    forest.bias.fill_(float(np.mean([examples.gains.mean() for examples in workloads])))
+    return forest
+
+
+def _iterator(workloads: Sequence[Examples], start: Forest) -> Any:
+    """XGBoost's view of the workloads, which come one by one and are binned at once."""
+    import xgboost
+
+    most = np.mean([len(examples.gains) for examples in workloads])
+
+    class Workloads(xgboost.DataIter):
+        def __init__(self) -> None:
+            super().__init__()
+            self.at = 0
+
+        def next(self, input_data: Callable[..., None]) -> bool:
+            if self.at == len(workloads):
+                return False
+            examples = workloads[self.at]
+            count = len(examples.gains)
+            table = structured_of(examples, np.arange(count))
+            input_data(
+                data=table,
+                label=examples.gains,
+                weight=np.full(count, most / count),
+                base_margin=start.predict(table),
+            )
+            self.at += 1
+            return True
+
+        def reset(self) -> None:
+            self.at = 0
+
+    return Workloads()
+
+
+def tables_of(booster: Any) -> TreeTables:
+    """The trees of an XGBoost model as complete ones of depth ``DEPTH``.
+
+    Format: https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html
+    """
+    model = json.loads(booster.save_raw("json"))
+    trees = model["learner"]["gradient_booster"]["model"]["trees"]
+    tables = TreeTables(
+        np.zeros((len(trees), 2**DEPTH - 1), np.int32),
+        np.full((len(trees), 2**DEPTH - 1), ALWAYS_LEFT, np.float32),
+        np.zeros((len(trees), 2**DEPTH), np.float32),
+    )
+    for number, tree in enumerate(trees):
+        _fill(tables, number, tree)
+    return tables
+
+
+def _fill(tables: TreeTables, number: int, tree: dict[str, Any]) -> None:
+    left, right = tree["left_children"], tree["right_children"]
+    waiting = [(0, 0, 0)]
+    while waiting:
+        node, place, depth = waiting.pop()
+        if left[node] == -1:
+            # A leaf holds its value where another node holds its threshold.
+            for _ in range(DEPTH - depth):
+                place = 2 * place + 1
+            tables.leaf[number, place - (2**DEPTH - 1)] = tree["split_conditions"][node]
+            continue
+        tables.feature[number, place] = tree["split_indices"][node]
+        tables.threshold[number, place] = tree["split_conditions"][node]
+        waiting.append((left[node], 2 * place + 1, depth + 1))
+        waiting.append((right[node], 2 * place + 2, depth + 1))
