@@ -25,7 +25,7 @@ from wmhub.training.run import train
 
 ROOT = Path(wmhub.__file__).parents[1]
 #: Dropout draws other numbers for other shapes, so the comparison goes without.
-SETTINGS = ("steps=20", "model.dropout=0.0", "consistency_weight=0")
+SETTINGS = ("steps=20", "trees=3", "model.dropout=0.0", "consistency_weight=0")
 
 
 @pytest.mark.slow
