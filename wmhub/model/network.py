@@ -33,7 +33,7 @@ class ModelConfig:
     """Width of the scoring networks."""
     layers: int = 2
     """Residual layers of each scoring network."""
-    members: int = 4
+    members: int = 2
     """Scoring networks; they differ by their first weights alone."""
     dropout: float = 0.1
     """Share of activations dropped while training."""

@@ -80,6 +80,8 @@ class TrainConfig:
             raise InvalidInputError("training: samples must be at least 2, or 0 for all")
         if self.learning_rate <= 0 or not 0 <= self.average < 1:
             raise InvalidInputError("training: learning_rate must be positive, average below 1")
+        if self.model.trees:
+            raise InvalidInputError("training: set trees; model.trees is what it comes to")
         if self.trees < 0 or not 0 < self.tree_rate <= 1:
             raise InvalidInputError("training: trees must be at least 0, tree_rate within 0 and 1")
         if self.precision not in PRECISIONS:

@@ -187,10 +187,9 @@ def _read_base(name: str | os.PathLike[str] | None) -> tuple[BasePin, Checkpoint
 
 
 def _as_base(config: TrainConfig, model: ModelConfig) -> TrainConfig:
-    if dataclasses.replace(config.model, trees=model.trees) not in (
-        dataclasses.replace(ModelConfig(), trees=model.trees),
-        model,
-    ):
+    # The trees of the base are kept and counted apart from those that training adds.
+    model = dataclasses.replace(model, trees=0)
+    if config.model not in (ModelConfig(), model):
         raise InvalidInputError(
             "training from a checkpoint keeps its network; leave out the settings of the model"
         )
