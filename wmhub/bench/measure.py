@@ -28,6 +28,8 @@ _NEAR = 3.0
 #: Candidates that TVM's tuning hands to builder and runner at once, by default.
 _TVM_BATCH = 64
 _TVM_BUILD_SECONDS = 240.0
+#: How often TVM runs each candidate; only the first pass is what its tuning would take.
+_TVM_PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,15 @@ class MeasureResult:
     compared: int
     """Candidates below 3x the best of their workload; the next two numbers are theirs."""
     rank_correlation: float
-    """Spearman's, between both latencies within a workload; mean over workloads."""
+    """Spearman's, between our latency and the median of TVM's passes within a workload; mean over
+    workloads."""
     median_ratio: float
-    """Median of our latency over TVM's."""
+    """Median of our latency over that of TVM's passes."""
+    tvm_rank_correlation: float
+    """The same as ``rank_correlation`` between TVM's first pass and its others: what agreement the
+    machine allows."""
+    tvm_median_ratio: float
+    """Median of TVM's first pass over its others."""
     failures: int
     """Candidates that at least one of the two could not measure."""
 
@@ -56,7 +64,8 @@ class MeasureResult:
 class _Pair:
     workload: str
     ours: float | None
-    theirs: float | None
+    theirs: tuple[float, ...]
+    """Latency in each of TVM's passes; empty where one failed."""
 
 
 def measure(
@@ -116,24 +125,37 @@ def _measure_ours(
 
 def _measure_theirs(
     programs: Sequence[Program], target: dict[str, Any], seconds: dict[str, float]
-) -> list[float | None]:
-    """Latencies by TVM's defaults (but for the time limit), in batches as its tuning makes them."""
+) -> list[tuple[float, ...]]:
+    """Latencies by TVM's defaults (but for the time limit), in batches as its tuning makes them.
+
+    Passes after the first are not in ``seconds``.
+    """
     tvm_target = use_target(target)
     modules = [load_program(program.module) for program in programs]
-    began = time.monotonic()
     # Its worker imports every vendor's intrinsics before the first build; on a busy machine that
     # alone exceeds the default limit of 30 s, and no build ever succeeds.
     builder = ms.builder.LocalBuilder(timeout_sec=_TVM_BUILD_SECONDS)
     runner = ms.runner.LocalRunner()
-    latencies: list[float | None] = []
+    latencies: list[tuple[float, ...]] = []
     for start in range(0, len(modules), _TVM_BATCH):
         batch = modules[start : start + _TVM_BATCH]
+        began = time.monotonic()
         built = builder.build([ms.builder.BuilderInput(module, tvm_target) for module in batch])
-        for module, result in zip(batch, built, strict=True):
-            latencies.append(_run(runner, module, result.artifact_path))
+        passes = []
+        for number in range(_TVM_PASSES):
+            passes.append(
+                [
+                    _run(runner, module, result.artifact_path)
+                    for module, result in zip(batch, built, strict=True)
+                ]
+            )
+            if number == 0:
+                seconds["theirs"] += time.monotonic() - began
+        for result, *times in zip(built, *passes, strict=True):
+            ran = tuple(second for second in times if second is not None)
+            latencies.append(ran if len(ran) == _TVM_PASSES else ())
             if result.artifact_path is not None:
                 shutil.rmtree(Path(str(result.artifact_path)).parent, ignore_errors=True)
-    seconds["theirs"] += time.monotonic() - began
     return latencies
 
 
@@ -151,29 +173,46 @@ def _result(pairs: Sequence[_Pair], ours: float, theirs: float) -> MeasureResult
         from scipy.stats import spearmanr
     except ImportError:
         raise MissingDependencyError.named("scipy", "bench measure", "bench") from None
-    correlations = []
-    ratios = []
+    ours_and_theirs, theirs_and_theirs = [], []
     for workload in dict.fromkeys(pair.workload for pair in pairs):
-        both = [
+        ran = [
             (pair.ours, pair.theirs)
             for pair in pairs
-            if pair.workload == workload and pair.ours is not None and pair.theirs is not None
+            if pair.workload == workload and pair.ours is not None and pair.theirs
         ]
-        best = min((min(pair) for pair in both), default=0.0)
-        near = [(a, b) for a, b in both if min(a, b) < _NEAR * best]
-        ratios += [a / b for a, b in near]
-        if len(near) > 2:
-            correlations.append(float(spearmanr(*zip(*near, strict=True)).statistic))
-    if not correlations:
+        rows = [(ours, statistics.median(theirs), theirs) for ours, theirs in ran]
+        best = min((min(row[:2]) for row in rows), default=0.0)
+        near = [row for row in rows if min(row[:2]) < _NEAR * best]
+        ours_and_theirs.append([(ours, middle) for ours, middle, _ in near])
+        theirs_and_theirs.append(
+            [(first, statistics.fmean(later)) for _, _, (first, *later) in near]
+        )
+    if not any(len(rows) > 2 for rows in ours_and_theirs):
         raise MeasureError("too few candidates ran to compare latencies; ask for more of them")
-    ran = sum(pair.ours is not None and pair.theirs is not None for pair in pairs)
+    rank_correlation, median_ratio = _agreement(ours_and_theirs, spearmanr)
+    tvm_rank_correlation, tvm_median_ratio = _agreement(theirs_and_theirs, spearmanr)
     return MeasureResult(
         candidates=len(pairs),
         our_rate=len(pairs) / ours,
         tvm_rate=len(pairs) / theirs,
         speedup=theirs / ours,
-        compared=len(ratios),
-        rank_correlation=statistics.fmean(correlations),
-        median_ratio=statistics.median(ratios),
-        failures=len(pairs) - ran,
+        compared=sum(map(len, ours_and_theirs)),
+        rank_correlation=rank_correlation,
+        median_ratio=median_ratio,
+        tvm_rank_correlation=tvm_rank_correlation,
+        tvm_median_ratio=tvm_median_ratio,
+        failures=sum(pair.ours is None or not pair.theirs for pair in pairs),
     )
+
+
+def _agreement(
+    workloads: Sequence[Sequence[tuple[float, float]]], spearmanr: Callable[..., Any]
+) -> tuple[float, float]:
+    """Mean rank correlation within workloads of more than two pairs, and median ratio over all."""
+    correlations = [
+        float(spearmanr(*zip(*pairs, strict=True)).statistic)
+        for pairs in workloads
+        if len(pairs) > 2
+    ]
+    ratios = [one / other for pairs in workloads for one, other in pairs]
+    return statistics.fmean(correlations), statistics.median(ratios)

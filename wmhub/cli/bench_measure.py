@@ -48,6 +48,11 @@ def command(
             ("compared", f"{result.compared} candidates below 3x the best of their workload"),
             ("rank correlation", f"{result.rank_correlation:.3f}"),
             ("median ratio", f"{result.median_ratio:.3f}"),
+            (
+                "TVM with itself",
+                f"rank correlation {result.tvm_rank_correlation:.3f}, "
+                f"median ratio {result.tvm_median_ratio:.3f}",
+            ),
             ("failed in either", f"{result.failures}"),
         ],
     )
