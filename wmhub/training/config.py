@@ -59,9 +59,9 @@ class TrainConfig:
     """Steps between validations."""
     patience: int = 12
     """Validations without improvement after which training stops."""
-    trees: int = 128
+    trees: int = 192
     """Trees that are grown beside the networks, at the end; 0 for none. They need XGBoost."""
-    tree_rate: float = 0.12
+    tree_rate: float = 0.08
     """How much of what is left each tree learns."""
     precision: str = "fp32"
     """``fp32``, or ``bf16`` for products in bfloat16; weights, losses and averages stay float32."""
