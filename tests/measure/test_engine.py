@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from wmhub.errors import InvalidInputError, MeasureError
-from wmhub.measure.engine import Engine, Measurement, Program
+from wmhub.measure.candidate import Measurement, Program
+from wmhub.measure.engine import Engine
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.timing import TimingPlan
 from wmhub.records import FailureKind

@@ -10,7 +10,8 @@ import pytest
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware import known
 from wmhub.measure import zoo
-from wmhub.measure.engine import Engine, Program
+from wmhub.measure.candidate import Program
+from wmhub.measure.engine import Engine
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.targets import target_of
 from wmhub.names import HardwareKey

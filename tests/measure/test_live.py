@@ -8,7 +8,7 @@ import pytest
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware import lookup
-from wmhub.measure.engine import Measurement, Program
+from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.journal import Journal, JournalHead
 from wmhub.measure.live import LivePlan, LiveProgress, measure_live
 from wmhub.names import HardwareKey

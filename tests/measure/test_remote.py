@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from wmhub.errors import InvalidInputError, MeasureError
-from wmhub.measure.engine import Measurement, Program
+from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.remote import RemoteEngine, Tracker
 from wmhub.measure.timing import TimingPlan
 from wmhub.records import FailureKind

@@ -12,7 +12,8 @@ from typing import Any
 
 from wmhub.errors import InvalidInputError, MeasureError, MissingDependencyError
 from wmhub.measure import zoo
-from wmhub.measure.engine import Engine, Program
+from wmhub.measure.candidate import Program
+from wmhub.measure.engine import Engine
 from wmhub.measure.programs import load_program
 from wmhub.measure.sampling import Sampler, mixed
 from wmhub.tvm_compat import llvm_target, use_target, use_threads

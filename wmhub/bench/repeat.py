@@ -14,7 +14,8 @@ import numpy as np
 from wmhub.dataset.manifest import Repeatability
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.errors import HardwareMismatchError, MeasureError
-from wmhub.measure.engine import Engine, Program
+from wmhub.measure.candidate import Program
+from wmhub.measure.engine import Engine
 from wmhub.measure.programs import save_program
 from wmhub.records import MeasureRecord, Scheduler, Workload
 from wmhub.tvm_compat import Schedule, Trace, llvm_target

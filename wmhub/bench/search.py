@@ -211,7 +211,8 @@ def _final_latencies(
     on_run: Callable[[str], None] | None,
 ) -> dict[FinalKey, float | None]:
     """Median seconds of every best program, all measured together in shuffled rounds."""
-    from wmhub.measure.engine import Engine, Program
+    from wmhub.measure.candidate import Program
+    from wmhub.measure.engine import Engine
     from wmhub.measure.timing import TimingPlan
 
     programs = {

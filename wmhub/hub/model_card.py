@@ -56,6 +56,8 @@ class CardFacts:
     """What the trainer measured on the held-out workloads."""
     parameters: int | None
     """Number of weights."""
+    trees: int
+    """Number of trees."""
     environment: Mapping[str, str]
     """Package -> version that it was trained with."""
     sources: tuple[DataSource, ...]
@@ -77,6 +79,8 @@ def read_card_facts(checkpoint: Path) -> CardFacts:
         raise CheckpointError(f"{where}: a published model names its dataset and its metrics")
     environment = data.get("environment")
     parameters = data.get("parameters")
+    model = data.get("model")
+    trees = model.get("trees") if isinstance(model, dict) else None
     base = data.get("base")
     try:
         pinned = _pin(dataset)
@@ -88,6 +92,7 @@ def read_card_facts(checkpoint: Path) -> CardFacts:
             base=f"{base['name']} {base['version']}" if base else None,
             metrics=metrics,
             parameters=parameters if isinstance(parameters, int) else None,
+            trees=trees if isinstance(trees, int) else 0,
             environment={str(k): str(v) for k, v in environment.items()}
             if isinstance(environment, dict)
             else {},
@@ -173,6 +178,7 @@ def render_model_card(
         datasets=facts.datasets,
         base=facts.base,
         parameters=facts.parameters,
+        trees=facts.trees,
         size=_megabytes(manifest.bytes),
         schema_version=manifest.schema_version,
         licence=manifest.licence or "Apache-2.0",

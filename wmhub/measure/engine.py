@@ -1,8 +1,8 @@
 """``Engine``: builds and times programs in long-lived workers, and loses none of them.
 
 Workers import TVM once, and of it only what the target needs. A batch is compiled by all of them at
-once, each taking the next program as it becomes free; then programs are timed one after the other
-while every builder waits. See ``worker`` for what a failing program can touch.
+once; then programs are timed one after the other while every builder waits. See ``worker`` for what
+a failing program can touch.
 """
 
 from __future__ import annotations
@@ -11,76 +11,20 @@ import contextlib
 import dataclasses
 import os
 import select
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
 
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import InvalidInputError
+from wmhub.measure.building import Build, Building
+from wmhub.measure.candidate import Candidate, Measurement, Program
+from wmhub.measure.crew import Crew
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.process import START_SECONDS, WorkerProcess
 from wmhub.measure.timing import TimingPlan
 from wmhub.records import FailureKind
-
-#: A worker that holds more than this after a batch is replaced: LLVM's modules leave memory behind.
-_MOST_WORKER_BYTES = 2 << 30
-#: How often a candidate is tried that lost its process to someone's SIGKILL.
-_TRIES = 2
-
-
-@dataclass(frozen=True)
-class Program:
-    """One scheduled program to be measured."""
-
-    module: str
-    """The IRModule, as ``programs.save_program`` gives it."""
-    group: str = ""
-    """Programs of one group compute the same: a slow one is measured less than the group's best."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What became of one program."""
-
-    run_seconds: tuple[float, ...]
-    """Timings in seconds, all that count; empty for a failure."""
-    failure: FailureKind | None
-    message: str
-    """Why it failed, for people; empty otherwise."""
-    build_seconds: float
-    """Time to compile and link it, in seconds."""
-    wall_seconds: float
-    """Time to run it for all its timings, in seconds."""
-
-
-@dataclass
-class _Candidate:
-    program: Program
-    home: WorkerProcess | None = None
-    """The worker that holds it linked."""
-    archive: Path | None = None
-    """The file that it was exported to, instead."""
-    build_seconds: float = 0.0
-    tries: int = 0
-    outcome: Measurement | None = None
-
-    @property
-    def is_built(self) -> bool:
-        return self.home is not None or self.archive is not None
-
-    def lost_with_worker(self) -> None:
-        """Counts a try that ended with the worker's death; gives up after some."""
-        self.tries += self.outcome is None
-        if self.outcome is None and self.tries > _TRIES:
-            self.fail(FailureKind.CRASH, f"its worker was killed {self.tries} times")
-
-    def fail(self, kind: FailureKind, message: str, wall_seconds: float = 0.0) -> None:
-        self.outcome = Measurement((), kind, message, self.build_seconds, wall_seconds)
 
 
 class Engine:
@@ -110,31 +54,31 @@ class Engine:
         cores = len(os.sched_getaffinity(0))
         self.plan = plan or TimingPlan()
         self.target = target
-        self._count = cores if workers is None else workers
-        if self._count < 1:
+        count = cores if workers is None else workers
+        if count < 1:
             raise InvalidInputError(f"workers must be at least 1, not {workers}")
         if not (build_timeout_seconds > 0 and run_timeout_seconds > 0):
             raise InvalidInputError("time limits must be positive")
         self._build_timeout, self._run_timeout = build_timeout_seconds, run_timeout_seconds
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
         self._lock = lock or MachineLock()
-        self._settings = {
+        # Kernels use the threads that the schedule was made for; nothing else of ours may.
+        threads = {"TVM_NUM_THREADS": str(target.get("num-cores", cores))}
+        single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        self._environment = {**os.environ, **threads, **single}
+        settings = {
             "target": target,
             "memory_bytes": memory_bytes or half,
             "check": check,
             "turn": str(self._lock.turn),
         }
-        # Kernels use the threads that the schedule was made for; nothing else of ours may.
-        threads = {"TVM_NUM_THREADS": str(target.get("num-cores", cores))}
-        single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self._environment = {**os.environ, **threads, **single}
-        self._workers: list[WorkerProcess] = []
-        self._candidates: dict[int, _Candidate] = {}
+        self._crew = Crew("wmhub.measure.worker", count, settings, self._environment)
+        self._candidates: dict[int, Candidate] = {}
         self._best: dict[str, float] = {}
         self._next_id = 0
 
     def __enter__(self) -> Self:
-        self._start_missing()
+        self._crew.start()
         return self
 
     def __exit__(
@@ -147,27 +91,20 @@ class Engine:
 
     def close(self) -> None:
         """Ends all workers at once, whatever they do."""
-        while self._workers:
-            self._workers.pop().forget()
+        self._crew.close()
         self._candidates.clear()
 
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers."""
-        return [worker.process.pid for worker in self._workers]
+        return [worker.process.pid for worker in self._crew.workers]
 
     def wait_ready(self) -> None:
         """Waits until all workers serve, which the first build does by itself.
 
         Raises ``MeasureError`` where one cannot, or where not even a trivial program runs.
         """
-        self._start_missing()
-        for worker in self._workers:
-            try:
-                worker.wait_ready()
-            except MeasureError:
-                self.close()
-                raise
+        self._crew.wait_ready()
 
     def know_best(self, group: str, seconds: float) -> None:
         """Tells the best latency of ``group`` that was measured elsewhere, in seconds."""
@@ -193,7 +130,7 @@ class Engine:
         """Compiles and links ``programs`` with all workers; returns a handle for each."""
         ids = []
         for program in programs:
-            self._candidates[self._next_id] = _Candidate(program)
+            self._candidates[self._next_id] = Candidate(program)
             ids.append(self._next_id)
             self._next_id += 1
         self._build_all(ids)
@@ -239,92 +176,27 @@ class Engine:
     def release(self, ids: Iterable[int]) -> None:
         """Forgets built programs, and replaces workers that have grown too large."""
         gone = [id_ for id_ in ids if self._candidates.pop(id_, None) is not None]
-        if not gone:
-            return
-        for worker in list(self._workers):
-            try:
-                worker.channel.send({"do": "drop", "ids": gone})
-                answer = worker.channel.receive(START_SECONDS)
-            except (OSError, TimeoutError):
-                answer = None
-            if answer is None or answer["memory"] > _MOST_WORKER_BYTES:
-                self._bury(worker)
+        if gone:
+            self._crew.drop(gone)
 
     def _finished(self, id_: int) -> Measurement:
         outcome = self._candidates[id_].outcome
         assert outcome is not None
         return outcome
 
-    # Building
-
     def _build_all(self, ids: Sequence[int]) -> None:
-        queue = deque(id_ for id_ in ids if self._candidates[id_].outcome is None)
-        if not queue:
-            return
-        with self._lock.building():
-            self.wait_ready()
-            while queue or any(worker.busy_with is not None for worker in self._workers):
-                if queue and len(self._workers) < self._count:
-                    self.wait_ready()
-                for worker in self._workers:
-                    if worker.busy_with is None and queue:
-                        self._start_build(worker, queue.popleft())
-                self._wait_for_builds(queue)
-
-    def _start_build(self, worker: WorkerProcess, id_: int) -> None:
-        worker.busy_with = id_
-        worker.deadline = time.monotonic() + self._build_timeout
-        # A worker that is gone shows in the answer that does not come.
-        with contextlib.suppress(OSError):
-            worker.channel.send(
-                {
-                    "do": "build",
-                    "id": id_,
-                    "module": self._candidates[id_].program.module,
-                    "path": self._archive_path(id_),
-                }
-            )
+        builds = [
+            Build(id_, self._candidates[id_], self._archive_path(id_))
+            for id_ in ids
+            if self._candidates[id_].outcome is None
+        ]
+        if builds:
+            with self._lock.building():
+                Building(self._crew, self._build_timeout).run(builds)
 
     def _archive_path(self, id_: int) -> str | None:
         """Where to export a program to; ``None`` to keep it linked in the worker."""
         return None
-
-    def _wait_for_builds(self, queue: deque[int]) -> None:
-        busy = [worker for worker in self._workers if worker.busy_with is not None]
-        until = min(worker.deadline for worker in busy)
-        channels = {worker.channel: worker for worker in busy}
-        readable, _, _ = select.select(list(channels), [], [], max(0.0, until - time.monotonic()))
-        for channel in readable:
-            self._take_build(channels[channel], queue)
-        now = time.monotonic()
-        for worker in busy:
-            if worker.busy_with is not None and worker.deadline <= now:
-                message = f"killed after {self._build_timeout:g} s"
-                self._candidates[worker.busy_with].fail(FailureKind.BUILD_TIMEOUT, message)
-                self._bury(worker)
-
-    def _take_build(self, worker: WorkerProcess, queue: deque[int]) -> None:
-        id_ = worker.busy_with
-        assert id_ is not None
-        candidate = self._candidates[id_]
-        answer = worker.channel.receive()
-        worker.busy_with = None
-        if answer is None:
-            self._lose(worker, id_)
-            if candidate.outcome is None:
-                queue.append(id_)
-            return
-        candidate.build_seconds = answer["seconds"]
-        if answer["failure"] is not None:
-            candidate.fail(FailureKind(answer["failure"]), answer["message"])
-            return
-        path = self._archive_path(id_)
-        if path is None:
-            candidate.home = worker
-        else:
-            candidate.archive = Path(path)
-
-    # Timing
 
     def _time_built(self, ids: Sequence[int], report: Callable[[], None]) -> None:
         """Times those of ``ids`` that are built; may leave some to be tried again."""
@@ -340,7 +212,7 @@ class Engine:
         """Times programs of one group, whose workers take turns from round to round."""
         shares = {
             worker: [id_ for id_ in ids if self._candidates[id_].home is worker]
-            for worker in self._workers
+            for worker in self._crew.workers
         }
         for worker, share in shares.items():
             # A worker that is gone shows in the answer that does not come.
@@ -357,7 +229,7 @@ class Engine:
                 if answer is None:
                     for id_ in shares.pop(worker):
                         self._candidates[id_].lost_with_worker()
-                    self._lose(worker, None)
+                    self._crew.bury(worker)
                 else:
                     shares[worker].remove(answer["id"])
                     self._take_run(answer["id"], answer)
@@ -380,37 +252,10 @@ class Engine:
         candidate = self._candidates[id_]
         if answer["failure"] is not None:
             kind = FailureKind(answer["failure"])
-            candidate.tries += 1
-            if answer.get("again") and candidate.tries < _TRIES:
-                return True
-            candidate.fail(kind, answer["message"], answer["wall"])
-            return False
+            is_innocent = bool(answer.get("again"))
+            candidate.lost_process(kind, answer["message"], is_innocent, answer["wall"])
+            return candidate.outcome is None
         seconds = tuple(answer["seconds"])
         candidate.outcome = Measurement(seconds, None, "", candidate.build_seconds, answer["wall"])
         self.know_best(candidate.program.group, sorted(seconds)[len(seconds) // 2])
         return False
-
-    # Workers
-
-    def _start_missing(self) -> None:
-        self._workers += [
-            WorkerProcess("wmhub.measure.worker", self._settings, self._environment)
-            for _ in range(self._count - len(self._workers))
-        ]
-
-    def _lose(self, worker: WorkerProcess, building: int | None) -> None:
-        """Notes that ``worker`` died, by itself or by someone's hand, over ``building``."""
-        kind, message, maybe_killed = worker.death()
-        self._bury(worker)
-        if building is not None:
-            candidate = self._candidates[building]
-            candidate.tries += 1
-            if not maybe_killed or candidate.tries >= _TRIES:
-                candidate.fail(kind, message)
-
-    def _bury(self, worker: WorkerProcess) -> None:
-        worker.forget()
-        self._workers.remove(worker)
-        for candidate in self._candidates.values():
-            if candidate.home is worker:
-                candidate.home = None

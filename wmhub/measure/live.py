@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from wmhub.errors import InvalidInputError
-from wmhub.measure.engine import Measurement, Program
+from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.journal import Journal
 from wmhub.measure.programs import argument_info
 from wmhub.measure.sampling import Candidate, Sampler, mixed

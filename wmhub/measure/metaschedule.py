@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError
-from wmhub.measure.engine import Engine, Program
+from wmhub.measure.candidate import Program
+from wmhub.measure.engine import Engine
 from wmhub.measure.programs import save_program
 from wmhub.tvm_compat import derived_object, plain
 from wmhub.tvm_compat import meta_schedule as ms

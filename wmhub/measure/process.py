@@ -35,6 +35,8 @@ class WorkerProcess:
         theirs.close()
         self.channel.send(settings)
         self._is_ready = False
+        self.is_gone = False
+        """Whether it was ended, with all that it held."""
         #: Id of the candidate that it works on, and when that has taken too long.
         self.busy_with: int | None = None
         self.deadline = 0.0
@@ -61,6 +63,7 @@ class WorkerProcess:
 
     def kill(self) -> int:
         """Ends the process; returns its exit status, negative for a signal."""
+        self.is_gone = True
         self.channel.close()
         if self.process.poll() is None:
             self.process.kill()
