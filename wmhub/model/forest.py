@@ -64,10 +64,12 @@ class Forest(nn.Module):
 
     def grown(self, tables: TreeTables) -> Forest:
         """This forest with more trees."""
-        own = (self.feature.numpy(), self.threshold.numpy(), self.leaf.numpy())
-        new = (tables.feature, tables.threshold, tables.leaf)
-        both = (np.concatenate(pair) for pair in zip(own, new, strict=True))
-        return Forest.of(TreeTables(*both), float(self.bias), self._features)
+        both = TreeTables(
+            np.concatenate([self.feature.numpy(), tables.feature]),
+            np.concatenate([self.threshold.numpy(), tables.threshold]),
+            np.concatenate([self.leaf.numpy(), tables.leaf]),
+        )
+        return Forest.of(both, float(self.bias), self._features)
 
     @property
     def trees(self) -> int:
