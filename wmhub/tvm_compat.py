@@ -157,6 +157,15 @@ def _leave_out_intrinsics() -> None:
     importlib.import_module("tvm.s_tir").tensor_intrin = module  # type: ignore[attr-defined]
 
 
+def without_torch() -> None:
+    """Keeps TVM from importing torch in this process, which takes longer than TVM itself.
+
+    TVM's ffi does so where torch is installed, to avoid a conflict on Windows. For processes of our
+    own that build and time programs; in one that also uses torch it would be a disaster.
+    """
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+
+
 def use_target(target: Any) -> Any:
     """The ``tvm.target.Target`` of a dictionary or target, with its tensor intrinsics registered.
 

@@ -99,8 +99,9 @@ def main(descriptor: int) -> None:
     settings = channel.receive()
     if settings is None:
         return
-    from wmhub.tvm_compat import use_target
+    from wmhub.tvm_compat import use_target, without_torch
 
+    without_torch()
     use_target(settings["target"])
     channel.send({"problem": ""})
     while (message := channel.receive()) is not None:

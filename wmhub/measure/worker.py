@@ -28,6 +28,7 @@ from wmhub.measure.lock import Turn
 from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
+from wmhub.tvm_compat import without_torch
 
 #: Characters of an error that are kept: the last, where compilers say what was wrong.
 _MOST_MESSAGE = 600
@@ -328,6 +329,7 @@ def main(descriptor: int) -> None:
     settings = channel.receive()
     if settings is None:
         return
+    without_torch()
     turn = Turn(Path(settings["turn"]))
     worker = Worker(channel, settings["target"], settings["memory_bytes"], turn)
     channel.send({"problem": worker.check() if settings["check"] else ""})
