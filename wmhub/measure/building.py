@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import select
+import statistics
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -14,6 +16,10 @@ from wmhub.measure.candidate import Candidate
 from wmhub.measure.crew import Crew
 from wmhub.measure.process import WorkerProcess
 from wmhub.records import FailureKind
+
+#: Builds that tell what is usual, and what is never too long, in seconds: a lost worker costs as
+#: much, with the programs that it held.
+_ENOUGH_BUILDS, _LEAST_SECONDS = 8, 4.0
 
 
 @dataclass(frozen=True)
@@ -28,15 +34,38 @@ class Build:
 
 
 @dataclass
+class Patience:
+    """When a build is given up, with its worker."""
+
+    timeout_seconds: float
+    """After so long in any case."""
+    ratio: float = math.inf
+    """After so many times the median of the builds so far, too; LLVM takes 50 times as long for
+    some candidates, and none of those is worth its trial."""
+    _seconds: list[float] = field(default_factory=list)
+
+    def learn(self, seconds: float) -> None:
+        """Takes note of a build that ended by itself."""
+        self._seconds.append(seconds)
+
+    @property
+    def seconds(self) -> float:
+        """How long a build may take now."""
+        if len(self._seconds) < _ENOUGH_BUILDS:
+            return self.timeout_seconds
+        usual = max(_LEAST_SECONDS, self.ratio * statistics.median(self._seconds))
+        return min(self.timeout_seconds, usual)
+
+
+@dataclass
 class Building:
     """The compilation of some candidates by ``crew``."""
 
     crew: Crew
-    timeout_seconds: float
-    """After this a build is given up, with its worker."""
+    patience: Patience
     _queue: deque[Build] = field(default_factory=deque)
     _at_work: dict[WorkerProcess, tuple[Build, float]] = field(default_factory=dict)
-    """What each worker compiles, and when that has taken too long."""
+    """What each worker compiles, and since when."""
 
     def run(self, builds: Iterable[Build]) -> None:
         """Compiles all; afterwards each candidate is built or has failed."""
@@ -50,7 +79,7 @@ class Building:
             self._wait()
 
     def _start(self, worker: WorkerProcess, build: Build) -> None:
-        self._at_work[worker] = build, time.monotonic() + self.timeout_seconds
+        self._at_work[worker] = build, time.monotonic()
         module = build.candidate.program.module
         # A worker that is gone shows in the answer that does not come.
         with contextlib.suppress(OSError):
@@ -59,15 +88,15 @@ class Building:
             )
 
     def _wait(self) -> None:
-        until = min(deadline for _, deadline in self._at_work.values())
+        until = min(began for _, began in self._at_work.values()) + self.patience.seconds
         channels = {worker.channel: worker for worker in self._at_work}
         readable, _, _ = select.select(list(channels), [], [], max(0.0, until - time.monotonic()))
         for channel in readable:
             self._take(channels[channel])
-        now = time.monotonic()
-        for worker, (build, deadline) in list(self._at_work.items()):
-            if deadline <= now:
-                message = f"killed after {self.timeout_seconds:g} s"
+        now, limit = time.monotonic(), self.patience.seconds
+        for worker, (build, began) in list(self._at_work.items()):
+            if began + limit <= now:
+                message = f"killed after {limit:.3g} s"
                 build.candidate.fail(FailureKind.BUILD_TIMEOUT, message)
                 del self._at_work[worker]
                 self.crew.bury(worker)
@@ -83,6 +112,7 @@ class Building:
                 self._queue.append(build)
             return
         candidate.build_seconds = answer["seconds"]
+        self.patience.learn(candidate.build_seconds)
         if answer["failure"] is not None:
             candidate.fail(FailureKind(answer["failure"]), answer["message"])
         elif build.path is None:

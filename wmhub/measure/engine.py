@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import select
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ from typing import Any
 from typing_extensions import Self
 
 from wmhub.errors import InvalidInputError
-from wmhub.measure.building import Build, Building
+from wmhub.measure.building import Build, Building, Patience
 from wmhub.measure.candidate import Candidate, Measurement, Program
 from wmhub.measure.crew import Crew
 from wmhub.measure.lock import MachineLock
@@ -41,6 +42,7 @@ class Engine:
         workers: int | None = None,
         plan: TimingPlan | None = None,
         build_timeout_seconds: float = 30.0,
+        build_ratio: float = math.inf,
         run_timeout_seconds: float = 10.0,
         memory_bytes: int | None = None,
         check: bool = True,
@@ -48,7 +50,8 @@ class Engine:
     ) -> None:
         """``target``: as ``tvm.target.Target`` takes it. ``workers``: processes that build, by
         default one for each core; they start when the engine is entered, and are waited for when
-        there is something to build. ``memory_bytes``: what one program may allocate, by default
+        there is something to build. ``build_ratio``: how many times the median build a build may
+        take. ``memory_bytes``: what one program may allocate, by default
         half of the memory. ``check``: whether a new worker first runs a trivial program, and
         ``MeasureError`` is raised where not even that works."""
         cores = len(os.sched_getaffinity(0))
@@ -59,7 +62,8 @@ class Engine:
             raise InvalidInputError(f"workers must be at least 1, not {workers}")
         if not (build_timeout_seconds > 0 and run_timeout_seconds > 0):
             raise InvalidInputError("time limits must be positive")
-        self._build_timeout, self._run_timeout = build_timeout_seconds, run_timeout_seconds
+        self._build_patience = Patience(build_timeout_seconds, build_ratio)
+        self._run_timeout = run_timeout_seconds
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
         self._lock = lock or MachineLock()
         # Kernels use the threads that the schedule was made for; nothing else of ours may.
@@ -192,7 +196,7 @@ class Engine:
         ]
         if builds:
             with self._lock.building():
-                Building(self._crew, self._build_timeout).run(builds)
+                Building(self._crew, self._build_patience).run(builds)
 
     def _archive_path(self, id_: int) -> str | None:
         """Where to export a program to; ``None`` to keep it linked in the worker."""

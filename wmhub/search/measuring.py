@@ -21,6 +21,8 @@ from wmhub.tvm_compat import use_target, use_threads
 
 #: Two timings tell which candidates are good; only what may be the best has to be known well.
 SEARCH_PLAN = TimingPlan(rounds=2, extra_rounds=4, round_seconds=0.1, close_ratio=1.25)
+#: A build that takes so many times the median is given up: its worker could do that many instead.
+_BUILD_RATIO = 12.0
 _RPC = re.compile(r"(?P<host>[^\s:/]+):(?P<port>[0-9]{1,5})/(?P<key>[^\s/]+)\Z")
 
 
@@ -39,7 +41,7 @@ def measuring(
         from wmhub.measure.engine import Engine
         from wmhub.measure.metaschedule import builder_and_runner
 
-        with Engine(target, workers=cores, plan=SEARCH_PLAN) as engine:
+        with Engine(target, workers=cores, plan=SEARCH_PLAN, build_ratio=_BUILD_RATIO) as engine:
             yield builder_and_runner(engine)
         return
     remote = None if rpc is None else _rpc_config(rpc)
