@@ -142,3 +142,12 @@ def test_boosting_learns_from_measurements() -> None:
     for _ in range(4):
         workload.update(scores, seconds)
     assert int(np.argmax(workload.predict(scores)[0])) == 3
+
+
+def test_a_disturbed_round_and_an_unlucky_build_are_outvoted() -> None:
+    from wmhub.bench.search import _settled
+
+    # The first round was disturbed in part, the last one's buffers lie badly.
+    assert _settled([(3.0, 1.0, 3.1), (1.1, 1.2), (2.0, 2.0)]) == 1.1
+    assert _settled([(), (1.0,)]) == 1.0
+    assert _settled([(), ()]) is None

@@ -17,6 +17,7 @@ from wmhub.errors import HardwareMismatchError, MeasureError
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
 from wmhub.measure.programs import save_program
+from wmhub.measure.timing import ANY_RATIO, TimingPlan
 from wmhub.records import MeasureRecord, Scheduler, Workload
 from wmhub.tvm_compat import Schedule, Trace, llvm_target
 from wmhub.tvm_compat import meta_schedule as ms
@@ -49,13 +50,13 @@ def repeat(
     if not drawn:
         raise MeasureError(f"{opened.path}: no record of MetaSchedule that ran and can be rebuilt")
     ratios: list[float] = []
-    with Engine(llvm_target(None)) as engine:
+    # None is timed less because it is slower than another.
+    plan = TimingPlan(slow_ratio=ANY_RATIO, close_ratio=ANY_RATIO)
+    with Engine(llvm_target(None), plan=plan) as engine:
         for start in range(0, len(drawn), _BATCH):
             batch = drawn[start : start + _BATCH]
-            # A group each: none is timed less because it is slower than another.
             programs = [
-                Program(save_program(_scheduled(workload, record)), str(start + i))
-                for i, (workload, record) in enumerate(batch)
+                Program(save_program(_scheduled(workload, record))) for workload, record in batch
             ]
             for (_, record), result in zip(batch, engine.measure(programs), strict=True):
                 before = record.latency_seconds

@@ -203,7 +203,7 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
     cores = int(spec.target.get("num-cores", 1))
     budget = Budget()
     history = Watched(budget, None)
-    with tempfile.TemporaryDirectory() as folder, measuring(spec.target, cores) as (build, execute):
+    with tempfile.TemporaryDirectory() as folder, measuring(spec.target, cores) as means:
         run(
             [NamedWorkload("main", workload_module(spec.workload))],
             use_target(spec.target),
@@ -214,8 +214,8 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
             batch=16,
             history=history,
             budget=budget,
-            builder=build,
-            runner=execute,
+            builder=means.builder,
+            runner=means.runner,
             database=ms.database.JSONDatabase(work_dir=folder),
             cores=cores,
             seed=spec.seed,

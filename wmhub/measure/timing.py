@@ -22,6 +22,8 @@ Key = TypeVar("Key")
 
 #: Below this a first run is so short that cold caches and thread start-up rule it, in seconds.
 _COLD_SECONDS = 5e-3
+#: A ratio of latencies that none exceeds; infinity would not survive JSON.
+ANY_RATIO = 1e9
 #: Above this a run is not repeated where that can be helped, in seconds.
 _LONG_SECONDS = 0.5
 

@@ -7,11 +7,11 @@ import re
 import shutil
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from wmhub.errors import InvalidInputError
 from wmhub.measure.timing import TimingPlan
@@ -26,11 +26,23 @@ _BUILD_RATIO = 12.0
 _RPC = re.compile(r"(?P<host>[^\s:/]+):(?P<port>[0-9]{1,5})/(?P<key>[^\s/]+)\Z")
 
 
+class Means(NamedTuple):
+    """What candidates are measured with."""
+
+    builder: Any
+    """MetaSchedule's interface."""
+    runner: Any
+    """MetaSchedule's interface."""
+    wait_ready: Callable[[], None]
+    """Waits until both can work, which the first build does by itself; raises ``MeasureError``.
+    From a build, TVM would turn the reason into an error without a name."""
+
+
 @contextmanager
 def measuring(
     target: dict[str, Any], cores: int, builder: str = "engine", rpc: str | None = None
-) -> Iterator[tuple[Any, Any]]:
-    """MetaSchedule's builder and runner for ``target``, a dictionary.
+) -> Iterator[Means]:
+    """What measures for ``target``, a dictionary.
 
     ``builder``: ``engine`` is our own, ``local`` TVM's. ``rpc``: ``HOST:PORT/KEY`` of a TVM tracker
     and the devices at it; builds are TVM's local ones then. Raises ``InvalidInputError``.
@@ -42,13 +54,14 @@ def measuring(
         from wmhub.measure.metaschedule import builder_and_runner
 
         with Engine(target, workers=cores, plan=SEARCH_PLAN, build_ratio=_BUILD_RATIO) as engine:
-            yield builder_and_runner(engine)
+            yield Means(*builder_and_runner(engine), engine.wait_ready)
         return
     remote = None if rpc is None else _rpc_config(rpc)
     use_threads(cores)
     prepare = partial(use_target, target)
     local = ms.builder.LocalBuilder(max_workers=cores, initializer=prepare)
-    yield local, ms.runner.RPCRunner(rpc_config=remote) if remote else ms.runner.LocalRunner()
+    runner = ms.runner.RPCRunner(rpc_config=remote) if remote else ms.runner.LocalRunner()
+    yield Means(local, runner, lambda: None)
 
 
 def _rpc_config(rpc: str) -> Any:

@@ -17,7 +17,7 @@ from wmhub.search import output as files
 from wmhub.search.choose import choose_evaluator, target_for, this_hardware
 from wmhub.search.latent import LatentSearchConfig, best_measured, task_search
 from wmhub.search.learner import Learner
-from wmhub.search.measuring import measure, measuring
+from wmhub.search.measuring import Means, measure, measuring
 from wmhub.search.result import TaskResult, TuneResult
 from wmhub.search.run import Budget, History, OnProgress, make_contexts, run
 from wmhub.search.tasks import tasks_of
@@ -95,13 +95,15 @@ def tune(
         job.learner.load(folder / files.LEARNED)
     history, firsts = History(budget, on_progress), [_NO_BASELINE] * len(tasks)
     if trials and not budget.spent:
-        with measuring(target, job.cores, builder, rpc) as (build, execute):
+        with measuring(target, job.cores, builder, rpc) as means:
             if baselines:
-                firsts = [_baseline(job, task, build, execute) for task in tasks]
+                firsts = [_baseline(job, task, means) for task in tasks]
+            means.wait_ready()
             run(
                 tasks, machine, job.learner, search=search, config=job.config, trials=trials,
-                batch=batch, history=history, budget=budget, builder=build, runner=execute,
-                database=job.database(), cores=job.cores, seed=seed, log=folder / files.LOG,
+                batch=batch, history=history, budget=budget, builder=means.builder,
+                runner=means.runner, database=job.database(), cores=job.cores, seed=seed,
+                log=folder / files.LOG,
             )  # fmt: skip
         job.learner.save(folder / files.LEARNED)
     result = _result(job, history, firsts, budget)
@@ -165,11 +167,14 @@ _CLEARLY = 0.9
 _NO_BASELINE = _Baseline(None, None)
 
 
-def _baseline(job: _Job, task: NamedWorkload, builder: Any, runner: Any) -> _Baseline:
+def _baseline(job: _Job, task: NamedWorkload, means: Means) -> _Baseline:
     """Latency of the program as it came, and of the first valid random candidate."""
     context = job.context(task)
     drawn = _search(job, context).random_schedule()
-    (unscheduled, _), (random, _) = measure([context.mod, drawn.mod], job.target, builder, runner)
+    means.wait_ready()
+    (unscheduled, _), (random, _) = measure(
+        [context.mod, drawn.mod], job.target, means.builder, means.runner
+    )
     return _Baseline(unscheduled, random)
 
 
