@@ -27,6 +27,15 @@ def test_ratios_count_the_same_either_way() -> None:
     assert (found.records, found.failed, found.day) == (7, 1, "2026-11-25")
 
 
+def test_a_machine_that_is_slower_as_a_whole_is_told_from_noise() -> None:
+    found = summary([1.5, 1.5 * 1.09, 1.5 / 1.09, 1.5 * 1.2, 3.0], 5, DAY)
+    assert found.median_ratio == pytest.approx(1.5, abs=0.2)
+    assert found.within_25_percent == 0.0
+    assert found.scaled_within_25_percent >= found.scaled_within_10_percent > 0
+    exact = summary([1.5, 1.5 * 1.09, 1.5 / 1.09], 3, DAY)
+    assert (exact.median_ratio, exact.scaled_within_10_percent) == (1.5, 1.0)
+
+
 @pytest.mark.parametrize("change", [{"day": "today"}, {"records": -1}, {"within_5_percent": "x"}])
 def test_nonsense_in_a_manifest_is_refused(change: dict[str, object]) -> None:
     good = dataclasses.asdict(summary([1.0], 1, DAY))

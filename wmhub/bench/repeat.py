@@ -71,16 +71,22 @@ def repeat(
 
 def summary(ratios: list[float], records: int, day: datetime.date) -> Repeatability:
     """What ``ratios`` (new latency / recorded one) of ``records`` repeated records say."""
-    ordered = np.asarray(ratios)
-    apart = np.exp(np.abs(np.log(ordered))) - 1
+    logs = np.log(np.asarray(ratios))
+    middle = float(np.median(logs))
+
+    def within(share: float, of: float = 0.0) -> float:
+        return round(float((np.abs(logs - of) <= np.log(1 + share)).mean()), 4)
+
     return Repeatability(
         day=day.isoformat(),
         records=records,
         failed=records - len(ratios),
-        median_ratio=round(float(np.median(ordered)), 4),
-        within_5_percent=round(float((apart <= 0.05).mean()), 4),
-        within_10_percent=round(float((apart <= 0.10).mean()), 4),
-        within_25_percent=round(float((apart <= 0.25).mean()), 4),
+        median_ratio=round(float(np.exp(middle)), 4),
+        within_5_percent=within(0.05),
+        within_10_percent=within(0.10),
+        within_25_percent=within(0.25),
+        scaled_within_10_percent=within(0.10, middle),
+        scaled_within_25_percent=within(0.25, middle),
     )
 
 

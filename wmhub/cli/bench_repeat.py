@@ -39,6 +39,8 @@ def command(dataset: str, count: int, seed: int, write: bool, as_json: bool) -> 
             ("within 5 %", f"{found.within_5_percent:.1%}"),
             ("within 10 %", f"{found.within_10_percent:.1%}"),
             ("within 25 %", f"{found.within_25_percent:.1%}"),
+            ("within 10 % of the median ratio", f"{found.scaled_within_10_percent:.1%}"),
+            ("within 25 % of the median ratio", f"{found.scaled_within_25_percent:.1%}"),
             ("median ratio", f"{found.median_ratio:.3f} (new / recorded)"),
             ("did not run again", f"{found.failed}"),
         ],

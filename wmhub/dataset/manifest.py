@@ -107,10 +107,21 @@ class Repeatability:
     """Share of the ratios between 1 / 1.1 and 1.1."""
     within_25_percent: float
     """Share of the ratios between 1 / 1.25 and 1.25."""
+    scaled_within_10_percent: float
+    """Share of the ratios within 10 % of their median: a machine that is slower as a whole ranks
+    candidates alike."""
+    scaled_within_25_percent: float
+    """Share of the ratios within 25 % of their median."""
 
     def __post_init__(self) -> None:
         _check_numbers(self)
-        shares = (self.within_5_percent, self.within_10_percent, self.within_25_percent)
+        shares = (
+            self.within_5_percent,
+            self.within_10_percent,
+            self.within_25_percent,
+            self.scaled_within_10_percent,
+            self.scaled_within_25_percent,
+        )
         if not _DAY.match(self.day) or not all(type(n) in (int, float) and n >= 0 for n in shares):
             raise DatasetError("repeatability is not what wmhub bench repeat writes")
 
