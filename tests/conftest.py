@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,15 @@ def shared_logs() -> Path:
     if not SHARED_LOGS.is_dir():
         pytest.skip("the real measurement logs are not beside this checkout")
     return SHARED_LOGS
+
+
+@pytest.fixture(autouse=True)
+def _tvm_logs_as_if_for_the_first_time() -> Iterator[None]:
+    """Undoes what a search of TVM does to its logger: pytest hangs handlers of its own on a logger
+    that does not propagate, and TVM's next search stumbles over them."""
+    yield
+    logger = logging.getLogger("tvm.s_tir.meta_schedule")
+    for handler in logger.handlers:
+        if handler.get_name() is not None:  # Pytest closes its own.
+            handler.close()
+    logger.handlers, logger.propagate = [], True
