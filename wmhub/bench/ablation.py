@@ -166,8 +166,8 @@ def ablation(
     datasets, as for ``train``.
 
     Raises ``MissingDependencyError`` without XGBoost, ``InvalidInputError`` for an unknown
-    configuration and ``DatasetError`` for a dataset
-    without workloads to train on or to compare on.
+    configuration and ``DatasetError`` for a dataset without workloads to train on or to compare
+    on.
     """
     output, config = Path(output), config or TrainConfig()
     chosen = list(dict.fromkeys(variants))

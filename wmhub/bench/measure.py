@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wmhub.bench.search_run import STOCK_BUILD_SECONDS
 from wmhub.errors import InvalidInputError, MeasureError, MissingDependencyError
 from wmhub.measure import zoo
 from wmhub.measure.candidate import Program
@@ -28,7 +29,6 @@ DEFAULT_WORKLOADS = (
 _NEAR = 3.0
 #: Candidates that TVM's tuning hands to builder and runner at once, by default.
 _TVM_BATCH = 64
-_TVM_BUILD_SECONDS = 240.0
 #: How often TVM runs each candidate; only the first pass is what its tuning would take.
 _TVM_PASSES = 3
 
@@ -46,7 +46,7 @@ class MeasureResult:
     speedup: float
     """``our_rate / tvm_rate``."""
     compared: int
-    """Candidates below 3x the best of their workload; the next two numbers are theirs."""
+    """Candidates below 3x the best of their workload; the next four numbers are theirs."""
     rank_correlation: float
     """Spearman's, between our latency and the median of TVM's passes within a workload; mean over
     workloads."""
@@ -135,7 +135,7 @@ def _measure_theirs(
     modules = [load_program(program.module) for program in programs]
     # Its worker imports every vendor's intrinsics before the first build; on a busy machine that
     # alone exceeds the default limit of 30 s, and no build ever succeeds.
-    builder = ms.builder.LocalBuilder(timeout_sec=_TVM_BUILD_SECONDS)
+    builder = ms.builder.LocalBuilder(timeout_sec=STOCK_BUILD_SECONDS)
     runner = ms.runner.LocalRunner()
     latencies: list[tuple[float, ...]] = []
     for start in range(0, len(modules), _TVM_BATCH):

@@ -12,7 +12,7 @@ from wmhub.errors import MissingDependencyError
 from wmhub.model.forest import ALWAYS_LEFT, DEPTH, Forest, TreeTables
 from wmhub.model.network import WorldModel
 from wmhub.training.config import TrainConfig
-from wmhub.training.data import Examples
+from wmhub.training.data import Examples, by_group
 
 
 def require_xgboost(what: str = "this baseline", extra: str = "bench") -> None:
@@ -62,13 +62,8 @@ def fit_forest(
 
 def structured_of(examples: Examples, rows: np.ndarray) -> np.ndarray:
     """Structured features float32 [R, F] of the examples at positions ``rows``."""
-    places = examples.places[rows]
-    order = np.argsort(places[:, 0], kind="stable")
-    starts = np.flatnonzero(np.diff(places[order, 0], prepend=-1))
     found: np.ndarray | None = None
-    for members in np.split(order, starts[1:]):
-        group = examples.store.group(int(places[members[0], 0]))
-        _, structured = group.dense(places[members, 1])
+    for members, _, structured in by_group(examples, rows):
         if found is None:
             found = np.empty((len(rows), structured.shape[1]), np.float32)
         found[members] = structured

@@ -206,15 +206,27 @@ def normalisation(
 
 def _moments(examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and mean square of each structured feature, largest size of each action column."""
-    order = np.argsort(examples.places[:, 0], kind="stable")
-    ordered = examples.places[order]
-    starts = np.flatnonzero(np.diff(ordered[:, 0], prepend=-1))
     total = square = np.zeros(1)
     largest = np.zeros(len(ACTION_COLUMNS))
-    for rows in np.split(ordered, starts[1:]):
-        actions, structured = examples.store.group(int(rows[0, 0])).dense(rows[:, 1])
+    for _, actions, structured in by_group(examples, np.arange(len(examples.places))):
         wide = structured.astype(np.float64)
         total, square = total + wide.sum(axis=0), square + (wide**2).sum(axis=0)
         if actions.size:
             largest = np.maximum(largest, np.abs(actions).max(axis=(0, 1)))
-    return total / len(ordered), square / len(ordered), largest
+    return total / len(examples.places), square / len(examples.places), largest
+
+
+def by_group(
+    examples: Examples, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """The examples at positions ``rows`` (int64 [R]), one group of the store after the other.
+
+    Where each stands in ``rows``, int64 [n]; action columns float32 [n, T, A]; structured features
+    float32 [n, F].
+    """
+    places = examples.places[rows]
+    order = np.argsort(places[:, 0], kind="stable")
+    starts = np.flatnonzero(np.diff(places[order, 0], prepend=-1))
+    for members in np.split(order, starts[1:]):
+        group = examples.store.group(int(places[members[0], 0]))
+        yield members, *group.dense(places[members, 1])
