@@ -161,6 +161,16 @@ class Stage:
         kept = [loop for loop in self.loops if not any(loop is o for o in old)]
         self.loops = [*kept[:at], *new, *kept[at:]]
 
+    def outer_loops(self) -> list[Loop]:
+        """Loops around it that are its hosts' alone (Ansor keeps each stage's own nest only)."""
+        loops: list[Loop] = []
+        host, depth, seen = self.host, self.depth, 0
+        while host is not None and seen < 16:  # a bound, since a damaged log may hold a cycle
+            loops = [loop for loop in host.loops[:depth] if self.index(loop) < 0] + loops
+            depth, seen = host.depth, seen + 1
+            host = host.host
+        return loops
+
     def index(self, loop: Loop) -> int:
         """Depth of ``loop`` in this nest, -1 when it is not in it."""
         return next((i for i, mine in enumerate(self.loops) if mine is loop), -1)

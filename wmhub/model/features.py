@@ -90,7 +90,7 @@ def structured_features(
     _working_sets(columns, trajectories, stage, hardware)
     _caches(columns, trajectories, stage, hardware)
     _whole(columns, trajectories, stage)
-    cpu_features(columns.add, trajectories, stage, _host_chain(stage), hardware)
+    cpu_features(columns.add, trajectories, stage, hardware)
     return columns.table(), columns.names
 
 
@@ -134,21 +134,10 @@ def _annotated(stage: Stage, words: Sequence[str]) -> np.ndarray:
     return _product([loop for loop in stage.loops if loop.annotation in words])
 
 
-def _host_chain(stage: Stage) -> list[Loop]:
-    """Loops around a stage that belong to its hosts (Ansor keeps each stage's own nest only)."""
-    loops: list[Loop] = []
-    host, depth, seen = stage.host, stage.depth, 0
-    while host is not None and seen < 16:  # a bound, since a damaged log may hold a cycle
-        loops = [loop for loop in host.loops[:depth] if stage.index(loop) < 0] + loops
-        depth, seen = host.depth, seen + 1
-        host = host.host
-    return loops
-
-
 def _parallelism(
     columns: _Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
 ) -> None:
-    around = [*_host_chain(stage), *stage.loops]
+    around = [*stage.outer_loops(), *stage.loops]
     grid = threads = virtual = parallel = extents(1)
     for other in trajectories.stages:
         if other.inlined or other.role == "cache_read":
@@ -326,6 +315,35 @@ def _working_sets(
             inside = known and depth >= 0 and k < len(prints[0])
             columns.add(f"access{k}.footprint{level}", log2(prints[depth][k]) if inside else 0.0)
     columns.add("compulsory", log2(compulsory))
+    _register_tile(columns, stage, prints)
+
+
+def _register_tile(columns: _Columns, stage: Stage, prints: Sequence[Sequence[np.ndarray]]) -> None:
+    """What the innermost reduction loop that iterates holds: accumulators that live through it and
+    the reduction loops around it, and elements of each tensor that each of its steps touches."""
+    within = np.full(columns.count, len(stage.loops))
+    tile, steps = np.ones(1), np.ones(1)
+    found, adjacent = np.zeros(1, bool), np.ones(1, bool)
+    for depth, loop in reversed(list(enumerate(stage.loops, 1))):
+        extent = np.maximum(loop.extent, 1)
+        if loop.is_reduction:
+            within = np.where(~found & (extent > 1), depth, within)
+            found = found | (extent > 1)
+            steps = np.where(found & adjacent, steps * extent, steps)
+        else:
+            tile = np.where(found, tile, tile * extent)
+            adjacent = adjacent & (~found | (extent == 1))
+    columns.add("register.tile", log2(tile))
+    columns.add("register.steps", log2(steps))
+    touched = np.zeros((ACCESSES, columns.count))
+    for depth in np.unique(within) if prints else ():
+        at = within == depth
+        for row, size in zip(touched, prints[depth]):
+            row[at] = size[at] if len(size) > 1 else size
+    for k in range(ACCESSES):
+        columns.add(f"register.access{k}", log2(touched[k]))
+    loaded = touched[1:].sum(axis=0)
+    columns.add("register.intensity", np.log2(np.maximum(tile / np.maximum(loaded, 1.0), 1e-3)))
 
 
 def _caches(
@@ -334,7 +352,7 @@ def _caches(
     """Cache stages: what is copied to faster memory, how often, and how it is spread."""
     copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
     shared, loaded = np.zeros(1), np.zeros(1)
-    trips_of_host = _product([*_host_chain(stage), *stage.loops])
+    trips_of_host = _product([*stage.outer_loops(), *stage.loops])
     for number in range(CACHES):
         copy = copies[number] if number < len(copies) else None
         name = f"cache{number}"
@@ -342,7 +360,7 @@ def _caches(
         if copy is not None and copy.host is not None:
             own = [loop for loop in copy.loops if copy.host.index(loop) < 0]
         tile = _product(own)
-        rounds = _product([*_host_chain(copy), *copy.host.loops[: copy.depth]]
+        rounds = _product([*copy.outer_loops(), *copy.host.loops[: copy.depth]]
                           if copy is not None and copy.host is not None else [])  # fmt: skip
         cooperative = copy.annotations.get("meta_schedule.cooperative_fetch") if copy else None
         vector = cooperative if cooperative is not None else (

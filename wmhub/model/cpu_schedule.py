@@ -1,0 +1,287 @@
+"""What MetaSchedule's post-processing will make of a nest on a CPU: its tasks and its vectors.
+
+``RewriteParallelVectorizeUnroll`` decides both after sampling, from annotations of the whole
+program, block by block: it fuses outer spatial loops until their product exceeds
+``meta_schedule.parallel``, and inner ones while it stays within ``meta_schedule.vectorize`` and all
+accesses stay contiguous; a block whose loops could all be fused becomes one parallel loop over
+vectors. This follows ``src/s_tir/meta_schedule/postproc/rewrite_parallel_vectorize_unroll.cc`` of
+TVM for N candidates at once. A nest that says itself what is parallel or a vector (Ansor's) is
+taken at its word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wmhub.nest import Stage, trips
+from wmhub.program import Access, Index
+from wmhub.trajectory import Trajectories
+
+
+@dataclass(frozen=True)
+class CpuSchedule:
+    """How one stage runs, for N candidates; arrays of shape [1] where all agree."""
+
+    tasks: np.ndarray
+    """float64 [N or 1]: iterations of the parallel loop around it; 1 where one core does all."""
+    vector: np.ndarray
+    """float64 [N or 1]: elements that one vector operation handles; 1 for scalar code."""
+    in_vector: tuple[np.ndarray, ...]
+    """bool [N or 1] for each loop from the inside: whether the vector covers it."""
+    gathers: np.ndarray
+    """float64 [N or 1]: accesses whose elements of one vector do not lie side by side, nor are all
+    the same one, so that they are moved one by one."""
+
+
+def cpu_schedules(trajectories: Trajectories) -> list[tuple[Stage, CpuSchedule]]:
+    """Of every stage that has loops and is not inlined."""
+    live = [stage for stage in trajectories.stages if not stage.inlined and stage.loops]
+    shapes = _shapes(trajectories, live)
+    return [(stage, _schedule(trajectories, stage, live, shapes)) for stage in live]
+
+
+def annotation_of(
+    trajectories: Trajectories, stage: Stage, keys: Sequence[str]
+) -> np.ndarray | None:
+    """A numeric annotation of ``stage``, else of any other stage; float64 [N or 1]."""
+    for one in (stage, *trajectories.stages):
+        for key in keys:
+            if key in one.annotations:
+                return np.asarray(one.annotations[key], np.float64)
+    return None
+
+
+def _schedule(
+    trajectories: Trajectories,
+    stage: Stage,
+    live: Sequence[Stage],
+    shapes: Mapping[str, Sequence[int]],
+) -> CpuSchedule:
+    around = [*stage.outer_loops(), *stage.loops]
+    parallel = annotation_of(trajectories, stage, ("meta_schedule.parallel",))
+    vectorize = annotation_of(trajectories, stage, ("meta_schedule.vectorize",))
+    if (parallel is None and vectorize is None) or any(loop.annotation for loop in around):
+        inside = [np.full(1, loop.annotation == "vectorize") for loop in stage.loops[::-1]]
+        return CpuSchedule(
+            trips([loop for loop in around if loop.annotation == "parallel"]),
+            trips([loop for loop in stage.loops if loop.annotation == "vectorize"]),
+            tuple(inside),
+            np.zeros(1),
+        )
+    return _Fusing(stage, live, shapes).schedule(parallel, vectorize)
+
+
+class _Fusing:
+    """Which loops of one stage's nest are fused, from its outer and from its inner end."""
+
+    def __init__(
+        self, stage: Stage, live: Sequence[Stage], shapes: Mapping[str, Sequence[int]]
+    ) -> None:
+        self._stage, self._shapes = stage, shapes
+        self._count = len(stage.loops)
+        #: float64 [L, N or 1]
+        self._extents = np.stack(
+            np.broadcast_arrays(*(np.maximum(loop.extent, 1.0) for loop in stage.loops))
+        )
+        reduces = np.array([loop.is_reduction for loop in stage.loops])
+        self._spatial = ~reduces
+        shared = {_common(stage, other) for other in live if other is not stage}
+        #: Whether a loop's body is one statement: no other stage stands beside the next loop.
+        self._single = [depth + 1 not in shared for depth in range(self._count)]
+
+    def schedule(self, parallel: np.ndarray | None, vectorize: np.ndarray | None) -> CpuSchedule:
+        none = np.full(1, -1)
+        width = none if vectorize is None else self._vectorized(vectorize)
+        outer = none if parallel is None else self._parallel(parallel)
+        both = (outer >= 0) & (width >= 0)
+        # A vector takes precedence over the loops that would be parallel.
+        outer = np.where(both, np.minimum(outer, self._count - width), outer)
+        ahead = np.cumprod(np.vstack([np.ones_like(self._extents[:1]), self._extents]), axis=0)
+        every = np.arange(self._extents.shape[1])
+        total = ahead[-1]
+        tasks = ahead[np.maximum(outer, 0), every]
+        vector = total / ahead[self._count - np.maximum(width, 0), every]
+        inside = [width > place for place in range(self._count)]
+        covered = inside
+        if vectorize is not None and self._may_be_whole():
+            whole = both & (self._contiguous(self._count) == self._count)
+            tasks = np.where(whole, np.ceil(total / vectorize), tasks)
+            vector = np.where(whole, np.minimum(vectorize, total), vector)
+            covered = [
+                np.where(whole, size % vector != 0, part)
+                for part, size in zip(inside, (total / ahead)[:0:-1])
+            ]
+            inside = [part & ~whole for part in inside]
+        return CpuSchedule(tasks, vector, tuple(inside), self._gathers(covered))
+
+    def _gathers(self, covered: Sequence[np.ndarray]) -> np.ndarray:
+        reach = next((n for n, part in enumerate(covered) if not part.any()), len(covered))
+        count = np.zeros(1)
+        for access in dict.fromkeys(self._accesses()) if reach else ():
+            strides = _strides(access, self._stage, self._shapes)
+            if strides is not None:
+                used = {axis for index in access.indices for axis in index.variables()}
+                count = count + self._is_gathered(strides, used, covered[:reach])
+        return count
+
+    def _is_gathered(
+        self, strides: Sequence[int], used: Collection[int], covered: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        gathered, moves, stays = (np.zeros(1, bool) for _ in range(3))
+        end = np.ones(1)
+        for (stride, axes), extent, part in zip(self._steps(strides), self._extents[::-1], covered):
+            here = part & (extent > 1)
+            # What an access divides an axis by hides how it moves.
+            hidden = any(axis in used and strides[axis] == 0 for axis in axes)
+            still = stride == 0
+            gathered = gathered | (here & (hidden | (~still & (stride != end))))
+            moves, stays = moves | (here & ~still), stays | (here & still)
+            end = np.where(here, end * extent, end)
+        return gathered | (moves & stays)
+
+    def _may_be_whole(self) -> bool:
+        return all(self._single) and bool(self._spatial.all())
+
+    def _parallel(self, most: np.ndarray) -> np.ndarray:
+        """How many outer loops are fused, -1 for none: int64 [N or 1]."""
+        count, product, going = np.zeros(1, np.int64), np.ones(1), np.ones(1, bool)
+        for extent, spatial, single in zip(self._extents, self._spatial, self._single):
+            if not (spatial and going.any()):
+                break
+            count = count + going
+            product = np.where(going, product * extent, product)
+            going = going & (product <= most) & single
+        return np.where(product == 1, -1, count)
+
+    def _vectorized(self, most: np.ndarray) -> np.ndarray:
+        """How many inner loops are fused, -1 for none: int64 [N or 1]."""
+        fits, product = np.ones(1, bool), np.ones(1)
+        reach = 0
+        for extent, spatial, single in self._from_inside():
+            if not (spatial and single and fits.any()):
+                break
+            reach += 1
+            product = product * extent
+            fits = fits & (product <= most)
+        contiguous = self._contiguous(reach)
+        count, product, going = np.zeros(1, np.int64), np.ones(1), np.ones(1, bool)
+        for extent, _, _ in self._from_inside()[:reach]:
+            going = going & (count < contiguous)
+            product = np.where(going, product * extent, product)
+            going = going & (product <= most)
+            count = count + going
+        return np.where(product == 1, -1, count)
+
+    def _from_inside(self) -> list[tuple[np.ndarray, np.bool_, bool]]:
+        return list(zip(self._extents, self._spatial, self._single))[::-1]
+
+    def _contiguous(self, reach: int) -> np.ndarray:
+        """Of the ``reach`` innermost loops, how many every access walks without a gap.
+
+        Loops that an access does not move with leave no gap. int64 [N or 1].
+        """
+        accesses = {_strides(access, self._stage, self._shapes) for access in self._accesses()}
+        least = np.full(1, reach)
+        if None in accesses:
+            return np.zeros(1, np.int64)
+        for strides in accesses:
+            least = np.minimum(least, self._walked(strides, reach))
+        return least
+
+    def _accesses(self) -> list[Access]:
+        return [*self._stage.reads, *self._stage.writes]
+
+    def _walked(self, strides: Sequence[int], reach: int) -> np.ndarray:
+        """``_contiguous`` of one access, which moves by ``strides`` with each axis."""
+        count, going = np.zeros(1, np.int64), np.ones(1, bool)
+        before, width = np.zeros(1), np.ones(1)
+        for (stride, _), extent in zip(self._steps(strides), self._extents[::-1][:reach]):
+            moves, begun = stride != 0, before != 0
+            next_to = np.where(begun, stride == before * width, (stride == 1) | (count == 0))
+            going = going & (~moves | next_to)
+            if not going.any():
+                break
+            count = count + going
+            before, width = np.where(moves, stride, before), np.where(moves, extent, width)
+        return count
+
+    def _steps(self, strides: Sequence[int]) -> Iterator[tuple[np.ndarray, list[int]]]:
+        """By how much each loop moves an access, and the axes that it walks, from the inside."""
+        number = {id(axis): at for at, axis in enumerate(self._stage.axes)}
+        step = [np.ones(1) for _ in number]
+        for loop, extent in zip(self._stage.loops[::-1], self._extents[::-1]):
+            axes = [number[id(axis)] for axis, _ in loop.parts if id(axis) in number]
+            # A fused loop is hidden in divisions, where TVM does not look for it.
+            alone = len(loop.parts) == 1 and axes
+            stride = strides[axes[0]] * step[axes[0]] if alone else np.zeros(1)
+            yield np.where(extent > 1, stride, 0.0), axes
+            for axis, part in loop.parts:
+                if id(axis) in number:
+                    at = number[id(axis)]
+                    step[at] = step[at] * np.maximum(part, 1)
+
+
+def _common(stage: Stage, other: Stage) -> int:
+    """How many outer loops two stages share."""
+    shared = 0
+    for mine, theirs in zip(stage.loops, other.loops):
+        if mine is not theirs:
+            break
+        shared += 1
+    return shared
+
+
+def _strides(
+    access: Access, stage: Stage, shapes: Mapping[str, Sequence[int]]
+) -> tuple[int, ...] | None:
+    """By how many elements ``access`` moves with each axis; ``None`` for an unknown shape."""
+    shape = shapes.get(access.buffer)
+    if shape is None or len(shape) != len(access.indices):
+        return None
+    strides = [0] * len(stage.axes)
+    size = 1
+    for index, extent in zip(access.indices[::-1], shape[::-1]):
+        for axis in set(index.variables()):
+            # The last dimension that an axis occurs in counts, as in TVM.
+            if axis < len(strides) and strides[axis] == 0:
+                strides[axis] = (_coefficient(index, axis) or 0) * size
+        size *= extent
+    return tuple(strides)
+
+
+def _coefficient(index: Index, axis: int) -> int | None:
+    """The factor of ``axis`` in ``index``, as TVM's ``StrideExtractor`` sees it."""
+    if index.op == "var":
+        return 1 if index.value == axis else None
+    if index.op == "-" and index.args[1].op == "const":
+        return _coefficient(index.args[0], axis)
+    if index.op == "+":
+        found = [c for arg in index.args if (c := _coefficient(arg, axis)) is not None]
+        return min(found, default=None)
+    if index.op == "*":
+        for scale, other in (index.args, index.args[::-1]):
+            if scale.op == "const":
+                inner = _coefficient(other, axis)
+                return None if inner is None else inner * scale.value
+    return None
+
+
+def _shapes(trajectories: Trajectories, live: Sequence[Stage]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the buffers that ``live`` stages touch, as far as they are known."""
+    buffers = trajectories.program.buffers if trajectories.program else {}
+    shapes = {name: buffer.shape for name, buffer in buffers.items()}
+    for stage in live:
+        for access in stage.writes:
+            if access.buffer not in shapes and all(i.op == "var" for i in access.indices):
+                axes = [stage.axes[i.value] for i in access.indices if i.value < len(stage.axes)]
+                shapes[access.buffer] = tuple(int(axis.extent.max()) for axis in axes)
+    for stage in live:
+        for access in [*stage.reads, *stage.writes]:
+            # A copy in other memory, ``name.scope.number``, has the shape of the whole.
+            whole = shapes.get(access.buffer.split(".")[0])
+            if access.buffer not in shapes and whole is not None:
+                shapes[access.buffer] = whole
+    return shapes
