@@ -11,7 +11,7 @@ taken at its word.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,19 +80,21 @@ class _Fusing:
     def __init__(
         self, stage: Stage, live: Sequence[Stage], shapes: Mapping[str, Sequence[int]]
     ) -> None:
-        self._stage, self._shapes = stage, shapes
+        self._stage = stage
         self._count = len(stage.loops)
+        loops = stage.loops
         #: float64 [L, N or 1]
         self._extents = np.stack(
-            np.broadcast_arrays(*(np.maximum(loop.extent, 1.0) for loop in stage.loops))
+            np.broadcast_arrays(*(np.maximum(loop.extent, 1.0) for loop in loops))
         )
-        reduces = np.array([loop.is_reduction for loop in stage.loops])
-        self._spatial = ~reduces
+        self._spatial = [not loop.is_reduction for loop in loops]
         shared = {_common(stage, other) for other in live if other is not stage}
         #: Whether a loop's body is one statement: no other stage stands beside the next loop.
-        self._single = [depth + 1 not in shared for depth in range(self._count)]
+        self._single = [depth not in shared for depth in range(1, self._count + 1)]
+        self._moves = {_move(access, stage, shapes) for access in (*stage.reads, *stage.writes)}
 
     def schedule(self, parallel: np.ndarray | None, vectorize: np.ndarray | None) -> CpuSchedule:
+        """What comes of the two annotations, where they are there."""
         none = np.full(1, -1)
         width = none if vectorize is None else self._vectorized(vectorize)
         outer = none if parallel is None else self._parallel(parallel)
@@ -106,44 +108,17 @@ class _Fusing:
         vector = total / ahead[self._count - np.maximum(width, 0), every]
         inside = [width > place for place in range(self._count)]
         covered = inside
-        if vectorize is not None and self._may_be_whole():
+        if vectorize is not None and all(self._single) and all(self._spatial):
             whole = both & (self._contiguous(self._count) == self._count)
             tasks = np.where(whole, np.ceil(total / vectorize), tasks)
             vector = np.where(whole, np.minimum(vectorize, total), vector)
+            # The loops that a vector of the one loop runs across.
             covered = [
                 np.where(whole, size % vector != 0, part)
                 for part, size in zip(inside, (total / ahead)[:0:-1])
             ]
             inside = [part & ~whole for part in inside]
         return CpuSchedule(tasks, vector, tuple(inside), self._gathers(covered))
-
-    def _gathers(self, covered: Sequence[np.ndarray]) -> np.ndarray:
-        reach = next((n for n, part in enumerate(covered) if not part.any()), len(covered))
-        count = np.zeros(1)
-        for access in dict.fromkeys(self._accesses()) if reach else ():
-            strides = _strides(access, self._stage, self._shapes)
-            if strides is not None:
-                used = {axis for index in access.indices for axis in index.variables()}
-                count = count + self._is_gathered(strides, used, covered[:reach])
-        return count
-
-    def _is_gathered(
-        self, strides: Sequence[int], used: Collection[int], covered: Sequence[np.ndarray]
-    ) -> np.ndarray:
-        gathered, moves, stays = (np.zeros(1, bool) for _ in range(3))
-        end = np.ones(1)
-        for (stride, axes), extent, part in zip(self._steps(strides), self._extents[::-1], covered):
-            here = part & (extent > 1)
-            # What an access divides an axis by hides how it moves.
-            hidden = any(axis in used and strides[axis] == 0 for axis in axes)
-            still = stride == 0
-            gathered = gathered | (here & (hidden | (~still & (stride != end))))
-            moves, stays = moves | (here & ~still), stays | (here & still)
-            end = np.where(here, end * extent, end)
-        return gathered | (moves & stays)
-
-    def _may_be_whole(self) -> bool:
-        return all(self._single) and bool(self._spatial.all())
 
     def _parallel(self, most: np.ndarray) -> np.ndarray:
         """How many outer loops are fused, -1 for none: int64 [N or 1]."""
@@ -158,47 +133,39 @@ class _Fusing:
 
     def _vectorized(self, most: np.ndarray) -> np.ndarray:
         """How many inner loops are fused, -1 for none: int64 [N or 1]."""
-        fits, product = np.ones(1, bool), np.ones(1)
-        reach = 0
-        for extent, spatial, single in self._from_inside():
-            if not (spatial and single and fits.any()):
+        reach, size = 0, np.ones(1)
+        while reach < self._count and (size <= most).any():
+            place = self._count - 1 - reach
+            if not (self._spatial[place] and self._single[place]):
                 break
-            reach += 1
-            product = product * extent
-            fits = fits & (product <= most)
+            reach, size = reach + 1, size * self._extents[place]
         contiguous = self._contiguous(reach)
         count, product, going = np.zeros(1, np.int64), np.ones(1), np.ones(1, bool)
-        for extent, _, _ in self._from_inside()[:reach]:
+        for extent in self._extents[::-1][:reach]:
             going = going & (count < contiguous)
             product = np.where(going, product * extent, product)
             going = going & (product <= most)
             count = count + going
         return np.where(product == 1, -1, count)
 
-    def _from_inside(self) -> list[tuple[np.ndarray, np.bool_, bool]]:
-        return list(zip(self._extents, self._spatial, self._single))[::-1]
-
     def _contiguous(self, reach: int) -> np.ndarray:
         """Of the ``reach`` innermost loops, how many every access walks without a gap.
 
         Loops that an access does not move with leave no gap. int64 [N or 1].
         """
-        accesses = {_strides(access, self._stage, self._shapes) for access in self._accesses()}
-        least = np.full(1, reach)
-        if None in accesses:
+        if None in self._moves:
             return np.zeros(1, np.int64)
-        for strides in accesses:
-            least = np.minimum(least, self._walked(strides, reach))
+        least = np.full(1, reach)
+        for move in self._moves:
+            if move is not None:
+                least = np.minimum(least, self._walked(move, reach))
         return least
 
-    def _accesses(self) -> list[Access]:
-        return [*self._stage.reads, *self._stage.writes]
-
-    def _walked(self, strides: Sequence[int], reach: int) -> np.ndarray:
-        """``_contiguous`` of one access, which moves by ``strides`` with each axis."""
+    def _walked(self, move: _Move, reach: int) -> np.ndarray:
+        """``_contiguous`` of one access."""
         count, going = np.zeros(1, np.int64), np.ones(1, bool)
         before, width = np.zeros(1), np.ones(1)
-        for (stride, _), extent in zip(self._steps(strides), self._extents[::-1][:reach]):
+        for (stride, _), extent in zip(self._steps(move, reach), self._extents[::-1]):
             moves, begun = stride != 0, before != 0
             next_to = np.where(begun, stride == before * width, (stride == 1) | (count == 0))
             going = going & (~moves | next_to)
@@ -208,20 +175,56 @@ class _Fusing:
             before, width = np.where(moves, stride, before), np.where(moves, extent, width)
         return count
 
-    def _steps(self, strides: Sequence[int]) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """By how much each loop moves an access, and the axes that it walks, from the inside."""
+    def _gathers(self, covered: Sequence[np.ndarray]) -> np.ndarray:
+        """How many accesses are gathered where a vector covers loops: float64 [N or 1].
+
+        ``covered``, for each loop from the inside, is bool [N or 1].
+        """
+        reach = next((n for n, part in enumerate(covered) if not part.any()), len(covered))
+        count = np.zeros(1)
+        for move in self._moves if reach else ():
+            if move is not None:
+                count = count + self._is_gathered(move, covered[:reach])
+        return count
+
+    def _is_gathered(self, move: _Move, covered: Sequence[np.ndarray]) -> np.ndarray:
+        gathered, moves, stays = (np.zeros(1, bool) for _ in range(3))
+        end = np.ones(1)
+        steps = self._steps(move, len(covered))
+        for (stride, hidden), extent, part in zip(steps, self._extents[::-1], covered):
+            here = part & (extent > 1)
+            still = stride == 0
+            gathered = gathered | (here & (hidden | (~still & (stride != end))))
+            moves, stays = moves | (here & ~still), stays | (here & still)
+            end = np.where(here, end * extent, end)
+        # Elements side by side, and all of them again and again.
+        return gathered | (moves & stays)
+
+    def _steps(self, move: _Move, reach: int) -> Iterator[tuple[np.ndarray, bool]]:
+        """Of the ``reach`` innermost loops from the inside: by how much each moves an access, and
+        whether it does so in a way that TVM does not see."""
         number = {id(axis): at for at, axis in enumerate(self._stage.axes)}
         step = [np.ones(1) for _ in number]
-        for loop, extent in zip(self._stage.loops[::-1], self._extents[::-1]):
+        for loop, extent in zip(self._stage.loops[::-1][:reach], self._extents[::-1]):
             axes = [number[id(axis)] for axis, _ in loop.parts if id(axis) in number]
             # A fused loop is hidden in divisions, where TVM does not look for it.
             alone = len(loop.parts) == 1 and axes
-            stride = strides[axes[0]] * step[axes[0]] if alone else np.zeros(1)
-            yield np.where(extent > 1, stride, 0.0), axes
+            stride = move.strides[axes[0]] * step[axes[0]] if alone else np.zeros(1)
+            yield np.where(extent > 1, stride, 0.0), not move.hidden.isdisjoint(axes)
             for axis, part in loop.parts:
                 if id(axis) in number:
                     at = number[id(axis)]
                     step[at] = step[at] * np.maximum(part, 1)
+
+
+@dataclass(frozen=True)
+class _Move:
+    """How an access moves with the axes of its stage."""
+
+    strides: tuple[int, ...]
+    """Elements for a step of each axis."""
+    hidden: frozenset[int]
+    """Axes that it moves with by a division or the like, which have no stride."""
 
 
 def _common(stage: Stage, other: Stage) -> int:
@@ -234,22 +237,22 @@ def _common(stage: Stage, other: Stage) -> int:
     return shared
 
 
-def _strides(
-    access: Access, stage: Stage, shapes: Mapping[str, Sequence[int]]
-) -> tuple[int, ...] | None:
-    """By how many elements ``access`` moves with each axis; ``None`` for an unknown shape."""
+def _move(access: Access, stage: Stage, shapes: Mapping[str, Sequence[int]]) -> _Move | None:
+    """How ``access`` moves; ``None`` where the shape of its tensor is unknown."""
     shape = shapes.get(access.buffer)
     if shape is None or len(shape) != len(access.indices):
         return None
     strides = [0] * len(stage.axes)
+    used: set[int] = set()
     size = 1
     for index, extent in zip(access.indices[::-1], shape[::-1]):
-        for axis in set(index.variables()):
+        for axis in {axis for axis in index.variables() if axis < len(strides)}:
+            used.add(axis)
             # The last dimension that an axis occurs in counts, as in TVM.
-            if axis < len(strides) and strides[axis] == 0:
+            if strides[axis] == 0:
                 strides[axis] = (_coefficient(index, axis) or 0) * size
         size *= extent
-    return tuple(strides)
+    return _Move(tuple(strides), frozenset(axis for axis in used if strides[axis] == 0))
 
 
 def _coefficient(index: Index, axis: int) -> int | None:
