@@ -315,10 +315,10 @@ def _working_sets(
             inside = known and depth >= 0 and k < len(prints[0])
             columns.add(f"access{k}.footprint{level}", log2(prints[depth][k]) if inside else 0.0)
     columns.add("compulsory", log2(compulsory))
-    _register_tile(columns, stage, prints)
+    _held(columns, stage, prints)
 
 
-def _register_tile(columns: _Columns, stage: Stage, prints: Sequence[Sequence[np.ndarray]]) -> None:
+def _held(columns: _Columns, stage: Stage, prints: Sequence[Sequence[np.ndarray]]) -> None:
     """What the innermost reduction loop that iterates holds: accumulators that live through it and
     the reduction loops around it, and elements of each tensor that each of its steps touches."""
     within = np.full(columns.count, len(stage.loops))
@@ -333,17 +333,17 @@ def _register_tile(columns: _Columns, stage: Stage, prints: Sequence[Sequence[np
         else:
             tile = np.where(found, tile, tile * extent)
             adjacent = adjacent & (~found | (extent == 1))
-    columns.add("register.tile", log2(tile))
-    columns.add("register.steps", log2(steps))
+    columns.add("held.tile", log2(tile))
+    columns.add("held.steps", log2(steps))
     touched = np.zeros((ACCESSES, columns.count))
     for depth in np.unique(within) if prints else ():
         at = within == depth
         for row, size in zip(touched, prints[depth]):
             row[at] = size[at] if len(size) > 1 else size
     for k in range(ACCESSES):
-        columns.add(f"register.access{k}", log2(touched[k]))
+        columns.add(f"held.access{k}", log2(touched[k]))
     loaded = touched[1:].sum(axis=0)
-    columns.add("register.intensity", np.log2(np.maximum(tile / np.maximum(loaded, 1.0), 1e-3)))
+    columns.add("held.intensity", np.log2(np.maximum(tile / np.maximum(loaded, 1.0), 1e-3)))
 
 
 def _caches(
