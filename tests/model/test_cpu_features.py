@@ -65,6 +65,27 @@ def test_tasks_are_those_of_the_stage_around() -> None:
     assert found["cpu.task.work"] == pytest.approx(np.log2(8 * 16 * 128 * 4))
 
 
+def test_the_whole_program_is_as_slow_as_its_stages_together() -> None:
+    axes = [Axis("i", extents(64), False), Axis("j", extents(64), False)]
+    sum_ = Stage("sum", [*axes, Axis("k", extents(16), True)], [])
+    sum_.loops = [Loop.over(axis) for axis in sum_.axes]
+    scale = Stage("scale", axes, [Loop.over(axes[0], extents(4)), Loop.over(axes[1])])
+    for stage in (sum_, scale):
+        stage.annotations = {key: np.array([value]) for key, value in ANNOTATIONS.items()}
+    found = features([sum_, scale])
+    # 64 rows of scalar code, and 4 vectors of 64 in four registers each, both on two cores.
+    assert found["cpu.regions"] == 2.0
+    assert found["cpu.cost"] == pytest.approx(np.log2(1 + (64 * 64 * 16 + 4 * 4) / 2))
+    assert found["cpu.cost.rest"] == pytest.approx(np.log2(1 + 4 * 4 / 2))
+    assert (found["cpu.serial"], found["cpu.scalar"]) == (0.0, np.float32(np.log2(1 + 64**2 * 16)))
+    scale.loops[1].annotation = "vectorize"
+    found = features([sum_, scale])
+    # Now it says itself that it is a vector, and not that it is parallel.
+    assert found["cpu.regions"] == 1.0
+    assert found["cpu.serial"] == pytest.approx(np.log2(1 + 4 * 64))
+    assert found["cpu.cost.rest"] == pytest.approx(np.log2(1 + 4 * 4))
+
+
 def test_nothing_on_a_gpu() -> None:
     found = features([product([4, 2, 2, 4], [7, 1, 1, 16], [32, 4])], GPU)
     assert not any(value for name, value in found.items() if name.startswith("cpu."))

@@ -70,6 +70,14 @@ def test_tiles_of_a_matmul() -> None:
     assert found["innermost.spatial_run"] == 4.0
 
 
+def test_what_a_reduction_holds_in_registers() -> None:
+    found = features([2, 4], [4, 4])
+    # 4 by 4 accumulators live through k of 32; each step takes 4 elements of A and 4 of B.
+    assert (found["held.tile"], found["held.steps"]) == (4.0, 5.0)
+    assert [found[f"held.access{k}"] for k in range(4)] == [4.0, 2.0, 2.0, 0.0]
+    assert found["held.intensity"] == 1.0
+
+
 def test_unit_loops_do_not_shift_the_others() -> None:
     found = features([8, 1], [4, 4])
     assert [found[f"inner{i}.extent"] for i in range(5)] == [2.0, 5.0, 2.0, 3.0, 0.0]
