@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import random
@@ -196,6 +197,13 @@ def test_shared_memory_holds_what_all_threads_of_a_block_touch() -> None:
     (group,) = replay_traces(matmul(), [[trace, []]])
     assert extents_of(group, "A_shared") == [[4, 4, 8, 8]]
     assert extents_of(group, "A_shared_local") == [[4, 4, 2, 8]]
+
+
+@pytest.mark.parametrize("damage", [[[]], {}, 10**400, "x", 1.5, [1]])
+def test_a_location_that_is_none_is_refused_not_a_crash(damage: object) -> None:
+    trace = [*TILED, ["SampleComputeLocation", ["b0"], [], ["l20"]]]
+    with contextlib.suppress(InvalidInputError):
+        replay_traces(matmul(), [[trace, [[len(TILED), damage]]], [trace, [[len(TILED), 1]]]])
 
 
 @pytest.mark.parametrize("trace", [[["x", 1]], [7], 7, [[1], []], [[["Split", [], [], []]], 3]])

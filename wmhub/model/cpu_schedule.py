@@ -20,6 +20,8 @@ from wmhub.nest import Stage, trips
 from wmhub.program import Access, Index
 from wmhub.trajectory import Trajectories
 
+_STILL = np.zeros(1)
+
 
 @dataclass(frozen=True)
 class CpuSchedule:
@@ -92,6 +94,7 @@ class _Fusing:
         #: Whether a loop's body is one statement: no other stage stands beside the next loop.
         self._single = [depth not in shared for depth in range(1, self._count + 1)]
         self._moves = {_move(access, stage, shapes) for access in (*stage.reads, *stage.writes)}
+        self._walks = self._walk()
 
     def schedule(self, parallel: np.ndarray | None, vectorize: np.ndarray | None) -> CpuSchedule:
         """What comes of the two annotations, where they are there."""
@@ -203,18 +206,29 @@ class _Fusing:
     def _steps(self, move: _Move, reach: int) -> Iterator[tuple[np.ndarray, bool]]:
         """Of the ``reach`` innermost loops from the inside: by how much each moves an access, and
         whether it does so in a way that TVM does not see."""
+        for axes, step in self._walks[:reach]:
+            stride = _STILL if step is None else move.strides[axes[0]] * step
+            yield stride, not move.hidden.isdisjoint(axes)
+
+    def _walk(self) -> list[tuple[list[int], np.ndarray | None]]:
+        """Of each loop from the inside: numbers of the axes that it walks, and the steps that it
+        takes along its axis, float64 [N or 1].
+
+        A loop of one iteration takes none. Neither does a fused one: it is hidden in divisions,
+        where TVM does not look for it.
+        """
         number = {id(axis): at for at, axis in enumerate(self._stage.axes)}
-        step = [np.ones(1) for _ in number]
-        for loop, extent in zip(self._stage.loops[::-1][:reach], self._extents[::-1]):
+        inside = [np.ones(1) for _ in number]
+        walks: list[tuple[list[int], np.ndarray | None]] = []
+        for loop, extent in zip(self._stage.loops[::-1], self._extents[::-1]):
             axes = [number[id(axis)] for axis, _ in loop.parts if id(axis) in number]
-            # A fused loop is hidden in divisions, where TVM does not look for it.
             alone = len(loop.parts) == 1 and axes
-            stride = move.strides[axes[0]] * step[axes[0]] if alone else np.zeros(1)
-            yield np.where(extent > 1, stride, 0.0), not move.hidden.isdisjoint(axes)
+            walks.append((axes, np.where(extent > 1, inside[axes[0]], 0.0) if alone else None))
             for axis, part in loop.parts:
                 if id(axis) in number:
                     at = number[id(axis)]
-                    step[at] = step[at] * np.maximum(part, 1)
+                    inside[at] = inside[at] * np.maximum(part, 1)
+        return walks
 
 
 @dataclass(frozen=True)

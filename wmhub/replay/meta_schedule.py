@@ -19,7 +19,7 @@ from wmhub.program import Program
 from wmhub.records import Scheduler
 from wmhub.replay import copies, layouts, loops, placement, queries
 from wmhub.replay.rfactor import rfactor
-from wmhub.replay.state import State, refused
+from wmhub.replay.state import REFUSED, State, refusal, refused
 from wmhub.trajectory import Group, Trajectories, group_by
 
 if TYPE_CHECKING:
@@ -42,16 +42,21 @@ def replay_traces(
     keys, tables = [], []
     #: Text of instructions -> those that count, and which of them decide structure.
     known: dict[bytes, tuple[bytes, Any, list[int]]] = {}
-    for trace in traces:
-        with refused(trace):
+    trace: Any = None
+    try:
+        for trace in traces:
             instructions, decisions = trace
             text = _text(instructions)
             if text not in known:
                 known[text] = _structure(instructions, include_postproc)
             key, _, located = known[text]
             table = by_number(decisions)
-            keys.append((key, _text([table.get(at, -1) for at in located]) if located else b""))
-        tables.append(table)
+            places = tuple(_hashable(table.get(at, -1)) for at in located)
+            hash(places)  # A decision of another kind is refused here.
+            keys.append((key, places))
+            tables.append(table)
+    except REFUSED as error:
+        raise refusal(trace, error) from error
     instructions_of = {key: instructions for key, instructions, _ in known.values()}
     groups = []
     for (key, _), members in group_by(keys):
@@ -77,6 +82,10 @@ def structural(instructions: Sequence[Any]) -> list[int]:
     names = [i[0] for i in instructions]
     deciding = {"SampleComputeLocation", *(_TILES if "RFactor" in names else ())}
     return [number for number, name in enumerate(names) if name in deciding]
+
+
+def _hashable(decision: Any) -> Any:
+    return tuple(decision) if isinstance(decision, list) else decision
 
 
 def by_number(decisions: Sequence[Any]) -> dict[int, Any]:

@@ -19,15 +19,24 @@ if TYPE_CHECKING:
     Bound = Stage | Loop | np.ndarray | str | None
 
 
+#: What goes wrong with a step that no scheduler could have written.
+REFUSED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+
+
+def refusal(item: Any, error: Exception) -> InvalidInputError:
+    """``error``, which is one of ``REFUSED``, as a clear one about the step or trace ``item``."""
+    if isinstance(error, InvalidInputError):
+        return error
+    return InvalidInputError(f"step {json.dumps(item)[:200]}: {error}")
+
+
 @contextmanager
 def refused(item: Any) -> Iterator[None]:
-    """Turns what goes wrong with a step that no scheduler could have written into a clear error."""
+    """Turns what goes wrong with ``item`` into a ``refusal``."""
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, InvalidInputError):
-            raise
-        raise InvalidInputError(f"step {json.dumps(item)[:200]}: {error}") from error
+    except REFUSED as error:
+        raise refusal(item, error) from error
 
 
 #: Memory -> what its contents are common to (``CanRelaxStorageUnderThread`` of TVM).
