@@ -28,7 +28,6 @@ METHODS = {
     "stock": "tune_tir with its defaults: evolutionary search, XGB, local builder and runner",
     "no-adapt": "our search without learning from its measurements",
     "no-explore": "our search without its share for exploration",
-    "no-neighbours": "our search without its share around the fastest candidate",
     "xgb": "our search with gradient boosting on decisions in place of the checkpoint",
     "random": "our search with a random score",
 }
@@ -211,8 +210,6 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
     config = LatentSearchConfig()
     if spec.method == "no-explore":
         config = dataclasses.replace(config, exploration=0.0)
-    elif spec.method == "no-neighbours":
-        config = dataclasses.replace(config, neighbours=0.0)
     cores = int(spec.target.get("num-cores", 1))
     budget = Budget()
     history = Watched(budget, None)

@@ -28,8 +28,6 @@ from wmhub.tvm_compat import meta_schedule as ms
 
 #: Best measured candidates that join each evolution.
 _ELITE_SEEDS = 64
-#: Options of one decision that are looked at around the fastest candidate.
-_MOST_OPTIONS = 32
 
 
 @dataclass(frozen=True)
@@ -42,17 +40,12 @@ class LatentSearchConfig:
     """How they evolve between batches, from the best that were measured."""
     exploration: float = 0.15
     """Share of each batch that is chosen by uncertainty."""
-    neighbours: float = 0.2
-    """Share of each batch, once something ran, that differs from the fastest candidate so far in a
-    single decision: what compilers make of one more factor is what the model errs in most."""
     shortlist: int = 384
     """Best candidates among which a batch is picked."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.exploration <= 1:
             raise InvalidInputError(f"exploration must be within 0 and 1, not {self.exploration}")
-        if not 0 <= self.neighbours <= 1:
-            raise InvalidInputError(f"neighbours must be within 0 and 1, not {self.neighbours}")
         if self.shortlist < 1:
             raise InvalidInputError(f"shortlist must be at least 1, not {self.shortlist}")
 
@@ -78,11 +71,10 @@ class TaskSearch:
             sketch.learn_locations(seed)
 
     def batch(self, count: int) -> list[tuple[Candidate, Any]]:
-        """Up to ``count`` new candidates with their post-processed schedules."""
+        """Up to ``count`` new candidates with their post-processed schedules, best first."""
         explore = round(self._config.exploration * count)
-        near = self._neighbours(round(self._config.neighbours * count))
         found: list[tuple[Candidate, Any]] = []
-        for candidate in itertools.chain(near, self._ranked(count, explore)):
+        for candidate in self._ranked(count, explore):
             if len(found) == count:
                 break
             schedule = self._new_schedule(candidate)
@@ -190,30 +182,6 @@ class TaskSearch:
         listed = set(shortlist)
         others = (candidate for candidate in ranked if candidate not in listed)
         return itertools.chain((shortlist[i] for i in picked), rest, others)
-
-    def _neighbours(self, count: int) -> list[Candidate]:
-        """Up to ``count`` untried candidates that differ from the fastest one in one decision.
-
-        The decisions come in turns, in random order, each with its options of highest mean first.
-        """
-        if not self._best or count == 0:
-            return []
-        fastest = min(self._best, key=self._best.__getitem__)
-        by_slot = []
-        for at, slot in enumerate(self._sketches[fastest.space].space.slots):
-            options = self._random.permutation(len(slot.options))[:_MOST_OPTIONS].tolist()
-            genes = [(*fastest.genes[:at], gene, *fastest.genes[at + 1 :]) for gene in options]
-            changed = [Candidate(fastest.space, one) for one in genes]
-            by_slot.append([one for one in changed if one not in self._tried])
-        order = [by_slot[at] for at in self._random.permutation(len(by_slot))]
-        flat = [one for options in order for one in options]
-        if not flat:
-            return []
-        mean, _ = self._learner.predict(self.scores(flat))
-        told = dict(zip(flat, mean.tolist(), strict=True))
-        turns = [sorted(options, key=told.__getitem__, reverse=True) for options in order]
-        listed = itertools.chain.from_iterable(itertools.zip_longest(*turns))
-        return list(itertools.islice(filter(None, listed), count))
 
     def _shortlist(self, ranked: Mapping[Candidate, float], count: int) -> list[Candidate]:
         """``count`` of the candidates at random, in proportion to exp(mean / temperature).
