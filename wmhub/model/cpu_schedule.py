@@ -86,9 +86,10 @@ class _Fusing:
         self._count = len(stage.loops)
         loops = stage.loops
         #: float64 [L, N or 1]
-        self._extents = np.stack(
-            np.broadcast_arrays(*(np.maximum(loop.extent, 1.0) for loop in loops))
-        )
+        self._extents = np.empty((self._count, max(len(loop.extent) for loop in loops)))
+        for row, loop in zip(self._extents, loops):
+            row[:] = loop.extent
+        np.maximum(self._extents, 1.0, out=self._extents)
         self._spatial = [not loop.is_reduction for loop in loops]
         shared = {_common(stage, other) for other in live if other is not stage}
         #: Whether a loop's body is one statement: no other stage stands beside the next loop.
