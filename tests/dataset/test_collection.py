@@ -269,8 +269,8 @@ def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole(tmp_path: Path)
 def test_interrupted_with_workers_it_says_one_word_and_goes_on(tmp_path: Path) -> None:
     log, out = tmp_path / "a.log", tmp_path / "out"
     with log.open("w") as file:
-        # Several chunks, so that there is work left after the first.
-        for part in range(600):
+        # Many chunks, so that there is work left long after the first.
+        for part in range(1500):
             file.write(ansor_log(100, 5).replace("matmul", f"matmul{part}"))
     command = [sys.executable, "-m", "wmhub", "collect", str(log), "--hardware", "cuda-v100"]
     command += ["--output", str(out), "--json", "--workers", "2"]
@@ -286,7 +286,7 @@ def test_interrupted_with_workers_it_says_one_word_and_goes_on(tmp_path: Path) -
     assert not out.exists()
     assert list(tmp_path.glob("out.runs/*.run"))
     done = subprocess.run(command, capture_output=True, check=True)
-    assert json.loads(done.stdout)["records"] == 60_000
+    assert json.loads(done.stdout)["records"] == 150_000
     assert not list(tmp_path.glob("out.*"))
 
 
