@@ -94,7 +94,10 @@ class _Fusing:
         shared = {_common(stage, other) for other in live if other is not stage}
         #: Whether a loop's body is one statement: no other stage stands beside the next loop.
         self._single = [depth not in shared for depth in range(1, self._count + 1)]
-        self._moves = {_move(access, stage, shapes) for access in (*stage.reads, *stage.writes)}
+        moves = {_move(access, stage, shapes) for access in (*stage.reads, *stage.writes)}
+        #: Where a tensor's shape is unknown, TVM makes no vectors, and neither is there a gather.
+        self._has_shapes = None not in moves
+        self._moves = {move for move in moves if move is not None}
         self._walks = self._walk()
 
     def schedule(self, parallel: np.ndarray | None, vectorize: np.ndarray | None) -> CpuSchedule:
@@ -157,12 +160,11 @@ class _Fusing:
 
         Loops that an access does not move with leave no gap. int64 [N or 1].
         """
-        if None in self._moves:
+        if not self._has_shapes:
             return np.zeros(1, np.int64)
         least = np.full(1, reach)
         for move in self._moves:
-            if move is not None:
-                least = np.minimum(least, self._walked(move, reach))
+            least = np.minimum(least, self._walked(move, reach))
         return least
 
     def _walked(self, move: _Move, reach: int) -> np.ndarray:
@@ -187,8 +189,7 @@ class _Fusing:
         reach = next((n for n, part in enumerate(covered) if not part.any()), len(covered))
         count = np.zeros(1)
         for move in self._moves if reach else ():
-            if move is not None:
-                count = count + self._is_gathered(move, covered[:reach])
+            count = count + self._is_gathered(move, covered[:reach])
         return count
 
     def _is_gathered(self, move: _Move, covered: Sequence[np.ndarray]) -> np.ndarray:

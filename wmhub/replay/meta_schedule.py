@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
+from wmhub.errors import InvalidInputError
 from wmhub.program import Program
 from wmhub.records import Scheduler
 from wmhub.replay import copies, layouts, loops, placement, queries
@@ -51,10 +52,12 @@ def replay_traces(
                 known[text] = _structure(instructions, include_postproc)
             key, _, located = known[text]
             table = by_number(decisions)
-            places = tuple(_hashable(table.get(at, -1)) for at in located)
+            places = tuple(hashable(table.get(at, -1)) for at in located)
             hash(places)  # A decision of another kind is refused here.
             keys.append((key, places))
             tables.append(table)
+    except InvalidInputError:
+        raise
     except REFUSED as error:
         raise refusal(trace, error) from error
     instructions_of = {key: instructions for key, instructions, _ in known.values()}
@@ -84,7 +87,8 @@ def structural(instructions: Sequence[Any]) -> list[int]:
     return [number for number, name in enumerate(names) if name in deciding]
 
 
-def _hashable(decision: Any) -> Any:
+def hashable(decision: Any) -> Any:
+    """A decision as a key: lists (the factors of a tiling) as tuples."""
     return tuple(decision) if isinstance(decision, list) else decision
 
 

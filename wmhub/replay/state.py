@@ -25,8 +25,6 @@ REFUSED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 def refusal(item: Any, error: Exception) -> InvalidInputError:
     """``error``, which is one of ``REFUSED``, as a clear one about the step or trace ``item``."""
-    if isinstance(error, InvalidInputError):
-        return error
     return InvalidInputError(f"step {json.dumps(item)[:200]}: {error}")
 
 
@@ -35,6 +33,8 @@ def refused(item: Any) -> Iterator[None]:
     """Turns what goes wrong with ``item`` into a ``refusal``."""
     try:
         yield
+    except InvalidInputError:
+        raise
     except REFUSED as error:
         raise refusal(item, error) from error
 

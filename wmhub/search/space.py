@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from wmhub.replay.meta_schedule import hashable
+
 #: Most factorisations of one loop that are listed; of a larger set this many are drawn.
 _MOST_TILINGS = 1 << 15
 
@@ -44,12 +46,12 @@ class Slot:
     @classmethod
     def of(cls, instruction: int, options: list[Any], is_tiling: bool = False) -> Slot:
         """The slot of ``instruction`` with ``options``."""
-        numbers = {_hashable(option): number for number, option in enumerate(options)}
+        numbers = {hashable(option): number for number, option in enumerate(options)}
         return cls(instruction, options, numbers, is_tiling)
 
     def number(self, option: Any) -> int:
         """Number of ``option``, which is added where it is new."""
-        key = _hashable(option)
+        key = hashable(option)
         if key not in self.numbers:
             self.numbers[key] = len(self.options)
             self.options.append(option)
@@ -199,7 +201,3 @@ def _divisors(number: int) -> tuple[int, ...]:
     for prime, power in _prime_powers(number):
         found = [divisor * prime**exponent for divisor in found for exponent in range(power + 1)]
     return tuple(sorted(found))
-
-
-def _hashable(option: Any) -> Any:
-    return tuple(option) if isinstance(option, list) else option
