@@ -15,8 +15,8 @@ from wmhub.model.merge import merge
 from wmhub.names import HardwareKey
 from wmhub.program import Program, parse_program
 from wmhub.replay.ansor import replay_steps
-from wmhub.replay.meta_schedule import by_number, replay_decisions, replay_traces, structural
-from wmhub.trajectory import Group, Trajectories, group_by
+from wmhub.replay.meta_schedule import replay_settings, replay_traces
+from wmhub.trajectory import Group, Trajectories
 
 
 @dataclass(frozen=True)
@@ -136,17 +136,8 @@ class _TraceScorer:
         self, instructions: Sequence[Any], decisions: Sequence[Sequence[Any]]
     ) -> Scores:
         """See `WorkloadScorer.score_decisions`."""
-        names = [instruction[0] for instruction in instructions]
-        end = names.index("EnterPostproc") if "EnterPostproc" in names else len(names)
-        deciding = structural(instructions[:end])
-        rows = [by_number(row) for row in decisions]
-        keys = [str([row.get(at) for at in deciding]) if deciding else "" for row in rows]
-        groups = []
-        for _, members in group_by(keys):
-            chosen = [rows[i] for i in members]
-            trajectories = replay_decisions(self._program, instructions[:end], chosen)
-            groups.append(Group(members, trajectories))
-        return self._evaluator.score_groups(groups, len(rows))
+        groups = replay_settings(self._program, instructions, decisions)
+        return self._evaluator.score_groups(groups, len(decisions))
 
 
 def load_evaluator(folder: str | Path) -> Evaluator:

@@ -15,6 +15,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import os
+import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -166,10 +167,11 @@ def without_torch() -> None:
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
 
 
-def use_target(target: Any) -> Any:
+def use_target(target: Any, intrinsics: bool = True) -> Any:
     """The ``tvm.target.Target`` of a dictionary or target, with its tensor intrinsics registered.
 
-    Raises ``InvalidInputError`` for what TVM refuses, with TVM's reason.
+    Without ``intrinsics`` programs can be compiled, but not be scheduled with ``Tensorize``. Raises
+    ``InvalidInputError`` for what TVM refuses, with TVM's reason.
     """
     target_class = __getattr__("tvm").target.Target
     if not isinstance(target, target_class):
@@ -182,7 +184,7 @@ def use_target(target: Any) -> Any:
             target = target_class(target)
         except Exception as error:  # TVM raises its own kinds, which differ by version.
             raise InvalidInputError(f"target {target!r}: {_last_line(error)}") from error
-    for name in _INTRINSICS_OF.get(_architecture(target), ()):
+    for name in _INTRINSICS_OF.get(_architecture(target), ()) if intrinsics else ():
         importlib.import_module(f"{_INTRINSICS}.{name}")
     return target
 
@@ -196,6 +198,29 @@ def _architecture(target: Any) -> str:
     if family.startswith("riscv"):
         return "riscv"
     return {"x86_64": "x86", "i686": "x86", "arm64": "aarch64"}.get(family, family)
+
+
+def cuda_compiler() -> dict[str, str]:
+    """Environment variables that let TVM compile for CUDA with what is installed here.
+
+    TVM 0.27 takes NVRTC, through the package ``cuda-bindings``, unless it is told to start nvcc.
+    What the user has set stays.
+    """
+    chosen = {}
+    if _nowhere("cuda") or _nowhere("cuda.bindings"):
+        chosen["TVM_CUDA_COMPILE_MODE"] = "nvcc"
+    nvcc = shutil.which("nvcc")
+    # TVM looks two folders above nvcc, which may be a script that stands elsewhere.
+    homes = [Path(nvcc).resolve().parent.parent] if nvcc else []
+    for home in (*homes, Path("/usr/local/cuda")):
+        if (home / "include" / "cuda_runtime.h").is_file():
+            chosen["CUDA_PATH"] = str(home)
+            break
+    return {name: value for name, value in chosen.items() if name not in os.environ}
+
+
+def _nowhere(module: str) -> bool:
+    return importlib.util.find_spec(module) is None
 
 
 def llvm_target(cores: int | None = None, mcpu: str | None = None) -> dict[str, Any]:

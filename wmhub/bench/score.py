@@ -17,7 +17,7 @@ from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.evaluator import Evaluator, WorkloadScorer
 from wmhub.measure import zoo
 from wmhub.measure.programs import save_program
-from wmhub.search.sketch import Sketch
+from wmhub.measure.sketch import Sketch
 from wmhub.training.boosting import require_xgboost
 from wmhub.tvm_compat import llvm_target, use_target
 from wmhub.tvm_compat import meta_schedule as ms

@@ -24,8 +24,10 @@ from wmhub.measure.candidate import Candidate, Measurement, Program
 from wmhub.measure.crew import Crew
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.process import START_SECONDS, WorkerProcess
+from wmhub.measure.programs import device_name
 from wmhub.measure.timing import TimingPlan
 from wmhub.records import FailureKind
+from wmhub.tvm_compat import cuda_compiler
 
 
 class Engine:
@@ -62,6 +64,8 @@ class Engine:
             raise InvalidInputError(f"workers must be at least 1, not {workers}")
         if not (build_timeout_seconds > 0 and run_timeout_seconds > 0):
             raise InvalidInputError("time limits must be positive")
+        # A GPU is timed by its own clock while others compile; its workers still take turns.
+        self._on_cpu = device_name(str(target.get("kind"))) == "cpu"
         self._build_patience = Patience(build_timeout_seconds, build_ratio)
         self._run_timeout = run_timeout_seconds
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
@@ -69,7 +73,8 @@ class Engine:
         # Kernels use the threads that the schedule was made for; nothing else of ours may.
         threads = {"TVM_NUM_THREADS": str(target.get("num-cores", cores))}
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self._environment = {**os.environ, **threads, **single}
+        compiler = cuda_compiler() if target.get("kind") == "cuda" else {}
+        self._environment = {**os.environ, **threads, **single, **compiler}
         settings = {
             "target": target,
             "memory_bytes": memory_bytes or half,
@@ -208,7 +213,7 @@ class Engine:
         for id_ in ids:
             if self._candidates[id_].outcome is None:
                 groups.setdefault(self._candidates[id_].program.group, []).append(id_)
-        with self._lock.timing():
+        with self._lock.timing() if self._on_cpu else self._lock.building():
             for group, members in groups.items():
                 self._run_group(group, members, report)
 

@@ -31,7 +31,10 @@ def compile_program(module: Any, target: Any) -> Any:
     from wmhub.tvm_compat import tvm
 
     module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
-    return tvm.compile(module, target=target)
+    # The compiler of a GPU's code asks for the current target, and without one for the device,
+    # after which this process cannot be forked.
+    with target:
+        return tvm.compile(module, target=target)
 
 
 def trivial_program(target: Any) -> Any:

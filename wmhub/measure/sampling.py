@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from wmhub.measure.programs import save_program, trace_text
+from wmhub.measure.sketch import REFUSALS, Sketch, replay_trace
+from wmhub.replay.limits import BlockLimits
 from wmhub.tvm_compat import Schedule, Trace, use_target
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Attempts for each wanted candidate; GPU schedules are often refused by the post-processors.
 _ATTEMPTS = 24
+#: Candidates for a GPU whose fit is looked at together, and how many may be looked at before one
+#: of them fits.
+_LOOK, _MOST_LOOKS = 64, 64
 #: Parents of guided candidates: the best of those measured so far.
 _PARENTS = 16
 #: Decisions changed in a guided candidate, at most.
 _CHANGES = 3
-#: What TVM raises for a schedule that cannot be: ScheduleError comes as RuntimeError, failed checks
-#: as the built-in that fits.
-_REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,10 @@ class Sampler:
         """``mod``: an ``IRModule`` with one function; ``target``: as ``use_target`` takes it."""
         self._mod = mod
         self._random = random.Random(seed)
+        used = use_target(target)
         context = ms.TuneContext(
             mod=mod,
-            target=use_target(target),
+            target=used,
             space_generator="post-order-apply",
             task_name="sample",
             rand_state=self._seed(),
@@ -52,6 +58,10 @@ class Sampler:
         self._context = context
         self._spaces = [space.trace for space in context.generate_design_space()]
         self._postprocs = list(context.space_generator.postprocs)
+        limits = BlockLimits.of(used)
+        self._fitting = limits is not None
+        self._sketches = [Sketch(mod, space, self._postprocs, limits) for space in self._spaces]
+        self._numbers = np.random.default_rng(seed)
         probabilities = context.space_generator.mutator_probs
         self._mutators = list(probabilities.keys())
         self._weights = [float(probabilities[mutator]) for mutator in self._mutators]
@@ -91,9 +101,18 @@ class Sampler:
             heapq.heappop(self._best)
 
     def _drawn(self) -> Iterator[Any]:
-        while self._spaces:
-            space = self._random.choice(self._spaces)
-            yield Trace(space.insts, {})
+        looks = 0
+        while self._spaces and looks < _MOST_LOOKS:
+            if not self._fitting:
+                yield Trace(self._random.choice(self._spaces).insts, {})
+                continue
+            # TVM would refuse nine of ten, and only after replaying them.
+            sketch = self._random.choice(self._sketches)
+            genes = [sketch.space.draw(self._numbers) for _ in range(_LOOK)]
+            fitting = [genes[i] for i in np.flatnonzero(sketch.fits(genes))]
+            looks = 0 if fitting else looks + 1
+            # One of each look: the sketches take turns by chance, as they do without.
+            yield from map(sketch.trace, fitting[:1])
 
     def _mutated(self) -> Iterator[Any]:
         parents = [trace for _, _, trace in sorted(self._best, key=lambda item: -item[0])]
@@ -107,11 +126,10 @@ class Sampler:
 
     def _collect(self, count: int, traces: Iterator[Any]) -> list[Candidate]:
         found: list[Candidate] = []
-        for _ in range(count * _ATTEMPTS):
+        for trace in itertools.islice(traces, count * _ATTEMPTS):
             if len(found) == count:
                 break
-            trace = next(traces, None)
-            schedule = None if trace is None else self._replay(trace)
+            schedule = replay_trace(self._mod, trace, self._postprocs, self._seed())
             if schedule is None:
                 continue
             identity = _identity(schedule.trace)
@@ -123,27 +141,13 @@ class Sampler:
             found.append(Candidate(text, save_program(schedule.mod)))
         return found
 
-    def _replay(self, trace: Any) -> Any | None:
-        """The schedule of ``trace``, its post-processing done anew; ``None`` where impossible."""
-        # Checks of the whole tree after each step, and drawn error messages, are for debugging.
-        schedule = Schedule(
-            self._mod, seed=self._seed(), debug_mask="none", error_render_level="none"
-        )
-        try:
-            trace.apply_to_schedule(schedule, remove_postproc=True)
-            schedule.enter_postproc()
-            valid = all(postproc.apply(schedule) for postproc in self._postprocs)
-        except _REFUSALS:
-            return None
-        return schedule if valid else None
-
     def _replay_json(self, text: str) -> Any | None:
         schedule = Schedule(
             self._mod, seed=self._seed(), debug_mask="none", error_render_level="none"
         )
         try:
             Trace.apply_json_to_schedule(json.loads(text), schedule)
-        except _REFUSALS:
+        except REFUSALS:
             return None
         return schedule.trace
 

@@ -68,6 +68,23 @@ def replay_traces(
     return groups
 
 
+def replay_settings(
+    program: Program, instructions: Sequence[Any], decisions: Sequence[Sequence[Any]]
+) -> list[Group]:
+    """Groups candidates of one design space, each ``[[instruction number, value], ...]``, by
+    structure and replays each group. Post-processing is left out, as in `replay_traces`."""
+    names = [instruction[0] for instruction in instructions]
+    end = names.index("EnterPostproc") if "EnterPostproc" in names else len(names)
+    deciding = structural(instructions[:end])
+    rows = [by_number(row) for row in decisions]
+    keys = [str([row.get(at) for at in deciding]) if deciding else "" for row in rows]
+    groups = []
+    for _, members in group_by(keys):
+        chosen = [rows[i] for i in members]
+        groups.append(Group(members, replay_decisions(program, instructions[:end], chosen)))
+    return groups
+
+
 def _structure(instructions: Any, include_postproc: bool) -> tuple[bytes, Any, list[int]]:
     """Text of the instructions that count, themselves, and which of them decide structure."""
     names = [i[0] for i in instructions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -9,10 +10,15 @@ from operator import itemgetter
 import numpy as np
 
 from wmhub.errors import InvalidInputError
-from wmhub.search.space import Candidate, DesignSpace
+from wmhub.measure.space import Candidate, DesignSpace
 
 #: Scores candidates, float64 [N], higher is better.
 ScoreCandidates = Callable[[Sequence[Candidate]], np.ndarray]
+#: Which candidates can run at all, bool [N].
+Fits = Callable[[Sequence[Candidate]], np.ndarray]
+#: How often a generation asks for the candidates that it still lacks, as of those drawn for a GPU
+#: one in ten fits; and the share that has to come of it, as small spaces run out of new ones.
+_ROUNDS, _LEAST_YIELD = 24, 0.005
 
 
 @dataclass(frozen=True)
@@ -41,22 +47,25 @@ def evolve(
     seeds: Sequence[Candidate],
     random: np.random.Generator,
     evolution: Evolution,
+    fits: Fits = lambda candidates: np.ones(len(candidates), dtype=bool),
 ) -> dict[Candidate, float]:
     """All candidates that were scored, with their scores, best first.
 
-    ``seeds`` join the first generation.
+    ``seeds`` join the first generation. What does not fit is neither scored nor a parent.
     """
     known: dict[Candidate, float] = {}
     parents: list[Candidate] = []
     for generation in range(evolution.generations):
         wanted: dict[Candidate, None] = dict.fromkeys(seeds) if generation == 0 else {}
-        # Small spaces run out of new candidates: stop asking after some tries.
-        for _ in range(4 * evolution.population):
-            if len(wanted) >= evolution.population:
+        for _ in range(_ROUNDS):
+            missing = evolution.population - len(wanted)
+            if missing <= 0:
                 break
-            child = _child(spaces, parents, random, evolution)
-            if child not in known:
-                wanted[child] = None
+            children = [_child(spaces, parents, random, evolution) for _ in range(missing)]
+            new = [child for child in dict.fromkeys(children) if child not in known]
+            wanted.update(dict.fromkeys(itertools.compress(new, fits(new))))
+            if missing - (evolution.population - len(wanted)) <= _LEAST_YIELD * missing:
+                break
         if not wanted:
             break
         batch = list(wanted)

@@ -17,17 +17,20 @@ import numpy as np
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.evaluator import Scores
+from wmhub.measure.sketch import Sketch
+from wmhub.measure.space import Candidate
+from wmhub.replay.limits import BlockLimits
 from wmhub.search.cost_model import latency_of, program_of
 from wmhub.search.evolve import Evolution, evolve
 from wmhub.search.learner import Learner, WorkloadLearner
 from wmhub.search.posterior import pick_batch
-from wmhub.search.sketch import Sketch
-from wmhub.search.space import Candidate
 from wmhub.tvm_compat import derived_object, same_structure
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Best measured candidates that join each evolution.
 _ELITE_SEEDS = 64
+#: How often random candidates are drawn until enough of them fit; for a GPU one in ten does.
+_DRAWING_ROUNDS = 64
 
 
 @dataclass(frozen=True)
@@ -150,10 +153,15 @@ class TaskSearch:
         return None
 
     def _drawn(self, count: int) -> list[Candidate]:
-        numbers = self._random.integers(len(self._sketches), size=count).tolist()
-        return [
-            Candidate(number, self._sketches[number].space.draw(self._random)) for number in numbers
-        ]
+        """``count`` candidates at random; fewer where hardly any fits."""
+        found: list[Candidate] = []
+        for _ in range(_DRAWING_ROUNDS):
+            numbers = self._random.integers(len(self._sketches), size=count).tolist()
+            drawn = [Candidate(n, self._sketches[n].space.draw(self._random)) for n in numbers]
+            found += itertools.compress(drawn, self._fits(drawn))
+            if len(found) >= count:
+                break
+        return found[:count]
 
     def _evolved(self) -> dict[Candidate, float]:
         """All candidates of one evolution with their mean of the posterior, best first."""
@@ -164,7 +172,17 @@ class TaskSearch:
             elite,
             self._random,
             self._config.later if elite else self._config.evolution,
+            self._fits,
         )
+
+    def _fits(self, candidates: Sequence[Candidate]) -> np.ndarray:
+        """Which of N candidates a GPU can hold, bool [N]; all of a CPU's."""
+        verdict = np.zeros(len(candidates), dtype=bool)
+        for number, sketch in enumerate(self._sketches):
+            mine = [i for i, candidate in enumerate(candidates) if candidate.space == number]
+            if mine:
+                verdict[mine] = sketch.fits([candidates[i].genes for i in mine])
+        return verdict
 
     def _ranked(self, count: int, explore: int) -> Iterator[Candidate]:
         """Untried candidates in the order in which they should be measured."""
@@ -291,7 +309,8 @@ def task_search(
 ) -> TaskSearch:
     """The search of a ``TuneContext`` whose space generator is initialised."""
     postprocs = list(context.space_generator.postprocs or ())
-    sketches = [Sketch(context.mod, space.trace, postprocs) for space in design_spaces]
+    limits = BlockLimits.of(context.target)
+    sketches = [Sketch(context.mod, space.trace, postprocs, limits) for space in design_spaces]
     if not sketches:
         raise MeasureError(f"task {context.task_name}: TVM found no design space for its target")
     return TaskSearch(sketches, learner.workload(*program_of(context.mod)), config, seed)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wmhub.errors import InvalidInputError
+from wmhub.measure.space import Candidate, DesignSpace, tilings
 from wmhub.search.evolve import Evolution, evolve
-from wmhub.search.space import Candidate, DesignSpace, tilings
 
 INSTRUCTIONS: list[Any] = [
     ["GetSBlock", [], ["matmul", "main"], ["b0"]],
