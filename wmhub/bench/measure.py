@@ -15,8 +15,10 @@ from wmhub.errors import InvalidInputError, MeasureError, MissingDependencyError
 from wmhub.measure import zoo
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
-from wmhub.measure.programs import load_program
+from wmhub.measure.programs import device_name, load_program
 from wmhub.measure.sampling import Sampler, mixed
+from wmhub.measure.targets import cores_for, target_of
+from wmhub.names import HardwareKey
 from wmhub.tvm_compat import llvm_target, use_target, use_threads
 from wmhub.tvm_compat import meta_schedule as ms
 
@@ -74,19 +76,21 @@ def measure(
     *,
     candidates: int = 64,
     cores: int | None = None,
+    hardware: HardwareKey | str | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> MeasureResult:
-    """Measures the same candidates of each zoo workload with both, on this CPU.
+    """Measures the same candidates of each zoo workload with both, on ``hardware``: this CPU, or a
+    GPU of this machine.
 
     Half of the ``candidates`` of a workload are random, half near to the best of those, as in a
-    collection. Both may use ``cores`` threads for a program.
+    collection. Both may use ``cores`` threads for a program on the CPU.
     """
     if candidates < 4 or not workloads:
         raise InvalidInputError("the comparison needs a workload and at least 4 candidates of it")
-    target = llvm_target(cores)
+    target = llvm_target(cores) if hardware is None else target_of(HardwareKey.parse(str(hardware)))
     # TVM's workers inherit it; by default they would use half of the cores.
-    use_threads(target["num-cores"])
+    use_threads(cores_for(target))
     say = progress or (lambda _: None)
     pairs: list[_Pair] = []
     seconds = {"ours": 0.0, "theirs": 0.0}
@@ -137,6 +141,7 @@ def _measure_theirs(
     # alone exceeds the default limit of 30 s, and no build ever succeeds.
     builder = ms.builder.LocalBuilder(timeout_sec=STOCK_BUILD_SECONDS)
     runner = ms.runner.LocalRunner()
+    device = device_name(str(target["kind"]))
     latencies: list[tuple[float, ...]] = []
     for start in range(0, len(modules), _TVM_BATCH):
         batch = modules[start : start + _TVM_BATCH]
@@ -146,7 +151,7 @@ def _measure_theirs(
         for number in range(_TVM_PASSES):
             passes.append(
                 [
-                    _run(runner, module, result.artifact_path)
+                    _run(runner, device, module, result.artifact_path)
                     for module, result in zip(batch, built, strict=True)
                 ]
             )
@@ -160,11 +165,11 @@ def _measure_theirs(
     return latencies
 
 
-def _run(runner: Any, module: Any, artifact: Any) -> float | None:
+def _run(runner: Any, device: str, module: Any, artifact: Any) -> float | None:
     if artifact is None:
         return None
     arguments = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
-    (future,) = runner.run([ms.runner.RunnerInput(str(artifact), "cpu", arguments)])
+    (future,) = runner.run([ms.runner.RunnerInput(str(artifact), device, arguments)])
     times = future.result().run_secs
     return statistics.median(map(float, times)) if times else None
 

@@ -14,12 +14,14 @@ import numpy as np
 from wmhub.dataset.manifest import Repeatability
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.errors import HardwareMismatchError, MeasureError
+from wmhub.hardware.probe import probe
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
 from wmhub.measure.programs import save_program
+from wmhub.measure.targets import target_of
 from wmhub.measure.timing import ANY_RATIO, TimingPlan
 from wmhub.records import MeasureRecord, Scheduler, Workload
-from wmhub.tvm_compat import Schedule, Trace, llvm_target
+from wmhub.tvm_compat import Schedule, Trace
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Programs that are built and timed together.
@@ -38,10 +40,8 @@ def repeat(
     This machine has to be the one of the dataset. Only MetaSchedule's records hold all that a
     program needs. ``progress`` is told how many are done, of how many.
     """
-    from wmhub.search.choose import this_hardware
-
     opened = open_dataset(dataset)
-    here = this_hardware(None)
+    here = probe(opened.hardware.backend, quick=True).key
     if here != opened.hardware:
         raise HardwareMismatchError(
             f"{opened.path}: measured on {opened.hardware}, but this machine is {here}"
@@ -52,7 +52,7 @@ def repeat(
     ratios: list[float] = []
     # None is timed less because it is slower than another.
     plan = TimingPlan(slow_ratio=ANY_RATIO, close_ratio=ANY_RATIO)
-    with Engine(llvm_target(None), plan=plan) as engine:
+    with Engine(target_of(here), plan=plan) as engine:
         for start in range(0, len(drawn), _BATCH):
             batch = drawn[start : start + _BATCH]
             programs = [

@@ -22,6 +22,8 @@ import numpy as np
 
 from wmhub.bench.search_run import METHODS, RunResult, RunSpec
 from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.measure.targets import cores_for
+from wmhub.names import HardwareKey
 
 #: Shapes that are in no training data: held-out zoo entries, and TVM's own ``te_workload``.
 WORKLOADS = (
@@ -110,17 +112,18 @@ def search(
     seeds: int = 3,
     trials: int = 64,
     stock_trials: int = 640,
+    hardware: HardwareKey | str | None = None,
     target: dict[str, Any] | None = None,
     on_run: Callable[[str], None] | None = None,
 ) -> SearchBench:
     """Runs what is missing in the folder ``output`` and compares everything there.
 
     ``stock_trials`` is how far TVM's own search goes; its state after ``trials`` is compared too.
+    ``hardware``: a device of this machine, by default its CPU; ``target`` is derived from it.
     Raises ``InvalidInputError`` for an unknown method, and ``MeasureError`` where a run fails.
     """
     from wmhub.bench.search_run import workload_module
-    from wmhub.search.choose import this_hardware
-    from wmhub.tvm_compat import llvm_target
+    from wmhub.search.choose import target_for, this_hardware
 
     chosen = list(dict.fromkeys(methods))
     unknown = [method for method in chosen if method not in METHODS]
@@ -130,8 +133,8 @@ def search(
             if unknown
             else "seeds and trials must be positive, and stock_trials at least trials"
         )
-    here = this_hardware(None)
-    target = target or llvm_target(cores=here.cores)
+    here = this_hardware(hardware)
+    target = target_for(here, target)
     for workload in workloads:
         workload_module(workload)
     outcomes = []
@@ -173,7 +176,7 @@ def _run(
     request = file.with_suffix(".spec")
     request.write_text(json.dumps(given))
     # TVM counts each CPU as half a core: without this, its own runner would use half of them.
-    threads = {"TVM_NUM_THREADS": str(spec.target.get("num-cores", 1))}
+    threads = {"TVM_NUM_THREADS": str(cores_for(spec.target))}
     done = subprocess.run(
         [sys.executable, "-m", "wmhub.bench.search_run", str(request), str(file)],
         env={**os.environ, **threads},

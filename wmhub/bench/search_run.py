@@ -182,10 +182,11 @@ def _run_stock(spec: RunSpec, watch: _Watch) -> None:
 def _learner(spec: RunSpec) -> Any:
     from wmhub.bench.peers import BoostedLearner, Peer
     from wmhub.hub import from_pretrained
+    from wmhub.measure.targets import cores_for
     from wmhub.names import HardwareKey
     from wmhub.search.learner import Learner
 
-    here = HardwareKey("llvm", "bench", int(spec.target.get("num-cores", 1)))
+    here = HardwareKey("llvm", "bench", cores_for(spec.target))
     if spec.method == "random":
         return Learner(Peer("random", here, spec.seed), adapt=False)
     if spec.method == "xgb":
@@ -195,6 +196,7 @@ def _learner(spec: RunSpec) -> Any:
 
 def _run_ours(spec: RunSpec, watch: _Watch) -> None:
     from wmhub.measure.sources import NamedWorkload
+    from wmhub.measure.targets import cores_for
     from wmhub.search.cost_model import latency_of
     from wmhub.search.latent import LatentSearchConfig
     from wmhub.search.measuring import measuring
@@ -210,7 +212,7 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
     config = LatentSearchConfig()
     if spec.method == "no-explore":
         config = dataclasses.replace(config, exploration=0.0)
-    cores = int(spec.target.get("num-cores", 1))
+    cores = cores_for(spec.target)
     budget = Budget()
     history = Watched(budget, None)
     with tempfile.TemporaryDirectory() as folder, measuring(spec.target, cores) as means:

@@ -17,11 +17,13 @@ import click
 )
 @click.option("--candidates", type=click.IntRange(4), default=64, show_default=True, metavar="N")
 @click.option("--cores", type=click.IntRange(1), metavar="N", help="Threads of a program; all.")
+@click.option("--hardware", metavar="KEY", help="A GPU of this machine; its CPU.")
 @click.option("--seed", default=0, show_default=True, metavar="N")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
-    workloads: tuple[str, ...], candidates: int, cores: int | None, seed: int, as_json: bool
-) -> None:
+    workloads: tuple[str, ...], candidates: int, cores: int | None, hardware: str | None, seed: int,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Measure the same candidates with both: candidates per second, and whether they agree.
 
     Nothing else should run on the machine meanwhile.
@@ -33,6 +35,7 @@ def command(
         workloads or DEFAULT_WORKLOADS,
         candidates=candidates,
         cores=cores,
+        hardware=hardware,
         seed=seed,
         progress=lambda text: show_note("bench", text),
     )

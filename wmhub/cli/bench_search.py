@@ -41,10 +41,11 @@ import click
     metavar="N",
     help="How far TVM's own search goes.",
 )
+@click.option("--hardware", metavar="KEY", help="A GPU of this machine; its CPU.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     model: str, output: Path, workloads: tuple[str, ...], methods: tuple[str, ...], seeds: int,
-    trials: int, stock_trials: int, as_json: bool,
+    trials: int, stock_trials: int, hardware: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare final latency and wall time of all methods, with paired seeds.
 
@@ -67,6 +68,7 @@ def command(
         seeds=seeds,
         trials=trials,
         stock_trials=stock_trials,
+        hardware=hardware,
         on_run=lambda what: console.print(f"  {what}"),
     )
     table = Table(box=None, pad_edge=False)

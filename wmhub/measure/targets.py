@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from wmhub.errors import InvalidInputError
@@ -26,6 +27,11 @@ _CUDA_ARCH = {
     "h200": "sm_90",
 }
 _ROCM_ARCH = {"mi50": "gfx906", "mi100": "gfx908", "mi250x": "gfx90a", "mi300x": "gfx942"}
+
+
+def cores_for(target: dict[str, Any]) -> int:
+    """Processes that build for ``target``: its cores, or all of this machine where it has none."""
+    return int(target.get("num-cores", 0)) or len(os.sched_getaffinity(0))
 
 
 def target_of(key: HardwareKey) -> dict[str, Any]:

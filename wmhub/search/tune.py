@@ -12,6 +12,7 @@ import numpy as np
 
 from wmhub.errors import InvalidInputError
 from wmhub.measure.sources import NamedWorkload
+from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
 from wmhub.search.choose import choose_evaluator, target_for, this_hardware
@@ -86,7 +87,7 @@ def tune(
         target=machine,
         learner=Learner(evaluator, adapt),
         config=config or LatentSearchConfig(),
-        cores=int(machine.attrs.get("num-cores", 0)) or len(os.sched_getaffinity(0)),
+        cores=cores_for(target),
         seed=seed,
         folder=folder,
     )
