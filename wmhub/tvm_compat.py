@@ -201,26 +201,21 @@ def _architecture(target: Any) -> str:
 
 
 def cuda_compiler() -> dict[str, str]:
-    """Environment variables that let TVM compile for CUDA with what is installed here.
+    """Environment variables that have TVM compile for CUDA with nvcc, where that is installed.
 
-    TVM 0.27 takes NVRTC, through the package ``cuda-bindings``, unless it is told to start nvcc.
-    What the user has set stays.
+    TVM's own choice is NVRTC, which speaks with the driver when it compiles: whoever has done so
+    cannot be forked into a process that runs programs. What the user has set stays.
     """
-    chosen = {}
-    if _nowhere("cuda") or _nowhere("cuda.bindings"):
-        chosen["TVM_CUDA_COMPILE_MODE"] = "nvcc"
     nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        return {}
+    chosen = {"TVM_CUDA_COMPILE_MODE": "nvcc"}
     # TVM looks two folders above nvcc, which may be a script that stands elsewhere.
-    homes = [Path(nvcc).resolve().parent.parent] if nvcc else []
-    for home in (*homes, Path("/usr/local/cuda")):
+    for home in (Path(nvcc).resolve().parent.parent, Path("/usr/local/cuda")):
         if (home / "include" / "cuda_runtime.h").is_file():
             chosen["CUDA_PATH"] = str(home)
             break
     return {name: value for name, value in chosen.items() if name not in os.environ}
-
-
-def _nowhere(module: str) -> bool:
-    return importlib.util.find_spec(module) is None
 
 
 def llvm_target(cores: int | None = None, mcpu: str | None = None) -> dict[str, Any]:

@@ -214,6 +214,7 @@ def _as_json(report: LiveReport) -> dict[str, Any]:
         "version": str(manifest.version),
         "added": state.records,
         "failures": dict(state.failures),
+        "skipped": state.skipped,
         "candidates_per_second": round(state.rate, 3),
         "seconds": round(state.elapsed_seconds, 3),
         "best_seconds": state.best_seconds,
@@ -235,6 +236,9 @@ def _show(report: LiveReport) -> None:
         ("failed", failures or "none"),
         ("records", f"{manifest.counts.records:,} of {manifest.counts.workloads:,} workloads"),
     ]
+    if state.skipped:
+        reasons = [f"{name}: {reason}" for name, reason in state.skipped.items()]
+        facts.append(("skipped", "\n".join(reasons)))
     if report.interrupted:
         facts.append(("interrupted", "the same command goes on with what is missing"))
     show_facts(f"{manifest.hardware} {manifest.version.tag} in {report.output}", facts)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from wmhub.errors import InvalidInputError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.journal import Journal
 from wmhub.measure.programs import argument_info
@@ -41,8 +41,8 @@ class LivePlan:
     batch: int = 32
     """Candidates that are built and timed together; what a killed run may lose."""
     random_share: float = 0.4
-    """Share of random candidates after the first batch, which is all random; the rest are good
-    ones with one to three decisions changed."""
+    """Share of random candidates after a workload's first batch, which is all random; the rest are
+    good ones with one to three decisions changed."""
     count: int | None = None
     """Records after which no batch begins; ``None`` for no limit."""
     seconds: float | None = None
@@ -73,6 +73,8 @@ class LiveProgress:
     """Failed candidates by kind."""
     last_failure: str = ""
     """Why the latest failed candidate failed, for people."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Workloads of which nothing can be drawn, and why."""
     expected: int = 0
     """Records when all workloads are done, at most."""
     best_seconds: dict[str, float] = field(default_factory=dict)
@@ -102,6 +104,8 @@ class _Collecting:
         self.known: list[tuple[str, float | None]] = []
         self.measured = 0
         """Records in the journal."""
+        self.older = 0
+        """Records from elsewhere."""
         self.exhausted = False
 
     @property
@@ -137,6 +141,7 @@ def measure_live(
     for id_, traces in (known or {}).items():
         if id_ in by_id:
             by_id[id_].known.extend(traces)
+            by_id[id_].older = len(traces)
     state = LiveProgress(expected=len(by_id) * plan.candidates)
     for record in journal.records():
         if item := by_id.get(record.workload_id):
@@ -169,7 +174,15 @@ def _measure_batch(
     wanted = min(plan.batch, plan.candidates - item.measured)
     if plan.count is not None:
         wanted = min(wanted, plan.count - state.records)
-    candidates = mixed(item.sampler, wanted, plan.random_share, item.measured, plan.batch)
+    try:
+        sampler = item.sampler
+    except MeasureError as error:
+        state.skipped[item.name] = str(error)
+        state.expected -= plan.candidates - item.measured
+        item.exhausted = True
+        return
+    seen = item.older + item.measured
+    candidates = mixed(sampler, wanted, plan.random_share, seen, plan.batch)
     item.exhausted = len(candidates) < wanted
     programs = [Program(candidate.module, item.workload.id) for candidate in candidates]
     results: dict[int, Measurement] = {}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from wmhub.errors import MeasureError
 from wmhub.measure.programs import save_program, trace_text
 from wmhub.measure.sketch import REFUSALS, Sketch, replay_trace
 from wmhub.replay.limits import BlockLimits
@@ -43,7 +44,9 @@ class Sampler:
     """Candidates of one workload, none of them twice."""
 
     def __init__(self, mod: Any, target: dict[str, Any], seed: int) -> None:
-        """``mod``: an ``IRModule`` with one function; ``target``: as ``use_target`` takes it."""
+        """``mod``: an ``IRModule`` with one function; ``target``: as ``use_target`` takes it.
+
+        Raises ``MeasureError`` where TVM's own rules fail on the two together."""
         self._mod = mod
         self._random = random.Random(seed)
         used = use_target(target)
@@ -56,7 +59,10 @@ class Sampler:
             num_threads=1,
         )
         self._context = context
-        self._spaces = [space.trace for space in context.generate_design_space()]
+        try:
+            self._spaces = [space.trace for space in context.generate_design_space()]
+        except REFUSALS as error:
+            raise MeasureError(f"TVM cannot make its design space for {used.kind.name}") from error
         self._postprocs = list(context.space_generator.postprocs)
         limits = BlockLimits.of(used)
         self._fitting = limits is not None

@@ -53,6 +53,10 @@ class Worker:
         self._memory_bytes = memory_bytes
         self._turn = turn
         self._programs: dict[int, tuple[Any, list[Any]]] = {}
+        #: Every program for a GPU, dropped or not: TVM asks the driver when it frees one, and a
+        #: process that has spoken with the driver cannot be forked into one that runs programs. A
+        #: worker that has grown too large is replaced.
+        self._kept: list[Any] = []
 
     def build(self, message: dict[str, Any]) -> None:
         """Compiles and links one program, or exports it to ``path``; answers how that went."""
@@ -77,6 +81,8 @@ class Worker:
 
             executable.export_library(path, fcompile=tar)
             return
+        if self._device != "cpu":
+            self._kept.append(executable)
         linked = executable.jit()
         # Asking for the function is what makes LLVM generate its code.
         linked.get_function(linked.entry_name)

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from wmhub.replay.state import Bound
 
 
+#: Annotation of a loop whose statements run as a software pipeline; in `Stage.annotations` the
+#: number of its stages.
+PIPELINE = "software_pipeline_stage"
+
+
 def split(state: State, name: str, values: Any, _a: Any, outputs: Any, _d: Any) -> list[Bound]:
     """``Split``."""
     loop, factors = values[0], values[1:]
@@ -98,6 +103,9 @@ def annotate(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[
         state.emit(name, target, text=key, value=number)
         # Annotations of the root block (parallel, vectorize, unroll) hold for all stages.
         target_stage = target if isinstance(target, Stage) else None
+    if key == PIPELINE and isinstance(value, list):
+        # The stage of each statement, counted from 0.
+        number = np.array([1.0 + max((int(stage) for stage in value), default=0)])
     if number is not None:
         for stage in [target_stage] if target_stage is not None else state.stages:
             stage.annotations[key] = number
