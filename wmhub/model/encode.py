@@ -14,7 +14,8 @@ import numpy as np
 
 from wmhub.actions import Action, ActionKind
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.features import log2, structured_features
+from wmhub.model.columns import log2
+from wmhub.model.features import structured_features
 from wmhub.nest import Stage
 from wmhub.program import OPERATIONS, Block, Buffer
 from wmhub.records import Scheduler

@@ -1,10 +1,10 @@
 """Structured features of scheduled programs, from their loop nests alone.
 
 What a schedule's speed depends on, read off the final nests: tile sizes per axis and level,
-parallelism against cores, the innermost loops and how each tensor moves under them, and for each
-cache the data that has to pass through it (the largest inner part of the nest whose working set
-fits; an analytical model as in Low et al., "Analytical Modeling Is Enough for High-Performance
-BLIS", TOMS 2016). Extents and bytes enter as base-2 logarithms.
+parallelism against cores, the innermost loops and how each tensor moves under them, what has to
+pass through each cache (`wmhub.model.working_sets`), and what only means something on one kind of
+device (`wmhub.model.cpu_features`, `wmhub.model.gpu_features`). Extents and bytes enter as base-2
+logarithms.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns, log2
 from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
 from wmhub.model.gpu_features import CACHES, GRID, THREADS, VIRTUAL, gpu_features
-from wmhub.nest import Axis, Loop, Stage, extents, span
+from wmhub.model.working_sets import working_sets
+from wmhub.nest import Axis, Loop, Stage, extents
 from wmhub.program import OPERATIONS
 from wmhub.trajectory import Trajectories
 
@@ -24,37 +26,6 @@ from wmhub.trajectory import Trajectories
 SPATIAL_AXES, REDUCTION_AXES = 4, 3
 #: Levels of a tiled axis, counted from the innermost.
 SPATIAL_LEVELS, REDUCTION_LEVELS = 5, 3
-#: Loops described one by one from the inside of the nest.
-INNER_LOOPS = 6
-#: Tensors described one by one.
-ACCESSES = 4
-
-_BYTES = 4.0
-
-
-def log2(values: np.ndarray) -> np.ndarray:
-    """Base-2 logarithm of counts; 0 for what is unknown or empty."""
-    return np.log2(np.maximum(values, 1)).astype(np.float32)
-
-
-class _Columns:
-    """Named feature columns; values of shape [N] or [1]."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.names: list[str] = []
-        self.values: list[np.ndarray] = []
-
-    def add(self, name: str, value: np.ndarray | float) -> None:
-        self.names.append(name)
-        self.values.append(np.asarray(value, dtype=np.float32).reshape(-1))
-
-    def table(self) -> np.ndarray:
-        """float32 [N, F]."""
-        table = np.empty((len(self.values), self.count), dtype=np.float32)
-        for row, value in zip(table, self.values):
-            row[:] = value
-        return table.T
 
 
 def main_stage(trajectories: Trajectories) -> Stage:
@@ -82,12 +53,12 @@ def structured_features(
 
     F and the names are the same for every structure, scheduler and device.
     """
-    columns = _Columns(trajectories.count)
+    columns = Columns(trajectories.count)
     stage = main_stage(trajectories)
     _axes(columns, stage)
     _parallelism(columns, trajectories, stage, hardware)
     _inner_loops(columns, stage)
-    _working_sets(columns, trajectories, stage, hardware)
+    working_sets(columns, trajectories, stage, hardware)
     _caches(columns, trajectories, stage, hardware)
     _whole(columns, trajectories, stage)
     cpu_features(columns.add, trajectories, stage, hardware)
@@ -100,7 +71,7 @@ def _levels(stage: Stage, axis: Axis) -> list[np.ndarray]:
     return found[::-1]
 
 
-def _axes(columns: _Columns, stage: Stage) -> None:
+def _axes(columns: Columns, stage: Stage) -> None:
     for kind, most, levels in (
         ("spatial", SPATIAL_AXES, SPATIAL_LEVELS),
         ("reduction", REDUCTION_AXES, REDUCTION_LEVELS),
@@ -135,7 +106,7 @@ def _annotated(stage: Stage, words: Sequence[str]) -> np.ndarray:
 
 
 def _parallelism(
-    columns: _Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
+    columns: Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
 ) -> None:
     around = [*stage.outer_loops(), *stage.loops]
     grid = threads = virtual = parallel = extents(1)
@@ -203,7 +174,7 @@ def _movement(stage: Stage, loop: Loop, variables: Sequence[Sequence[int]]) -> i
     return 1 if moved == len(variables) - 1 else 2
 
 
-def _inner_loops(columns: _Columns, stage: Stage) -> None:
+def _inner_loops(columns: Columns, stage: Stage) -> None:
     """The innermost loops that really iterate (unit loops differ by candidate), one by one."""
     nest = stage.loops[::-1]
     accesses = [
@@ -241,113 +212,8 @@ def _inner_loops(columns: _Columns, stage: Stage) -> None:
     columns.add("innermost.spatial_run.odd", log2(run // (run & -run)))
 
 
-def _footprints(trajectories: Trajectories, stage: Stage) -> list[list[np.ndarray]]:
-    """Elements of each tensor touched by the loops from each depth inward."""
-    buffers = trajectories.program.buffers if trajectories.program else {}
-    accesses = []
-    for access in [*stage.writes, *stage.reads]:
-        buffer = buffers.get(access.buffer.split(".")[0])
-        limits = buffer.shape if buffer is not None else ()
-        known = [v for index in access.indices for v in index.variables() if v < len(stage.axes)]
-        accesses.append((access.indices, limits, known))
-    found: list[list[np.ndarray]] = []
-    outer: list[np.ndarray] = []
-    for tiles in stage.tiles_by_depth():
-        sizes = []
-        for number, (indices, limits, walked) in enumerate(accesses):
-            # Most loops leave most tensors alone: their axes' tiles are those one loop outside.
-            if outer and all(tiles[v] is outer[v] for v in walked):
-                sizes.append(found[-1][number])
-                continue
-            size = np.ones(1)
-            for dimension, index in enumerate(indices):
-                width = span(index, tiles)
-                if dimension < len(limits):
-                    width = np.minimum(width, limits[dimension])
-                size = size * width
-            sizes.append(size)
-        found.append(sizes)
-        outer = tiles
-    return found
-
-
-def _working_sets(
-    columns: _Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
-) -> None:
-    """For each cache: the traffic through it, and the nest's part that fits."""
-    caches = {
-        "register": hardware.register_bytes / 2,
-        "l1": hardware.l1_bytes,
-        "l2": hardware.l2_bytes,
-        "l3": hardware.l3_bytes or hardware.l2_bytes * 4,
-    }
-    depths = range(len(stage.loops) + 1)
-    known = bool(stage.reads or stage.writes)
-    prints = _footprints(trajectories, stage) if known else []
-    totals = np.zeros((len(depths), columns.count))
-    moved = np.zeros((len(depths), columns.count))
-    trips = extents(1)
-    for depth in depths if known else ():
-        if depth:
-            trips = trips * np.maximum(stage.loops[depth - 1].extent, 1)
-        totals[depth] = sum(prints[depth], np.zeros(1)) * _BYTES
-        # A tensor that does not move with the loops just outside stays in the cache.
-        moved[depth] = trips.astype(np.float64) * totals[depth]
-    compulsory = totals[0] if known else np.ones(1)
-    every = np.arange(columns.count)
-    for name, size in caches.items():
-        traffic, tile, reuse = np.zeros(1), np.zeros(1), np.ones(1)
-        if known:
-            fits = totals <= size
-            outermost = fits.argmax(axis=0)
-            some = fits[outermost, every]
-            passed = moved[outermost, every]
-            traffic = np.where(some, passed, traffic)
-            tile = np.where(some, totals[outermost, every], tile)
-            reuse = np.where(some, trips.astype(np.float64) / np.maximum(passed, 1), reuse)
-        columns.add(f"{name}.traffic", log2(traffic))
-        columns.add(f"{name}.traffic.excess", log2(traffic / np.maximum(compulsory, 1)))
-        columns.add(f"{name}.tile", log2(tile))
-        columns.add(f"{name}.reuse", np.log2(np.maximum(reuse, 1e-3)))
-    for k in range(ACCESSES):
-        for level in range(1, INNER_LOOPS + 1):
-            depth = len(stage.loops) - 2 * level
-            inside = known and depth >= 0 and k < len(prints[0])
-            columns.add(f"access{k}.footprint{level}", log2(prints[depth][k]) if inside else 0.0)
-    columns.add("compulsory", log2(compulsory))
-    _held(columns, stage, prints)
-
-
-def _held(columns: _Columns, stage: Stage, prints: Sequence[Sequence[np.ndarray]]) -> None:
-    """What the innermost reduction loop that iterates holds: accumulators that live through it and
-    the reduction loops around it, and elements of each tensor that each of its steps touches."""
-    within = np.full(columns.count, len(stage.loops))
-    tile, steps = np.ones(1), np.ones(1)
-    found, adjacent = np.zeros(1, bool), np.ones(1, bool)
-    for depth, loop in reversed(list(enumerate(stage.loops, 1))):
-        extent = np.maximum(loop.extent, 1)
-        if loop.is_reduction:
-            within = np.where(~found & (extent > 1), depth, within)
-            found = found | (extent > 1)
-            steps = np.where(found & adjacent, steps * extent, steps)
-        else:
-            tile = np.where(found, tile, tile * extent)
-            adjacent = adjacent & (~found | (extent == 1))
-    columns.add("held.tile", log2(tile))
-    columns.add("held.steps", log2(steps))
-    touched = np.zeros((ACCESSES, columns.count))
-    for depth in np.unique(within) if prints else ():
-        at = within == depth
-        for row, size in zip(touched, prints[depth]):
-            row[at] = size[at] if len(size) > 1 else size
-    for k in range(ACCESSES):
-        columns.add(f"held.access{k}", log2(touched[k]))
-    loaded = touched[1:].sum(axis=0)
-    columns.add("held.intensity", np.log2(np.maximum(tile / np.maximum(loaded, 1.0), 1e-3)))
-
-
 def _caches(
-    columns: _Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
+    columns: Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
 ) -> None:
     """Cache stages: what is copied to faster memory, how often, and how it is spread."""
     copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
@@ -371,8 +237,8 @@ def _caches(
         columns.add(f"{name}.vector", log2(vector))
         columns.add(f"{name}.depth", float(copy.depth) if copy else 0.0)
         if copy is not None:
-            shared = shared + tile * _BYTES
-            loaded = loaded + tile.astype(np.float64) * rounds * _BYTES
+            shared = shared + tile * ELEMENT_BYTES
+            loaded = loaded + tile.astype(np.float64) * rounds * ELEMENT_BYTES
     columns.add("shared.bytes", log2(shared))
     capacity = max(hardware.shared_memory_bytes, 1)
     threads = extents(1)
@@ -389,7 +255,7 @@ def _caches(
     gpu_features(columns.add, trajectories, stage, shared, hardware)
 
 
-def _whole(columns: _Columns, trajectories: Trajectories, stage: Stage) -> None:
+def _whole(columns: Columns, trajectories: Trajectories, stage: Stage) -> None:
     stages = trajectories.stages
     live = [s for s in stages if not s.inlined]
     columns.add("stages.live", float(len(live)))
