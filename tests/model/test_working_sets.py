@@ -11,6 +11,7 @@ import pytest
 from wmhub.hardware.table import lookup
 from wmhub.model.columns import Columns
 from wmhub.model.features import main_stage
+from wmhub.model.loop_table import LoopTable
 from wmhub.model.working_sets import working_sets
 from wmhub.names import HardwareKey
 from wmhub.replay.meta_schedule import replay_traces
@@ -26,7 +27,8 @@ def features(tile_i: list[int], tile_j: list[int]) -> dict[str, float]:
     assert CPU is not None
     (group,) = replay_traces(matmul(), [[TILED, [[3, tile_i], [5, tile_j]]]])
     columns = Columns(1)
-    working_sets(columns, group.trajectories, main_stage(group.trajectories), CPU)
+    stage = main_stage(group.trajectories)
+    working_sets(columns, group.trajectories, stage, LoopTable.of(stage.loops), CPU)
     return dict(zip(columns.names, columns.table()[0].tolist(), strict=True))
 
 

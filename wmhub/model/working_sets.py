@@ -12,35 +12,39 @@ from collections.abc import Sequence
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns, log2
-from wmhub.nest import Stage, extents, span
+from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns
+from wmhub.model.loop_table import LoopTable
+from wmhub.nest import Stage, span
 from wmhub.trajectory import Trajectories
 
 
 def working_sets(
-    columns: Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
+    columns: Columns,
+    trajectories: Trajectories,
+    stage: Stage,
+    loops: LoopTable,
+    hardware: HardwareProfile,
 ) -> None:
-    """For each cache: the traffic through it, and the nest's part that fits."""
+    """For each cache: the traffic through it, and the nest's part that fits.
+
+    ``loops`` are those of ``stage``.
+    """
     caches = {
         "register": hardware.register_bytes / 2,
         "l1": hardware.l1_bytes,
         "l2": hardware.l2_bytes,
         "l3": hardware.l3_bytes or hardware.l2_bytes * 4,
     }
-    depths = range(len(stage.loops) + 1)
     known = bool(stage.reads or stage.writes)
     prints = _footprints(trajectories, stage) if known else []
-    totals = np.zeros((len(depths), columns.count))
-    moved = np.zeros((len(depths), columns.count))
-    trips = extents(1)
-    for depth in depths if known else ():
-        if depth:
-            trips = trips * np.maximum(stage.loops[depth - 1].extent, 1)
-        totals[depth] = sum(prints[depth], np.zeros(1)) * ELEMENT_BYTES
-        # A tensor that does not move with the loops just outside stays in the cache.
-        moved[depth] = trips.astype(np.float64) * totals[depth]
+    outside = np.vstack([np.ones((1, loops.sizes.shape[1]), dtype=np.int64), loops.sizes])
+    trips = np.multiply.accumulate(outside, axis=0).astype(np.float64)
+    totals = sum(prints, np.zeros((len(trips), 1))) * ELEMENT_BYTES
+    # A tensor that does not move with the loops just outside stays in the cache.
+    moved = trips * totals
+    totals = np.broadcast_to(totals, moved.shape)
     compulsory = totals[0] if known else np.ones(1)
-    every = np.arange(columns.count)
+    every = np.arange(moved.shape[1])
     for name, size in caches.items():
         traffic, tile, reuse = np.zeros(1), np.zeros(1), np.ones(1)
         if known:
@@ -50,73 +54,56 @@ def working_sets(
             passed = moved[outermost, every]
             traffic = np.where(some, passed, traffic)
             tile = np.where(some, totals[outermost, every], tile)
-            reuse = np.where(some, trips.astype(np.float64) / np.maximum(passed, 1), reuse)
-        columns.add(f"{name}.traffic", log2(traffic))
-        columns.add(f"{name}.traffic.excess", log2(traffic / np.maximum(compulsory, 1)))
-        columns.add(f"{name}.tile", log2(tile))
-        columns.add(f"{name}.reuse", np.log2(np.maximum(reuse, 1e-3)))
+            reuse = np.where(some, trips[-1] / np.maximum(passed, 1), reuse)
+        columns.log2(f"{name}.traffic", traffic)
+        columns.log2(f"{name}.traffic.excess", traffic / np.maximum(compulsory, 1))
+        columns.log2(f"{name}.tile", tile)
+        columns.log2(f"{name}.reuse", reuse, least=1e-3)
     for k in range(ACCESSES):
         for level in range(1, INNER_LOOPS + 1):
             depth = len(stage.loops) - 2 * level
-            inside = known and depth >= 0 and k < len(prints[0])
-            columns.add(f"access{k}.footprint{level}", log2(prints[depth][k]) if inside else 0.0)
-    columns.add("compulsory", log2(compulsory))
-    _held(columns, stage, prints)
+            inside = depth >= 0 and k < len(prints)
+            columns.log2(f"access{k}.footprint{level}", prints[k][depth] if inside else 0.0)
+    columns.log2("compulsory", compulsory)
+    _held(columns, loops, prints)
 
 
-def _footprints(trajectories: Trajectories, stage: Stage) -> list[list[np.ndarray]]:
-    """Elements of each tensor touched by the loops from each depth inward."""
+def _footprints(trajectories: Trajectories, stage: Stage) -> list[np.ndarray]:
+    """Elements of each tensor touched by the loops from each depth inward: float64
+    [L + 1, N or 1] each."""
     buffers = trajectories.program.buffers if trajectories.program else {}
-    accesses = []
+    tiles = stage.tiles_by_depth()
+    found = []
     for access in [*stage.writes, *stage.reads]:
         buffer = buffers.get(access.buffer.split(".")[0])
         limits = buffer.shape if buffer is not None else ()
-        known = [v for index in access.indices for v in index.variables() if v < len(stage.axes)]
-        accesses.append((access.indices, limits, known))
-    found: list[list[np.ndarray]] = []
-    outer: list[np.ndarray] = []
-    for tiles in stage.tiles_by_depth():
-        sizes = []
-        for number, (indices, limits, walked) in enumerate(accesses):
-            # Most loops leave most tensors alone: their axes' tiles are those one loop outside.
-            if outer and all(tiles[v] is outer[v] for v in walked):
-                sizes.append(found[-1][number])
-                continue
-            size = np.ones(1)
-            for dimension, index in enumerate(indices):
-                width = span(index, tiles)
-                if dimension < len(limits):
-                    width = np.minimum(width, limits[dimension])
-                size = size * width
-            sizes.append(size)
-        found.append(sizes)
-        outer = tiles
+        size = np.ones((len(stage.loops) + 1, 1))
+        for dimension, index in enumerate(access.indices):
+            width = span(index, tiles)
+            if dimension < len(limits):
+                width = np.minimum(width, limits[dimension])
+            size = size * width
+        found.append(size)
     return found
 
 
-def _held(columns: Columns, stage: Stage, prints: Sequence[Sequence[np.ndarray]]) -> None:
+def _held(columns: Columns, loops: LoopTable, prints: Sequence[np.ndarray]) -> None:
     """What the innermost reduction loop that iterates holds: accumulators that live through it and
     the reduction loops around it, and elements of each tensor that each of its steps touches."""
-    within = np.full(columns.count, len(stage.loops))
-    tile, steps = np.ones(1), np.ones(1)
-    found, adjacent = np.zeros(1, bool), np.ones(1, bool)
-    for depth, loop in reversed(list(enumerate(stage.loops, 1))):
-        extent = np.maximum(loop.extent, 1)
-        if loop.is_reduction:
-            within = np.where(~found & (extent > 1), depth, within)
-            found = found | (extent > 1)
-            steps = np.where(found & adjacent, steps * extent, steps)
-        else:
-            tile = np.where(found, tile, tile * extent)
-            adjacent = adjacent & (~found | (extent == 1))
-    columns.add("held.tile", log2(tile))
-    columns.add("held.steps", log2(steps))
-    touched = np.zeros((ACCESSES, columns.count))
-    for depth in np.unique(within) if prints else ():
-        at = within == depth
-        for row, size in zip(touched, prints[depth]):
-            row[at] = size[at] if len(size) > 1 else size
+    sizes, is_reduction = loops.sizes[::-1].astype(np.float64), loops.is_reduction[::-1]
+    # From the inside out: whether that loop has been met.
+    met = np.logical_or.accumulate(is_reduction & (sizes > 1), axis=0)
+    within = np.where(met.any(axis=0), met.sum(axis=0), len(sizes))
+    tile = np.where(met | is_reduction, 1.0, sizes).prod(axis=0)
+    # A spatial loop that iterates parts the reduction loops around it from those inside.
+    parted = np.logical_or.accumulate(met & ~is_reduction & (sizes > 1), axis=0)
+    steps = np.where(met & is_reduction & ~parted, sizes, 1.0).prod(axis=0)
+    columns.log2("held.tile", tile)
+    columns.log2("held.steps", steps)
+    touched = [np.zeros(1) for _ in range(ACCESSES)]
+    for k, size in enumerate(prints[:ACCESSES]):
+        touched[k] = size[within, np.arange(size.shape[1])]
     for k in range(ACCESSES):
-        columns.add(f"held.access{k}", log2(touched[k]))
-    loaded = touched[1:].sum(axis=0)
-    columns.add("held.intensity", np.log2(np.maximum(tile / np.maximum(loaded, 1.0), 1e-3)))
+        columns.log2(f"held.access{k}", touched[k])
+    loaded = sum(touched[1:], np.zeros(1))
+    columns.log2("held.intensity", tile / np.maximum(loaded, 1.0), least=1e-3)
