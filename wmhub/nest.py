@@ -210,18 +210,22 @@ class Stage:
     def tiles_by_depth(self) -> list[np.ndarray]:
         """`tiles` of every depth from 0 to the number of loops: int64 [L + 1, N or 1] each."""
         parts: dict[int, list[tuple[int, np.ndarray]]] = {id(axis): [] for axis in self.axes}
+        count = len(self.loops)
         for place, loop in enumerate((*self.loops, *self.inner)):
             for axis, extent in loop.parts:
                 if id(axis) in parts:
-                    parts[id(axis)].append((min(place, len(self.loops)), extent))
+                    parts[id(axis)].append((min(place, count), extent))
         found = []
         for axis in self.axes:
             own = parts[id(axis)]
-            width = max((len(extent) for _, extent in own), default=1)
-            steps = np.ones((len(self.loops) + 1, width), dtype=np.int64)
-            for place, extent in own:
-                steps[place] *= extent
-            found.append(_clipped(np.multiply.accumulate(steps[::-1], axis=0)[::-1], axis))
+            width = max((len(extent) for _, extent in [*own, (0, axis.extent)]), default=1)
+            tiles = np.empty((count + 1, width), dtype=np.int64)
+            tile, end = _ONE, count + 1
+            for place, extent in own[::-1]:
+                tiles[place + 1 : end] = tile
+                tile, end = tile * extent, min(place + 1, end)
+            tiles[:end] = tile
+            found.append(_clipped(tiles, axis))
         return found
 
     @staticmethod

@@ -53,9 +53,12 @@ class Columns:
         shared: list[int] = []
         differing: list[int] = []
         for row, value in enumerate(self._values):
-            if not isinstance(value, np.ndarray) or value.size == 1:
-                numbers.append(value.item() if isinstance(value, np.ndarray) else value)
+            if not isinstance(value, np.ndarray):
                 shared.append(row)
+                numbers.append(value)
+            elif value.size == 1:
+                shared.append(row)
+                numbers.append(value.item())
             elif row in self._logarithms:
                 differing.append(row)
             else:

@@ -15,7 +15,7 @@ import numpy as np
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.columns import Columns
 from wmhub.model.cpu_schedule import CpuSchedule, annotation_of, cpu_schedules
-from wmhub.model.loop_table import LoopTable
+from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.nest import Stage, trips
 from wmhub.trajectory import Trajectories
 
@@ -139,7 +139,7 @@ def _unrolled(
     found = annotation_of(trajectories, stage, UNROLL_KEYS)
     depth = np.ones(1) if found is None else np.maximum(found, 1.0)
     sizes = np.where(in_vector, 1.0, loops.sizes[::-1])
-    goes = np.multiply.accumulate(sizes, axis=0) <= depth
+    goes = accumulated(np.multiply, sizes) <= depth
     is_reduction = loops.is_reduction[::-1]
     reduction = np.where(goes & is_reduction, sizes, 1.0).prod(axis=0)
     spatial = np.where(goes & ~is_reduction, sizes, 1.0).prod(axis=0)
@@ -149,5 +149,5 @@ def _unrolled(
 def _inner_tile(loops: LoopTable) -> np.ndarray:
     """Spatial elements inside the outermost reduction loop that iterates: written again and again
     by it, unless they fit the registers. float64 [N or 1]."""
-    begun = np.logical_or.accumulate(loops.is_reduction & (loops.sizes > 1), axis=0)
+    begun = accumulated(np.logical_or, loops.is_reduction & (loops.sizes > 1))
     return np.where(begun & ~loops.is_reduction, loops.sizes, 1.0).prod(axis=0)

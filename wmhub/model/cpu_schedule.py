@@ -17,7 +17,7 @@ from itertools import takewhile
 
 import numpy as np
 
-from wmhub.model.loop_table import LoopTable
+from wmhub.model.loop_table import LoopTable, inclusive
 from wmhub.nest import Stage, trips
 from wmhub.program import Access, Index
 from wmhub.trajectory import Trajectories
@@ -90,10 +90,9 @@ class _Fusing:
         loops = LoopTable.of(stage.loops)
         #: float64 [L, N or 1]
         self._extents = loops.sizes.astype(np.float64)
-        one = np.ones((1, self._extents.shape[1]))
         #: Iterations of the outer 0 to L loops, and of the inner 0 to L: float64 [L + 1, N or 1].
-        self._outer = np.multiply.accumulate(np.vstack([one, self._extents]), axis=0)
-        self._inner = np.multiply.accumulate(np.vstack([one, self._extents[::-1]]), axis=0)
+        self._outer = inclusive(self._extents)
+        self._inner = inclusive(self._extents[::-1])
         self._every = np.arange(self._extents.shape[1])
         shared = {_common(stage, other) for other in live if other is not stage}
         #: Whether a loop's body is one statement: no other stage stands beside the next loop.
@@ -211,16 +210,22 @@ class _Fusing:
         A loop of one iteration moves none. Neither does a fused one: it is hidden in divisions,
         where TVM does not look for it.
         """
+        if not self._moves:
+            return []
         number = {id(axis): at for at, axis in enumerate(self._stage.axes)}
         inside = [np.ones(1) for _ in number]
+        strides = np.array([move.strides for move in self._moves], dtype=np.float64)
+        is_hidden = np.array(
+            [[at in move.hidden for at in range(len(inside))] for move in self._moves]
+        )
         walks: list[tuple[np.ndarray | None, np.ndarray]] = []
-        loops = self._stage.loops[::-1][: self._most_inner if self._moves else 0]
+        loops = self._stage.loops[::-1][: self._most_inner]
         for loop, extent in zip(loops, self._extents[::-1]):
             axes = [number[id(axis)] for axis, _ in loop.parts if id(axis) in number]
-            hidden = np.array([[not move.hidden.isdisjoint(axes)] for move in self._moves])
+            hidden = np.logical_or.reduce(is_hidden[:, axes], axis=1, keepdims=True)
             stride = None
             if len(loop.parts) == 1 and axes:
-                each = np.array([[float(move.strides[axes[0]])] for move in self._moves])
+                each = strides[:, axes]
                 if each.any():
                     stride = np.where(extent > 1, each * inside[axes[0]], 0.0)
             walks.append((stride, hidden))

@@ -19,7 +19,7 @@ from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns
 from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
 from wmhub.model.cpu_schedule import annotation_of
 from wmhub.model.gpu_features import CACHES, GRID, THREADS, VIRTUAL, gpu_features
-from wmhub.model.loop_table import LoopTable
+from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.model.working_sets import working_sets
 from wmhub.nest import Stage, trips
 from wmhub.program import OPERATIONS, Access
@@ -152,21 +152,24 @@ def _parallelism(
     columns.add("unroll.max_step", np.log2(depth + 1.0))
     inner = [loop.annotation not in GRID + THREADS for loop in stage.loops]
     # Of each inner part of the nest its iterations, from the inside out.
-    bodies = np.multiply.accumulate(loops.sizes[inner][::-1], axis=0)
+    bodies = accumulated(np.multiply, loops.sizes[inner][::-1])
     fits = np.where(bodies <= depth, bodies, 1)
     columns.log2("unroll.body", fits.max(axis=0, initial=1))
 
 
-def _movements(stage: Stage, access: Access) -> list[int]:
-    """0 for each loop that does not move ``access``; 1: along its last dimension; 2: else."""
-    dimensions = {v: at for at, index in enumerate(access.indices) for v in index.variables()}
-    last = len(access.indices) - 1
-    moved = [dimensions.get(number, -1) for number in range(len(stage.axes))]
-    of_axis = {id(axis): dimension for axis, dimension in zip(stage.axes, moved)}
-    found = []
-    for loop in stage.loops:
-        dimension = max((of_axis.get(id(axis), -1) for axis, _ in loop.parts), default=-1)
-        found.append(0 if dimension < 0 else 1 if dimension == last else 2)
+def _movements(stage: Stage, accesses: Sequence[Access]) -> np.ndarray:
+    """How each access moves with each loop: int64 [accesses, L].
+
+    0: not at all; 1: along its last dimension; 2: else.
+    """
+    number = {id(axis): at for at, axis in enumerate(stage.axes)}
+    walked = [[number[id(axis)] for axis, _ in loop.parts if id(axis) in number]
+              for loop in stage.loops]  # fmt: skip
+    found = np.zeros((len(accesses), len(walked)), dtype=np.int64)
+    for row, access in zip(found, accesses):
+        dimensions = {v: at for at, index in enumerate(access.indices) for v in index.variables()}
+        moved = [max([dimensions.get(v, -1) for v in axes], default=-1) for axes in walked]
+        row[:] = [0 if d < 0 else 1 if d == len(access.indices) - 1 else 2 for d in moved]
     return found
 
 
@@ -176,9 +179,10 @@ def _inner_loops(columns: Columns, stage: Stage, loops: LoopTable) -> None:
     # From the inside out, and last a loop that stands for those that are not there.
     rows = np.vstack([loops.sizes[::-1], np.ones((1, loops.sizes.shape[1]), dtype=np.int64)])
     reduction = np.vstack([loops.is_reduction[::-1], np.zeros((1, 1), dtype=bool)])
-    movement = np.array([[*_movements(stage, access)[::-1], 0] for access in accesses])
+    movement = _movements(stage, accesses)[:, ::-1]
+    movement = np.hstack([movement, np.zeros((len(accesses), 1), dtype=np.int64)])
     runs = rows > 1
-    number_of = np.cumsum(runs, axis=0, dtype=np.int16)
+    number_of = accumulated(np.add, runs.astype(np.int16))
     #: [INNER_LOOPS, N or 1]: places in ``rows``.
     wanted = np.arange(INNER_LOOPS, dtype=np.int16)[:, None, None]
     before = np.add.reduce(number_of <= wanted, axis=1, dtype=np.int16)
@@ -186,7 +190,7 @@ def _inner_loops(columns: Columns, stage: Stage, loops: LoopTable) -> None:
     extent = rows[at, np.arange(rows.shape[1])]
     odd = extent // (extent & -extent)
     is_reduction = reduction[at, 0]
-    moved = movement[:, at] if accesses else np.zeros((0, *at.shape))
+    moved = movement[:, at]
     contiguous, strided = moved == 1, moved == 2
     for number in range(INNER_LOOPS):
         name = f"inner{number}"
@@ -198,7 +202,7 @@ def _inner_loops(columns: Columns, stage: Stage, loops: LoopTable) -> None:
             columns.add(f"{name}.access{k}.contiguous", contiguous[k, number] if known else 0.0)
             columns.add(f"{name}.access{k}.strided", strided[k, number] if known else 0.0)
     # How far the contiguous spatial work reaches before the first reduction loop.
-    outside = np.logical_or.accumulate(runs & reduction, axis=0)
+    outside = accumulated(np.logical_or, runs & reduction)
     run = np.where(outside, 1, rows).prod(axis=0)
     columns.log2("innermost.spatial_run", run)
     # Vectors of 24 or 48 elements are taken apart by code generators: 10 to 30 times slower.

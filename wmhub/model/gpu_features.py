@@ -9,6 +9,7 @@ together. Limits are those of CUDA's occupancy calculator for most devices: 255 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -46,7 +47,30 @@ def gpu_features(
     ``main`` does most of the work, ``shared_bytes`` is what a block keeps in shared memory,
     float64 [N or 1].
     """
-    bound = _bound_stage(trajectories) if hardware.is_gpu else None
+    if hardware.is_gpu:
+        bound = _bound_stage(trajectories.stages)
+        _describe(columns, bound, trajectories.stages, main, shared_bytes, hardware)
+    else:
+        for name, zero in _nothing(hardware):
+            columns.add(name, zero)
+
+
+@lru_cache(maxsize=16)
+def _nothing(hardware: HardwareProfile) -> tuple[tuple[str, float], ...]:
+    """The columns where nothing is bound to threads and nothing done."""
+    columns = Columns(1)
+    _describe(columns, None, (), Stage("", [], []), np.zeros(1), hardware)
+    return tuple(zip(columns.names, columns.table()[0].tolist()))
+
+
+def _describe(
+    columns: Columns,
+    bound: Stage | None,
+    stages: Sequence[Stage],
+    main: Stage,
+    shared_bytes: np.ndarray,
+    hardware: HardwareProfile,
+) -> None:
     grid, virtual, threads, inner = _levels(bound) if bound else ([], [], [], [])
     thread_count, accumulators = trips(threads), trips(virtual) * trips(inner)
     _registers(columns, accumulators, thread_count, bound is not None)
@@ -59,14 +83,14 @@ def gpu_features(
     columns.log2("gpu.resident_warps", resident * thread_count / _WARP, least=1 / _WARP, scale=on)
     columns.log2("gpu.waves", waves, scale=on)
     columns.add("gpu.tail", blocks / (waves * slots) * on)
-    _reductions(columns, trajectories, main, on)
+    _reductions(columns, stages, main, on)
 
 
-def _bound_stage(trajectories: Trajectories) -> Stage | None:
+def _bound_stage(stages: Sequence[Stage]) -> Stage | None:
     """The stage with the most work among those whose loops are bound to threads."""
     found = [
         stage
-        for stage in trajectories.stages
+        for stage in stages
         if not stage.inlined
         and stage.role != "cache_read"
         and any(loop.annotation in THREADS for loop in stage.loops)
@@ -153,16 +177,16 @@ def _resident(
     return np.asarray(np.clip(least, 1.0, _RESIDENT_BLOCKS))
 
 
-def _reductions(columns: Columns, trajectories: Trajectories, main: Stage, on: float) -> None:
+def _reductions(columns: Columns, stages: Sequence[Stage], main: Stage, on: float) -> None:
     """How the reduction is cut: outside the copies to shared memory, inside, and innermost."""
-    hosted = [s.depth for s in trajectories.stages
+    hosted = [s.depth for s in stages
               if s.role == "cache_read" and not s.inlined and s.host is main]  # fmt: skip
     depth = max(hosted, default=0)
     outer = [loop for loop in main.loops[:depth] if loop.is_reduction]
     inside = [loop for loop in main.loops[depth:] if loop.is_reduction]
     columns.log2("gpu.reduction.rounds", trips(outer), scale=on)
     columns.log2("gpu.reduction.step", trips(inside), scale=on)
-    copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
+    copies = [s for s in stages if s.role == "cache_read" and not s.inlined]
     for number in range(CACHES):
         vector = _vector(copies[number]) if number < len(copies) else np.ones(1)
         # Loads of 1, 2 or 4 floats a thread are coalesced; others are taken apart, and strided.

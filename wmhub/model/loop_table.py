@@ -9,6 +9,10 @@ import numpy as np
 
 from wmhub.nest import Loop, sizes
 
+#: From so many candidates on, going from row to row is faster than ``accumulate``, which goes
+#: down one column after the other.
+_MANY = 256
+
 
 @dataclass(frozen=True)
 class LoopTable:
@@ -24,3 +28,19 @@ class LoopTable:
         """The table of ``loops``."""
         reductions = [loop.is_reduction for loop in loops]
         return cls(sizes(loops), np.array(reductions, dtype=bool).reshape(-1, 1))
+
+
+def accumulated(operation: np.ufunc, rows: np.ndarray) -> np.ndarray:
+    """Each of ``rows`` [R, N] put together with all before it."""
+    if rows.shape[1] < _MANY:
+        return operation.accumulate(rows, axis=0)
+    found = rows.copy()
+    for place in range(1, len(found)):
+        operation(found[place - 1], found[place], out=found[place])
+    return found
+
+
+def inclusive(rows: np.ndarray) -> np.ndarray:
+    """Iterations of none, the first, the first two ... of R loops: [R + 1, N], as ``rows``."""
+    one = np.ones((1, rows.shape[1]), dtype=rows.dtype)
+    return accumulated(np.multiply, np.concatenate([one, rows]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns
-from wmhub.model.loop_table import LoopTable
+from wmhub.model.loop_table import LoopTable, accumulated, inclusive
 from wmhub.nest import Stage, span
 from wmhub.trajectory import Trajectories
 
@@ -37,28 +37,30 @@ def working_sets(
     }
     known = bool(stage.reads or stage.writes)
     prints = _footprints(trajectories, stage) if known else []
-    outside = np.vstack([np.ones((1, loops.sizes.shape[1]), dtype=np.int64), loops.sizes])
-    trips = np.multiply.accumulate(outside, axis=0).astype(np.float64)
+    trips = inclusive(loops.sizes).astype(np.float64)
     totals = sum(prints, np.zeros((len(trips), 1))) * ELEMENT_BYTES
     # A tensor that does not move with the loops just outside stays in the cache.
     moved = trips * totals
     totals = np.broadcast_to(totals, moved.shape)
     compulsory = totals[0] if known else np.ones(1)
-    every = np.arange(moved.shape[1])
-    for name, size in caches.items():
-        traffic, tile, reuse = np.zeros(1), np.zeros(1), np.ones(1)
-        if known:
-            fits = totals <= size
-            outermost = fits.argmax(axis=0)
-            some = fits[outermost, every]
-            passed = moved[outermost, every]
-            traffic = np.where(some, passed, traffic)
-            tile = np.where(some, totals[outermost, every], tile)
-            reuse = np.where(some, trips[-1] / np.maximum(passed, 1), reuse)
-        columns.log2(f"{name}.traffic", traffic)
-        columns.log2(f"{name}.traffic.excess", traffic / np.maximum(compulsory, 1))
-        columns.log2(f"{name}.tile", tile)
-        columns.log2(f"{name}.reuse", reuse, least=1e-3)
+    # Of each cache, float64 [caches, N or 1].
+    traffic = tile = np.zeros((len(caches), 1))
+    reuse = np.ones((len(caches), 1))
+    if known:
+        fits = totals <= np.array(list(caches.values()))[:, None, None]
+        outermost = fits.argmax(axis=1)
+        every = np.arange(moved.shape[1])
+        some = fits.any(axis=1)
+        passed = moved[outermost, every]
+        traffic = np.where(some, passed, 0.0)
+        tile = np.where(some, totals[outermost, every], 0.0)
+        reuse = np.where(some, trips[-1] / np.maximum(passed, 1), 1.0)
+    excess = traffic / np.maximum(compulsory, 1)
+    for number, name in enumerate(caches):
+        columns.log2(f"{name}.traffic", traffic[number])
+        columns.log2(f"{name}.traffic.excess", excess[number])
+        columns.log2(f"{name}.tile", tile[number])
+        columns.log2(f"{name}.reuse", reuse[number], least=1e-3)
     for k in range(ACCESSES):
         for level in range(1, INNER_LOOPS + 1):
             depth = len(stage.loops) - 2 * level
@@ -92,11 +94,11 @@ def _held(columns: Columns, loops: LoopTable, prints: Sequence[np.ndarray]) -> N
     the reduction loops around it, and elements of each tensor that each of its steps touches."""
     sizes, is_reduction = loops.sizes[::-1].astype(np.float64), loops.is_reduction[::-1]
     # From the inside out: whether that loop has been met.
-    met = np.logical_or.accumulate(is_reduction & (sizes > 1), axis=0)
+    met = accumulated(np.logical_or, is_reduction & (sizes > 1))
     within = np.where(met.any(axis=0), met.sum(axis=0), len(sizes))
     tile = np.where(met | is_reduction, 1.0, sizes).prod(axis=0)
     # A spatial loop that iterates parts the reduction loops around it from those inside.
-    parted = np.logical_or.accumulate(met & ~is_reduction & (sizes > 1), axis=0)
+    parted = accumulated(np.logical_or, met & ~is_reduction & (sizes > 1))
     steps = np.where(met & is_reduction & ~parted, sizes, 1.0).prod(axis=0)
     columns.log2("held.tile", tile)
     columns.log2("held.steps", steps)
