@@ -249,6 +249,8 @@ def span(index: Index, tiles: Sequence[np.ndarray]) -> np.ndarray:
 
     Interval arithmetic: exact for sums of scaled iterators, an upper bound else. int64 [N or 1].
     """
+    if index.op == "var" and index.value < len(tiles):
+        return tiles[index.value]
     # A tile of unknown extent (0) would make the width negative.
     return np.maximum(_width(index, tiles) + 1, 0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 #: Loops described one by one from the inside of the nest.
@@ -43,38 +45,40 @@ class Columns:
         By default 0 for what is unknown or empty.
         """
         self._logarithms[len(self.names)] = (least, scale)
-        self.add(name, value)
+        self.names.append(name)
+        self._values.append(value)
 
     def table(self) -> np.ndarray:
         """float32 [N, F]."""
         table = np.empty((len(self._values), self.count), dtype=np.float32)
-        # What is the same for all candidates is a number, and one call does for all numbers.
-        numbers: list[float] = []
         shared: list[int] = []
-        differing: list[int] = []
+        plain: list[int] = []
+        logarithms: list[int] = []
         for row, value in enumerate(self._values):
-            if not isinstance(value, np.ndarray):
+            if not isinstance(value, np.ndarray) or value.size == 1:
                 shared.append(row)
-                numbers.append(value)
-            elif value.size == 1:
-                shared.append(row)
-                numbers.append(value.item())
             elif row in self._logarithms:
-                differing.append(row)
+                logarithms.append(row)
             else:
-                table[row] = value
+                plain.append(row)
+        # What is the same for all candidates is a number, and one call does for all numbers.
+        values = [self._values[row] for row in shared]
+        numbers = [value.item() if isinstance(value, np.ndarray) else value for value in values]
         column = np.array(numbers, dtype=np.float64)[:, None]
         places = [place for place, row in enumerate(shared) if row in self._logarithms]
         column[places] = self._logarithm(column[places], [shared[place] for place in places])
         table[shared] = column
         most = max(_AT_ONCE // max(self.count, 1), 1)
-        for start in range(0, len(differing), most):
-            rows = differing[start : start + most]
-            block = np.empty((len(rows), self.count))
-            for target, row in zip(block, rows):
-                target[:] = self._values[row]
-            table[rows] = self._logarithm(block, rows)
+        for rows in _pieces(plain, most):
+            table[rows] = self._block(rows)
+        for rows in _pieces(logarithms, most):
+            table[rows] = self._logarithm(self._block(rows), rows)
         return table.T
+
+    def _block(self, rows: list[int]) -> np.ndarray:
+        """float64 [R, N]: values of ``rows``, in which candidates differ."""
+        values = np.concatenate([self._values[row] for row in rows], dtype=np.float64)
+        return values.reshape(len(rows), self.count)
 
     def _logarithm(self, block: np.ndarray, rows: list[int]) -> np.ndarray:
         """``block``, float64 [R, N or 1], holds the values of ``rows`` and is overwritten."""
@@ -83,3 +87,8 @@ class Columns:
         np.log2(block, out=block)
         block *= told[:, 1:]
         return block
+
+
+def _pieces(rows: list[int], most: int) -> Iterator[list[int]]:
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]

@@ -97,7 +97,7 @@ class _Fusing:
         shared = {_common(stage, other) for other in live if other is not stage}
         #: Whether a loop's body is one statement: no other stage stands beside the next loop.
         single = [depth not in shared for depth in range(1, self._count + 1)]
-        spatial = [not is_reduction for is_reduction in loops.is_reduction[:, 0]]
+        spatial = [not is_reduction for is_reduction in loops.is_reduction[:, 0].tolist()]
         #: How many outer loops may be fused as to what they are, and how many inner ones.
         self._most_outer = _leading(spatial)
         if not all(single):
@@ -161,19 +161,16 @@ class _Fusing:
             return np.zeros(1, np.int64)
         if not self._moves:
             return np.full(1, reach)
-        # For each access, [M, N or 1].
+        # For each access, [M, N or 1]; ``next_to`` is the stride that leaves no gap.
         count, going = np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
-        before, width = np.zeros((1, 1)), np.ones((1, 1))
+        next_to = np.ones((1, 1))
         for place, extent in enumerate(self._extents[::-1][:reach]):
             stride = self._steps[place][0]
             if stride is not None:
-                moves = stride != 0
+                still = stride == 0
                 if place:
-                    next_to = np.where(before != 0, stride == before * width, stride == 1)
-                    going = going & (~moves | next_to)
-                    if not going.any():
-                        break
-                before, width = np.where(moves, stride, before), np.where(moves, extent, width)
+                    going = going & (still | (stride == next_to))
+                next_to = np.where(still, next_to, stride * extent)
             count = count + going
         return count.min(axis=0)
 
@@ -191,21 +188,22 @@ class _Fusing:
             self._steps, self._extents[::-1], covered[:reach]
         ):
             here = part & (extent > 1)
-            gathered = gathered | (here & hidden)
+            if hidden is not None:
+                gathered = gathered | (here & hidden)
             if stride is None:
                 stays = stays | here
             else:
-                still = stride == 0
-                gathered = gathered | (here & ~still & (stride != end))
-                moves, stays = moves | (here & ~still), stays | (here & still)
+                moving = here & (stride != 0)
+                gathered = gathered | (moving & (stride != end))
+                moves, stays = moves | moving, stays | (here & (stride == 0))
             end = np.where(here, end * extent, end)
         # Elements side by side, and all of them again and again.
         return (gathered | (moves & stays)).sum(axis=0).astype(np.float64)
 
-    def _walk(self) -> list[tuple[np.ndarray | None, np.ndarray]]:
+    def _walk(self) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
         """Of each inner loop that may be fused, from the inside, for each of M accesses: elements
-        by which a step moves it, float64 [M, N or 1], ``None`` where it moves none; and whether it
-        does so in a way that TVM does not see, bool [M, 1].
+        by which a step moves it, float64 [M, N or 1]; and whether it does so in a way that TVM does
+        not see, bool [M, 1]. ``None`` where no access moves so.
 
         A loop of one iteration moves none. Neither does a fused one: it is hidden in divisions,
         where TVM does not look for it.
@@ -215,19 +213,18 @@ class _Fusing:
         number = {id(axis): at for at, axis in enumerate(self._stage.axes)}
         inside = [np.ones(1) for _ in number]
         strides = np.array([move.strides for move in self._moves], dtype=np.float64)
-        is_hidden = np.array(
-            [[at in move.hidden for at in range(len(inside))] for move in self._moves]
-        )
-        walks: list[tuple[np.ndarray | None, np.ndarray]] = []
+        moving = {axis for move in self._moves for axis, step in enumerate(move.strides) if step}
+        hiding = {axis for move in self._moves for axis in move.hidden}
+        walks: list[tuple[np.ndarray | None, np.ndarray | None]] = []
         loops = self._stage.loops[::-1][: self._most_inner]
         for loop, extent in zip(loops, self._extents[::-1]):
             axes = [number[id(axis)] for axis, _ in loop.parts if id(axis) in number]
-            hidden = np.logical_or.reduce(is_hidden[:, axes], axis=1, keepdims=True)
-            stride = None
-            if len(loop.parts) == 1 and axes:
-                each = strides[:, axes]
-                if each.any():
-                    stride = np.where(extent > 1, each * inside[axes[0]], 0.0)
+            stride = hidden = None
+            if len(loop.parts) == 1 and axes and axes[0] in moving:
+                steps = np.where(extent > 1, inside[axes[0]], 0.0)
+                stride = strides[:, axes[0]][:, None] * steps
+            if not hiding.isdisjoint(axes):
+                hidden = np.array([[not move.hidden.isdisjoint(axes)] for move in self._moves])
             walks.append((stride, hidden))
             for axis, part in loop.parts:
                 if id(axis) in number:
