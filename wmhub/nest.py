@@ -29,12 +29,18 @@ def extents(value: int) -> np.ndarray:
 _ONE = extents(1)
 
 
+def sizes(loops: Sequence[Loop]) -> np.ndarray:
+    """Iterations of each of L loops, int64 [L, N or 1]; unknown extents count as 1."""
+    width = max((len(loop.extent) for loop in loops), default=1)
+    table = np.empty((len(loops), width), dtype=np.int64)
+    for row, loop in zip(table, loops):
+        row[:] = loop.extent
+    return np.maximum(table, 1, out=table)
+
+
 def trips(loops: Sequence[Loop]) -> np.ndarray:
     """Iterations of ``loops`` together, float64 [N or 1]; unknown extents count as 1."""
-    product = np.ones(1)
-    for loop in loops:
-        product = product * np.maximum(loop.extent, 1)
-    return product
+    return np.multiply.reduce(sizes(loops), axis=0, dtype=np.float64)
 
 
 def ceil_div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -201,23 +207,26 @@ class Stage:
         covered = self._covered((*self.loops[depth:], *self.inner), {})
         return [_clipped(covered.get(id(axis)), axis) for axis in self.axes]
 
-    def tiles_by_depth(self) -> list[list[np.ndarray]]:
-        """`tiles` of every depth from 0 to the number of loops.
-
-        An axis that a loop does not walk keeps the very array that it has one loop further in.
-        """
-        covered = self._covered(self.inner, {})
-        tiles = [_clipped(covered.get(id(axis)), axis) for axis in self.axes]
-        found = [tiles]
-        for loop in reversed(self.loops):
-            walked = {id(axis) for axis, _ in loop.parts}
-            covered = self._covered((loop,), covered)
-            tiles = [
-                _clipped(covered.get(id(axis)), axis) if id(axis) in walked else tile
-                for axis, tile in zip(self.axes, tiles)
-            ]
-            found.append(tiles)
-        return found[::-1]
+    def tiles_by_depth(self) -> list[np.ndarray]:
+        """`tiles` of every depth from 0 to the number of loops: int64 [L + 1, N or 1] each."""
+        parts: dict[int, list[tuple[int, np.ndarray]]] = {id(axis): [] for axis in self.axes}
+        count = len(self.loops)
+        for place, loop in enumerate((*self.loops, *self.inner)):
+            for axis, extent in loop.parts:
+                if id(axis) in parts:
+                    parts[id(axis)].append((min(place, count), extent))
+        found = []
+        for axis in self.axes:
+            own = parts[id(axis)]
+            width = max((len(extent) for _, extent in [*own, (0, axis.extent)]), default=1)
+            tiles = np.empty((count + 1, width), dtype=np.int64)
+            tile, end = _ONE, count + 1
+            for place, extent in own[::-1]:
+                tiles[place + 1 : end] = tile
+                tile, end = tile * extent, min(place + 1, end)
+            tiles[:end] = tile
+            found.append(_clipped(tiles, axis))
+        return found
 
     @staticmethod
     def _covered(loops: Sequence[Loop], covered: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -240,6 +249,8 @@ def span(index: Index, tiles: Sequence[np.ndarray]) -> np.ndarray:
 
     Interval arithmetic: exact for sums of scaled iterators, an upper bound else. int64 [N or 1].
     """
+    if index.op == "var" and index.value < len(tiles):
+        return tiles[index.value]
     # A tile of unknown extent (0) would make the width negative.
     return np.maximum(_width(index, tiles) + 1, 0)
 

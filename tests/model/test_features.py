@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from wmhub.hardware.table import lookup
 from wmhub.model.encode import ACTION_COLUMNS, BLOCK_COLUMNS, KINDS, encode, structured_columns
@@ -70,26 +69,9 @@ def test_tiles_of_a_matmul() -> None:
     assert found["innermost.spatial_run"] == 4.0
 
 
-def test_what_a_reduction_holds_in_registers() -> None:
-    found = features([2, 4], [4, 4])
-    # 4 by 4 accumulators live through k of 32; each step takes 4 elements of A and 4 of B.
-    assert (found["held.tile"], found["held.steps"]) == (4.0, 5.0)
-    assert [found[f"held.access{k}"] for k in range(4)] == [4.0, 2.0, 2.0, 0.0]
-    assert found["held.intensity"] == 1.0
-
-
 def test_unit_loops_do_not_shift_the_others() -> None:
     found = features([8, 1], [4, 4])
     assert [found[f"inner{i}.extent"] for i in range(5)] == [2.0, 5.0, 2.0, 3.0, 0.0]
-
-
-def test_the_whole_matmul_fits_a_cache_and_passes_it_once() -> None:
-    found = features([2, 4], [4, 4])
-    bytes_ = 4 * (8 * 16 + 8 * 32 + 32 * 16)
-    assert found["compulsory"] == pytest.approx(np.log2(bytes_))
-    for cache in ("l2", "l3"):
-        assert found[f"{cache}.traffic"] == pytest.approx(np.log2(bytes_))
-        assert found[f"{cache}.traffic.excess"] == 0.0
 
 
 def test_threads_and_shared_memory_of_a_gpu_schedule() -> None:

@@ -8,13 +8,14 @@ of several stages, such as a softmax, is as fast as the slowest of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.columns import Columns
 from wmhub.model.cpu_schedule import CpuSchedule, annotation_of, cpu_schedules
+from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.nest import Stage, trips
 from wmhub.trajectory import Trajectories
 
@@ -30,48 +31,51 @@ _REST_CYCLES = 1.0
 #: Cycles of an element that is moved on its own into or out of a vector, its address included.
 _GATHER_CYCLES = 8.0
 
-if TYPE_CHECKING:
-    Add = Callable[[str, "np.ndarray | float"], None]
-
 
 def cpu_features(
-    add: Add, trajectories: Trajectories, main: Stage, hardware: HardwareProfile
+    columns: Columns,
+    trajectories: Trajectories,
+    main: Stage,
+    loops: LoopTable,
+    hardware: HardwareProfile,
 ) -> None:
-    """Adds the columns for N candidates; all zero for a GPU. ``main`` does most of the work."""
+    """Adds the columns for N candidates; all zero for a GPU.
+
+    ``main`` does most of the work, ``loops`` are its loops.
+    """
     on = float(not hardware.is_gpu)
     nests = [] if hardware.is_gpu else cpu_schedules(trajectories)
     own = next((found for stage, found in nests if stage is main), None)
     if own is None:
-        own = CpuSchedule(
-            np.ones(1), np.ones(1), (np.zeros(1, bool),) * len(main.loops), np.zeros(1)
-        )
+        runs = trips([*main.outer_loops(), *main.loops])
+        none = np.zeros((len(main.loops), 1), dtype=bool)
+        own = CpuSchedule(runs, np.ones(1), np.ones(1), none, np.zeros(1))
     lanes = max(hardware.vector_bits // _FLOAT_BITS, 1)
     vector = own.vector
-    add("cpu.vector", np.log2(vector) * on)
-    add("cpu.vector.odd", np.log2(_odd(vector)) * on)
-    add("cpu.vector.use", vector / (np.ceil(vector / lanes) * lanes) * on)
-    add("cpu.vector.gathers", own.gathers * on)
-    unrolled = _unrolled(trajectories, main, own.in_vector)
-    spatial, reduction = unrolled
-    add("cpu.unrolled.spatial", np.log2(spatial) * on)
-    add("cpu.unrolled.reduction", np.log2(reduction) * on)
-    add("cpu.unrolled", np.log2(spatial * reduction) * on)
-    add("cpu.body", np.log2(spatial * reduction * np.ceil(vector / lanes)) * on)
+    vectors = np.ceil(vector / lanes)
+    columns.log2("cpu.vector", vector, scale=on)
+    columns.log2("cpu.vector.odd", _odd(vector), scale=on)
+    columns.add("cpu.vector.use", vector / (vectors * lanes) * on)
+    columns.add("cpu.vector.gathers", own.gathers * on)
+    spatial, reduction = _unrolled(trajectories, main, loops, own.in_vector)
+    columns.log2("cpu.unrolled.spatial", spatial, scale=on)
+    columns.log2("cpu.unrolled.reduction", reduction, scale=on)
+    columns.log2("cpu.unrolled", spatial * reduction, scale=on)
+    columns.log2("cpu.body", spatial * reduction * vectors, scale=on)
     # One vector register for each accumulator that is alive through the unrolled reduction.
     registers = _WIDE_REGISTERS if hardware.vector_bits >= 512 else _REGISTERS
-    accumulators = spatial * np.ceil(vector / lanes)
-    add("cpu.accumulators", np.log2(accumulators) * on)
-    add("cpu.registers.excess", np.log2(np.maximum(accumulators / registers, 1.0)) * on)
-    add("cpu.tile", np.log2(_inner_tile(main)) * on)
-    add("cpu.tasks", np.log2(own.tasks) * on)
-    add("cpu.balance", _parallelism(own.tasks, hardware.cores) / hardware.cores * on)
-    work = trips([*main.outer_loops(), *main.loops])
-    add("cpu.task.work", np.log2(work / own.tasks) * on)
-    _whole_program(add, trajectories, main, nests, hardware)
+    accumulators = spatial * vectors
+    columns.log2("cpu.accumulators", accumulators, scale=on)
+    columns.log2("cpu.registers.excess", accumulators / registers, scale=on)
+    columns.log2("cpu.tile", _inner_tile(loops), scale=on)
+    columns.log2("cpu.tasks", own.tasks, scale=on)
+    columns.add("cpu.balance", _parallelism(own.tasks, hardware.cores) / hardware.cores * on)
+    columns.log2("cpu.task.work", own.runs / own.tasks, least=0.0, scale=on)
+    _whole_program(columns, trajectories, main, nests, hardware)
 
 
 def _whole_program(
-    add: Add,
+    columns: Columns,
     trajectories: Trajectories,
     main: Stage,
     nests: Sequence[tuple[Stage, CpuSchedule]],
@@ -82,30 +86,31 @@ def _whole_program(
     total, rest, serial, scalar, gathered, regions = (np.zeros(1) for _ in range(6))
     seen: set[int] = set()
     for stage, found in nests:
-        runs = trips([*stage.outer_loops(), *stage.loops])
-        work = runs * _cycles(stage)
-        vectors = np.where(found.vector > 1, np.ceil(found.vector / lanes) / found.vector, 1.0)
-        moved = runs * found.gathers
+        work = found.runs * _cycles(stage)
+        is_parallel, is_vector = found.tasks > 1, found.vector > 1
+        vectors = np.where(is_vector, np.ceil(found.vector / lanes) / found.vector, 1.0)
+        moved = found.runs * found.gathers
         cost = (work * vectors + _GATHER_CYCLES * moved) / _parallelism(found.tasks, hardware.cores)
         gathered = gathered + moved
         total = total + cost
         if stage is not main:
             rest = rest + cost
-        serial = serial + np.where(found.tasks > 1, 0.0, work)
-        scalar = scalar + np.where(found.vector > 1, 0.0, work)
+        serial = serial + np.where(is_parallel, 0.0, work)
+        scalar = scalar + np.where(is_vector, 0.0, work)
         if stage.host is None and id(stage.loops[0]) not in seen:
             seen.add(id(stage.loops[0]))
-            regions = regions + (found.tasks > 1)
+            regions = regions + is_parallel
     program = trajectories.program
     least = (program.flops if program else 0.0) / (lanes * hardware.cores)
-    add("cpu.cost", np.log2(1.0 + total))
-    add("cpu.cost.rest", np.log2(1.0 + rest))
-    add("cpu.cost.rest.share", rest / np.maximum(total, 1.0))
-    add("cpu.cost.excess", np.log2((1.0 + total) / (1.0 + least)) if nests else 0.0)
-    add("cpu.serial", np.log2(1.0 + serial))
-    add("cpu.scalar", np.log2(1.0 + scalar))
-    add("cpu.gathered", np.log2(1.0 + gathered))
-    add("cpu.regions", regions)
+    columns.log2("cpu.cost", 1.0 + total)
+    columns.log2("cpu.cost.rest", 1.0 + rest)
+    columns.add("cpu.cost.rest.share", rest / np.maximum(total, 1.0))
+    excess = (1.0 + total) / (1.0 + least) if nests else 1.0
+    columns.log2("cpu.cost.excess", excess, least=0.0)
+    columns.log2("cpu.serial", 1.0 + serial)
+    columns.log2("cpu.scalar", 1.0 + scalar)
+    columns.log2("cpu.gathered", 1.0 + gathered)
+    columns.add("cpu.regions", regions)
 
 
 def _cycles(stage: Stage) -> float:
@@ -125,32 +130,24 @@ def _odd(values: np.ndarray) -> np.ndarray:
 
 
 def _unrolled(
-    trajectories: Trajectories, stage: Stage, vectorized: Sequence[np.ndarray]
+    trajectories: Trajectories, stage: Stage, loops: LoopTable, in_vector: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Spatial and reduction steps that are unrolled, the vector counting as one."""
+    """Spatial and reduction steps that are unrolled, the vector counting as one: float64 [N or 1].
+
+    ``in_vector`` as in ``CpuSchedule``.
+    """
     found = annotation_of(trajectories, stage, UNROLL_KEYS)
-    depth = np.zeros(1) if found is None else found
-    steps, going = np.ones(1), np.ones(1, bool)
-    spatial, reduction = np.ones(1), np.ones(1)
-    for loop, is_vector in zip(stage.loops[::-1], vectorized):
-        extent = np.where(is_vector, 1, np.maximum(loop.extent, 1))
-        going = going & (steps * extent <= np.maximum(depth, 1.0))
-        steps = np.where(going, steps * extent, steps)
-        if loop.is_reduction:
-            reduction = np.where(going, reduction * extent, reduction)
-        else:
-            spatial = np.where(going, spatial * extent, spatial)
+    depth = np.ones(1) if found is None else np.maximum(found, 1.0)
+    sizes = np.where(in_vector, 1.0, loops.sizes[::-1])
+    goes = accumulated(np.multiply, sizes) <= depth
+    is_reduction = loops.is_reduction[::-1]
+    reduction = np.where(goes & is_reduction, sizes, 1.0).prod(axis=0)
+    spatial = np.where(goes & ~is_reduction, sizes, 1.0).prod(axis=0)
     return spatial, reduction
 
 
-def _inner_tile(stage: Stage) -> np.ndarray:
+def _inner_tile(loops: LoopTable) -> np.ndarray:
     """Spatial elements inside the outermost reduction loop that iterates: written again and again
-    by it, unless they fit the registers."""
-    tile, begun = np.ones(1), np.zeros(1, bool)
-    for loop in stage.loops:
-        extent = np.maximum(loop.extent, 1)
-        if loop.is_reduction:
-            begun = begun | (extent > 1)
-        else:
-            tile = np.where(begun, tile * extent, tile)
-    return tile
+    by it, unless they fit the registers. float64 [N or 1]."""
+    begun = accumulated(np.logical_or, loops.is_reduction & (loops.sizes > 1))
+    return np.where(begun & ~loops.is_reduction, loops.sizes, 1.0).prod(axis=0)

@@ -11,28 +11,30 @@ taken at its word.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
+from wmhub.model.loop_table import LoopTable, inclusive
 from wmhub.nest import Stage, trips
 from wmhub.program import Access, Index
 from wmhub.trajectory import Trajectories
-
-_STILL = np.zeros(1)
 
 
 @dataclass(frozen=True)
 class CpuSchedule:
     """How one stage runs, for N candidates; arrays of shape [1] where all agree."""
 
+    runs: np.ndarray
+    """float64 [N or 1]: how often its body is executed, vectors taken apart."""
     tasks: np.ndarray
     """float64 [N or 1]: iterations of the parallel loop around it; 1 where one core does all."""
     vector: np.ndarray
     """float64 [N or 1]: elements that one vector operation handles; 1 for scalar code."""
-    in_vector: tuple[np.ndarray, ...]
-    """bool [N or 1] for each loop from the inside: whether the vector covers it."""
+    in_vector: np.ndarray
+    """bool [L, N or 1], for each loop from the inside: whether the vector covers it."""
     gathers: np.ndarray
     """float64 [N or 1]: accesses whose elements of one vector do not lie side by side, nor are all
     the same one, so that they are moved one by one."""
@@ -66,14 +68,15 @@ def _schedule(
     parallel = annotation_of(trajectories, stage, ("meta_schedule.parallel",))
     vectorize = annotation_of(trajectories, stage, ("meta_schedule.vectorize",))
     if (parallel is None and vectorize is None) or any(loop.annotation for loop in around):
-        inside = [np.full(1, loop.annotation == "vectorize") for loop in stage.loops[::-1]]
+        inside = [[loop.annotation == "vectorize"] for loop in stage.loops[::-1]]
         return CpuSchedule(
+            trips(around),
             trips([loop for loop in around if loop.annotation == "parallel"]),
             trips([loop for loop in stage.loops if loop.annotation == "vectorize"]),
-            tuple(inside),
+            np.array(inside),
             np.zeros(1),
         )
-    return _Fusing(stage, live, shapes).schedule(parallel, vectorize)
+    return _Fusing(stage, live, shapes).schedule(trips(around), parallel, vectorize)
 
 
 class _Fusing:
@@ -84,76 +87,70 @@ class _Fusing:
     ) -> None:
         self._stage = stage
         self._count = len(stage.loops)
-        loops = stage.loops
+        loops = LoopTable.of(stage.loops)
         #: float64 [L, N or 1]
-        self._extents = np.empty((self._count, max(len(loop.extent) for loop in loops)))
-        for row, loop in zip(self._extents, loops):
-            row[:] = loop.extent
-        np.maximum(self._extents, 1.0, out=self._extents)
-        self._spatial = [not loop.is_reduction for loop in loops]
+        self._extents = loops.sizes.astype(np.float64)
+        #: Iterations of the outer 0 to L loops, and of the inner 0 to L: float64 [L + 1, N or 1].
+        self._outer = inclusive(self._extents)
+        self._inner = inclusive(self._extents[::-1])
+        self._every = np.arange(self._extents.shape[1])
         shared = {_common(stage, other) for other in live if other is not stage}
         #: Whether a loop's body is one statement: no other stage stands beside the next loop.
-        self._single = [depth not in shared for depth in range(1, self._count + 1)]
-        moves = {_move(access, stage, shapes) for access in (*stage.reads, *stage.writes)}
+        single = [depth not in shared for depth in range(1, self._count + 1)]
+        spatial = [not is_reduction for is_reduction in loops.is_reduction[:, 0].tolist()]
+        #: How many outer loops may be fused as to what they are, and how many inner ones.
+        self._most_outer = _leading(spatial)
+        if not all(single):
+            # The loop whose body is more than one statement is the last one.
+            self._most_outer = min(self._most_outer, _leading(single) + 1)
+        self._most_inner = _leading([a and b for a, b in zip(spatial[::-1], single[::-1])])
+        found = {_move(access, stage, shapes) for access in (*stage.reads, *stage.writes)}
         #: Where a tensor's shape is unknown, TVM makes no vectors, and neither is there a gather.
-        self._has_shapes = None not in moves
-        self._moves = {move for move in moves if move is not None}
-        self._walks = self._walk()
+        self._has_shapes = None not in found
+        self._moves = [move for move in found if move is not None]
+        self._steps = self._walk()
 
-    def schedule(self, parallel: np.ndarray | None, vectorize: np.ndarray | None) -> CpuSchedule:
-        """What comes of the two annotations, where they are there."""
+    def schedule(
+        self, runs: np.ndarray, parallel: np.ndarray | None, vectorize: np.ndarray | None
+    ) -> CpuSchedule:
+        """What comes of the two annotations, where they are there; ``runs`` as in the result."""
         none = np.full(1, -1)
         width = none if vectorize is None else self._vectorized(vectorize)
         outer = none if parallel is None else self._parallel(parallel)
         both = (outer >= 0) & (width >= 0)
         # A vector takes precedence over the loops that would be parallel.
         outer = np.where(both, np.minimum(outer, self._count - width), outer)
-        ahead = np.cumprod(np.vstack([np.ones_like(self._extents[:1]), self._extents]), axis=0)
-        every = np.arange(self._extents.shape[1])
-        total = ahead[-1]
-        tasks = ahead[np.maximum(outer, 0), every]
-        vector = total / ahead[self._count - np.maximum(width, 0), every]
-        inside = [width > place for place in range(self._count)]
+        total = self._outer[-1]
+        tasks = self._outer[np.maximum(outer, 0), self._every]
+        vector = total / self._outer[self._count - np.maximum(width, 0), self._every]
+        inside = width > np.arange(self._count)[:, None]
         covered = inside
-        if vectorize is not None and all(self._single) and all(self._spatial):
+        if vectorize is not None and self._most_inner == self._count:
             whole = both & (self._contiguous(self._count) == self._count)
             tasks = np.where(whole, np.ceil(total / vectorize), tasks)
             vector = np.where(whole, np.minimum(vectorize, total), vector)
             # The loops that a vector of the one loop runs across.
-            covered = [
-                np.where(whole, size % vector != 0, part)
-                for part, size in zip(inside, (total / ahead)[:0:-1])
-            ]
-            inside = [part & ~whole for part in inside]
-        return CpuSchedule(tasks, vector, tuple(inside), self._gathers(covered))
+            covered = np.where(whole, (total / self._outer)[:0:-1] % vector != 0, inside)
+            inside = inside & ~whole
+        return CpuSchedule(runs, tasks, vector, inside, self._gathers(covered))
 
     def _parallel(self, most: np.ndarray) -> np.ndarray:
         """How many outer loops are fused, -1 for none: int64 [N or 1]."""
-        count, product, going = np.zeros(1, np.int64), np.ones(1), np.ones(1, bool)
-        for extent, spatial, single in zip(self._extents, self._spatial, self._single):
-            if not (spatial and going.any()):
-                break
-            count = count + going
-            product = np.where(going, product * extent, product)
-            going = going & (product <= most) & single
-        return np.where(product == 1, -1, count)
+        if not self._most_outer:
+            return np.full(1, -1)
+        # One loop after another, until what is fused exceeds ``most``.
+        count = 1 + (self._outer[1 : self._most_outer] <= most).sum(axis=0)
+        return np.where(self._outer[count, self._every] == 1, -1, count)
 
     def _vectorized(self, most: np.ndarray) -> np.ndarray:
         """How many inner loops are fused, -1 for none: int64 [N or 1]."""
-        reach, size = 0, np.ones(1)
-        while reach < self._count and (size <= most).any():
-            place = self._count - 1 - reach
-            if not (self._spatial[place] and self._single[place]):
-                break
-            reach, size = reach + 1, size * self._extents[place]
+        fits = self._inner <= most
+        reach = int(fits[: self._most_inner].any(axis=1).sum())
         contiguous = self._contiguous(reach)
-        count, product, going = np.zeros(1, np.int64), np.ones(1), np.ones(1, bool)
-        for extent in self._extents[::-1][:reach]:
-            going = going & (count < contiguous)
-            product = np.where(going, product * extent, product)
-            going = going & (product <= most)
-            count = count + going
-        return np.where(product == 1, -1, count)
+        count = fits[1 : reach + 1].sum(axis=0)
+        # The loop with which it becomes too much is looked at as well.
+        looked_at = self._inner[np.minimum(count + 1, contiguous), self._every]
+        return np.where(looked_at == 1, -1, np.minimum(count, contiguous))
 
     def _contiguous(self, reach: int) -> np.ndarray:
         """Of the ``reach`` innermost loops, how many every access walks without a gap.
@@ -162,75 +159,83 @@ class _Fusing:
         """
         if not self._has_shapes:
             return np.zeros(1, np.int64)
-        least = np.full(1, reach)
-        for move in self._moves:
-            least = np.minimum(least, self._walked(move, reach))
-        return least
-
-    def _walked(self, move: _Move, reach: int) -> np.ndarray:
-        """``_contiguous`` of one access."""
-        count, going = np.zeros(1, np.int64), np.ones(1, bool)
-        before, width = np.zeros(1), np.ones(1)
-        for (stride, _), extent in zip(self._steps(move, reach), self._extents[::-1]):
-            moves, begun = stride != 0, before != 0
-            next_to = np.where(begun, stride == before * width, (stride == 1) | (count == 0))
-            going = going & (~moves | next_to)
-            if not going.any():
-                break
+        if not self._moves:
+            return np.full(1, reach)
+        # For each access, [M, N or 1]; ``next_to`` is the stride that leaves no gap.
+        count, going = np.zeros((1, 1), np.int64), np.ones((1, 1), bool)
+        next_to = np.ones((1, 1))
+        for place, extent in enumerate(self._extents[::-1][:reach]):
+            stride = self._steps[place][0]
+            if stride is not None:
+                still = stride == 0
+                if place:
+                    going = going & (still | (stride == next_to))
+                next_to = np.where(still, next_to, stride * extent)
             count = count + going
-            before, width = np.where(moves, stride, before), np.where(moves, extent, width)
-        return count
+        return count.min(axis=0)
 
-    def _gathers(self, covered: Sequence[np.ndarray]) -> np.ndarray:
+    def _gathers(self, covered: np.ndarray) -> np.ndarray:
         """How many accesses are gathered where a vector covers loops: float64 [N or 1].
 
-        ``covered``, for each loop from the inside, is bool [N or 1].
+        ``covered``, for each loop from the inside, is bool [L, N or 1].
         """
-        reach = next((n for n, part in enumerate(covered) if not part.any()), len(covered))
-        count = np.zeros(1)
-        for move in self._moves if reach else ():
-            count = count + self._is_gathered(move, covered[:reach])
-        return count
-
-    def _is_gathered(self, move: _Move, covered: Sequence[np.ndarray]) -> np.ndarray:
-        gathered, moves, stays = (np.zeros(1, bool) for _ in range(3))
+        reach = int(np.logical_and.accumulate(covered.any(axis=1)).sum())
+        if not reach or not self._moves:
+            return np.zeros(1)
+        gathered, moves, stays = (np.zeros((len(self._moves), 1), bool) for _ in range(3))
         end = np.ones(1)
-        steps = self._steps(move, len(covered))
-        for (stride, hidden), extent, part in zip(steps, self._extents[::-1], covered):
+        for (stride, hidden), extent, part in zip(
+            self._steps, self._extents[::-1], covered[:reach]
+        ):
             here = part & (extent > 1)
-            still = stride == 0
-            gathered = gathered | (here & (hidden | (~still & (stride != end))))
-            moves, stays = moves | (here & ~still), stays | (here & still)
+            if hidden is not None:
+                gathered = gathered | (here & hidden)
+            if stride is None:
+                stays = stays | here
+            else:
+                moving = here & (stride != 0)
+                gathered = gathered | (moving & (stride != end))
+                moves, stays = moves | moving, stays | (here & (stride == 0))
             end = np.where(here, end * extent, end)
         # Elements side by side, and all of them again and again.
-        return gathered | (moves & stays)
+        return (gathered | (moves & stays)).sum(axis=0).astype(np.float64)
 
-    def _steps(self, move: _Move, reach: int) -> Iterator[tuple[np.ndarray, bool]]:
-        """Of the ``reach`` innermost loops from the inside: by how much each moves an access, and
-        whether it does so in a way that TVM does not see."""
-        for axes, step in self._walks[:reach]:
-            stride = _STILL if step is None else move.strides[axes[0]] * step
-            yield stride, not move.hidden.isdisjoint(axes)
+    def _walk(self) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
+        """Of each inner loop that may be fused, from the inside, for each of M accesses: elements
+        by which a step moves it, float64 [M, N or 1]; and whether it does so in a way that TVM does
+        not see, bool [M, 1]. ``None`` where no access moves so.
 
-    def _walk(self) -> list[tuple[list[int], np.ndarray | None]]:
-        """Of each loop from the inside: numbers of the axes that it walks, and the steps that it
-        takes along its axis, float64 [N or 1].
-
-        A loop of one iteration takes none. Neither does a fused one: it is hidden in divisions,
+        A loop of one iteration moves none. Neither does a fused one: it is hidden in divisions,
         where TVM does not look for it.
         """
+        if not self._moves:
+            return []
         number = {id(axis): at for at, axis in enumerate(self._stage.axes)}
         inside = [np.ones(1) for _ in number]
-        walks: list[tuple[list[int], np.ndarray | None]] = []
-        for loop, extent in zip(self._stage.loops[::-1], self._extents[::-1]):
+        strides = np.array([move.strides for move in self._moves], dtype=np.float64)
+        moving = {axis for move in self._moves for axis, step in enumerate(move.strides) if step}
+        hiding = {axis for move in self._moves for axis in move.hidden}
+        walks: list[tuple[np.ndarray | None, np.ndarray | None]] = []
+        loops = self._stage.loops[::-1][: self._most_inner]
+        for loop, extent in zip(loops, self._extents[::-1]):
             axes = [number[id(axis)] for axis, _ in loop.parts if id(axis) in number]
-            alone = len(loop.parts) == 1 and axes
-            walks.append((axes, np.where(extent > 1, inside[axes[0]], 0.0) if alone else None))
+            stride = hidden = None
+            if len(loop.parts) == 1 and axes and axes[0] in moving:
+                steps = np.where(extent > 1, inside[axes[0]], 0.0)
+                stride = strides[:, axes[0]][:, None] * steps
+            if not hiding.isdisjoint(axes):
+                hidden = np.array([[not move.hidden.isdisjoint(axes)] for move in self._moves])
+            walks.append((stride, hidden))
             for axis, part in loop.parts:
                 if id(axis) in number:
                     at = number[id(axis)]
                     inside[at] = inside[at] * np.maximum(part, 1)
         return walks
+
+
+def _leading(marks: Iterable[bool]) -> int:
+    """How many of ``marks`` are true before the first that is not."""
+    return sum(1 for _ in takewhile(bool, marks))
 
 
 @dataclass(frozen=True)

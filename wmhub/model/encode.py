@@ -6,15 +6,17 @@ so that a model never reads columns that mean something else.
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from wmhub.actions import Action, ActionKind
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.features import log2, structured_features
+from wmhub.model.columns import log2
+from wmhub.model.features import structured_features
 from wmhub.nest import Stage
 from wmhub.program import OPERATIONS, Block, Buffer
 from wmhub.records import Scheduler
@@ -28,6 +30,7 @@ KINDS: tuple[str, ...] = ("", *[kind.value for kind in ActionKind])
 
 _LOOPS, _RESULTS, _HASHES = 4, 5, 4
 _WORDS = ("parallel", "vectorize", "unroll", "blockIdx", "threadIdx", "vthread", "shared", "local")
+_LOWER_WORDS = tuple(word.lower() for word in _WORDS)
 _ROLES = ("compute", "cache_read", "cache_write", "rfactor")
 ACTION_COLUMNS: tuple[str, ...] = (
     *[f"loop{i}" for i in range(_LOOPS)],
@@ -38,9 +41,6 @@ ACTION_COLUMNS: tuple[str, ...] = (
     *[f"role.{r}" for r in _ROLES],
     *[f"hash{i}" for i in range(_HASHES)],
 )  # fmt: skip
-
-#: Numbers of the columns that hold the logarithm of an extent.
-_EXTENTS = {*range(_LOOPS), *range(2 * _LOOPS, 2 * _LOOPS + _RESULTS)}
 
 _SPATIAL, _REDUCTION, _READS, _SHAPE = 5, 4, 4, 10
 BLOCK_COLUMNS: tuple[str, ...] = (
@@ -133,32 +133,41 @@ def encode_hardware(hardware: HardwareProfile) -> np.ndarray:
 
 
 def _encode_action(action: Action, trajectories: Trajectories) -> np.ndarray:
-    columns: list[np.ndarray | float] = []
     loops, results = action.loops[:_LOOPS], action.results[:_RESULTS]
-    columns += [loop.extent for loop in loops] + [0.0] * (_LOOPS - len(loops))
-    columns += [float(loop.is_reduction) for loop in loops] + [0.0] * (_LOOPS - len(loops))
-    columns += [loop.extent for loop in results] + [0.0] * (_RESULTS - len(results))
-    columns.append(len(action.loops) / 8.0)
-    columns.append(0.0 if action.value is None else np.log2(np.maximum(action.value, 0) + 1))
-    columns.append(float(action.value is not None))
-    columns.append(action.position / 8.0)
+    more = _LOOPS - len(loops)
+    # Plain numbers are the same for all candidates and fill a row at once; what differs follows.
+    row = [0.0] * _LOOPS
+    row += [*[float(loop.is_reduction) for loop in loops], *[0.0] * more]
+    row += [0.0] * _RESULTS
+    row.append(len(action.loops) / 8.0)
+    at_value = len(row)
+    row += [0.0, float(action.value is not None)]
+    row.append(action.position / 8.0)
     target = trajectories.stages[action.target] if action.target >= 0 else None
-    columns.append(action.position / max(1, len(target.loops)) if target else 0.0)
+    row.append(action.position / max(1, len(target.loops)) if target else 0.0)
     text = action.text.lower()
-    columns += [float(word.lower() in text) for word in _WORDS]
+    row += [float(word in text) for word in _LOWER_WORDS]
     stage = trajectories.stages[action.stage] if action.stage >= 0 else None
-    columns += [float(stage is not None and stage.role == role) for role in _ROLES]
-    # What no one foresaw keeps an identity of its own.
-    mixed = zlib.crc32(f"{action.name}:{action.text}".encode())
-    is_other = action.kind is ActionKind.OTHER
-    columns += [float(mixed >> i & 1) * 2 - 1 if is_other else 0.0 for i in range(_HASHES)]
-    arrays = [(at, column) for at, column in enumerate(columns) if isinstance(column, np.ndarray)]
-    rows = max([1, *[len(array) for _, array in arrays]])
-    table = np.empty((rows, len(columns)), dtype=np.float32)
-    # Plain numbers are the same for all candidates and fill a row at once.
-    table[:] = [0.0 if isinstance(column, np.ndarray) else column for column in columns]
-    for at, array in arrays:
-        table[:, at] = log2(array) if at in _EXTENTS else array
+    row += [float(stage is not None and stage.role == role) for role in _ROLES]
+    if action.kind is ActionKind.OTHER:
+        # What no one foresaw keeps an identity of its own.
+        mixed = zlib.crc32(f"{action.name}:{action.text}".encode())
+        row += [float(mixed >> i & 1) * 2 - 1 for i in range(_HASHES)]
+    else:
+        row += [0.0] * _HASHES
+    places = [*range(len(loops)), *range(2 * _LOOPS, 2 * _LOOPS + len(results))]
+    extents = [loop.extent for loop in (*loops, *results)]
+    value = [] if action.value is None else [action.value]
+    rows = max([1, *[len(array) for array in (*extents, *value)]])
+    table = np.empty((rows, len(row)), dtype=np.float32)
+    table[:] = row
+    if extents:
+        sizes = np.empty((rows, len(extents)))
+        for column, extent in zip(sizes.T, extents):
+            column[:] = extent
+        table[:, places] = log2(sizes)
+    for array in value:
+        table[:, at_value] = np.log2(np.maximum(array, 0) + 1)
     return table
 
 
@@ -180,22 +189,29 @@ def _encode_block(block: Block, buffers: Mapping[str, Buffer]) -> np.ndarray:
     for access in block.reads[:_READS]:
         buffer = buffers.get(access.buffer)
         shape = buffer.shape if buffer is not None else ()
-        sizes.append(float(np.prod(shape, dtype=np.float64)) * 4.0)
+        sizes.append(float(math.prod(shape)) * 4.0)
 
-    def padded(values: list[float], length: int) -> list[float]:
-        logs = [float(np.log2(max(v, 1))) / 4.0 for v in values[:length]]
-        return logs + [0.0] * (length - len(logs))
+    def padded(values: Sequence[float], length: int) -> list[float]:
+        return [*values[:length], *[1.0] * (length - len(values))]
 
+    counts = [
+        block.trips,
+        *padded(spatial, _SPATIAL),
+        *padded(reduction, _REDUCTION),
+        *[1.0 + count for count in block.operations],
+        *padded(sizes, _READS),
+    ]
+    trips, *logs = np.log2(np.maximum(np.array(counts, dtype=np.float64), 1)).tolist()
+    axes, operations = _SPATIAL + _REDUCTION, len(block.operations)
     row = [
         0.0,
         float(block.is_reduction),
         float(block.has_init),
-        float(np.log2(max(block.trips, 1))) / 8.0,
-        *padded([float(v) for v in spatial], _SPATIAL),
-        *padded([float(v) for v in reduction], _REDUCTION),
-        *[float(np.log2(1.0 + count)) for count in block.operations],
+        trips / 8.0,
+        *[log / 4.0 for log in logs[:axes]],
+        *logs[axes : axes + operations],
         len(block.reads) / 4.0,
-        *padded(sizes, _READS),
+        *[log / 4.0 for log in logs[axes + operations :]],
         *[0.0] * _SHAPE,
     ]
     return np.array(row, dtype=np.float32)

@@ -1,60 +1,34 @@
 """Structured features of scheduled programs, from their loop nests alone.
 
 What a schedule's speed depends on, read off the final nests: tile sizes per axis and level,
-parallelism against cores, the innermost loops and how each tensor moves under them, and for each
-cache the data that has to pass through it (the largest inner part of the nest whose working set
-fits; an analytical model as in Low et al., "Analytical Modeling Is Enough for High-Performance
-BLIS", TOMS 2016). Extents and bytes enter as base-2 logarithms.
+parallelism against cores, the innermost loops and how each tensor moves under them, what has to
+pass through each cache (`wmhub.model.working_sets`), and what only means something on one kind of
+device (`wmhub.model.cpu_features`, `wmhub.model.gpu_features`). Extents and bytes enter as base-2
+logarithms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns
 from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
+from wmhub.model.cpu_schedule import annotation_of
 from wmhub.model.gpu_features import CACHES, GRID, THREADS, VIRTUAL, gpu_features
-from wmhub.nest import Axis, Loop, Stage, extents, span
-from wmhub.program import OPERATIONS
+from wmhub.model.loop_table import LoopTable, accumulated
+from wmhub.model.working_sets import working_sets
+from wmhub.nest import Stage, trips
+from wmhub.program import OPERATIONS, Access
 from wmhub.trajectory import Trajectories
 
 #: Axes described per stage: spatial ones counted from the innermost, then reductions.
 SPATIAL_AXES, REDUCTION_AXES = 4, 3
 #: Levels of a tiled axis, counted from the innermost.
 SPATIAL_LEVELS, REDUCTION_LEVELS = 5, 3
-#: Loops described one by one from the inside of the nest.
-INNER_LOOPS = 6
-#: Tensors described one by one.
-ACCESSES = 4
-
-_BYTES = 4.0
-
-
-def log2(values: np.ndarray) -> np.ndarray:
-    """Base-2 logarithm of counts; 0 for what is unknown or empty."""
-    return np.log2(np.maximum(values, 1)).astype(np.float32)
-
-
-class _Columns:
-    """Named feature columns; values of shape [N] or [1]."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.names: list[str] = []
-        self.values: list[np.ndarray] = []
-
-    def add(self, name: str, value: np.ndarray | float) -> None:
-        self.names.append(name)
-        self.values.append(np.asarray(value, dtype=np.float32).reshape(-1))
-
-    def table(self) -> np.ndarray:
-        """float32 [N, F]."""
-        table = np.empty((len(self.values), self.count), dtype=np.float32)
-        for row, value in zip(table, self.values):
-            row[:] = value
-        return table.T
 
 
 def main_stage(trajectories: Trajectories) -> Stage:
@@ -82,25 +56,28 @@ def structured_features(
 
     F and the names are the same for every structure, scheduler and device.
     """
-    columns = _Columns(trajectories.count)
+    columns = Columns(trajectories.count)
     stage = main_stage(trajectories)
+    loops = LoopTable.of(stage.loops)
+    #: How often the body of the stage is executed: float64 [N or 1].
+    runs = trips([*stage.outer_loops(), *stage.loops])
+    threads = _most(trajectories, THREADS)
     _axes(columns, stage)
-    _parallelism(columns, trajectories, stage, hardware)
-    _inner_loops(columns, stage)
-    _working_sets(columns, trajectories, stage, hardware)
-    _caches(columns, trajectories, stage, hardware)
+    _parallelism(columns, trajectories, stage, loops, runs, threads, hardware)
+    _inner_loops(columns, stage, loops)
+    working_sets(columns, trajectories, stage, loops, hardware)
+    _caches(columns, trajectories, stage, runs, threads, hardware)
     _whole(columns, trajectories, stage)
-    cpu_features(columns.add, trajectories, stage, hardware)
+    cpu_features(columns, trajectories, stage, loops, hardware)
     return columns.table(), columns.names
 
 
-def _levels(stage: Stage, axis: Axis) -> list[np.ndarray]:
-    """Steps of ``axis`` per loop that walks it, from the innermost out."""
-    found = [extent for loop in stage.loops for owner, extent in loop.parts if owner is axis]
-    return found[::-1]
-
-
-def _axes(columns: _Columns, stage: Stage) -> None:
+def _axes(columns: Columns, stage: Stage) -> None:
+    #: Steps of each axis per loop that walks it, from the innermost out.
+    walked: dict[int, list[np.ndarray]] = {id(axis): [] for axis in stage.axes}
+    for loop in stage.loops[::-1]:
+        for axis, extent in loop.parts[::-1]:
+            walked.setdefault(id(axis), []).append(extent)
     for kind, most, levels in (
         ("spatial", SPATIAL_AXES, SPATIAL_LEVELS),
         ("reduction", REDUCTION_AXES, REDUCTION_LEVELS),
@@ -110,286 +87,174 @@ def _axes(columns: _Columns, stage: Stage) -> None:
         largest = sorted(axes, key=lambda a: -int(a.extent[0]))[:most]
         chosen = [a for a in axes if any(a is b for b in largest)][::-1]
         for number in range(most):
-            axis = chosen[number] if number < len(chosen) else None
+            here = chosen[number] if number < len(chosen) else None
             name = f"{kind}{number}"
-            columns.add(f"{name}.extent", log2(axis.extent) if axis else 0.0)
-            steps = _levels(stage, axis) if axis else []
-            tile = extents(1)
+            columns.log2(f"{name}.extent", here.extent if here else 0.0)
+            steps = walked[id(here)] if here else []
+            tile: np.ndarray | float = 1.0
             for level in range(levels):
-                step = steps[level] if level < len(steps) else extents(1)
-                columns.add(f"{name}.step{level}", log2(step))
-                tile = tile * np.maximum(step, 1)
+                step = steps[level] if level < len(steps) else None
+                columns.log2(f"{name}.step{level}", 1.0 if step is None else step)
                 if level < levels - 1:
-                    columns.add(f"{name}.tile{level}", log2(tile))
-
-
-def _product(loops: Sequence[Loop]) -> np.ndarray:
-    product = extents(1)
-    for loop in loops:
-        product = product * np.maximum(loop.extent, 1)
-    return product
+                    tile = tile if step is None else tile * np.maximum(step, 1)
+                    columns.log2(f"{name}.tile{level}", tile)
 
 
 def _annotated(stage: Stage, words: Sequence[str]) -> np.ndarray:
-    return _product([loop for loop in stage.loops if loop.annotation in words])
+    return trips([loop for loop in stage.loops if loop.annotation in words])
+
+
+def _most(trajectories: Trajectories, words: Sequence[str]) -> np.ndarray:
+    """Iterations of a stage's loops that are annotated with one of ``words``, of the stage that has
+    most; copies do not count. float64 [N or 1]."""
+    most = np.ones(1)
+    for stage in trajectories.stages:
+        if not stage.inlined and stage.role != "cache_read":
+            found = [loop for loop in stage.loops if loop.annotation in words]
+            most = np.maximum(most, trips(found)) if found else most
+    return most
 
 
 def _parallelism(
-    columns: _Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
+    columns: Columns,
+    trajectories: Trajectories,
+    stage: Stage,
+    loops: LoopTable,
+    runs: np.ndarray,
+    threads: np.ndarray,
+    hardware: HardwareProfile,
 ) -> None:
-    around = [*stage.outer_loops(), *stage.loops]
-    grid = threads = virtual = parallel = extents(1)
-    for other in trajectories.stages:
-        if other.inlined or other.role == "cache_read":
-            continue
-        grid = np.maximum(grid, _annotated(other, GRID))
-        threads = np.maximum(threads, _annotated(other, THREADS))
-        virtual = np.maximum(virtual, _annotated(other, VIRTUAL))
-        parallel = np.maximum(parallel, _annotated(other, ("parallel",)))
+    grid, virtual = _most(trajectories, GRID), _most(trajectories, VIRTUAL)
+    parallel = _most(trajectories, ("parallel",))
     # MetaSchedule leaves the parallel loops to a post-processor, which fuses the outermost
     # spatial loops; so what is parallel is bounded by the leading spatial extents.
-    leading = extents(1)
-    for loop in around:
-        if loop.is_reduction:
-            break
-        leading = leading * np.maximum(loop.extent, 1)
-    first = np.maximum(stage.loops[0].extent, 1) if stage.loops else extents(1)
+    around = [*stage.outer_loops(), *stage.loops]
+    leading = trips(list(takewhile(lambda loop: not loop.is_reduction, around)))
     units = np.maximum(np.maximum(grid, parallel), np.where(parallel > 1, 1, leading))
     cores = float(hardware.cores)
     waves = np.ceil(units / cores)
-    columns.add("grid", log2(grid))
-    columns.add("threads", log2(threads))
-    columns.add("virtual", log2(virtual))
-    columns.add("parallel", log2(parallel))
-    columns.add("leading", log2(leading))
-    columns.add("first", log2(first))
-    columns.add("waves", log2(waves))
+    columns.log2("grid", grid)
+    columns.log2("threads", threads)
+    columns.log2("virtual", virtual)
+    columns.log2("parallel", parallel)
+    columns.log2("leading", leading)
+    columns.log2("first", stage.loops[0].extent if stage.loops else 1.0)
+    columns.log2("waves", waves)
     columns.add("core_use", units / (waves * cores))
     columns.add("thread_use", threads / (np.ceil(threads / 32.0) * 32.0))
-    columns.add("grid.per_core", log2(grid * 16 / cores))
-    columns.add("threads.total", log2(grid * threads))
-    work = _product(around)
-    columns.add("work.per_thread", log2(work / np.maximum(grid * threads, 1)))
-    columns.add("vectorize", log2(_annotated(stage, ("vectorize",))))
-    columns.add("unrolled", log2(_annotated(stage, ("unroll",))))
-    unroll = [stage.annotations[key] for key in UNROLL_KEYS if key in stage.annotations]
-    if not unroll:
-        everywhere = [s.annotations for s in trajectories.stages]
-        unroll = [a[key] for a in everywhere for key in UNROLL_KEYS if key in a]
-    depth = unroll[0] if unroll else np.zeros(1)
+    columns.log2("grid.per_core", grid * 16 / cores)
+    columns.log2("threads.total", grid * threads)
+    columns.log2("work.per_thread", runs / np.maximum(grid * threads, 1))
+    columns.log2("vectorize", _annotated(stage, ("vectorize",)))
+    columns.log2("unrolled", _annotated(stage, ("unroll",)))
+    unroll = annotation_of(trajectories, stage, UNROLL_KEYS)
+    depth = np.zeros(1) if unroll is None else unroll
     columns.add("unroll.max_step", np.log2(depth + 1.0))
-    inner = [loop for loop in stage.loops if loop.annotation not in GRID + THREADS]
-    body = extents(1)
-    fits = extents(1)
-    for loop in inner[::-1]:
-        body = body * np.maximum(loop.extent, 1)
-        fits = np.where(body <= depth, body, fits)
-    columns.add("unroll.body", log2(fits))
+    inner = [loop.annotation not in GRID + THREADS for loop in stage.loops]
+    # Of each inner part of the nest its iterations, from the inside out.
+    bodies = accumulated(np.multiply, loops.sizes[inner][::-1])
+    fits = np.where(bodies <= depth, bodies, 1)
+    columns.log2("unroll.body", fits.max(axis=0, initial=1))
 
 
-def _movement(stage: Stage, loop: Loop, variables: Sequence[Sequence[int]]) -> int:
-    """0: an access does not move with ``loop``; 1: along its last dimension; 2: else.
+def _movements(stage: Stage, accesses: Sequence[Access]) -> np.ndarray:
+    """How each access moves with each loop: int64 [accesses, L].
 
-    ``variables``: numbers of the axes in each dimension's index.
+    0: not at all; 1: along its last dimension; 2: else.
     """
-    owners = [owner for owner, _ in loop.parts]
-    moving = {number for number, axis in enumerate(stage.axes) if axis in owners}
-    moved = -1
-    for dimension, used in enumerate(variables):
-        if not moving.isdisjoint(used):
-            moved = dimension
-    if moved < 0:
-        return 0
-    return 1 if moved == len(variables) - 1 else 2
-
-
-def _inner_loops(columns: _Columns, stage: Stage) -> None:
-    """The innermost loops that really iterate (unit loops differ by candidate), one by one."""
-    nest = stage.loops[::-1]
-    accesses = [
-        [index.variables() for index in access.indices]
-        for access in [*stage.writes, *stage.reads][:ACCESSES]
-    ]
-    rows = np.ones((len(nest) + 1, columns.count), dtype=np.int64)
-    for row, loop in zip(rows, nest):
-        row[:] = np.maximum(loop.extent, 1)
-    runs = rows > 1
-    number_of = np.cumsum(runs, axis=0)
-    reduction = np.array([loop.is_reduction for loop in nest] + [False])
-    movement = np.array(
-        [[_movement(stage, loop, access) for access in accesses] for loop in nest]
-        + [[0] * len(accesses)]
-    ).reshape(len(nest) + 1, len(accesses))
-    every = np.arange(columns.count)
-    for number in range(INNER_LOOPS):
-        here = runs & (number_of == number + 1)
-        at = np.where(here.any(axis=0), here.argmax(axis=0), len(nest))
-        name = f"inner{number}"
-        extent = rows[at, every]
-        columns.add(f"{name}.extent", log2(extent))
-        columns.add(f"{name}.odd", log2(extent // (extent & -extent)))
-        columns.add(f"{name}.is_reduction", reduction[at])
-        for k in range(ACCESSES):
-            moved = movement[at, k] if k < len(accesses) else np.zeros(1)
-            columns.add(f"{name}.access{k}.contiguous", moved == 1)
-            columns.add(f"{name}.access{k}.strided", moved == 2)
-    # How far the contiguous spatial work reaches before the first reduction loop.
-    inside = np.cumsum(runs & reduction[:, None], axis=0) == 0
-    run = np.where(inside, rows, 1).prod(axis=0)
-    columns.add("innermost.spatial_run", log2(run))
-    # Vectors of 24 or 48 elements are taken apart by code generators: 10 to 30 times slower.
-    columns.add("innermost.spatial_run.odd", log2(run // (run & -run)))
-
-
-def _footprints(trajectories: Trajectories, stage: Stage) -> list[list[np.ndarray]]:
-    """Elements of each tensor touched by the loops from each depth inward."""
-    buffers = trajectories.program.buffers if trajectories.program else {}
-    accesses = []
-    for access in [*stage.writes, *stage.reads]:
-        buffer = buffers.get(access.buffer.split(".")[0])
-        limits = buffer.shape if buffer is not None else ()
-        known = [v for index in access.indices for v in index.variables() if v < len(stage.axes)]
-        accesses.append((access.indices, limits, known))
-    found: list[list[np.ndarray]] = []
-    outer: list[np.ndarray] = []
-    for tiles in stage.tiles_by_depth():
-        sizes = []
-        for number, (indices, limits, walked) in enumerate(accesses):
-            # Most loops leave most tensors alone: their axes' tiles are those one loop outside.
-            if outer and all(tiles[v] is outer[v] for v in walked):
-                sizes.append(found[-1][number])
-                continue
-            size = np.ones(1)
-            for dimension, index in enumerate(indices):
-                width = span(index, tiles)
-                if dimension < len(limits):
-                    width = np.minimum(width, limits[dimension])
-                size = size * width
-            sizes.append(size)
-        found.append(sizes)
-        outer = tiles
+    number = {id(axis): at for at, axis in enumerate(stage.axes)}
+    walked = [[number[id(axis)] for axis, _ in loop.parts if id(axis) in number]
+              for loop in stage.loops]  # fmt: skip
+    found = np.zeros((len(accesses), len(walked)), dtype=np.int64)
+    for row, access in zip(found, accesses):
+        dimensions = {v: at for at, index in enumerate(access.indices) for v in index.variables()}
+        moved = [max([dimensions.get(v, -1) for v in axes], default=-1) for axes in walked]
+        row[:] = [0 if d < 0 else 1 if d == len(access.indices) - 1 else 2 for d in moved]
     return found
 
 
-def _working_sets(
-    columns: _Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
-) -> None:
-    """For each cache: the traffic through it, and the nest's part that fits."""
-    caches = {
-        "register": hardware.register_bytes / 2,
-        "l1": hardware.l1_bytes,
-        "l2": hardware.l2_bytes,
-        "l3": hardware.l3_bytes or hardware.l2_bytes * 4,
-    }
-    depths = range(len(stage.loops) + 1)
-    known = bool(stage.reads or stage.writes)
-    prints = _footprints(trajectories, stage) if known else []
-    totals = np.zeros((len(depths), columns.count))
-    moved = np.zeros((len(depths), columns.count))
-    trips = extents(1)
-    for depth in depths if known else ():
-        if depth:
-            trips = trips * np.maximum(stage.loops[depth - 1].extent, 1)
-        totals[depth] = sum(prints[depth], np.zeros(1)) * _BYTES
-        # A tensor that does not move with the loops just outside stays in the cache.
-        moved[depth] = trips.astype(np.float64) * totals[depth]
-    compulsory = totals[0] if known else np.ones(1)
-    every = np.arange(columns.count)
-    for name, size in caches.items():
-        traffic, tile, reuse = np.zeros(1), np.zeros(1), np.ones(1)
-        if known:
-            fits = totals <= size
-            outermost = fits.argmax(axis=0)
-            some = fits[outermost, every]
-            passed = moved[outermost, every]
-            traffic = np.where(some, passed, traffic)
-            tile = np.where(some, totals[outermost, every], tile)
-            reuse = np.where(some, trips.astype(np.float64) / np.maximum(passed, 1), reuse)
-        columns.add(f"{name}.traffic", log2(traffic))
-        columns.add(f"{name}.traffic.excess", log2(traffic / np.maximum(compulsory, 1)))
-        columns.add(f"{name}.tile", log2(tile))
-        columns.add(f"{name}.reuse", np.log2(np.maximum(reuse, 1e-3)))
-    for k in range(ACCESSES):
-        for level in range(1, INNER_LOOPS + 1):
-            depth = len(stage.loops) - 2 * level
-            inside = known and depth >= 0 and k < len(prints[0])
-            columns.add(f"access{k}.footprint{level}", log2(prints[depth][k]) if inside else 0.0)
-    columns.add("compulsory", log2(compulsory))
-    _held(columns, stage, prints)
-
-
-def _held(columns: _Columns, stage: Stage, prints: Sequence[Sequence[np.ndarray]]) -> None:
-    """What the innermost reduction loop that iterates holds: accumulators that live through it and
-    the reduction loops around it, and elements of each tensor that each of its steps touches."""
-    within = np.full(columns.count, len(stage.loops))
-    tile, steps = np.ones(1), np.ones(1)
-    found, adjacent = np.zeros(1, bool), np.ones(1, bool)
-    for depth, loop in reversed(list(enumerate(stage.loops, 1))):
-        extent = np.maximum(loop.extent, 1)
-        if loop.is_reduction:
-            within = np.where(~found & (extent > 1), depth, within)
-            found = found | (extent > 1)
-            steps = np.where(found & adjacent, steps * extent, steps)
-        else:
-            tile = np.where(found, tile, tile * extent)
-            adjacent = adjacent & (~found | (extent == 1))
-    columns.add("held.tile", log2(tile))
-    columns.add("held.steps", log2(steps))
-    touched = np.zeros((ACCESSES, columns.count))
-    for depth in np.unique(within) if prints else ():
-        at = within == depth
-        for row, size in zip(touched, prints[depth]):
-            row[at] = size[at] if len(size) > 1 else size
-    for k in range(ACCESSES):
-        columns.add(f"held.access{k}", log2(touched[k]))
-    loaded = touched[1:].sum(axis=0)
-    columns.add("held.intensity", np.log2(np.maximum(tile / np.maximum(loaded, 1.0), 1e-3)))
+def _inner_loops(columns: Columns, stage: Stage, loops: LoopTable) -> None:
+    """The innermost loops that really iterate (unit loops differ by candidate), one by one."""
+    accesses = [*stage.writes, *stage.reads][:ACCESSES]
+    # From the inside out, and last a loop that stands for those that are not there.
+    rows = np.vstack([loops.sizes[::-1], np.ones((1, loops.sizes.shape[1]), dtype=np.int64)])
+    reduction = np.vstack([loops.is_reduction[::-1], np.zeros((1, 1), dtype=bool)])
+    movement = _movements(stage, accesses)[:, ::-1]
+    movement = np.hstack([movement, np.zeros((len(accesses), 1), dtype=np.int64)])
+    runs = rows > 1
+    number_of = accumulated(np.add, runs.astype(np.int16))
+    #: [INNER_LOOPS, N or 1]: places in ``rows``.
+    wanted = np.arange(INNER_LOOPS, dtype=np.int16)[:, None, None]
+    before = np.add.reduce(number_of <= wanted, axis=1, dtype=np.int16)
+    at = np.minimum(before, len(stage.loops)).astype(np.intp)
+    extent = rows[at, np.arange(rows.shape[1])]
+    odd = extent // (extent & -extent)
+    is_reduction = reduction[at, 0]
+    moved = movement[:, at]
+    contiguous, strided = moved == 1, moved == 2
+    for number in range(INNER_LOOPS):
+        name = f"inner{number}"
+        columns.log2(f"{name}.extent", extent[number])
+        columns.log2(f"{name}.odd", odd[number])
+        columns.add(f"{name}.is_reduction", is_reduction[number])
+        for k in range(ACCESSES):
+            known = k < len(accesses)
+            columns.add(f"{name}.access{k}.contiguous", contiguous[k, number] if known else 0.0)
+            columns.add(f"{name}.access{k}.strided", strided[k, number] if known else 0.0)
+    # How far the contiguous spatial work reaches before the first reduction loop.
+    outside = accumulated(np.logical_or, runs & reduction)
+    run = np.where(outside, 1, rows).prod(axis=0)
+    columns.log2("innermost.spatial_run", run)
+    # Vectors of 24 or 48 elements are taken apart by code generators: 10 to 30 times slower.
+    columns.log2("innermost.spatial_run.odd", run // (run & -run))
 
 
 def _caches(
-    columns: _Columns, trajectories: Trajectories, stage: Stage, hardware: HardwareProfile
+    columns: Columns,
+    trajectories: Trajectories,
+    stage: Stage,
+    runs: np.ndarray,
+    threads: np.ndarray,
+    hardware: HardwareProfile,
 ) -> None:
     """Cache stages: what is copied to faster memory, how often, and how it is spread."""
     copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
     shared, loaded = np.zeros(1), np.zeros(1)
-    trips_of_host = _product([*stage.outer_loops(), *stage.loops])
     for number in range(CACHES):
-        copy = copies[number] if number < len(copies) else None
         name = f"cache{number}"
-        own = copy.loops if copy else []
-        if copy is not None and copy.host is not None:
-            own = [loop for loop in copy.loops if copy.host.index(loop) < 0]
-        tile = _product(own)
-        rounds = _product([*copy.outer_loops(), *copy.host.loops[: copy.depth]]
-                          if copy is not None and copy.host is not None else [])  # fmt: skip
-        cooperative = copy.annotations.get("meta_schedule.cooperative_fetch") if copy else None
-        vector = cooperative if cooperative is not None else (
-            _annotated(copy, ("vectorize",)) if copy else extents(1)
-        )  # fmt: skip
-        columns.add(f"{name}.tile", log2(tile) if copy else 0.0)
-        columns.add(f"{name}.rounds", log2(rounds))
-        columns.add(f"{name}.vector", log2(vector))
-        columns.add(f"{name}.depth", float(copy.depth) if copy else 0.0)
-        if copy is not None:
-            shared = shared + tile * _BYTES
-            loaded = loaded + tile.astype(np.float64) * rounds * _BYTES
-    columns.add("shared.bytes", log2(shared))
+        if number >= len(copies):
+            for what in ("tile", "rounds", "vector", "depth"):
+                columns.add(f"{name}.{what}", 0.0)
+            continue
+        copy, host = copies[number], copies[number].host
+        own, around = copy.loops, []
+        if host is not None:
+            own = [loop for loop in copy.loops if host.index(loop) < 0]
+            around = [*copy.outer_loops(), *host.loops[: copy.depth]]
+        tile, rounds = trips(own), trips(around)
+        cooperative = copy.annotations.get("meta_schedule.cooperative_fetch")
+        columns.log2(f"{name}.tile", tile)
+        columns.log2(f"{name}.rounds", rounds)
+        columns.log2(
+            f"{name}.vector",
+            _annotated(copy, ("vectorize",)) if cooperative is None else cooperative,
+        )
+        columns.add(f"{name}.depth", float(copy.depth))
+        shared = shared + tile * ELEMENT_BYTES
+        loaded = loaded + tile * rounds * ELEMENT_BYTES
+    columns.log2("shared.bytes", shared)
     capacity = max(hardware.shared_memory_bytes, 1)
-    threads = extents(1)
-    for other in trajectories.stages:
-        if other.role != "cache_read" and not other.inlined:
-            threads = np.maximum(threads, _annotated(other, THREADS))
     by_shared = np.floor(capacity / np.maximum(shared, capacity / 32.0))
     resident = np.minimum(by_shared, np.floor(2048.0 / np.maximum(threads, 64)))
-    columns.add("occupancy.threads", log2(resident * threads) if hardware.is_gpu else 0.0)
-    columns.add("occupancy.blocks", log2(resident) if hardware.is_gpu else 0.0)
-    columns.add("shared.loaded", log2(loaded))
-    columns.add("shared.intensity", log2(trips_of_host * 16.0 / np.maximum(loaded, 1)))
-    columns.add("shared.per_thread", log2(shared / np.maximum(threads, 1)))
-    gpu_features(columns.add, trajectories, stage, shared, hardware)
+    columns.log2("occupancy.threads", resident * threads if hardware.is_gpu else 0.0)
+    columns.log2("occupancy.blocks", resident if hardware.is_gpu else 0.0)
+    columns.log2("shared.loaded", loaded)
+    columns.log2("shared.intensity", runs * 16.0 / np.maximum(loaded, 1))
+    columns.log2("shared.per_thread", shared / np.maximum(threads, 1))
+    gpu_features(columns, trajectories, stage, shared, hardware)
 
 
-def _whole(columns: _Columns, trajectories: Trajectories, stage: Stage) -> None:
+def _whole(columns: Columns, trajectories: Trajectories, stage: Stage) -> None:
     stages = trajectories.stages
     live = [s for s in stages if not s.inlined]
     columns.add("stages.live", float(len(live)))
@@ -401,16 +266,14 @@ def _whole(columns: _Columns, trajectories: Trajectories, stage: Stage) -> None:
         other = hosted[number] if number < len(hosted) else None
         share = other.depth / max(1, len(other.host.loops)) if other and other.host else -1.0
         columns.add(f"hosted{number}.depth", share)
-        size = _product(other.loops[other.depth :]) if other else extents(1)
-        columns.add(f"hosted{number}.size", log2(size))
-        rounds = _product(other.loops) if other else extents(1)
-        columns.add(f"hosted{number}.trips", log2(rounds))
-    rest = sum((_product(s.loops).astype(np.float64) for s in live if s is not stage), np.zeros(1))
-    columns.add("rest.trips", log2(rest))
+        columns.log2(f"hosted{number}.size", trips(other.loops[other.depth :]) if other else 1.0)
+        columns.log2(f"hosted{number}.trips", trips(other.loops) if other else 1.0)
+    rest = sum((trips(s.loops) for s in live if s is not stage), np.zeros(1))
+    columns.log2("rest.trips", rest)
     columns.add("loops", float(len(stage.loops)))
-    columns.add("trips", log2(_product(stage.loops)))
+    columns.log2("trips", trips(stage.loops))
     operations = stage.operations or (0.0,) * len(OPERATIONS)
     for name, count in zip(OPERATIONS, operations):
-        columns.add(f"operations.{name}", float(np.log2(1.0 + count)))
+        columns.log2(f"operations.{name}", 1.0 + count)
     program = trajectories.program
-    columns.add("flops", float(np.log2(1.0 + program.flops)) if program else 0.0)
+    columns.log2("flops", 1.0 + program.flops if program else 1.0)

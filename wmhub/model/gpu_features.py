@@ -8,12 +8,13 @@ together. Limits are those of CUDA's occupancy calculator for most devices: 255 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.columns import Columns
 from wmhub.nest import Axis, Loop, Stage, extents, trips
 from wmhub.trajectory import Trajectories
 
@@ -33,40 +34,63 @@ _AXES = 3
 #: Cache stages described one by one.
 CACHES = 3
 
-if TYPE_CHECKING:
-    Add = Callable[[str, "np.ndarray | float"], None]
-
 
 def gpu_features(
-    add: Add, trajectories: Trajectories, main: Stage, shared_bytes: np.ndarray,
+    columns: Columns,
+    trajectories: Trajectories,
+    main: Stage,
+    shared_bytes: np.ndarray,
     hardware: HardwareProfile,
-) -> None:  # fmt: skip
+) -> None:
     """Adds the columns for N candidates; all zero for a CPU.
 
     ``main`` does most of the work, ``shared_bytes`` is what a block keeps in shared memory,
     float64 [N or 1].
     """
-    bound = _bound_stage(trajectories) if hardware.is_gpu else None
+    if hardware.is_gpu:
+        bound = _bound_stage(trajectories.stages)
+        _describe(columns, bound, trajectories.stages, main, shared_bytes, hardware)
+    else:
+        for name, zero in _nothing(hardware):
+            columns.add(name, zero)
+
+
+@lru_cache(maxsize=16)
+def _nothing(hardware: HardwareProfile) -> tuple[tuple[str, float], ...]:
+    """The columns where nothing is bound to threads and nothing done."""
+    columns = Columns(1)
+    _describe(columns, None, (), Stage("", [], []), np.zeros(1), hardware)
+    return tuple(zip(columns.names, columns.table()[0].tolist()))
+
+
+def _describe(
+    columns: Columns,
+    bound: Stage | None,
+    stages: Sequence[Stage],
+    main: Stage,
+    shared_bytes: np.ndarray,
+    hardware: HardwareProfile,
+) -> None:
     grid, virtual, threads, inner = _levels(bound) if bound else ([], [], [], [])
     thread_count, accumulators = trips(threads), trips(virtual) * trips(inner)
-    _registers(add, accumulators, thread_count, bound is not None)
-    _coalescing(add, bound, (virtual, threads, inner))
+    _registers(columns, accumulators, thread_count, bound is not None)
+    _coalescing(columns, bound, (virtual, threads, inner))
     blocks, resident = trips(grid), _resident(accumulators, thread_count, shared_bytes, hardware)
     slots = max(hardware.cores, 1) * resident
     waves = np.ceil(blocks / slots)
     on = float(bound is not None)
-    add("gpu.resident_blocks", np.log2(resident) * on)
-    add("gpu.resident_warps", np.log2(np.maximum(resident * thread_count / _WARP, 1 / _WARP)) * on)
-    add("gpu.waves", np.log2(waves) * on)
-    add("gpu.tail", blocks / (waves * slots) * on)
-    _reductions(add, trajectories, main, on)
+    columns.log2("gpu.resident_blocks", resident, scale=on)
+    columns.log2("gpu.resident_warps", resident * thread_count / _WARP, least=1 / _WARP, scale=on)
+    columns.log2("gpu.waves", waves, scale=on)
+    columns.add("gpu.tail", blocks / (waves * slots) * on)
+    _reductions(columns, stages, main, on)
 
 
-def _bound_stage(trajectories: Trajectories) -> Stage | None:
+def _bound_stage(stages: Sequence[Stage]) -> Stage | None:
     """The stage with the most work among those whose loops are bound to threads."""
     found = [
         stage
-        for stage in trajectories.stages
+        for stage in stages
         if not stage.inlined
         and stage.role != "cache_read"
         and any(loop.annotation in THREADS for loop in stage.loops)
@@ -106,18 +130,20 @@ def _demand(accumulators: np.ndarray) -> np.ndarray:
     return _BASE_REGISTERS + _PER_ACCUMULATOR * accumulators
 
 
-def _registers(add: Add, accumulators: np.ndarray, threads: np.ndarray, is_bound: bool) -> None:
+def _registers(
+    columns: Columns, accumulators: np.ndarray, threads: np.ndarray, is_bound: bool
+) -> None:
     limit = np.minimum(_THREAD_REGISTERS, _BLOCK_REGISTERS / threads)
     on = float(is_bound)
-    add("gpu.accumulators", np.log2(accumulators) * on)
-    add("gpu.register_limit", np.log2(limit) * on)
-    add("gpu.pressure", np.log2(accumulators * threads) * on)
+    columns.log2("gpu.accumulators", accumulators, scale=on)
+    columns.log2("gpu.register_limit", limit, least=0.0, scale=on)
+    columns.log2("gpu.pressure", accumulators * threads, scale=on)
     # What does not fit is spilled to memory, again and again in the innermost loops.
-    add("gpu.spill", np.log2(np.maximum(_demand(accumulators) / limit, 1.0)) * on)
+    columns.log2("gpu.spill", _demand(accumulators) / limit, scale=on)
 
 
 def _coalescing(
-    add: Add, bound: Stage | None, levels: tuple[list[Loop], list[Loop], list[Loop]]
+    columns: Columns, bound: Stage | None, levels: tuple[list[Loop], list[Loop], list[Loop]]
 ) -> None:
     virtual, threads, inner = levels
     axes = [axis for axis in bound.axes if not axis.is_reduction][::-1] if bound else []
@@ -127,16 +153,16 @@ def _coalescing(
         block = _steps(virtual, axis) * thread * own
         on = float(axis is not None)
         extent = np.maximum(axis.extent, 1) if axis is not None else extents(1)
-        add(f"gpu.axis{number}.threads", np.log2(thread) * on)
-        add(f"gpu.axis{number}.own", np.log2(own) * on)
-        add(f"gpu.axis{number}.block", np.log2(block) * on)
-        add(f"gpu.axis{number}.is_whole", (block >= extent) * on)
+        columns.log2(f"gpu.axis{number}.threads", thread, scale=on)
+        columns.log2(f"gpu.axis{number}.own", own, scale=on)
+        columns.log2(f"gpu.axis{number}.block", block, scale=on)
+        columns.add(f"gpu.axis{number}.is_whole", (block >= extent) * on)
         if number == 0:
             # Sectors that one store of a warp touches, when its threads stand along the last axis.
             together = np.minimum(thread, _WARP)
             rows = _WARP / together
             sectors = rows * np.ceil(together * own / _SECTOR)
-            add("gpu.store_sectors", np.log2(np.minimum(sectors, _WARP)) * on)
+            columns.log2("gpu.store_sectors", np.minimum(sectors, _WARP), scale=on)
 
 
 def _resident(
@@ -151,22 +177,22 @@ def _resident(
     return np.asarray(np.clip(least, 1.0, _RESIDENT_BLOCKS))
 
 
-def _reductions(add: Add, trajectories: Trajectories, main: Stage, on: float) -> None:
+def _reductions(columns: Columns, stages: Sequence[Stage], main: Stage, on: float) -> None:
     """How the reduction is cut: outside the copies to shared memory, inside, and innermost."""
-    hosted = [s.depth for s in trajectories.stages
+    hosted = [s.depth for s in stages
               if s.role == "cache_read" and not s.inlined and s.host is main]  # fmt: skip
     depth = max(hosted, default=0)
     outer = [loop for loop in main.loops[:depth] if loop.is_reduction]
     inside = [loop for loop in main.loops[depth:] if loop.is_reduction]
-    add("gpu.reduction.rounds", np.log2(trips(outer)) * on)
-    add("gpu.reduction.step", np.log2(trips(inside)) * on)
-    copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
+    columns.log2("gpu.reduction.rounds", trips(outer), scale=on)
+    columns.log2("gpu.reduction.step", trips(inside), scale=on)
+    copies = [s for s in stages if s.role == "cache_read" and not s.inlined]
     for number in range(CACHES):
         vector = _vector(copies[number]) if number < len(copies) else np.ones(1)
         # Loads of 1, 2 or 4 floats a thread are coalesced; others are taken apart, and strided.
         whole = (vector <= _WIDEST_LOAD) & (vector != 3)
         cost = np.where(whole, 1.0, np.minimum(vector, _SECTOR))
-        add(f"gpu.cache{number}.load_cost", np.log2(np.maximum(cost, 1.0)) * on)
+        columns.log2(f"gpu.cache{number}.load_cost", cost, scale=on)
 
 
 def _vector(copy: Stage) -> np.ndarray:

@@ -45,7 +45,8 @@ INDEX = "index.json"
 #: What turns a trace into numbers: a change of any of it makes older folders unusable.
 _CODE = (
     "actions.py", "nest.py", "program.py", "trajectory.py", "replay", "model/encode.py",
-    "model/features.py", "model/cpu_features.py", "model/cpu_schedule.py", "model/gpu_features.py",
+    "model/columns.py", "model/loop_table.py", "model/features.py", "model/working_sets.py",
+    "model/cpu_features.py", "model/cpu_schedule.py", "model/gpu_features.py",
     "training/packing.py", "training/store.py",
 )  # fmt: skip
 
