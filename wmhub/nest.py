@@ -25,6 +25,9 @@ def extents(value: int) -> np.ndarray:
     return np.array([value], dtype=np.int64)
 
 
+#: Annotation of a loop whose statements run as a software pipeline; in `Stage.annotations` the
+#: number of its stages.
+PIPELINE = "software_pipeline_stage"
 #: One step, where nothing walks an axis. Arrays of extents are never changed in place.
 _ONE = extents(1)
 
@@ -242,6 +245,17 @@ def _clipped(tile: np.ndarray | None, axis: Axis) -> np.ndarray:
     if tile is None:
         tile = _ONE
     return np.minimum(tile, axis.extent) if (axis.extent > 0).all() else tile
+
+
+def pipeline_depth(stages: Sequence[Stage]) -> np.ndarray:
+    """Copies that a software pipeline keeps of what it loads, one for each of its stages.
+
+    1 where there is no pipeline. float64 [N or 1].
+    """
+    depth = np.ones(1)
+    for stage in stages:
+        depth = np.maximum(depth, stage.annotations.get(PIPELINE, 1.0))
+    return depth
 
 
 def span(index: Index, tiles: Sequence[np.ndarray]) -> np.ndarray:

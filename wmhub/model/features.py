@@ -21,7 +21,7 @@ from wmhub.model.cpu_schedule import annotation_of
 from wmhub.model.gpu_features import CACHES, GRID, THREADS, VIRTUAL, gpu_features
 from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.model.working_sets import working_sets
-from wmhub.nest import Stage, trips
+from wmhub.nest import Stage, pipeline_depth, trips
 from wmhub.program import OPERATIONS, Access
 from wmhub.trajectory import Trajectories
 
@@ -242,6 +242,7 @@ def _caches(
         columns.add(f"{name}.depth", float(copy.depth))
         shared = shared + tile * ELEMENT_BYTES
         loaded = loaded + tile * rounds * ELEMENT_BYTES
+    shared = shared * pipeline_depth(trajectories.stages)
     columns.log2("shared.bytes", shared)
     capacity = max(hardware.shared_memory_bytes, 1)
     by_shared = np.floor(capacity / np.maximum(shared, capacity / 32.0))

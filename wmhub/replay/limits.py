@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.nest import Stage, trips
-from wmhub.replay.loops import PIPELINE
+from wmhub.nest import Stage, pipeline_depth, trips
 from wmhub.trajectory import Trajectories
 
 _THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
@@ -49,7 +48,7 @@ def fits(trajectories: Trajectories, limits: BlockLimits) -> np.ndarray:
     Whoever is refused here is refused by TVM; some others are, too (vectors that do not divide).
     """
     verdict = np.ones(1, dtype=bool)
-    shared, copies = np.zeros(1), np.ones(1)
+    shared = np.zeros(1)
     for stage in trajectories.stages:
         if stage.inlined:
             continue
@@ -62,9 +61,8 @@ def fits(trajectories: Trajectories, limits: BlockLimits) -> np.ndarray:
             verdict = verdict & (wanted[0] <= threads) & (threads <= wanted[1])
         if stage.scope.startswith("shared"):
             shared = shared + _elements(stage)
-        # Each stage of a software pipeline works on a copy of its own.
-        copies = np.maximum(copies, stage.annotations.get(PIPELINE, 1.0))
-    verdict = verdict & (shared * copies * _element_bytes(trajectories) <= limits.shared_bytes)
+    shared = shared * pipeline_depth(trajectories.stages) * _element_bytes(trajectories)
+    verdict = verdict & (shared <= limits.shared_bytes)
     return np.broadcast_to(verdict, (trajectories.count,))
 
 

@@ -6,16 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wmhub.nest import Loop, Stage, extents, fuse_loops, split_loop
+from wmhub.nest import PIPELINE, Loop, Stage, extents, fuse_loops, split_loop
 from wmhub.replay.state import State
 
 if TYPE_CHECKING:
     from wmhub.replay.state import Bound
-
-
-#: Annotation of a loop whose statements run as a software pipeline; in `Stage.annotations` the
-#: number of its stages.
-PIPELINE = "software_pipeline_stage"
 
 
 def split(state: State, name: str, values: Any, _a: Any, outputs: Any, _d: Any) -> list[Bound]:
@@ -92,10 +87,13 @@ def add_loop(state: State, name: str, values: Any, _a: Any, outputs: Any, _d: An
 def annotate(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
     """``Annotate`` of a block or a loop."""
     target, value = values[0], values[1] if len(values) > 1 else None
+    key = str(attrs[0]) if attrs else ""
     if isinstance(value, (int, float)):
         value = np.array([float(value)])
+    elif key == PIPELINE and isinstance(value, list):
+        # The stage of each statement, counted from 0.
+        value = np.array([1.0 + max((int(stage) for stage in value), default=0)])
     number = value if isinstance(value, np.ndarray) else None
-    key = str(attrs[0]) if attrs else ""
     if isinstance(target, Loop):
         state.emit(name, state.owner(target), loops=(target,), text=key, value=number)
         target_stage: Any = state.owner(target)
@@ -103,9 +101,6 @@ def annotate(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[
         state.emit(name, target, text=key, value=number)
         # Annotations of the root block (parallel, vectorize, unroll) hold for all stages.
         target_stage = target if isinstance(target, Stage) else None
-    if key == PIPELINE and isinstance(value, list):
-        # The stage of each statement, counted from 0.
-        number = np.array([1.0 + max((int(stage) for stage in value), default=0)])
     if number is not None:
         for stage in [target_stage] if target_stage is not None else state.stages:
             stage.annotations[key] = number
