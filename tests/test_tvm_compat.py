@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,24 @@ def test_a_missing_tvm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"wmhub\[tvm\]"):
         tvm_compat.check_tvm()
+
+
+def test_cuda_is_compiled_with_nvcc_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TVM_CUDA_COMPILE_MODE", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert tvm_compat.cuda_compiler() == {}
+    nvcc, header = tmp_path / "bin" / "nvcc", tmp_path / "include" / "cuda_runtime.h"
+    for file in (nvcc, header):
+        file.parent.mkdir()
+        file.touch()
+    nvcc.chmod(0o755)
+    expected = {"TVM_CUDA_COMPILE_MODE": "nvcc", "CUDA_PATH": str(tmp_path)}
+    assert tvm_compat.cuda_compiler() == expected
+    monkeypatch.setenv("CUDA_PATH", "/elsewhere")
+    assert tvm_compat.cuda_compiler() == {"TVM_CUDA_COMPILE_MODE": "nvcc"}
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

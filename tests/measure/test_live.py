@@ -8,6 +8,7 @@ import pytest
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware import lookup
+from wmhub.measure import live
 from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.journal import Journal, JournalHead
 from wmhub.measure.live import LivePlan, LiveProgress, measure_live
@@ -123,6 +124,41 @@ def test_what_a_dataset_has_is_not_measured_again(tmp_path: Path) -> None:
     second = tmp_path / "second"
     run(second, FakeEngine(), LivePlan(candidates=6, batch=6), names, known=known)
     assert not {r.trace for r in before} & {r.trace for r in records(second)}
+
+
+def test_a_workload_without_a_design_space_is_skipped_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(live.Sampler):
+        def __init__(self, mod: Any, target: dict[str, Any], seed: int) -> None:
+            if "bias" in str(mod):
+                raise MeasureError("TVM cannot make its design space for llvm")
+            super().__init__(mod, target, seed)
+
+    monkeypatch.setattr(live, "Sampler", Failing)
+    state = run(tmp_path / "journal", FakeEngine(), LivePlan(candidates=4, batch=4))
+    assert state.skipped == {"dense-m8-n16-k16-bias": "TVM cannot make its design space for llvm"}
+    assert state.records == state.expected == 4
+
+
+def test_a_grown_dataset_begins_with_what_it_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["matmul-m16-n16-k16"]
+    run(tmp_path / "first", FakeEngine(), LivePlan(candidates=4, batch=4), names)
+    before = records(tmp_path / "first")
+    known = {before[0].workload_id: [(r.trace, r.latency_seconds) for r in before]}
+    measured: list[int] = []
+    original = live.mixed
+
+    def spy(sampler: Any, count: int, share: float, seen: int, warm_up: int) -> Any:
+        measured.append(seen)
+        return original(sampler, count, share, seen, warm_up)
+
+    monkeypatch.setattr(live, "mixed", spy)
+    plan = LivePlan(candidates=4, batch=2)
+    run(tmp_path / "second", FakeEngine(), plan, names, known=known)
+    assert measured == [4, 6]
 
 
 @pytest.mark.parametrize("budget", [{"count": 5}, {"seconds": 1e-9}])

@@ -114,6 +114,35 @@ def test_evolution_finds_what_random_draws_do_not() -> None:
     assert scores[0] == 0.0 > score(drawn).max()
 
 
+def test_what_does_not_fit_is_neither_scored_nor_a_parent() -> None:
+    it = space()
+    scored: list[Candidate] = []
+
+    def score(batch: Any) -> np.ndarray:
+        scored.extend(batch)
+        return np.arange(len(batch), dtype=float)
+
+    def fits(batch: Any) -> np.ndarray:
+        return np.asarray([candidate.genes[2] == 1 for candidate in batch])
+
+    random = np.random.default_rng(0)
+    ranked = evolve([it], score, [], random, Evolution(population=64, generations=3), fits)
+    assert len(ranked) == len(scored) > 64
+    assert all(candidate.genes[2] == 1 for candidate in scored)
+
+
+def test_where_nothing_fits_nothing_is_found() -> None:
+    nothing = evolve(
+        [space()],
+        lambda batch: np.zeros(len(batch)),
+        [],
+        np.random.default_rng(0),
+        Evolution(population=16),
+        lambda batch: np.zeros(len(batch), dtype=bool),
+    )
+    assert nothing == {}
+
+
 def test_seeds_are_scored_first() -> None:
     it = space()
     seed = Candidate(0, it.genes(DECISIONS))
