@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from importlib import metadata
 
@@ -44,6 +45,31 @@ def test_a_kernel_is_built_and_run() -> None:
     finding = only(doctor._tvm_at_work())
     assert finding.severity is Severity.OK, finding
     assert "LLVM" in finding.said
+
+
+@pytest.mark.parametrize(
+    ("status", "nvcc", "severity", "said"),
+    [
+        (1, "/cuda/bin/nvcc", Severity.NOTE, "runtime does not load"),
+        (0, None, Severity.NOTE, "no nvcc"),
+        (0, "/cuda/bin/nvcc", Severity.OK, "/cuda/bin/nvcc compiles"),
+    ],
+)
+def test_a_gpu_of_nvidia_needs_tvms_runtime_and_a_compiler(
+    monkeypatch: pytest.MonkeyPatch, status: int, nvcc: str | None, severity: Severity, said: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda number: "NVIDIA H200")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: nvcc)
+    monkeypatch.setattr(
+        doctor.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, status)
+    )
+    gpu, cuda = doctor._gpu()
+    assert gpu == Finding("gpu", Severity.OK, "NVIDIA H200")
+    assert cuda.severity is severity
+    assert said in cuda.said
+    assert bool(cuda.remedy) == (severity is Severity.NOTE)
 
 
 def test_a_crash_of_tvm_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,9 +128,10 @@ def _tvm() -> Iterator[Finding]:
         f"apache-tvm {core} with apache-tvm-ffi {ffi}" if problem is None else said,
         remedy,
     )
-    try:
-        yield Finding("xgboost", Severity.OK, metadata.version("xgboost"))
-    except metadata.PackageNotFoundError:
+    boosters = metadata.packages_distributions().get("xgboost")
+    if boosters:
+        yield Finding("xgboost", Severity.OK, metadata.version(boosters[0]))
+    else:
         said = "missing; `wmhub train` grows trees with it, and `wmhub bench` compares with it"
         yield Finding("xgboost", Severity.NOTE, said, 'pip install "wmhub[train]"')
 
@@ -221,12 +222,29 @@ def _gpu() -> Iterator[Finding]:
     if torch.cuda.is_available():
         names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
         yield Finding("gpu", Severity.OK, ", ".join(sorted(names)))
+        if torch.version.hip is None:
+            yield _cuda_in_tvm()
         return
     if shutil.which("nvidia-smi") or shutil.which("rocm-smi"):
         said = f"a GPU driver is here, but torch {torch.__version__} cannot use it"
         yield Finding("gpu", Severity.NOTE, said, "install the torch build for this GPU")
         return
     yield Finding("gpu", Severity.OK, "none; training and tuning use the CPU")
+
+
+def _cuda_in_tvm() -> Finding:
+    """Whether candidates for a GPU of NVIDIA can be compiled and run."""
+    loads = "import sys, tvm; sys.exit(not tvm.runtime.enabled('cuda'))"
+    done = subprocess.run([sys.executable, "-c", loads], capture_output=True, check=False)
+    if done.returncode != 0:
+        said = "TVM's CUDA runtime does not load: nothing can be measured or tuned on the GPU"
+        remedy = "put the libcudart that apache-tvm was built for into LD_LIBRARY_PATH"
+        return Finding("cuda in tvm", Severity.NOTE, said, remedy)
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        said = "no nvcc: candidates for the GPU cannot be compiled"
+        return Finding("cuda in tvm", Severity.NOTE, said, "put the CUDA toolkit's bin into PATH")
+    return Finding("cuda in tvm", Severity.OK, f"TVM's CUDA runtime loads; {nvcc} compiles")
 
 
 def _model() -> Iterator[Finding]:
