@@ -61,7 +61,9 @@ def test_a_gpu_of_nvidia_needs_tvms_runtime_and_a_compiler(
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda number: "NVIDIA H200")
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: nvcc)
+    found = {"nvcc": nvcc, "nvidia-smi": "/usr/bin/nvidia-smi"}
+    monkeypatch.setattr(doctor.shutil, "which", found.get)
+    monkeypatch.setattr(tvm_compat, "tvm_versions", lambda: versions("0.27.0", "0.1.14"))
     monkeypatch.setattr(
         doctor.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, status)
     )

@@ -13,7 +13,12 @@ from typing import Any
 import pytest
 
 from wmhub.dataset.reader import open_dataset
-from wmhub.errors import HardwareMismatchError, InvalidInputError, OutputExistsError
+from wmhub.errors import (
+    HardwareMismatchError,
+    InvalidInputError,
+    MeasureError,
+    OutputExistsError,
+)
 from wmhub.live_collection import collect_live
 from wmhub.measure.journal import read_journal
 from wmhub.records import MeasureRecord
@@ -46,6 +51,21 @@ def wait_gone(pids: list[int]) -> None:
     while any(Path(f"/proc/{pid}").exists() for pid in pids):
         assert time.monotonic() < deadline, "a worker outlived its engine"
         time.sleep(0.05)
+
+
+def test_a_collection_without_a_record_says_what_each_workload_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        def __init__(self, *_: Any) -> None:
+            raise MeasureError("TVM cannot make its design space for llvm: no rule")
+
+    monkeypatch.setattr("wmhub.measure.live.Sampler", Failing)
+    names = ["matmul-m16-n16-k16", "dense-m8-n16-k16-bias"]
+    with pytest.raises(MeasureError, match="nothing was measured") as caught:
+        collect_live(tmp_path / "data", workloads=names, workers=1)
+    for name in names:
+        assert f"{name}: TVM cannot make its design space" in str(caught.value)
 
 
 @pytest.mark.slow

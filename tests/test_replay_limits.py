@@ -71,8 +71,46 @@ def test_a_reduction_is_no_part_of_what_is_kept_and_an_inlined_stage_is_nothing(
 @pytest.mark.tvm
 def test_limits_are_those_of_the_target() -> None:
     tvm = pytest.importorskip("tvm")
-    assert BlockLimits.of(tvm.target.Target(CUDA)) == BlockLimits(1024, 48 << 10)
+    assert BlockLimits.of(tvm.target.Target(CUDA)) == BlockLimits(1024, 48 << 10, 32)
     assert BlockLimits.of(tvm.target.Target({"kind": "llvm", "num-cores": 2})) is None
+
+
+def test_a_block_that_a_warp_executes_counts_the_warp() -> None:
+    stage = Stage("s", [], [loop(np.array([1, 8, 32, 33]), "threadIdx.y")])
+    stage.annotations["meta_schedule.thread_extent_low_inclusive"] = np.array([32.0])
+    stage.annotations["meta_schedule.thread_extent_high_inclusive"] = np.array([1024.0])
+    stage.annotations["warp_execution"] = np.array([1.0])
+    assert verdict(stage, count=4) == [True, True, True, False]
+
+
+def test_kernels_do_not_share_their_memory() -> None:
+    kernels = []
+    for name in "ab":
+        host = Stage(name, [], [loop(extents(64))])
+        copy = Stage(f"{name}_shared", [], [host.loops[0], loop(extents(600))], role="cache_read")
+        copy.scope, copy.host, copy.depth = "shared", host, 1
+        kernels += [host, copy]
+    assert verdict(*kernels) == [True]
+
+
+@pytest.mark.tvm
+@pytest.mark.slow
+def test_nothing_of_a_tensor_core_space_is_refused_that_tvm_takes() -> None:
+    pytest.importorskip("tvm")
+    from tvm.s_tir.meta_schedule.testing import te_workload
+
+    from wmhub.measure.sampling import Sampler
+    from wmhub.tvm_compat import normalize, tvm
+
+    made = te_workload.matmul(256, 256, 256, in_dtype="float16", out_dtype="float32")
+    random = np.random.default_rng(0)
+    taken = 0
+    for sketch in Sampler(normalize(tvm.te.create_prim_func(made)), CUDA, 1)._sketches:
+        genes = [sketch.space.draw(random) for _ in range(40)]
+        for number in np.flatnonzero(~sketch.fits(genes))[:10]:
+            assert sketch.replay(genes[number]) is None, sketch.space.decisions(genes[number])
+        taken += sum(sketch.replay(one) is not None for one in genes[:10])
+    assert taken > 0
 
 
 @pytest.mark.tvm

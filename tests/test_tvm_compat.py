@@ -61,16 +61,27 @@ def test_cuda_is_compiled_with_nvcc_where_there_is_one(
     for name in ("TVM_CUDA_COMPILE_MODE", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    assert tvm_compat.cuda_compiler() == {}
+    with pytest.raises(MissingDependencyError, match="nvcc, which is not in PATH"):
+        tvm_compat.cuda_compiler(forks=True)
     nvcc, header = tmp_path / "bin" / "nvcc", tmp_path / "include" / "cuda_runtime.h"
     for file in (nvcc, header):
         file.parent.mkdir()
         file.touch()
     nvcc.chmod(0o755)
     expected = {"TVM_CUDA_COMPILE_MODE": "nvcc", "CUDA_PATH": str(tmp_path)}
-    assert tvm_compat.cuda_compiler() == expected
+    assert tvm_compat.cuda_compiler(forks=True) == expected
     monkeypatch.setenv("CUDA_PATH", "/elsewhere")
-    assert tvm_compat.cuda_compiler() == {"TVM_CUDA_COMPILE_MODE": "nvcc"}
+    assert tvm_compat.cuda_compiler(forks=False) == {"TVM_CUDA_COMPILE_MODE": "nvcc"}
+    monkeypatch.setenv("TVM_CUDA_COMPILE_MODE", "nvrtc")
+    assert tvm_compat.cuda_compiler(forks=True) == {}
+
+
+@pytest.mark.tvm
+def test_a_target_of_a_tag_gets_its_kind() -> None:
+    pytest.importorskip("tvm")
+    assert tvm_compat.full_target({"tag": "nvidia/nvidia-a100"})["kind"] == "cuda"
+    told = {"kind": "llvm"}
+    assert tvm_compat.full_target(told) is told
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -222,21 +222,27 @@ def _gpu() -> Iterator[Finding]:
     if torch.cuda.is_available():
         names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
         yield Finding("gpu", Severity.OK, ", ".join(sorted(names)))
-        if torch.version.hip is None:
-            yield _cuda_in_tvm()
-        return
-    if shutil.which("nvidia-smi") or shutil.which("rocm-smi"):
+    elif shutil.which("nvidia-smi") or shutil.which("rocm-smi"):
         said = f"a GPU driver is here, but torch {torch.__version__} cannot use it"
         yield Finding("gpu", Severity.NOTE, said, "install the torch build for this GPU")
+    else:
+        yield Finding("gpu", Severity.OK, "none; training and tuning use the CPU")
         return
-    yield Finding("gpu", Severity.OK, "none; training and tuning use the CPU")
+    if shutil.which("nvidia-smi") and tvm_compat.tvm_versions()["apache-tvm"] is not None:
+        yield _cuda_in_tvm()
 
 
 def _cuda_in_tvm() -> Finding:
     """Whether candidates for a GPU of NVIDIA can be compiled and run."""
     loads = "import sys, tvm; sys.exit(not tvm.runtime.enabled('cuda'))"
-    done = subprocess.run([sys.executable, "-c", loads], capture_output=True, check=False)
-    if done.returncode != 0:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", loads], capture_output=True, timeout=_TRIAL_SECONDS
+        )
+        does_load = done.returncode == 0
+    except subprocess.TimeoutExpired:
+        does_load = False
+    if not does_load:
         said = "TVM's CUDA runtime does not load: nothing can be measured or tuned on the GPU"
         remedy = "put the libcudart that apache-tvm was built for into LD_LIBRARY_PATH"
         return Finding("cuda in tvm", Severity.NOTE, said, remedy)

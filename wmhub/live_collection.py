@@ -119,7 +119,11 @@ def collect_live(
             )
         provenance = Provenance(contributor, licence, COLLECTOR)
         number = None if version is None else Version.parse(str(version))
-        manifest = _finish(journal, output, older, provenance, number)
+        try:
+            manifest = _finish(journal, output, older, provenance, number)
+        except MeasureError as error:
+            reasons = [f"\n  {name}: {reason}" for name, reason in state.skipped.items()]
+            raise MeasureError(str(error) + "".join(reasons)) from error
     shutil.rmtree(folder)
     return LiveReport(output, manifest, state, stop())
 
@@ -160,9 +164,9 @@ def _head(
     key: HardwareKey, profile: HardwareProfile | None, target: dict[str, Any] | None
 ) -> tuple[JournalHead, dict[str, Any]]:
     from wmhub.measure.targets import target_of
-    from wmhub.tvm_compat import plain, use_target
+    from wmhub.tvm_compat import full_target, plain, use_target
 
-    target = target_of(key) if target is None else target
+    target = target_of(key) if target is None else full_target(target)
     exported = plain(use_target(target).export())
     return JournalHead(key, json.dumps(exported, separators=(",", ":")), profile), target
 

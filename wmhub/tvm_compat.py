@@ -183,7 +183,7 @@ def use_target(target: Any, intrinsics: bool = True) -> Any:
         try:
             target = target_class(target)
         except Exception as error:  # TVM raises its own kinds, which differ by version.
-            raise InvalidInputError(f"target {target!r}: {_last_line(error)}") from error
+            raise InvalidInputError(f"target {target!r}: {last_line(error)}") from error
     for name in _INTRINSICS_OF.get(_architecture(target), ()) if intrinsics else ():
         importlib.import_module(f"{_INTRINSICS}.{name}")
     return target
@@ -200,22 +200,36 @@ def _architecture(target: Any) -> str:
     return {"x86_64": "x86", "i686": "x86", "arm64": "aarch64"}.get(family, family)
 
 
-def cuda_compiler() -> dict[str, str]:
-    """Environment variables that have TVM compile for CUDA with nvcc, where that is installed.
+def full_target(target: dict[str, Any]) -> dict[str, Any]:
+    """``target`` with its kind, which a dictionary with a tag alone leaves to TVM."""
+    return target if "kind" in target else plain(use_target(target, intrinsics=False).export())
 
-    TVM's own choice is NVRTC, which speaks with the driver when it compiles: whoever has done so
-    cannot be forked into a process that runs programs. What the user has set stays.
+
+def cuda_compiler(forks: bool) -> dict[str, str]:
+    """Environment variables that have TVM compile for CUDA with nvcc.
+
+    TVM's own choice is NVRTC, which speaks with the driver when it compiles: a process that has
+    done so and then ``forks`` has children that cannot run programs. What the user has set stays.
+    Raises ``MissingDependencyError`` without a compiler that will do.
     """
+    if "TVM_CUDA_COMPILE_MODE" in os.environ:
+        return {}
     nvcc = shutil.which("nvcc")
     if nvcc is None:
-        return {}
+        has_nvrtc = all(importlib.util.find_spec(name) for name in ("cuda", "cuda.bindings"))
+        if has_nvrtc and not forks:
+            return {}
+        raise MissingDependencyError(
+            "candidates for CUDA are compiled with nvcc, which is not in PATH: add the bin folder "
+            "of the CUDA toolkit"
+        )
     chosen = {"TVM_CUDA_COMPILE_MODE": "nvcc"}
     # TVM looks two folders above nvcc, which may be a script that stands elsewhere.
     for home in (Path(nvcc).resolve().parent.parent, Path("/usr/local/cuda")):
-        if (home / "include" / "cuda_runtime.h").is_file():
+        if (home / "include" / "cuda_runtime.h").is_file() and "CUDA_PATH" not in os.environ:
             chosen["CUDA_PATH"] = str(home)
             break
-    return {name: value for name, value in chosen.items() if name not in os.environ}
+    return chosen
 
 
 def llvm_target(cores: int | None = None, mcpu: str | None = None) -> dict[str, Any]:
@@ -288,6 +302,7 @@ def plain(value: Any) -> Any:
     return module.ir.save_json(value)
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
+    """The last line of TVM's many that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
 from wmhub.hardware.calibrate import Calibration, calibrate
 from wmhub.hardware.machine import CpuFacts
 from wmhub.hardware.probe import (
@@ -13,6 +13,7 @@ from wmhub.hardware.probe import (
     gpu_device,
     gpu_profile,
     judge_cpu,
+    measured_here,
     probe,
 )
 
@@ -124,6 +125,16 @@ def test_an_unknown_gpu_gets_numbers_from_its_driver() -> None:
     profile = gpu_profile("cuda", facts)
     assert str(profile.key) == "cuda-l40s"
     assert profile.peak_flops == pytest.approx(91.6e12, rel=0.01)
+
+
+def test_what_is_named_must_be_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = gpu_profile("cuda", GpuFacts("NVIDIA H200", 132, 32, 0, 0, 0.0, 141 << 30))
+    monkeypatch.setattr("wmhub.hardware.probe._read_gpu", lambda backend: None)
+    monkeypatch.setattr("wmhub.hardware.probe.gpu_profile", lambda backend, facts: profile)
+    assert str(measured_here("cuda-h200")) == "cuda-h200"
+    with pytest.raises(HardwareMismatchError, match="this machine is cuda-h200, not cuda-a100"):
+        measured_here("cuda-a100")
+    assert measured_here(None).backend == "llvm"
 
 
 def test_what_cannot_be_probed_is_refused() -> None:

@@ -14,6 +14,7 @@ from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.engine import Engine
 from wmhub.measure.lock import MachineLock
+from wmhub.measure.process import WorkerProcess
 from wmhub.measure.timing import TimingPlan
 from wmhub.records import FailureKind
 
@@ -96,6 +97,27 @@ def test_workers_killed_from_outside_cost_no_candidate(engine: Engine) -> None:
     results = engine.measure(_programs(*["slow", "fine"] * 4))
     killer.join()
     assert [result.failure for result in results] == [None] * 8
+
+
+def test_what_a_killed_worker_started_ends_with_it(tmp_path: Path) -> None:
+    log = tmp_path / "pid"
+    # As a worker that has started a compiler.
+    (tmp_path / "stubborn.py").write_text(
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"open({str(log)!r}, 'w').write(str(child.pid))\n"
+        "time.sleep(60)\n"
+    )
+    worker = WorkerProcess("stubborn", {}, {**os.environ, "PYTHONPATH": str(tmp_path)})
+    until = time.monotonic() + 20
+    while not (log.exists() and log.read_text()) and time.monotonic() < until:
+        time.sleep(0.02)
+    child = int(log.read_text())
+    worker.forget()
+    stat = Path(f"/proc/{child}/stat")
+    while stat.exists() and stat.read_text().split()[2] != "Z" and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not stat.exists() or stat.read_text().split()[2] == "Z"
 
 
 def test_a_build_that_takes_too_long_is_killed(target: dict[str, object], tmp_path: Path) -> None:

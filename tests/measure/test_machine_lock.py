@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ def test_many_build_at_once_but_none_beside_a_timing(tmp_path: Path) -> None:
         pass
     with first.timing():
         with (
-            pytest.raises(MeasureError, match="another process has been measuring"),
+            pytest.raises(MeasureError, match="others have been building or measuring"),
             second.timing(),
         ):
             pass
@@ -25,6 +26,31 @@ def test_many_build_at_once_but_none_beside_a_timing(tmp_path: Path) -> None:
         pass
     with second.timing():
         pass
+
+
+def test_builders_that_come_and_go_let_a_timing_have_its_turn(tmp_path: Path) -> None:
+    inside, done = threading.Event(), threading.Event()
+
+    def build_on_and_on() -> None:
+        mine = MachineLock(tmp_path / "lock")
+        while not done.is_set():
+            with mine.building():
+                inside.set()
+                time.sleep(0.05)
+
+    # Two whose builds overlap: never is there a moment without one.
+    builders = [threading.Thread(target=build_on_and_on) for _ in range(2)]
+    for number, builder in enumerate(builders):
+        builder.start()
+        time.sleep(0.025 * (1 - number))
+    assert inside.wait(10)
+    try:
+        with MachineLock(tmp_path / "lock", timeout_seconds=20.0).timing():
+            pass
+    finally:
+        done.set()
+        for builder in builders:
+            builder.join(10)
 
 
 def test_the_lock_follows_no_link(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from wmhub.errors import MeasureError
 from wmhub.measure import zoo
 from wmhub.measure.sampling import Candidate, Sampler, mixed
 
@@ -90,6 +91,19 @@ def test_a_trace_that_does_not_fit_the_workload_is_left_alone() -> None:
     drawn = sampler()
     drawn.learn('[[["GetSBlock",[],["nothing","main"],["b0"]]],[]]', 1.0)
     assert drawn._best == []
+
+
+def test_a_program_that_tvms_rules_fail_on_is_refused_with_their_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    def fail(context: object) -> None:
+        raise IndexError("a trace of many lines\nIndex 6 out of bounds 6")
+
+    monkeypatch.setattr(ms.TuneContext, "generate_design_space", fail)
+    with pytest.raises(MeasureError, match="design space for llvm: Index 6 out of bounds 6"):
+        sampler()
 
 
 def test_a_small_space_gives_what_it_has() -> None:

@@ -1,4 +1,4 @@
-"""A scorer that needs no checkpoint: a known function of the decisions."""
+"""A scorer that needs no checkpoint, a known function of the decisions; and tasks to search."""
 
 from __future__ import annotations
 
@@ -62,3 +62,25 @@ class FakeEvaluator:
 
     def for_workload(self, program: str) -> FakeScorer:
         return self.scorers.setdefault(program, FakeScorer())
+
+
+def workload(name: str = "CBR", number: int = 3) -> Any:
+    from wmhub.tvm_compat import tvm
+
+    assert tvm
+    from tvm.s_tir.meta_schedule.testing.te_workload import create_te_workload
+
+    return create_te_workload(name, number)
+
+
+def make_context(mod: Any, cores: int = 2) -> Any:
+    from wmhub.tvm_compat import llvm_target, use_target
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    return ms.TuneContext(
+        mod=mod,
+        target=use_target(llvm_target(cores=cores)),
+        space_generator="post-order-apply",
+        num_threads=1,
+        rand_state=1,
+    )

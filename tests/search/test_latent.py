@@ -3,11 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from scorers import FakeEvaluator
+from scorers import FakeEvaluator, make_context, workload
 
-from wmhub.errors import InvalidInputError
 from wmhub.search.evolve import Evolution
 from wmhub.search.learner import Learner
 
@@ -16,103 +14,13 @@ pytestmark = pytest.mark.tvm
 SMALL = Evolution(population=64, generations=3)
 
 
-def workload(name: str = "CBR", number: int = 3) -> Any:
-    from wmhub.tvm_compat import tvm
-
-    assert tvm
-    from tvm.s_tir.meta_schedule.testing.te_workload import create_te_workload
-
-    return create_te_workload(name, number)
-
-
-def make_context(mod: Any, cores: int = 2) -> Any:
-    from wmhub.tvm_compat import llvm_target, use_target
-    from wmhub.tvm_compat import meta_schedule as ms
-
-    return ms.TuneContext(
-        mod=mod,
-        target=use_target(llvm_target(cores=cores)),
-        space_generator="post-order-apply",
-        num_threads=1,
-        rand_state=1,
-    )
-
-
-def make_search(context: Any, seed: int = 0, learner: Learner | None = None) -> Any:
-    from wmhub.search.latent import LatentSearchConfig, task_search
-
-    spaces = context.generate_design_space()
-    config = LatentSearchConfig(evolution=SMALL, later=SMALL)
-    return task_search(context, learner or Learner(FakeEvaluator()), config, spaces, seed)
-
-
-@pytest.fixture(scope="module")
-def context() -> Any:
-    return make_context(workload())
-
-
-def innermost(search: Any, candidate: Any) -> float:
-    """The opposite of what the fake scorer likes, as seconds."""
-    return 1e-3 * float(np.exp(2 * search.scores([candidate]).score[0]))
-
-
-def test_the_best_is_verified_and_well_scored(context: Any) -> None:
-    search = make_search(context)
-    candidate, schedule = search.best()
-    assert schedule.mod is not None
-    random = np.random.default_rng(0)
-    spaces = [sketch.space for sketch in search._sketches]
-    drawn = [type(candidate)(n, s.draw(random)) for n, s in enumerate(spaces) for _ in range(40)]
-    assert search.scores([candidate]).score[0] > np.quantile(search.scores(drawn).score, 0.95)
-
-
-def test_no_program_comes_twice(context: Any) -> None:
-    from wmhub.tvm_compat import same_structure
-
-    search = make_search(context)
-    programs, candidates = [], []
-    for _ in range(3):
-        batch = search.batch(6)
-        assert len(batch) == 6
-        latency = np.asarray([innermost(search, c) for c, _ in batch])
-        latency[0] = np.nan
-        search.record([c for c, _ in batch], latency)
-        candidates += [c for c, _ in batch]
-        programs += [same_structure(schedule.mod) for _, schedule in batch]
-    assert len(set(candidates)) == len(set(programs)) == 18
-
-
-def test_measurements_turn_the_search_round(context: Any) -> None:
-    search = make_search(context)
-    firsts = [innermost(search, c) for c, _ in search.batch(12)]
-    for _ in range(3):
-        batch = [c for c, _ in search.batch(12)]
-        latency = [innermost(search, candidate) for candidate in batch]
-        search.record(batch, np.asarray(latency))
-    assert min(latency) < 0.7 * min(firsts)
-
-
-def test_a_replayed_candidate_is_found_again(context: Any) -> None:
-    search = make_search(context)
-    for _, schedule in search.batch(4):
-        again = search._candidate_of(schedule.trace)
-        assert again is not None
-        replayed = search._sketches[again.space].replay(again.genes)
-        assert str(replayed.mod) == str(schedule.mod)
-
-
-def test_a_trace_of_another_program_is_no_candidate(context: Any) -> None:
-    search = make_search(context)
-    other = make_context(workload("GMM", 0)).generate_design_space()[0]
-    assert search._candidate_of(other.trace) is None
-
-
 def tune(mods: list[Any], work_dir: Path, evaluator: FakeEvaluator, **options: Any) -> Any:
     from tvm.s_tir.meta_schedule.testing.dummy_object import DummyBuilder
 
     from wmhub.measure.sources import NamedWorkload
-    from wmhub.search.latent import LatentSearch, LatentSearchConfig
+    from wmhub.search.latent import LatentSearch
     from wmhub.search.run import make_contexts
+    from wmhub.search.task_search import LatentSearchConfig
     from wmhub.tvm_compat import llvm_target, use_target
     from wmhub.tvm_compat import meta_schedule as ms
 
@@ -196,15 +104,6 @@ def test_records_of_another_target_are_not_taken_up(tmp_path: Path) -> None:
     database = ms.database.JSONDatabase(work_dir=str(tmp_path))
     assert len(measured_before(database, make_context(mod, cores=3))) == 4
     assert measured_before(database, make_context(mod, cores=2)) == []
-
-
-def test_settings_out_of_range_are_refused() -> None:
-    from wmhub.search.latent import LatentSearchConfig
-
-    with pytest.raises(InvalidInputError, match="exploration"):
-        LatentSearchConfig(exploration=1.5)
-    with pytest.raises(InvalidInputError, match="shortlist"):
-        LatentSearchConfig(shortlist=0)
 
 
 def test_the_luckiest_measurement_does_not_win() -> None:

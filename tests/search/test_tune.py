@@ -55,7 +55,7 @@ def warm(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tune(output: Path, **options: Any) -> Any:
     from wmhub.search.evolve import Evolution
-    from wmhub.search.latent import LatentSearchConfig
+    from wmhub.search.task_search import LatentSearchConfig
     from wmhub.search.tune import tune as really_tune
 
     small = Evolution(population=64, generations=2)

@@ -12,6 +12,7 @@ from typing import Any
 
 from wmhub.bench.search_run import STOCK_BUILD_SECONDS
 from wmhub.errors import InvalidInputError, MeasureError, MissingDependencyError
+from wmhub.hardware.probe import measured_here
 from wmhub.measure import zoo
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
@@ -88,7 +89,9 @@ def measure(
     """
     if candidates < 4 or not workloads:
         raise InvalidInputError("the comparison needs a workload and at least 4 candidates of it")
-    target = llvm_target(cores) if hardware is None else target_of(HardwareKey.parse(str(hardware)))
+    if hardware is not None and cores is not None:
+        raise InvalidInputError("cores are those of a program on the CPU: leave them out for a GPU")
+    target = llvm_target(cores) if hardware is None else target_of(measured_here(hardware))
     # TVM's workers inherit it; by default they would use half of the cores.
     use_threads(cores_for(target))
     say = progress or (lambda _: None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from wmhub.hardware.probe import probe
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
 from wmhub.measure.programs import save_program
-from wmhub.measure.targets import target_of
 from wmhub.measure.timing import ANY_RATIO, TimingPlan
 from wmhub.records import MeasureRecord, Scheduler, Workload
 from wmhub.tvm_compat import Schedule, Trace
@@ -52,21 +51,31 @@ def repeat(
     ratios: list[float] = []
     # None is timed less because it is slower than another.
     plan = TimingPlan(slow_ratio=ANY_RATIO, close_ratio=ANY_RATIO)
-    with Engine(target_of(here), plan=plan) as engine:
-        for start in range(0, len(drawn), _BATCH):
-            batch = drawn[start : start + _BATCH]
-            programs = [
-                Program(save_program(_scheduled(workload, record))) for workload, record in batch
-            ]
-            for (_, record), result in zip(batch, engine.measure(programs), strict=True):
-                before = record.latency_seconds
-                if result.failure is None and before is not None:
-                    ratios.append(statistics.median(result.run_seconds) / before)
-            if progress is not None:
-                progress(min(start + _BATCH, len(drawn)), len(drawn))
+    by_target: dict[str, list[tuple[Workload, MeasureRecord]]] = {}
+    for workload, record in drawn:
+        by_target.setdefault(record.target, []).append((workload, record))
+    done = 0
+    for target, same in by_target.items():
+        with Engine(json.loads(target), plan=plan) as engine:
+            for start in range(0, len(same), _BATCH):
+                batch = same[start : start + _BATCH]
+                ratios += _ratios(engine, batch)
+                done += len(batch)
+                if progress is not None:
+                    progress(done, len(drawn))
     if not ratios:
         raise MeasureError(f"{opened.path}: none of {len(drawn)} records ran again")
     return summary(ratios, len(drawn), datetime.date.today())
+
+
+def _ratios(engine: Engine, batch: Sequence[tuple[Workload, MeasureRecord]]) -> list[float]:
+    """New latency over the recorded one, of those that ran."""
+    programs = [Program(save_program(_scheduled(workload, record))) for workload, record in batch]
+    return [
+        statistics.median(result.run_seconds) / record.latency_seconds
+        for (_, record), result in zip(batch, engine.measure(programs), strict=True)
+        if result.failure is None and record.latency_seconds is not None
+    ]
 
 
 def summary(ratios: list[float], records: int, day: datetime.date) -> Repeatability:

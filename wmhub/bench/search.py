@@ -123,7 +123,8 @@ def search(
     Raises ``InvalidInputError`` for an unknown method, and ``MeasureError`` where a run fails.
     """
     from wmhub.bench.search_run import workload_module
-    from wmhub.search.choose import target_for, this_hardware
+    from wmhub.hardware.probe import measured_here
+    from wmhub.search.choose import target_for
 
     chosen = list(dict.fromkeys(methods))
     unknown = [method for method in chosen if method not in METHODS]
@@ -133,7 +134,7 @@ def search(
             if unknown
             else "seeds and trials must be positive, and stock_trials at least trials"
         )
-    here = this_hardware(hardware)
+    here = measured_here(hardware)
     target = target_for(here, target)
     for workload in workloads:
         workload_module(workload)

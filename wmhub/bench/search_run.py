@@ -186,7 +186,8 @@ def _learner(spec: RunSpec) -> Any:
     from wmhub.names import HardwareKey
     from wmhub.search.learner import Learner
 
-    here = HardwareKey("llvm", "bench", cores_for(spec.target))
+    kind = str(spec.target["kind"])
+    here = HardwareKey(kind, "bench", cores_for(spec.target) if kind == "llvm" else None)
     if spec.method == "random":
         return Learner(Peer("random", here, spec.seed), adapt=False)
     if spec.method == "xgb":
@@ -198,9 +199,9 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
     from wmhub.measure.sources import NamedWorkload
     from wmhub.measure.targets import cores_for
     from wmhub.search.cost_model import latency_of
-    from wmhub.search.latent import LatentSearchConfig
     from wmhub.search.measuring import measuring
     from wmhub.search.run import Budget, History, run
+    from wmhub.search.task_search import LatentSearchConfig
     from wmhub.tvm_compat import meta_schedule as ms
     from wmhub.tvm_compat import use_target
 
@@ -239,8 +240,8 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
 
 def _run_zero(spec: RunSpec, watch: _Watch) -> None:
     from wmhub.measure.sources import NamedWorkload
-    from wmhub.search.latent import LatentSearchConfig, task_search
     from wmhub.search.run import make_contexts
+    from wmhub.search.task_search import LatentSearchConfig, task_search
     from wmhub.tvm_compat import tvm, use_target
 
     task = NamedWorkload("main", workload_module(spec.workload))

@@ -71,6 +71,14 @@ _OPTIONS = (
         help="With --live: seconds after which a candidate is killed.",
     ),
     click.option(
+        "--build-timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=30.0,
+        show_default=True,
+        metavar="S",
+        help="With --live: seconds after which a build is given up.",
+    ),
+    click.option(
         "--flush-cache", is_flag=True, help="With --live: empty the caches before each run."
     ),
     click.option(
@@ -83,7 +91,15 @@ _OPTIONS = (
 
 #: Options of the plan, and the other ones, that only mean something with ``--live``.
 _PLAN = ("candidates", "batch", "random_share", "count", "seconds", "seed")
-_REST = ("workloads", "target", "run_timeout", "flush_cache", "rpc_tracker", "device_key")
+_REST = (
+    "workloads",
+    "target",
+    "run_timeout",
+    "build_timeout",
+    "flush_cache",
+    "rpc_tracker",
+    "device_key",
+)
 #: Options of reading logs that mean nothing with it.
 _OF_LOGS = ("recipe", "mirror", "update", "strict")
 
@@ -135,6 +151,7 @@ def _collect_live(
     workloads: tuple[str, ...],
     target: str | None,
     run_timeout: float,
+    build_timeout: float,
     flush_cache: bool,
     **options: Any,
 ) -> None:
@@ -152,6 +169,7 @@ def _collect_live(
             plan=LivePlan(**plan),
             timing=TimingPlan(flush_cache=flush_cache),
             run_timeout_seconds=run_timeout,
+            build_timeout_seconds=build_timeout,
             progress=progress,
             **options,
         )

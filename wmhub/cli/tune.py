@@ -112,7 +112,7 @@ def command(
     from rich.console import Console
 
     from wmhub.cli.progress import live_table, print_result
-    from wmhub.search.latent import LatentSearchConfig
+    from wmhub.search.task_search import LatentSearchConfig
     from wmhub.search.tune import tune
 
     console = Console(stderr=True, highlight=False)

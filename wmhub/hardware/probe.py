@@ -8,7 +8,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
 from wmhub.hardware.calibrate import Calibration, calibrate
 from wmhub.hardware.machine import CpuFacts, read_cpu
 from wmhub.hardware.profile import HardwareProfile
@@ -33,6 +33,20 @@ class Probe:
 def probe(backend: str = "llvm", *, quick: bool = False) -> HardwareProfile:
     """The profile of this machine's CPU (``llvm``) or first GPU; see ``examine``."""
     return examine(backend, quick=quick).profile
+
+
+def measured_here(hardware: HardwareKey | str | None) -> HardwareKey:
+    """This machine's CPU, or the device of it that ``hardware`` names.
+
+    Raises ``HardwareMismatchError`` where this machine has another.
+    """
+    if hardware is None:
+        return probe(quick=True).key
+    named = HardwareKey.parse(str(hardware))
+    here = probe(named.backend, quick=True).key
+    if here != named:
+        raise HardwareMismatchError(f"this machine is {here}, not {named}; measure there")
+    return here
 
 
 def examine(backend: str = "llvm", *, quick: bool = False) -> Probe:

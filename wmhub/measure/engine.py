@@ -37,6 +37,9 @@ class Engine:
     runner; programs stay linked between them until ``release``.
     """
 
+    #: Whether workers run what they compiled, in a process that they fork.
+    _forks = True
+
     def __init__(
         self,
         target: dict[str, Any],
@@ -50,12 +53,13 @@ class Engine:
         check: bool = True,
         lock: MachineLock | None = None,
     ) -> None:
-        """``target``: as ``tvm.target.Target`` takes it. ``workers``: processes that build, by
-        default one for each core; they start when the engine is entered, and are waited for when
-        there is something to build. ``build_ratio``: how many times the median build a build may
-        take. ``memory_bytes``: what one program may allocate, by default
-        half of the memory. ``check``: whether a new worker first runs a trivial program, and
-        ``MeasureError`` is raised where not even that works."""
+        """``target``: as ``tvm.target.Target`` takes it, with its kind. ``workers``: processes that
+        build, by default one for each core; they start when the engine is entered, and are waited
+        for when there is something to build. ``build_ratio``: how many times the median build a
+        build may take. ``memory_bytes``: what one program may allocate, by default half of the
+        memory. ``check``: whether a new worker first runs a trivial program, and ``MeasureError``
+        is raised where not even that works. Raises ``MissingDependencyError`` for a GPU of NVIDIA
+        without nvcc."""
         cores = len(os.sched_getaffinity(0))
         self.plan = plan or TimingPlan()
         self.target = target
@@ -65,7 +69,7 @@ class Engine:
         if not (build_timeout_seconds > 0 and run_timeout_seconds > 0):
             raise InvalidInputError("time limits must be positive")
         # A GPU is timed by its own clock while others compile; its workers still take turns.
-        self._on_cpu = device_name(str(target.get("kind"))) == "cpu"
+        self._on_cpu = device_name(str(target["kind"])) == "cpu"
         self._build_patience = Patience(build_timeout_seconds, build_ratio)
         self._run_timeout = run_timeout_seconds
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
@@ -73,7 +77,7 @@ class Engine:
         # Kernels use the threads that the schedule was made for; nothing else of ours may.
         threads = {"TVM_NUM_THREADS": str(target.get("num-cores", cores))}
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        compiler = cuda_compiler() if target.get("kind") == "cuda" else {}
+        compiler = cuda_compiler(self._forks) if target.get("kind") == "cuda" else {}
         self._environment = {**os.environ, **threads, **single, **compiler}
         settings = {
             "target": target,

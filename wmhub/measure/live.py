@@ -174,15 +174,14 @@ def _measure_batch(
     wanted = min(plan.batch, plan.candidates - item.measured)
     if plan.count is not None:
         wanted = min(wanted, plan.count - state.records)
+    seen = item.older + item.measured
+    candidates: Sequence[Candidate] = ()
     try:
-        sampler = item.sampler
+        candidates = mixed(item.sampler, wanted, plan.random_share, seen, plan.batch)
+        if not candidates and not seen:
+            state.skipped[item.name] = "none of the candidates drawn is valid on this target"
     except MeasureError as error:
         state.skipped[item.name] = str(error)
-        state.expected -= plan.candidates - item.measured
-        item.exhausted = True
-        return
-    seen = item.older + item.measured
-    candidates = mixed(sampler, wanted, plan.random_share, seen, plan.batch)
     item.exhausted = len(candidates) < wanted
     programs = [Program(candidate.module, item.workload.id) for candidate in candidates]
     results: dict[int, Measurement] = {}

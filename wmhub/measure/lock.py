@@ -60,12 +60,16 @@ class MachineLock:
 
     @contextlib.contextmanager
     def _held(self, kind: int) -> Iterator[None]:
+        deadline = time.monotonic() + self._timeout_seconds
         with _opened(self.path) as descriptor:
-            self._wait(descriptor, kind)
+            # Whoever wants it alone holds the gate meanwhile: else those that share it, and come
+            # and go, would never leave it to him.
+            with _opened(self.path.with_suffix(".gate")) as gate:
+                self._wait(gate, kind, deadline)
+                self._wait(descriptor, kind, deadline)
             yield
 
-    def _wait(self, descriptor: int, kind: int) -> None:
-        deadline = time.monotonic() + self._timeout_seconds
+    def _wait(self, descriptor: int, kind: int, deadline: float) -> None:
         while True:
             try:
                 fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -73,8 +77,8 @@ class MachineLock:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise MeasureError(
-                        f"another process has been measuring for {self._timeout_seconds:.0f} s "
-                        f"({self.path} is locked): wait for it or stop it"
+                        f"others have been building or measuring for {self._timeout_seconds:.0f} s "
+                        f"({self.path} is locked): wait for them or stop them"
                     ) from None
                 time.sleep(0.02)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -31,6 +32,8 @@ class WorkerProcess:
             stdout=self._log,
             stderr=self._log,
             env=environment,
+            # A group of its own, so that the compilers which it starts end with it.
+            preexec_fn=os.setpgrp,
         )
         theirs.close()
         self.channel.send(settings)
@@ -62,11 +65,12 @@ class WorkerProcess:
         return self._log.read()[-600:].decode(errors="replace").strip()
 
     def kill(self) -> int:
-        """Ends the process; returns its exit status, negative for a signal."""
+        """Ends the process and what it started; returns its status, negative for a signal."""
         self.is_gone = True
         self.channel.close()
-        if self.process.poll() is None:
-            self.process.kill()
+        # Also where it has died by itself: what it started may still be at work.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         return self.process.wait()
 
     def forget(self) -> None:

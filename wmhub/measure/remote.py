@@ -50,6 +50,8 @@ class Tracker:
 class RemoteEngine(Engine):
     """An ``Engine`` whose programs run on the devices of a tracker."""
 
+    _forks = False
+
     def __init__(
         self,
         target: dict[str, Any],

@@ -16,7 +16,7 @@ from wmhub.errors import MeasureError
 from wmhub.measure.programs import save_program, trace_text
 from wmhub.measure.sketch import REFUSALS, Sketch, replay_trace
 from wmhub.replay.limits import BlockLimits
-from wmhub.tvm_compat import Schedule, Trace, use_target
+from wmhub.tvm_compat import Schedule, Trace, last_line, use_target
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Attempts for each wanted candidate; GPU schedules are often refused by the post-processors.
@@ -62,11 +62,13 @@ class Sampler:
         try:
             self._spaces = [space.trace for space in context.generate_design_space()]
         except REFUSALS as error:
-            raise MeasureError(f"TVM cannot make its design space for {used.kind.name}") from error
+            raise MeasureError(
+                f"TVM cannot make its design space for {used.kind.name}: {last_line(error)}"
+            ) from error
         self._postprocs = list(context.space_generator.postprocs)
         limits = BlockLimits.of(used)
-        self._fitting = limits is not None
-        self._sketches = [Sketch(mod, space, self._postprocs, limits) for space in self._spaces]
+        fitted = self._spaces if limits is not None else []
+        self._sketches = [Sketch(mod, space, self._postprocs, limits) for space in fitted]
         self._numbers = np.random.default_rng(seed)
         probabilities = context.space_generator.mutator_probs
         self._mutators = list(probabilities.keys())
@@ -109,7 +111,7 @@ class Sampler:
     def _drawn(self) -> Iterator[Any]:
         looks = 0
         while self._spaces and looks < _MOST_LOOKS:
-            if not self._fitting:
+            if not self._sketches:
                 yield Trace(self._random.choice(self._spaces).insts, {})
                 continue
             # TVM would refuse nine of ten, and only after replaying them.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from wmhub.errors import InvalidInputError
 from wmhub.measure.programs import save_program
 from wmhub.measure.space import DesignSpace
 from wmhub.program import parse_program
@@ -59,7 +61,10 @@ class Sketch:
         """``limits`` are those of the target, if any."""
         self._mod = mod
         self._limits = limits
-        self._program = parse_program(save_program(mod)) if limits else None
+        self._program = None
+        if limits is not None:
+            with contextlib.suppress(InvalidInputError):
+                self._program = parse_program(save_program(mod))
         self._trace = trace.simplified(remove_postproc=True)
         self._postprocs = postprocs
         instructions, decisions = raw_trace(self._trace)
@@ -102,14 +107,15 @@ class Sketch:
     def fits(self, genes: Sequence[Sequence[int]]) -> np.ndarray:
         """Which of N candidates a block of the GPU can hold; see `wmhub.replay.limits`. bool [N].
 
-        All of a CPU's.
+        All of a CPU's, and of a program that our replay cannot follow: post-processing decides.
         """
         verdict = np.ones(len(genes), dtype=bool)
         if self._limits is None or self._program is None:
             return verdict
         decisions = [self.space.decisions(one) for one in genes]
-        for group in replay_settings(self._program, self.space.instructions, decisions):
-            verdict[group.members] = fits(group.trajectories, self._limits)
+        with contextlib.suppress(InvalidInputError):
+            for group in replay_settings(self._program, self.space.instructions, decisions):
+                verdict[group.members] = fits(group.trajectories, self._limits)
         return verdict
 
     @staticmethod

@@ -19,6 +19,9 @@ _THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
 #: Annotations by which a multi-level tiling says how many threads it is made for, both inclusive.
 _LEAST, _MOST = (f"meta_schedule.thread_extent_{end}_inclusive" for end in ("low", "high"))
 
+#: Annotation of a block that a whole warp executes.
+_WHOLE_WARP = "warp_execution"
+
 
 @dataclass(frozen=True)
 class BlockLimits:
@@ -28,6 +31,8 @@ class BlockLimits:
     """Most threads."""
     shared_bytes: int
     """Most shared memory, in bytes."""
+    warp: int = 32
+    """Threads of a warp."""
 
     @classmethod
     def of(cls, target: Any) -> BlockLimits | None:
@@ -35,35 +40,66 @@ class BlockLimits:
 
         They are the ones that ``VerifyGPUCode`` reads.
         """
-        threads = target.attrs.get("max_threads_per_block")
-        shared = target.attrs.get("max_shared_memory_per_block")
-        if "gpu" not in target.keys or threads is None or shared is None:
+        names = ("max_threads_per_block", "max_shared_memory_per_block", "thread_warp_size")
+        stated = [target.attrs.get(name) for name in names]
+        if "gpu" not in target.keys or None in stated:
             return None
-        return cls(int(threads), int(shared))
+        return cls(*map(int, stated))
 
 
 def fits(trajectories: Trajectories, limits: BlockLimits) -> np.ndarray:
     """Which of N candidates keep to ``limits``, as far as their loop nests tell. bool [N].
 
-    Whoever is refused here is refused by TVM; some others are, too (vectors that do not divide).
+    Whoever is refused here is refused by TVM; some others are, too. In doubt a candidate fits.
     """
     verdict = np.ones(1, dtype=bool)
-    shared = np.zeros(1)
     for stage in trajectories.stages:
-        if stage.inlined:
+        if not stage.inlined:
+            verdict = verdict & _threads_fit(stage, limits)
+    shared = _shared_elements(trajectories) * _element_bytes(trajectories)
+    return np.broadcast_to(verdict & (shared <= limits.shared_bytes), (trajectories.count,))
+
+
+def _threads_fit(stage: Stage, limits: BlockLimits) -> np.ndarray:
+    bound = [one for one in (*stage.outer_loops(), *stage.loops) if one.annotation in _THREADS]
+    verdict = trips(bound) <= limits.threads
+    if _LEAST in stage.annotations and _MOST in stage.annotations:
+        threads = trips(bound)
+        if _WHOLE_WARP in stage.annotations:
+            # The warp itself stands in no loop.
+            threads = limits.warp * trips([o for o in bound if o.annotation != "threadIdx.x"])
+        least, most = stage.annotations[_LEAST], stage.annotations[_MOST]
+        verdict = verdict & (least <= threads) & (threads <= most)
+    return verdict
+
+
+def _shared_elements(trajectories: Trajectories) -> np.ndarray:
+    """Elements that a block holds at least, of all its kernels the most. float64 [N or 1].
+
+    What is loaded is held together, once for each stage of a software pipeline. Other buffers may
+    take each other's place.
+    """
+    depth = pipeline_depth(trajectories.stages)
+    loaded: dict[int, np.ndarray] = {}
+    most = np.zeros(1)
+    for stage in trajectories.stages:
+        if stage.inlined or not stage.scope.startswith("shared"):
             continue
-        threads = trips(
-            [loop for loop in (*stage.outer_loops(), *stage.loops) if loop.annotation in _THREADS]
-        )
-        verdict = verdict & (threads <= limits.threads)
-        if _LEAST in stage.annotations and _MOST in stage.annotations:
-            wanted = stage.annotations[_LEAST], stage.annotations[_MOST]
-            verdict = verdict & (wanted[0] <= threads) & (threads <= wanted[1])
-        if stage.scope.startswith("shared"):
-            shared = shared + _elements(stage)
-    shared = shared * pipeline_depth(trajectories.stages) * _element_bytes(trajectories)
-    verdict = verdict & (shared <= limits.shared_bytes)
-    return np.broadcast_to(verdict, (trajectories.count,))
+        if stage.role == "cache_read":
+            kernel = id(_outermost(stage))
+            loaded[kernel] = loaded.get(kernel, np.zeros(1)) + _elements(stage) * depth
+            most = np.maximum(most, loaded[kernel])
+        else:
+            most = np.maximum(most, _elements(stage))
+    return most
+
+
+def _outermost(stage: Stage) -> Stage:
+    """The stage whose nest ``stage`` stands in, through all hosts."""
+    seen = 0
+    while stage.host is not None and seen < 16:  # a bound, since a damaged log may hold a cycle
+        stage, seen = stage.host, seen + 1
+    return stage
 
 
 def _elements(stage: Stage) -> np.ndarray:
@@ -73,8 +109,7 @@ def _elements(stage: Stage) -> np.ndarray:
 
 
 def _element_bytes(trajectories: Trajectories) -> float:
-    """Bytes of the smallest element at hand: what a cache holds is not told, and none may be
-    refused that TVM would take."""
+    """Bytes of the smallest element at hand: what a cache holds is not told."""
     program = trajectories.program
     sizes = [buffer.element_bytes for buffer in program.buffers.values()] if program else []
     return min(sizes, default=4.0)

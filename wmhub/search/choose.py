@@ -91,7 +91,9 @@ def alike(one: HardwareKey, other: HardwareKey) -> bool:
 def target_for(hardware: HardwareKey, target: dict[str, Any] | None) -> dict[str, Any]:
     """The target dictionary of ``hardware``, unless ``target`` gives it."""
     if target is not None:
-        return target
+        from wmhub.tvm_compat import full_target
+
+        return full_target(target)
     if hardware.backend == "llvm":
         from wmhub.tvm_compat import llvm_target
 

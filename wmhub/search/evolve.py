@@ -17,8 +17,8 @@ ScoreCandidates = Callable[[Sequence[Candidate]], np.ndarray]
 #: Which candidates can run at all, bool [N].
 Fits = Callable[[Sequence[Candidate]], np.ndarray]
 #: How often a generation asks for the candidates that it still lacks, as of those drawn for a GPU
-#: one in ten fits; and the share that has to come of it, as small spaces run out of new ones.
-_ROUNDS, _LEAST_YIELD = 24, 0.005
+#: one in ten fits; and what share has to be new, as small spaces run out of new ones.
+_ROUNDS, _LEAST_NEW = 24, 0.02
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def evolve(
             children = [_child(spaces, parents, random, evolution) for _ in range(missing)]
             new = [child for child in dict.fromkeys(children) if child not in known]
             wanted.update(dict.fromkeys(itertools.compress(new, fits(new))))
-            if missing - (evolution.population - len(wanted)) <= _LEAST_YIELD * missing:
+            if len(new) <= _LEAST_NEW * missing:
                 break
         if not wanted:
             break

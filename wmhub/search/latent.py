@@ -1,233 +1,20 @@
-"""``LatentSearch``: MetaSchedule's search strategy in the latent space of a checkpoint.
-
-Thousands of candidates evolve on their decisions alone, scored by the world model's rollout; only
-the best distinct ones are replayed, post-processed and measured. What is measured corrects the
-score through the learner's posterior, and a share of each batch goes to what is least known.
-"""
+"""``LatentSearch``: MetaSchedule's search strategy over `TaskSearch`, and what a database knows."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from wmhub.errors import InvalidInputError, MeasureError
-from wmhub.evaluator import Scores
-from wmhub.measure.sketch import Sketch
+from wmhub.errors import MeasureError
 from wmhub.measure.space import Candidate
-from wmhub.replay.limits import BlockLimits
-from wmhub.search.cost_model import latency_of, program_of
-from wmhub.search.evolve import Evolution, evolve
-from wmhub.search.learner import Learner, WorkloadLearner
-from wmhub.search.posterior import pick_batch
+from wmhub.search.cost_model import latency_of
+from wmhub.search.learner import Learner
+from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
 from wmhub.tvm_compat import derived_object, same_structure
 from wmhub.tvm_compat import meta_schedule as ms
-
-#: Best measured candidates that join each evolution.
-_ELITE_SEEDS = 64
-#: How often random candidates are drawn until enough of them fit; for a GPU one in ten does.
-_DRAWING_ROUNDS = 64
-
-
-@dataclass(frozen=True)
-class LatentSearchConfig:
-    """How ``LatentSearch`` spends its trials."""
-
-    evolution: Evolution = field(default_factory=lambda: Evolution(population=1024, generations=3))
-    """How candidates evolve before the first batch, and where nothing is measured."""
-    later: Evolution = field(default_factory=lambda: Evolution(population=512, generations=4))
-    """How they evolve between batches, from the best that were measured."""
-    exploration: float = 0.15
-    """Share of each batch that is chosen by uncertainty."""
-    shortlist: int = 384
-    """Best candidates among which a batch is picked."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.exploration <= 1:
-            raise InvalidInputError(f"exploration must be within 0 and 1, not {self.exploration}")
-        if self.shortlist < 1:
-            raise InvalidInputError(f"shortlist must be at least 1, not {self.shortlist}")
-
-
-class TaskSearch:
-    """The search of one workload, apart from TVM's interface."""
-
-    def __init__(
-        self,
-        sketches: Sequence[Sketch],
-        learner: WorkloadLearner,
-        config: LatentSearchConfig,
-        seed: int,
-    ) -> None:
-        self._sketches = sketches
-        self._learner = learner
-        self._config = config
-        self._random = np.random.default_rng(seed)
-        self._tried: set[Candidate] = set()
-        self._programs: set[int] = set()
-        self._best: dict[Candidate, float] = {}
-        for sketch in sketches:
-            sketch.learn_locations(seed)
-
-    def batch(self, count: int) -> list[tuple[Candidate, Any]]:
-        """Up to ``count`` new candidates with their post-processed schedules, best first."""
-        explore = round(self._config.exploration * count)
-        found: list[tuple[Candidate, Any]] = []
-        for candidate in self._ranked(count, explore):
-            if len(found) == count:
-                break
-            schedule = self._new_schedule(candidate)
-            if schedule is not None:
-                found.append((candidate, schedule))
-        return found
-
-    def best(self, tries: int = 64) -> tuple[Candidate, Any]:
-        """The candidate of highest mean that survives post-processing, with its schedule.
-
-        Nothing is measured for it. Raises ``MeasureError`` where none of the ``tries`` survives.
-        """
-        for candidate in itertools.islice(self._evolved(), tries):
-            schedule = self._sketches[candidate.space].replay(candidate.genes)
-            if schedule is not None:
-                return candidate, schedule
-        raise MeasureError(f"none of the {tries} best candidates is a valid schedule here")
-
-    def random_schedule(self, tries: int = 64) -> Any:
-        """The schedule of a candidate drawn at random."""
-        for candidate in self._drawn(tries):
-            schedule = self._sketches[candidate.space].replay(candidate.genes)
-            if schedule is not None:
-                return schedule
-        raise MeasureError(f"none of {tries} random candidates is a valid schedule here")
-
-    def predicted_speedup(self, candidate: Candidate, draws: int = 256) -> float:
-        """Expected ratio of a random candidate's latency (geometric mean) to ``candidate``'s."""
-        mean, _ = self._learner.predict(self.scores([candidate, *self._drawn(draws)]))
-        return float(np.exp(mean[0] - mean[1:].mean()))
-
-    def scores(self, candidates: Sequence[Candidate]) -> Scores:
-        """Scores of candidates, in their order."""
-        order: list[int] = []
-        parts: list[Scores] = []
-        for number, sketch in enumerate(self._sketches):
-            mine = [i for i, candidate in enumerate(candidates) if candidate.space == number]
-            if mine:
-                order += mine
-                decisions = [sketch.space.decisions(candidates[i].genes) for i in mine]
-                parts.append(
-                    self._learner.scorer.score_decisions(sketch.space.instructions, decisions)
-                )
-        back = np.argsort(order)
-        return Scores(
-            score=np.concatenate([part.score for part in parts])[back],
-            uncertainty=np.concatenate([part.uncertainty for part in parts])[back],
-            embedding=np.concatenate([part.embedding for part in parts])[back],
-        )
-
-    def record(self, candidates: Sequence[Candidate], latency: np.ndarray) -> None:
-        """Takes in measurements: float [N] seconds, NaN for a failed candidate."""
-        if not candidates:
-            return
-        self._learner.update(self.scores(candidates), latency)
-        for candidate, seconds in zip(candidates, latency.tolist(), strict=True):
-            self._tried.add(candidate)
-            if not math.isnan(seconds):
-                self._best[candidate] = min(seconds, self._best.get(candidate, seconds))
-
-    def resume(self, measured: Sequence[tuple[Any, float]]) -> None:
-        """Takes up traces that were measured before, with their seconds (NaN: failed)."""
-        known = [(self._candidate_of(trace), seconds) for trace, seconds in measured]
-        ours = {candidate: seconds for candidate, seconds in known if candidate is not None}
-        self.record(list(ours), np.asarray(list(ours.values())))
-
-    def _candidate_of(self, trace: Any) -> Candidate | None:
-        """The candidate that a trace of this workload is; ``None`` if no sketch made it."""
-        for number, sketch in enumerate(self._sketches):
-            genes = sketch.genes_of(trace)
-            if genes is not None:
-                return Candidate(number, genes)
-        return None
-
-    def _drawn(self, count: int) -> list[Candidate]:
-        """``count`` candidates at random; fewer where hardly any fits."""
-        found: list[Candidate] = []
-        for _ in range(_DRAWING_ROUNDS):
-            numbers = self._random.integers(len(self._sketches), size=count).tolist()
-            drawn = [Candidate(n, self._sketches[n].space.draw(self._random)) for n in numbers]
-            found += itertools.compress(drawn, self._fits(drawn))
-            if len(found) >= count:
-                break
-        return found[:count]
-
-    def _evolved(self) -> dict[Candidate, float]:
-        """All candidates of one evolution with their mean of the posterior, best first."""
-        elite = sorted(self._best, key=self._best.__getitem__)[:_ELITE_SEEDS]
-        return evolve(
-            [sketch.space for sketch in self._sketches],
-            lambda batch: self._learner.predict(self.scores(batch))[0],
-            elite,
-            self._random,
-            self._config.later if elite else self._config.evolution,
-            self._fits,
-        )
-
-    def _fits(self, candidates: Sequence[Candidate]) -> np.ndarray:
-        """Which of N candidates a GPU can hold, bool [N]; all of a CPU's."""
-        verdict = np.zeros(len(candidates), dtype=bool)
-        for number, sketch in enumerate(self._sketches):
-            mine = [i for i, candidate in enumerate(candidates) if candidate.space == number]
-            if mine:
-                verdict[mine] = sketch.fits([candidates[i].genes for i in mine])
-        return verdict
-
-    def _ranked(self, count: int, explore: int) -> Iterator[Candidate]:
-        """Untried candidates in the order in which they should be measured."""
-        evolved = self._evolved()
-        ranked = {one: mean for one, mean in evolved.items() if one not in self._tried}
-        if not ranked:
-            return iter(())
-        shortlist = self._shortlist(ranked, max(self._config.shortlist, count))
-        scores = self.scores(shortlist)
-        mean, _ = self._learner.predict(scores)
-        picked = pick_batch(mean, self._learner.covariance(scores), count, explore)
-        # Some will not survive post-processing: those after the picks take their place.
-        chosen = set(picked)
-        rest = (shortlist[i] for i in range(len(shortlist)) if i not in chosen)
-        listed = set(shortlist)
-        others = (candidate for candidate in ranked if candidate not in listed)
-        return itertools.chain((shortlist[i] for i in picked), rest, others)
-
-    def _shortlist(self, ranked: Mapping[Candidate, float], count: int) -> list[Candidate]:
-        """``count`` of the candidates at random, in proportion to exp(mean / temperature).
-
-        The very best of thousands are all of one kind, and the kind whose score errs most in its
-        favour. Drawn by Gumbel's trick (Kool, van Hoof and Welling, ICML 2019) with the model's own
-        uncertainty as temperature, other kinds stay in the choice as far as it may be wrong.
-        """
-        candidates = list(ranked)
-        if len(candidates) <= count:
-            return candidates
-        _, deviation = self._learner.predict(self.scores(candidates[:64]))
-        temperature = 0.5 * float(deviation.mean())
-        noise = temperature * self._random.gumbel(size=len(candidates))
-        order = np.argsort(-(np.asarray(list(ranked.values())) + noise), kind="stable")[:count]
-        return [candidates[i] for i in order]
-
-    def _new_schedule(self, candidate: Candidate) -> Any | None:
-        """The schedule of a candidate, unless it is impossible or its program was made before."""
-        self._tried.add(candidate)
-        schedule = self._sketches[candidate.space].replay(candidate.genes)
-        if schedule is None:
-            return None
-        program = same_structure(schedule.mod)
-        if program in self._programs:
-            return None
-        self._programs.add(program)
-        return schedule
 
 
 @derived_object
@@ -298,22 +85,6 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
     def clone(self) -> Any:
         """A strategy for another task, with the same learner."""
         return LatentSearch(self._learner, self._config)
-
-
-def task_search(
-    context: Any,
-    learner: Learner,
-    config: LatentSearchConfig,
-    design_spaces: Sequence[Any],
-    seed: int,
-) -> TaskSearch:
-    """The search of a ``TuneContext`` whose space generator is initialised."""
-    postprocs = list(context.space_generator.postprocs or ())
-    limits = BlockLimits.of(context.target)
-    sketches = [Sketch(context.mod, space.trace, postprocs, limits) for space in design_spaces]
-    if not sketches:
-        raise MeasureError(f"task {context.task_name}: TVM found no design space for its target")
-    return TaskSearch(sketches, learner.workload(*program_of(context.mod)), config, seed)
 
 
 def measured_before(database: Any, context: Any) -> list[tuple[Any, float]]:

@@ -15,10 +15,11 @@ from typing import Any
 
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost, latency_of
-from wmhub.search.latent import LatentSearch, LatentSearchConfig
+from wmhub.search.latent import LatentSearch
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import discard, last_line, measure
 from wmhub.search.result import Trial
+from wmhub.search.task_search import LatentSearchConfig
 from wmhub.tvm_compat import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
 

@@ -16,11 +16,12 @@ from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
 from wmhub.search.choose import choose_evaluator, target_for, this_hardware
-from wmhub.search.latent import LatentSearchConfig, best_measured, task_search
+from wmhub.search.latent import best_measured
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measure, measuring
 from wmhub.search.result import TaskResult, TuneResult
 from wmhub.search.run import Budget, History, OnProgress, make_contexts, run
+from wmhub.search.task_search import LatentSearchConfig, task_search
 from wmhub.search.tasks import tasks_of
 from wmhub.tvm_compat import meta_schedule as ms
 from wmhub.tvm_compat import use_target

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scorers import FakeEvaluator, make_context, workload
+
+from wmhub.errors import InvalidInputError
+from wmhub.search.evolve import Evolution
+from wmhub.search.learner import Learner
+
+pytest.importorskip("tvm")
+pytestmark = pytest.mark.tvm
+SMALL = Evolution(population=64, generations=3)
+
+
+def make_search(context: Any, seed: int = 0, learner: Learner | None = None) -> Any:
+    from wmhub.search.task_search import LatentSearchConfig, task_search
+
+    spaces = context.generate_design_space()
+    config = LatentSearchConfig(evolution=SMALL, later=SMALL)
+    return task_search(context, learner or Learner(FakeEvaluator()), config, spaces, seed)
+
+
+@pytest.fixture(scope="module")
+def context() -> Any:
+    return make_context(workload())
+
+
+def innermost(search: Any, candidate: Any) -> float:
+    """The opposite of what the fake scorer likes, as seconds."""
+    return 1e-3 * float(np.exp(2 * search.scores([candidate]).score[0]))
+
+
+def test_the_best_is_verified_and_well_scored(context: Any) -> None:
+    search = make_search(context)
+    candidate, schedule = search.best()
+    assert schedule.mod is not None
+    random = np.random.default_rng(0)
+    spaces = [sketch.space for sketch in search._sketches]
+    drawn = [type(candidate)(n, s.draw(random)) for n, s in enumerate(spaces) for _ in range(40)]
+    assert search.scores([candidate]).score[0] > np.quantile(search.scores(drawn).score, 0.95)
+
+
+def test_no_program_comes_twice(context: Any) -> None:
+    from wmhub.tvm_compat import same_structure
+
+    search = make_search(context)
+    programs, candidates = [], []
+    for _ in range(3):
+        batch = search.batch(6)
+        assert len(batch) == 6
+        latency = np.asarray([innermost(search, c) for c, _ in batch])
+        latency[0] = np.nan
+        search.record([c for c, _ in batch], latency)
+        candidates += [c for c, _ in batch]
+        programs += [same_structure(schedule.mod) for _, schedule in batch]
+    assert len(set(candidates)) == len(set(programs)) == 18
+
+
+def test_measurements_turn_the_search_round(context: Any) -> None:
+    search = make_search(context)
+    firsts = [innermost(search, c) for c, _ in search.batch(12)]
+    for _ in range(3):
+        batch = [c for c, _ in search.batch(12)]
+        latency = [innermost(search, candidate) for candidate in batch]
+        search.record(batch, np.asarray(latency))
+    assert min(latency) < 0.7 * min(firsts)
+
+
+def test_a_replayed_candidate_is_found_again(context: Any) -> None:
+    search = make_search(context)
+    for _, schedule in search.batch(4):
+        again = search._candidate_of(schedule.trace)
+        assert again is not None
+        replayed = search._sketches[again.space].replay(again.genes)
+        assert str(replayed.mod) == str(schedule.mod)
+
+
+def test_a_trace_of_another_program_is_no_candidate(context: Any) -> None:
+    search = make_search(context)
+    other = make_context(workload("GMM", 0)).generate_design_space()[0]
+    assert search._candidate_of(other.trace) is None
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    from wmhub.search.task_search import LatentSearchConfig
+
+    with pytest.raises(InvalidInputError, match="exploration"):
+        LatentSearchConfig(exploration=1.5)
+    with pytest.raises(InvalidInputError, match="shortlist"):
+        LatentSearchConfig(shortlist=0)
