@@ -53,6 +53,7 @@ def wait_gone(pids: list[int]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.filterwarnings("ignore::wmhub.live_collection.NoisyMachineWarning")
 def test_a_collection_without_a_record_says_what_each_workload_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
