@@ -186,10 +186,12 @@ def _measure_batch(
     programs = [Program(candidate.module, item.workload.id) for candidate in candidates]
     results: dict[int, Measurement] = {}
     try:
-        engine.measure(programs, results.__setitem__)
+        if programs:
+            engine.measure(programs, results.__setitem__)
     finally:
         # Also when the devices are gone or the user has lost patience: what is measured is kept.
-        _keep(item, journal, [(candidates[i], results[i]) for i in sorted(results)], state)
+        if results:
+            _keep(item, journal, [(candidates[i], results[i]) for i in sorted(results)], state)
     if item.exhausted:
         state.expected -= max(0, plan.candidates - item.measured)
 
