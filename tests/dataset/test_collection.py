@@ -270,12 +270,18 @@ def test_interrupted_with_workers_it_says_one_word_and_goes_on(tmp_path: Path) -
     log, out = tmp_path / "a.log", tmp_path / "out"
     with log.open("w") as file:
         # Many chunks, so that there is work left long after the first.
-        for part in range(1500):
+        for part in range(600):
             file.write(ansor_log(100, 5).replace("matmul", f"matmul{part}"))
     command = [sys.executable, "-m", "wmhub", "collect", str(log), "--hardware", "cuda-v100"]
     command += ["--output", str(out), "--json", "--workers", "2"]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+        # A shell starts what runs in the background with interrupts ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list(tmp_path.glob("out.runs/*.run")) and process.poll() is None:
         time.sleep(0.01)
@@ -286,7 +292,7 @@ def test_interrupted_with_workers_it_says_one_word_and_goes_on(tmp_path: Path) -
     assert not out.exists()
     assert list(tmp_path.glob("out.runs/*.run"))
     done = subprocess.run(command, capture_output=True, check=True)
-    assert json.loads(done.stdout)["records"] == 150_000
+    assert json.loads(done.stdout)["records"] == 60_000
     assert not list(tmp_path.glob("out.*"))
 
 
