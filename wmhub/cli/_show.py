@@ -15,16 +15,21 @@ if TYPE_CHECKING:
     from wmhub.dataset.ingest import Progress
 
 
+#: Columns of what is no terminal.
+_WIDE = 160
+
+
 def printable(text: str) -> str:
     """``text`` with control characters written out: what a server says must not move the cursor."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def console() -> Console:
-    """The terminal that people look at."""
+    """The terminal that people look at; a file or a pipe is wide enough for every table."""
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    screen = Console(stderr=True, highlight=False)
+    return screen if screen.is_terminal else Console(stderr=True, highlight=False, width=_WIDE)
 
 
 def show_json(value: Mapping[str, Any]) -> None:
@@ -62,7 +67,8 @@ def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) 
 
     table = Table(box=None, padding=(0, 2))
     for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number else "left")
+        # Where the terminal is narrow, the numbers are broken, not the names.
+        table.add_column(head, justify="right" if number else "left", no_wrap=number == 0)
     for row in rows:
         table.add_row(*row)
     screen = console()
