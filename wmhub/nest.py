@@ -25,6 +25,8 @@ def extents(value: int) -> np.ndarray:
     return np.array([value], dtype=np.int64)
 
 
+#: Annotations of loops that are bound to the threads of a block.
+THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
 #: Annotation of a loop whose statements run as a software pipeline; in `Stage.annotations` the
 #: number of its stages.
 PIPELINE = "software_pipeline_stage"

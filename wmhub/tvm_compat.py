@@ -183,7 +183,8 @@ def use_target(target: Any, intrinsics: bool = True) -> Any:
         try:
             target = target_class(target)
         except Exception as error:  # TVM raises its own kinds, which differ by version.
-            raise InvalidInputError(f"target {target!r}: {last_line(error)}") from error
+            reason = last_line(error) or type(error).__name__
+            raise InvalidInputError(f"target {target!r}: {reason}") from error
     for name in _INTRINSICS_OF.get(_architecture(target), ()) if intrinsics else ():
         importlib.import_module(f"{_INTRINSICS}.{name}")
     return target
@@ -302,7 +303,7 @@ def plain(value: Any) -> Any:
     return module.ir.save_json(value)
 
 
-def last_line(error: Exception) -> str:
-    """The last line of TVM's many that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def last_line(message: object) -> str:
+    """The last line of TVM's many that says something; empty where none does."""
+    lines = [line.strip() for line in str(message or "").splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -6,21 +6,9 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spaces import DECISIONS, space
 
-from wmhub.measure.space import DesignSpace, tilings
-
-INSTRUCTIONS: list[Any] = [
-    ["GetSBlock", [], ["matmul", "main"], ["b0"]],
-    ["SamplePerfectTile", ["l0"], [4, 64], ["v0", "v1", "v2", "v3"]],
-    ["SamplePerfectTile", ["l1"], [2, 16], ["v4", "v5"]],
-    ["SampleCategorical", [], [[0, 16, 64, 512], [0.25, 0.25, 0.25, 0.25]], ["v6"]],
-    ["SampleComputeLocation", ["b0"], [], ["l9"]],
-]
-DECISIONS: list[Any] = [[1, [8, 4, 2, 8]], [2, [12, 8]], [3, 2], [4, -1]]
-
-
-def space() -> DesignSpace:
-    return DesignSpace(INSTRUCTIONS, DECISIONS)
+from wmhub.measure.space import tilings
 
 
 def check(decisions: list[Any]) -> None:

@@ -4,23 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from spaces import DECISIONS, INSTRUCTIONS, space
 
 from wmhub.errors import InvalidInputError
 from wmhub.measure.space import Candidate, DesignSpace
 from wmhub.search.evolve import Evolution, evolve
-
-INSTRUCTIONS: list[Any] = [
-    ["GetSBlock", [], ["matmul", "main"], ["b0"]],
-    ["SamplePerfectTile", ["l0"], [4, 64], ["v0", "v1", "v2", "v3"]],
-    ["SamplePerfectTile", ["l1"], [2, 16], ["v4", "v5"]],
-    ["SampleCategorical", [], [[0, 16, 64, 512], [0.25, 0.25, 0.25, 0.25]], ["v6"]],
-    ["SampleComputeLocation", ["b0"], [], ["l9"]],
-]
-DECISIONS: list[Any] = [[1, [8, 4, 2, 8]], [2, [12, 8]], [3, 2], [4, -1]]
-
-
-def space() -> DesignSpace:
-    return DesignSpace(INSTRUCTIONS, DECISIONS)
 
 
 def test_a_space_without_choices_has_one_candidate() -> None:

@@ -18,9 +18,10 @@ from wmhub.hardware.probe import probe
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
 from wmhub.measure.programs import save_program
+from wmhub.measure.sketch import unchecked_schedule
 from wmhub.measure.timing import ANY_RATIO, TimingPlan
 from wmhub.records import MeasureRecord, Scheduler, Workload
-from wmhub.tvm_compat import Schedule, Trace
+from wmhub.tvm_compat import Trace
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Programs that are built and timed together.
@@ -118,6 +119,6 @@ def _draw(dataset: Dataset, count: int, seed: int) -> list[tuple[Workload, Measu
 def _scheduled(workload: Workload, record: MeasureRecord) -> Any:
     """The program of a record, its post-processing as it was."""
     base = ms.database.Workload.from_json([workload.key, workload.program])
-    schedule = Schedule(base.mod, debug_mask="none", error_render_level="none")
+    schedule = unchecked_schedule(base.mod)
     Trace.apply_json_to_schedule(json.loads(record.trace), schedule)
     return schedule.mod

@@ -77,7 +77,7 @@ class Engine:
         # Kernels use the threads that the schedule was made for; nothing else of ours may.
         threads = {"TVM_NUM_THREADS": str(target.get("num-cores", cores))}
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        compiler = cuda_compiler(self._forks) if target.get("kind") == "cuda" else {}
+        compiler = cuda_compiler(self._forks) if target["kind"] == "cuda" else {}
         self._environment = {**os.environ, **threads, **single, **compiler}
         settings = {
             "target": target,

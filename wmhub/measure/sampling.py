@@ -14,9 +14,9 @@ import numpy as np
 
 from wmhub.errors import MeasureError
 from wmhub.measure.programs import save_program, trace_text
-from wmhub.measure.sketch import REFUSALS, Sketch, replay_trace
+from wmhub.measure.sketch import REFUSALS, Sketch, replay_trace, unchecked_schedule
 from wmhub.replay.limits import BlockLimits
-from wmhub.tvm_compat import Schedule, Trace, last_line, use_target
+from wmhub.tvm_compat import Trace, last_line, use_target
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Attempts for each wanted candidate; GPU schedules are often refused by the post-processors.
@@ -62,8 +62,9 @@ class Sampler:
         try:
             self._spaces = [space.trace for space in context.generate_design_space()]
         except REFUSALS as error:
+            reason = last_line(error) or type(error).__name__
             raise MeasureError(
-                f"TVM cannot make its design space for {used.kind.name}: {last_line(error)}"
+                f"TVM cannot make its design space for {used.kind.name}: {reason}"
             ) from error
         self._postprocs = list(context.space_generator.postprocs)
         limits = BlockLimits.of(used)
@@ -150,9 +151,7 @@ class Sampler:
         return found
 
     def _replay_json(self, text: str) -> Any | None:
-        schedule = Schedule(
-            self._mod, seed=self._seed(), debug_mask="none", error_render_level="none"
-        )
+        schedule = unchecked_schedule(self._mod, self._seed())
         try:
             Trace.apply_json_to_schedule(json.loads(text), schedule)
         except REFUSALS:

@@ -23,11 +23,16 @@ REFUSALS = (RuntimeError, ValueError, TypeError, IndexError)
 _LOCATION_DRAWS = 8
 
 
+def unchecked_schedule(mod: Any, seed: int | None = None) -> Any:
+    """A ``Schedule`` of ``mod`` without checks of the whole tree after each step, and without drawn
+    error messages: both are for debugging."""
+    return Schedule(mod, seed=seed, debug_mask="none", error_render_level="none")
+
+
 def apply_trace(mod: Any, trace: Any, seed: int) -> Any | None:
     """The ``Schedule`` of ``mod`` after ``trace``, without post-processing; ``None`` where that is
     impossible. ``seed``: from 1 to 2**31 - 2, for decisions that ``trace`` leaves open."""
-    # Checks of the whole tree after each step, and drawn error messages, are for debugging.
-    schedule = Schedule(mod, seed=seed, debug_mask="none", error_render_level="none")
+    schedule = unchecked_schedule(mod, seed)
     try:
         trace.apply_to_schedule(schedule, remove_postproc=True)
     except REFUSALS:

@@ -18,10 +18,10 @@ from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns
 from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
 from wmhub.model.cpu_schedule import annotation_of
-from wmhub.model.gpu_features import CACHES, GRID, THREADS, VIRTUAL, gpu_features
+from wmhub.model.gpu_features import CACHES, GRID, VIRTUAL, gpu_features
 from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.model.working_sets import working_sets
-from wmhub.nest import Stage, pipeline_depth, trips
+from wmhub.nest import THREADS, Stage, pipeline_depth, trips
 from wmhub.program import OPERATIONS, Access
 from wmhub.trajectory import Trajectories
 

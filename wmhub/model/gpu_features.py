@@ -15,10 +15,9 @@ import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.columns import Columns
-from wmhub.nest import Axis, Loop, Stage, extents, trips
+from wmhub.nest import THREADS, Axis, Loop, Stage, extents, trips
 from wmhub.trajectory import Trajectories
 
-THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
 GRID = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
 VIRTUAL = ("vthread.x", "vthread.y", "vthread.z")
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.nest import Stage, pipeline_depth, trips
+from wmhub.nest import THREADS, Stage, pipeline_depth, trips
 from wmhub.trajectory import Trajectories
 
-_THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
 #: Annotations by which a multi-level tiling says how many threads it is made for, both inclusive.
 _LEAST, _MOST = (f"meta_schedule.thread_extent_{end}_inclusive" for end in ("low", "high"))
 
@@ -61,7 +60,7 @@ def fits(trajectories: Trajectories, limits: BlockLimits) -> np.ndarray:
 
 
 def _threads_fit(stage: Stage, limits: BlockLimits) -> np.ndarray:
-    bound = [one for one in (*stage.outer_loops(), *stage.loops) if one.annotation in _THREADS]
+    bound = [one for one in (*stage.outer_loops(), *stage.loops) if one.annotation in THREADS]
     verdict = trips(bound) <= limits.threads
     if _LEAST in stage.annotations and _MOST in stage.annotations:
         threads = trips(bound)

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from wmhub.errors import InvalidInputError
 from wmhub.measure.timing import TimingPlan
 from wmhub.search.cost_model import latency_of
+from wmhub.tvm_compat import last_line, use_target, use_threads
 from wmhub.tvm_compat import meta_schedule as ms
-from wmhub.tvm_compat import use_target, use_threads
 
 #: Two timings tell which candidates are good; only what may be the best has to be known well.
 SEARCH_PLAN = TimingPlan(rounds=2, extra_rounds=4, round_seconds=0.1, close_ratio=1.25)
@@ -99,7 +99,7 @@ def measure(
     ]
     results = iter(zip(*ran, strict=True))
     measured = [
-        (None, last_line(result.error_msg)) if result.artifact_path is None
+        (None, failure_reason(result.error_msg)) if result.artifact_path is None
         else _median(next(results))
         for result in built
     ]  # fmt: skip
@@ -111,7 +111,7 @@ def _median(results: Sequence[Any]) -> tuple[float | None, str | None]:
     """Median seconds over the rounds of one program; a reason where it never ran."""
     times = [seconds for result in results if not math.isnan(seconds := latency_of(result))]
     if not times:
-        return None, last_line(results[-1].error_msg)
+        return None, failure_reason(results[-1].error_msg)
     return statistics.median(times), None
 
 
@@ -127,7 +127,6 @@ def discard(artifacts: Sequence[Any]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def last_line(message: Any) -> str:
-    """The last line of an error message that says something; TVM's reasons stand there."""
-    lines = [line.strip() for line in str(message or "").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "failed without a message"
+def failure_reason(message: Any) -> str:
+    """Why a candidate failed, from the error message of a builder or runner."""
+    return last_line(message)[:300] or "failed without a message"

@@ -17,7 +17,7 @@ from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost, latency_of
 from wmhub.search.latent import LatentSearch
 from wmhub.search.learner import Learner
-from wmhub.search.measuring import discard, last_line, measure
+from wmhub.search.measuring import discard, failure_reason, measure
 from wmhub.search.result import Trial
 from wmhub.search.task_search import LatentSearchConfig
 from wmhub.tvm_compat import derived_object
@@ -112,7 +112,7 @@ class Recorder(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
         """Called by TVM after each batch."""
         name = str(task_scheduler.tasks_[task_id].ctx.task_name)
         errors = [
-            last_line(built.error_msg or ran.error_msg)
+            failure_reason(built.error_msg or ran.error_msg)
             if built.error_msg or ran.error_msg
             else None
             for built, ran in zip(builder_results, runner_results, strict=True)

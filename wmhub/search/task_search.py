@@ -112,14 +112,10 @@ class TaskSearch:
         """Scores of candidates, in their order."""
         order: list[int] = []
         parts: list[Scores] = []
-        for number, sketch in enumerate(self._sketches):
-            mine = [i for i, candidate in enumerate(candidates) if candidate.space == number]
-            if mine:
-                order += mine
-                decisions = [sketch.space.decisions(candidates[i].genes) for i in mine]
-                parts.append(
-                    self._learner.scorer.score_decisions(sketch.space.instructions, decisions)
-                )
+        for sketch, mine in self._by_sketch(candidates):
+            order += mine
+            decisions = [sketch.space.decisions(candidates[i].genes) for i in mine]
+            parts.append(self._learner.scorer.score_decisions(sketch.space.instructions, decisions))
         back = np.argsort(order)
         return Scores(
             score=np.concatenate([part.score for part in parts])[back],
@@ -177,11 +173,16 @@ class TaskSearch:
     def _fits(self, candidates: Sequence[Candidate]) -> np.ndarray:
         """Which of N candidates a GPU can hold, bool [N]; all of a CPU's."""
         verdict = np.zeros(len(candidates), dtype=bool)
+        for sketch, mine in self._by_sketch(candidates):
+            verdict[mine] = sketch.fits([candidates[i].genes for i in mine])
+        return verdict
+
+    def _by_sketch(self, candidates: Sequence[Candidate]) -> Iterator[tuple[Sketch, list[int]]]:
+        """Each sketch with the positions of the candidates that are its own, where it has any."""
         for number, sketch in enumerate(self._sketches):
             mine = [i for i, candidate in enumerate(candidates) if candidate.space == number]
             if mine:
-                verdict[mine] = sketch.fits([candidates[i].genes for i in mine])
-        return verdict
+                yield sketch, mine
 
     def _ranked(self, count: int, explore: int) -> Iterator[Candidate]:
         """Untried candidates in the order in which they should be measured."""
