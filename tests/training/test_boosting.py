@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from trainmaking import SMALL, make_dataset
 from wmhub.checkpoint import read_checkpoint
 from wmhub.errors import MissingDependencyError
 from wmhub.model.forest import Forest
+from wmhub.model.losses import latency_loss
 from wmhub.training.boosting import fit_forest, structured_of, tables_of
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
@@ -39,19 +41,13 @@ def corpus(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return gather_corpus(target, datasets, CONFIG, tmp_path_factory.mktemp("cache"), 1)
 
 
-def _squares(forest: Forest, corpus: Corpus) -> float:
-    """Mean over workloads of the mean square error on what was trained on."""
-    return float(
-        np.mean(
-            [
-                np.square(
-                    forest.predict(structured_of(e, np.arange(len(e.gains)))) - e.gains
-                ).mean()
-                for dataset in corpus.own_training
-                for e in dataset
-            ]
-        )
-    )
+def _loss(forest: Forest, corpus: Corpus) -> float:
+    """Mean over workloads of the latency loss on what was trained on."""
+    losses = []
+    for examples in itertools.chain(*corpus.own_training):
+        told = forest.predict(structured_of(examples, np.arange(len(examples.gains))))
+        losses.append(float(latency_loss(*map(torch.from_numpy, (told, examples.gains)))))
+    return float(np.mean(losses))
 
 
 def test_tables_predict_what_xgboost_predicts() -> None:
@@ -73,9 +69,27 @@ def test_trees_learn_the_gains_and_more_of_them_go_on_from_there(corpus: Corpus)
     more = fit_forest(corpus.own_training, CONFIG, first)
     assert (first.trees, more.trees) == (20, 40)
     assert torch.equal(more.leaf[:20], first.leaf)
-    errors = [_squares(forest, corpus) for forest in (nothing, first, more)]
+    errors = [_loss(forest, corpus) for forest in (nothing, first, more)]
     assert errors[1] < 0.5 * errors[0]
     assert errors[2] < errors[1]
+
+
+def test_only_ratios_within_a_workload_are_learnt(corpus: Corpus) -> None:
+    shifted = [
+        [
+            dataclasses.replace(e, gains=(e.gains - 0.5 * (number % 2)).astype(np.float32))
+            for number, e in enumerate(dataset)
+        ]
+        for dataset in corpus.own_training
+    ]
+    weightless = dataclasses.replace(CONFIG, trees=3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wmhub.training.boosting.speed_weight", torch.ones_like)
+        one, other = (
+            fit_forest(training, weightless).leaf for training in (corpus.own_training, shifted)
+        )
+    torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
+    assert one.abs().max() > 0.05
 
 
 def test_the_same_seed_grows_the_same_trees(corpus: Corpus) -> None:

@@ -56,10 +56,15 @@ def latency_loss(scores: Tensor, gains: Tensor) -> Tensor:
 
     Both float32 [..., L]; a list's mean is removed, because only ratios within a workload matter.
     """
-    weight = torch.exp(gains) + 0.1
+    weight = speed_weight(gains)
     total = weight.sum(dim=-1, keepdim=True)
     offset = ((scores - gains) * weight).sum(dim=-1, keepdim=True) / total
     return (((scores - offset - gains) ** 2 * weight).sum(dim=-1, keepdim=True) / total).mean()
+
+
+def speed_weight(gains: Tensor) -> Tensor:
+    """What the latency of each candidate weighs: its speed, for the fastest are looked for."""
+    return torch.exp(gains) + 0.1
 
 
 def consistency_loss(told: Tensor, target: Tensor) -> Tensor:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from wmhub.errors import MissingDependencyError
 from wmhub.model.forest import ALWAYS_LEFT, DEPTH, Forest, TreeTables
+from wmhub.model.losses import speed_weight
 from wmhub.model.network import WorldModel
 from wmhub.training.config import TrainConfig
 from wmhub.training.data import Examples, by_group
@@ -42,9 +44,10 @@ def fit_forest(
 ) -> Forest:
     """``config.trees`` trees fitted to the gains of ``training``, by dataset and workload.
 
-    Every workload weighs the same, however many candidates it has. With ``base``, the new trees go
-    on from what its trees say, and both are in the result. Nothing is chosen here: neither a
-    validation nor a test workload is looked at.
+    They learn what `latency_loss` asks of the networks: ratios within a workload, those of fast
+    candidates first. Every workload weighs the same, however many candidates it has. With ``base``,
+    the new trees go on from what its trees say, and both are in the result. Nothing is chosen here:
+    neither a validation nor a test workload is looked at.
     """
     import xgboost
 
@@ -56,8 +59,26 @@ def fit_forest(
         "eta": config.tree_rate, "max_depth": DEPTH, "subsample": 0.8, "colsample_bytree": 0.5,
         "min_child_weight": 2.0, "tree_method": "hist", "seed": config.seed, "nthread": threads,
     }  # fmt: skip
-    booster = xgboost.train(options, data, num_boost_round=config.trees)
+    sizes = np.asarray([len(examples.gains) for examples in workloads])
+    booster = xgboost.train(options, data, num_boost_round=config.trees, obj=_objective(sizes))
     return start.grown(tables_of(booster))
+
+
+def _objective(sizes: np.ndarray) -> Callable[[np.ndarray, Any], tuple[np.ndarray, np.ndarray]]:
+    """Gradient and second derivative of the squared error whose mean in each workload is taken out.
+
+    ``sizes`` is int64 [W]: the workloads' rows follow each other.
+    """
+    workload = np.repeat(np.arange(len(sizes)), sizes)
+
+    def derivatives(scores: np.ndarray, data: Any) -> tuple[np.ndarray, np.ndarray]:
+        weight = data.get_weight()
+        error = scores - data.get_label()
+        total = np.bincount(workload, weight)
+        error = error - (np.bincount(workload, weight * error) / total)[workload]
+        return (weight * error).astype(np.float32), weight
+
+    return derivatives
 
 
 def structured_of(examples: Examples, rows: np.ndarray) -> np.ndarray:
@@ -98,7 +119,7 @@ def _iterator(workloads: Sequence[Examples], start: Forest) -> Any:
             input_data(
                 data=table,
                 label=examples.gains,
-                weight=np.full(count, most / count),
+                weight=speed_weight(torch.from_numpy(examples.gains)).numpy() * (most / count),
                 base_margin=start.predict(table),
             )
             self.at += 1
