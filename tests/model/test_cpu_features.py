@@ -86,6 +86,23 @@ def test_the_whole_program_is_as_slow_as_its_stages_together() -> None:
     assert found["cpu.cost.rest"] == pytest.approx(np.log2(1 + 4 * 4))
 
 
+def test_a_clip_over_a_vector_of_48_is_told_from_one_of_64() -> None:
+    axes = [Axis("i", extents(4), False), Axis("j", extents(48), False)]
+    clip = Stage("clip", axes, [Loop.over(axis) for axis in axes])
+    clip.operations = (0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0)
+    clip.loops[1].annotation = "vectorize"
+    stage = product([4, 2, 2, 4], [7, 1, 1, 16], [32, 4])
+    stage.annotations = {key: np.array([value]) for key, value in ANNOTATIONS.items()}
+    found = features([stage, clip])
+    assert found["cpu.odd"] == np.float32(np.log2(1 + 4 * 48 * (1 + 2)))
+    assert found["cpu.odd.comparisons"] == 2.0
+    axes[1] = clip.axes[1] = Axis("j", extents(64), False)
+    clip.loops[1] = Loop.over(axes[1])
+    clip.loops[1].annotation = "vectorize"
+    found = features([stage, clip])
+    assert (found["cpu.odd"], found["cpu.odd.comparisons"]) == (0.0, 0.0)
+
+
 def test_nothing_on_a_gpu() -> None:
     found = features([product([4, 2, 2, 4], [7, 1, 1, 16], [32, 4])], GPU)
     assert not any(value for name, value in found.items() if name.startswith("cpu."))

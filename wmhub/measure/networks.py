@@ -1,13 +1,10 @@
 """Shapes of deployed networks, as workload names of the zoo, by network.
 
 The architectures are those of the papers (inputs of 224 by 224 pixels unless the network has its
-own size; text of 1 to 384 tokens). ``sweep-*`` are shapes around them: odd sizes, batches, skinny
-and square products, so that a model sees more than powers of two.
+own size; text of 1 to 384 tokens). Shapes around them are in ``sweeps``.
 """
 
 from __future__ import annotations
-
-from itertools import product
 
 from wmhub.measure.shapes import (
     conv1ds,
@@ -21,6 +18,7 @@ from wmhub.measure.shapes import (
     groups,
     transformer,
 )
+from wmhub.measure.sweeps import sweeps
 
 #: Networks whose every shape is held out of training.
 HELD_OUT_NETWORKS = frozenset(
@@ -277,65 +275,5 @@ def _held_out() -> dict[str, list[str]]:
     }
 
 
-_SKINNY = [(1, 4096, 1024), (4, 2000, 1000), (1000, 8, 512), (64, 64, 4096), (2048, 2048, 16)]
-_ODD = [(100, 100, 100), (127, 255, 511), (200, 300, 400), (96, 1000, 160), (333, 77, 512)]
-
-
-def _sweeps() -> dict[str, list[str]]:
-    square = [(n, n, n) for n in (64, 128, 192, 256, 320, 384, 512, 640, 768)]
-    images, channels = (10, 20, 40), ((24, 40), (72, 56), (112, 160))
-    odd_convs = [
-        (h, ci, co, k, 1)
-        for (h, (ci, co)), k in zip(product(images, channels), (1, 3, 5) * 3, strict=True)
-    ]
-    rows = [(32, 1024), (128, 4096), (1024, 256), (512, 1000), (2048, 50), (8, 32000)]
-    return {
-        "sweep-matmul": [*each("matmul", "m n k", [*square, *_SKINNY, *_ODD])],
-        "sweep-dense": [
-            *dense([(32, 512, 512), (50, 500, 784), (256, 1024, 256)], "bias", "relu"),
-            *dense([(7, 900, 1500), (24, 2304, 576), (512, 96, 384)], "bias", "silu"),
-        ],
-        "sweep-bmm": [
-            *each(
-                "bmm",
-                "b m n k",
-                [(4, 128, 128, 64), (16, 64, 64, 32), (32, 20, 30, 40), (2, 300, 200, 100)],
-            ),
-            *each("bmm", "b m n k", [(8, 96, 96, 48), (12, 200, 200, 40)], "nt"),
-        ],
-        "sweep-conv": [
-            *convs(odd_convs, "bias", "relu"),
-            *[
-                name.replace("conv2d-", "conv2d-n4-")
-                for name in convs([(14, 128, 128, 3, 1), (28, 48, 96, 3, 2)])
-            ],
-            *dilated([(20, 40, 80, 2), (40, 64, 32, 3)], "bias"),
-            *deconvs([(10, 80, 40, 4, 2, 1), (20, 48, 24, 3, 1, 1)]),
-            *depthwise([(20, 100, 3, 1), (40, 60, 5, 2), (80, 36, 7, 1)], "bias", "relu"),
-        ],
-        "sweep-rows": [
-            *each("softmax", "m n", rows),
-            *each("layernorm", "m n", rows),
-            *each("rmsnorm", "m n", rows[:4]),
-            *each("sum", "m n", rows),
-            *each("sum", "m n", rows[:4], "columns"),
-            *each("max", "m n", rows[1:5]),
-            *each("argmax", "m n", [(32, 1000), (8, 32000)]),
-        ],
-        "sweep-elementwise": [
-            *each("chain", "m n", [(512, 512), (3136, 64), (100, 7000)], "bias", "relu"),
-            *each("chain", "m n", [(784, 256), (49, 2048)], "bn", "add", "relu"),
-            *each("chain", "m n", [(128, 3072), (333, 777)], "gelu"),
-            *each("chain", "m n", [(256, 1000), (2000, 90)], "add", "silu"),
-            *each("transpose", "m n", [(512, 512), (1000, 300), (64, 3136)]),
-            *[
-                "groupnorm-h28-w28-c128-g8-relu",
-                "groupnorm-h20-w20-c96-g4",
-                "groupnorm-h7-w7-c512-g32",
-            ],
-        ],
-    }
-
-
 #: Network -> names of its workloads; a name may stand under several networks.
-SHAPES: dict[str, list[str]] = {**_vision(), **_text_and_sound(), **_held_out(), **_sweeps()}
+SHAPES: dict[str, list[str]] = {**_vision(), **_text_and_sound(), **_held_out(), **sweeps()}

@@ -1,0 +1,140 @@
+"""Shapes around those of networks: odd sizes, batches, skinny and square products.
+
+So a model sees more than powers of two. The second half is of operators that errors were largest
+for: products of many small matrices, softmax, pooling, transposed convolutions, reductions, and
+vectors of 24 or 48 elements behind a clip.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+from wmhub.measure.shapes import convs, deconvs, dense, depthwise, dilated, each
+
+_SKINNY = [(1, 4096, 1024), (4, 2000, 1000), (1000, 8, 512), (64, 64, 4096), (2048, 2048, 16)]
+_ODD = [(100, 100, 100), (127, 255, 511), (200, 300, 400), (96, 1000, 160), (333, 77, 512)]
+
+
+def _first() -> dict[str, list[str]]:
+    square = [(n, n, n) for n in (64, 128, 192, 256, 320, 384, 512, 640, 768)]
+    images, channels = (10, 20, 40), ((24, 40), (72, 56), (112, 160))
+    odd_convs = [
+        (h, ci, co, k, 1)
+        for (h, (ci, co)), k in zip(product(images, channels), (1, 3, 5) * 3, strict=True)
+    ]
+    rows = [(32, 1024), (128, 4096), (1024, 256), (512, 1000), (2048, 50), (8, 32000)]
+    return {
+        "sweep-matmul": [*each("matmul", "m n k", [*square, *_SKINNY, *_ODD])],
+        "sweep-dense": [
+            *dense([(32, 512, 512), (50, 500, 784), (256, 1024, 256)], "bias", "relu"),
+            *dense([(7, 900, 1500), (24, 2304, 576), (512, 96, 384)], "bias", "silu"),
+        ],
+        "sweep-bmm": [
+            *each(
+                "bmm",
+                "b m n k",
+                [(4, 128, 128, 64), (16, 64, 64, 32), (32, 20, 30, 40), (2, 300, 200, 100)],
+            ),
+            *each("bmm", "b m n k", [(8, 96, 96, 48), (12, 200, 200, 40)], "nt"),
+        ],
+        "sweep-conv": [
+            *convs(odd_convs, "bias", "relu"),
+            *[
+                name.replace("conv2d-", "conv2d-n4-")
+                for name in convs([(14, 128, 128, 3, 1), (28, 48, 96, 3, 2)])
+            ],
+            *dilated([(20, 40, 80, 2), (40, 64, 32, 3)], "bias"),
+            *deconvs([(10, 80, 40, 4, 2, 1), (20, 48, 24, 3, 1, 1)]),
+            *depthwise([(20, 100, 3, 1), (40, 60, 5, 2), (80, 36, 7, 1)], "bias", "relu"),
+        ],
+        "sweep-rows": [
+            *each("softmax", "m n", rows),
+            *each("layernorm", "m n", rows),
+            *each("rmsnorm", "m n", rows[:4]),
+            *each("sum", "m n", rows),
+            *each("sum", "m n", rows[:4], "columns"),
+            *each("max", "m n", rows[1:5]),
+            *each("argmax", "m n", [(32, 1000), (8, 32000)]),
+        ],
+        "sweep-elementwise": [
+            *each("chain", "m n", [(512, 512), (3136, 64), (100, 7000)], "bias", "relu"),
+            *each("chain", "m n", [(784, 256), (49, 2048)], "bn", "add", "relu"),
+            *each("chain", "m n", [(128, 3072), (333, 777)], "gelu"),
+            *each("chain", "m n", [(256, 1000), (2000, 90)], "add", "silu"),
+            *each("transpose", "m n", [(512, 512), (1000, 300), (64, 3136)]),
+            *[
+                "groupnorm-h28-w28-c128-g8-relu",
+                "groupnorm-h20-w20-c96-g4",
+                "groupnorm-h7-w7-c512-g32",
+            ],
+        ],
+    }
+
+
+_BATCHED = [(2, 64, 64, 96), (3, 100, 60, 80), (5, 49, 96, 49), (6, 128, 32, 128), (8, 77, 64, 77),
+            (12, 64, 32, 64), (20, 24, 24, 48), (24, 50, 64, 50), (40, 16, 80, 16)]  # fmt: skip
+_BATCHED_NT = [(2, 160, 160, 64), (4, 77, 77, 40), (6, 49, 49, 32), (8, 128, 128, 32),
+               (12, 36, 36, 64), (16, 100, 20, 96), (32, 27, 27, 128),
+               (48, 16, 16, 32)]  # fmt: skip
+_HEADS = [(4, 64, 64, 64), (6, 100, 100, 32), (8, 77, 77, 64), (12, 32, 32, 64), (16, 49, 49, 24),
+          (3, 144, 144, 48)]  # fmt: skip
+_CLASSES = [(1, 1000), (16, 1000), (64, 49), (100, 100), (196, 196), (400, 77), (768, 128),
+            (1200, 64), (24, 12000), (2000, 300), (4, 4096), (4096, 20)]  # fmt: skip
+_REDUCED = [(1, 100_000), (12, 2000), (60, 500), (150, 150), (300, 6000), (900, 90), (2400, 240),
+            (64, 12_544)]  # fmt: skip
+_POOLED = [(112, 24, 3, 2), (80, 40, 2, 2), (56, 96, 3, 2), (40, 72, 3, 1), (28, 160, 2, 2),
+           (20, 320, 3, 2), (14, 480, 3, 1), (7, 1024, 7, 7)]  # fmt: skip
+_WIDENED = [(4, 256, 96, 4, 2, 1), (6, 192, 160, 4, 2, 1), (8, 128, 128, 2, 2, 0),
+            (8, 320, 64, 4, 2, 1), (10, 96, 48, 3, 1, 1), (12, 160, 40, 3, 2, 1),
+            (14, 64, 64, 5, 1, 2), (16, 64, 32, 4, 2, 1), (20, 80, 16, 2, 2, 0),
+            (24, 48, 24, 3, 2, 1), (28, 32, 16, 4, 2, 1), (40, 24, 12, 4, 2, 1)]  # fmt: skip
+_CLIPPED = [(56, 24, 48, 1, 1), (28, 48, 96, 1, 1), (28, 40, 72, 3, 1), (14, 96, 144, 1, 1),
+            (14, 72, 48, 3, 1), (7, 192, 384, 1, 1), (20, 56, 24, 3, 2),
+            (40, 16, 24, 5, 1)]  # fmt: skip
+_CLIPPED_DEPTHWISE = [(112, 48, 3, 2), (56, 72, 3, 1), (40, 120, 5, 2), (28, 96, 3, 1),
+                      (20, 144, 5, 1), (14, 288, 3, 1), (10, 432, 3, 1),
+                      (7, 576, 5, 1)]  # fmt: skip
+_SMALL = [(1, 64, 64), (3, 48, 200), (10, 10, 500), (16, 16, 16), (24, 72, 96), (60, 250, 40)]
+
+
+def _second() -> dict[str, list[str]]:
+    return {
+        "sweep-batches": [
+            *each("bmm", "b m n k", _BATCHED),
+            *each("bmm", "b m n k", _BATCHED_NT, "nt"),
+            *each("scores", "b m n d", _HEADS),
+            *each("scores", "b m n d", _HEADS[::2], "softmax"),
+            *each("context", "b m n d", _HEADS),
+        ],
+        "sweep-reductions": [
+            *each("softmax", "m n", _CLASSES),
+            *each("softmax", "m n", _CLASSES[1::4], "log"),
+            *each("sum", "m n", _REDUCED),
+            *each("sum", "m n", _REDUCED[2:7], "columns"),
+            *each("max", "m n", _REDUCED[1:7:2]),
+            *each("max", "m n", _REDUCED[2:7:2], "columns"),
+            *each("argmax", "m n", _REDUCED[1:6:2]),
+            *each("layernorm", "m n", _CLASSES[1::3]),
+            *each("rmsnorm", "m n", _CLASSES[2::3]),
+        ],
+        "sweep-windows": [
+            *each("maxpool2d", "h w c k s", [(h, h, *rest) for h, *rest in _POOLED]),
+            *each("avgpool2d", "h w c k s", [(h, h, *rest) for h, *rest in _POOLED[1::2]]),
+            *each("maxpool2d", "h w c k s", [(h, h, *rest) for h, *rest in _POOLED[2::3]], "nchw"),
+            *each("globalpool2d", "h w c", [(14, 14, 96), (10, 10, 400), (20, 20, 64)]),
+            *deconvs(_WIDENED[::2]),
+            *deconvs(_WIDENED[1::2], "bias", "relu"),
+        ],
+        "sweep-clips": [
+            *convs(_CLIPPED, "bn", "clip"),
+            *depthwise(_CLIPPED_DEPTHWISE, "bn", "clip"),
+            *depthwise(_CLIPPED_DEPTHWISE[::2], "bias", "relu"),
+            *dense(_SMALL, "bias", "clip"),
+            *dense(_SMALL[::2], "bias", "gelu"),
+        ],
+    }
+
+
+def sweeps() -> dict[str, list[str]]:
+    """Name of a sweep -> names of its workloads."""
+    return {**_first(), **_second()}
