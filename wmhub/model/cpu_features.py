@@ -9,7 +9,8 @@ or 48 elements apart where it is clipped from both sides, which makes that the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -87,28 +88,22 @@ def _whole_program(
 ) -> None:
     """What all stages cost together, in cycles of a core that finds its data in registers."""
     lanes = float(max(hardware.vector_bits // _FLOAT_BITS, 1))
-    total, rest, serial, scalar, gathered, regions = (np.zeros(1) for _ in range(6))
-    odd_work, odd_comparisons = np.zeros(1), np.zeros(1)
-    seen: set[int] = set()
-    for stage, found in nests:
-        work = found.runs * _cycles(stage)
-        is_parallel, is_vector = found.tasks > 1, found.vector > 1
-        vectors = np.where(is_vector, np.ceil(found.vector / lanes) / found.vector, 1.0)
-        moved = found.runs * found.gathers
-        cost = (work * vectors + _GATHER_CYCLES * moved) / _parallelism(found.tasks, hardware.cores)
-        gathered = gathered + moved
-        total = total + cost
-        if stage is not main:
-            rest = rest + cost
-        serial = serial + np.where(is_parallel, 0.0, work)
-        scalar = scalar + np.where(is_vector, 0.0, work)
-        is_odd = _odd(found.vector) > 1
-        odd_work = odd_work + np.where(is_odd, work, 0.0)
-        comparisons = stage.operations[_COMPARE] if stage.operations else 0.0
-        odd_comparisons = np.maximum(odd_comparisons, np.where(is_odd, comparisons, 0.0))
-        if stage.host is None and id(stage.loops[0]) not in seen:
-            seen.add(id(stage.loops[0]))
-            regions = regions + is_parallel
+    stages, found = [stage for stage, _ in nests], [schedule for _, schedule in nests]
+    work = [nest.runs * _cycles(stage) for stage, nest in nests]
+    moved = [nest.runs * nest.gathers for nest in found]
+    costs = [
+        (each * _share(nest.vector, lanes) + _GATHER_CYCLES * gathers)
+        / _parallelism(nest.tasks, hardware.cores)
+        for nest, each, gathers in zip(found, work, moved)
+    ]
+    total = _sum(costs)
+    rest = _sum(cost for stage, cost in zip(stages, costs) if stage is not main)
+    serial = _sum(np.where(nest.tasks > 1, 0.0, each) for nest, each in zip(found, work))
+    scalar = _sum(np.where(nest.vector > 1, 0.0, each) for nest, each in zip(found, work))
+    odd = [_odd(nest.vector) > 1 for nest in found]
+    comparisons = [stage.operations[_COMPARE] if stage.operations else 0.0 for stage in stages]
+    #: The stages that stand on their own; those that share an outermost loop are one region.
+    regions = {id(stage.loops[0]): nest for stage, nest in nests[::-1] if stage.host is None}
     program = trajectories.program
     least = (program.flops if program else 0.0) / (lanes * hardware.cores)
     columns.log2("cpu.cost", 1.0 + total)
@@ -118,10 +113,21 @@ def _whole_program(
     columns.log2("cpu.cost.excess", excess, least=0.0)
     columns.log2("cpu.serial", 1.0 + serial)
     columns.log2("cpu.scalar", 1.0 + scalar)
-    columns.log2("cpu.gathered", 1.0 + gathered)
-    columns.add("cpu.regions", regions)
-    columns.log2("cpu.odd", 1.0 + odd_work)
-    columns.add("cpu.odd.comparisons", odd_comparisons)
+    columns.log2("cpu.gathered", 1.0 + _sum(moved))
+    columns.add("cpu.regions", _sum(nest.tasks > 1 for nest in regions.values()))
+    columns.log2("cpu.odd", 1.0 + _sum(np.where(is_odd, w, 0.0) for is_odd, w in zip(odd, work)))
+    compared = (np.where(is_odd, count, 0.0) for is_odd, count in zip(odd, comparisons))
+    columns.add("cpu.odd.comparisons", reduce(np.maximum, compared, np.zeros(1)))
+
+
+def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Over stages: float64 [N or 1]."""
+    return sum(arrays, np.zeros(1))
+
+
+def _share(vector: np.ndarray, lanes: float) -> np.ndarray:
+    """Operations for each element that is handled in vectors of so many: 1 for scalar code."""
+    return np.where(vector > 1, np.ceil(vector / lanes) / vector, 1.0)
 
 
 def _cycles(stage: Stage) -> float:
