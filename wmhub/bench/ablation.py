@@ -23,7 +23,7 @@ import wmhub
 from wmhub.dataset.reader import open_dataset
 from wmhub.errors import InvalidInputError, nearest
 from wmhub.model.network import ModelConfig
-from wmhub.training.boosting import grow, require_xgboost
+from wmhub.training.boosting import fit_forest, require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus
 from wmhub.training.evaluate import evaluate_rankings
@@ -224,9 +224,9 @@ def _train(
             watch(name, done, steps)
 
     began = time.monotonic()
+    forest = fit_forest(corpus.own_training, config) if config.trees else None
     # Its one validation, after the last step, chooses nothing.
-    Loop(network, config, corpus.training).run(held_out[:1], None, step)
-    grow(network, corpus.own_training, config)
+    Loop(network, config, corpus.training, forest=forest).run(held_out[:1], None, step)
     seconds = time.monotonic() - began
     metrics, _ = evaluate_rankings(rank_stored(network, held_out))
     reached = sum(p.numel() for p in network.parameters() if p.grad is not None)

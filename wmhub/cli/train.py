@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from wmhub.training.baselines import Progress
     from wmhub.training.config import TrainConfig
-    from wmhub.training.encoding import OnEncoded
     from wmhub.training.loop import Watcher
     from wmhub.training.metrics import Validation
     from wmhub.training.run import TrainReport
@@ -146,7 +146,7 @@ def command(
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        with _progress() as (watch, on_encoded):
+        with _progress() as (watch, preparing):
             report = train(
                 datasets,
                 output,
@@ -160,7 +160,7 @@ def command(
                 cache=cache,
                 workers=workers,
                 watch=watch,
-                on_encoded=on_encoded,
+                preparing=preparing,
             )
     except UserError as error:
         if _is_main():
@@ -210,14 +210,15 @@ def _show(report: TrainReport, as_json: bool) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[Watcher | None, OnEncoded | None]]:
-    """A bar of workloads, then of steps with the last validation; lines without a terminal."""
+def _progress() -> Iterator[tuple[Watcher | None, Progress]]:
+    """A bar of what is prepared, then of steps with the last validation; lines without a
+    terminal."""
     from rich import progress as bars
 
     from wmhub.cli._show import console
 
     if not _is_main():
-        yield None, None
+        yield None, lambda _what, _done, _total: None
         return
     screen = console()
     columns = (
@@ -230,8 +231,8 @@ def _progress() -> Iterator[tuple[Watcher | None, OnEncoded | None]]:
     with bars.Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
         task = bar.add_task("reading", total=None, seen="")
 
-        def on_encoded(done: int, total: int) -> None:
-            bar.update(task, description="encoding workloads", completed=done, total=total)
+        def preparing(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total)
 
         def watch(step: int, steps: int, loss: float, looked: Validation | None) -> None:
             bar.update(task, description="training", completed=step, total=steps)
@@ -245,4 +246,4 @@ def _progress() -> Iterator[tuple[Watcher | None, OnEncoded | None]]:
             if not screen.is_terminal:
                 screen.print(f"step {step}/{steps}: loss {looked.loss:.3f}, {seen}", soft_wrap=True)
 
-        yield watch, on_encoded
+        yield watch, preparing

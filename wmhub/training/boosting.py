@@ -12,7 +12,6 @@ import torch
 from wmhub.errors import MissingDependencyError
 from wmhub.model.forest import ALWAYS_LEFT, DEPTH, Forest, TreeTables
 from wmhub.model.losses import speed_weight
-from wmhub.model.network import WorldModel
 from wmhub.training.config import TrainConfig
 from wmhub.training.data import Examples, by_group
 
@@ -25,29 +24,19 @@ def require_xgboost(what: str = "this baseline", extra: str = "bench") -> None:
         raise MissingDependencyError.named("xgboost", what, extra) from None
 
 
-def grow(
-    network: WorldModel,
-    training: Sequence[Sequence[Examples]],
-    config: TrainConfig,
-    threads: int = 1,
-) -> None:
-    """Grows ``config.trees`` trees beside a trained ``network``, on top of those it has."""
-    if config.trees:
-        network.plant(fit_forest(training, config, network.forest, threads))
-
-
 def fit_forest(
     training: Sequence[Sequence[Examples]],
     config: TrainConfig,
     base: Forest | None = None,
     threads: int = 1,
+    grown: Callable[[int, int], None] = lambda _done, _trees: None,
 ) -> Forest:
     """``config.trees`` trees fitted to the gains of ``training``, by dataset and workload.
 
     They learn what `latency_loss` asks of the networks: ratios within a workload, those of fast
     candidates first. Every workload weighs the same, however many candidates it has. With ``base``,
     the new trees go on from what its trees say, and both are in the result. Nothing is chosen here:
-    neither a validation nor a test workload is looked at.
+    neither a validation nor a test workload is looked at. ``grown`` is told of each tree.
     """
     import xgboost
 
@@ -60,7 +49,11 @@ def fit_forest(
         "min_child_weight": 2.0, "tree_method": "hist", "seed": config.seed, "nthread": threads,
     }  # fmt: skip
     sizes = np.asarray([len(examples.gains) for examples in workloads])
-    booster = xgboost.train(options, data, num_boost_round=config.trees, obj=_objective(sizes))
+    booster = xgboost.Booster(options, [data])
+    objective = _objective(sizes)
+    for done in range(config.trees):
+        booster.update(data, done, objective)
+        grown(done + 1, config.trees)
     return start.grown(tables_of(booster))
 
 

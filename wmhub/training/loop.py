@@ -16,6 +16,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from wmhub.errors import InvalidInputError
+from wmhub.model.forest import Forest
 from wmhub.model.losses import consistency_loss, latency_loss, ranking_loss
 from wmhub.model.network import Batch, Output, WorldModel
 from wmhub.training.config import TrainConfig
@@ -65,7 +66,10 @@ class Loop:
         data: Sequence[Sequence[Examples]],
         world: World | None = None,
         origin: Sequence[str] = (),
+        forest: Forest | None = None,
     ) -> None:
+        """``forest`` has its half of the say in validation and stands beside the network at the
+        end; without it, that of ``network`` does."""
         self.world = world or World()
         if config.workloads_per_step % self.world.size:
             raise InvalidInputError(
@@ -80,6 +84,7 @@ class Loop:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self.rate)
         self.averaged = copy.deepcopy(network)
         self.best = copy.deepcopy(network)
+        self.forest = network.forest if forest is None else forest
         self.progress = Progress()
         #: Digests of what the run begins with; a state of other data is not resumed.
         self.origin = list(origin)
@@ -114,6 +119,7 @@ class Loop:
                     save_state(state, self)
             watch(progress.step, config.steps, loss, looked)
         self.network.load_state_dict(self.best.state_dict())
+        self.network.plant(self.forest)
         self.network.cpu().eval()
         return progress.history
 
@@ -161,7 +167,9 @@ class Loop:
             )
         seen = summarise([])
         if self.world.is_main:
-            seen, _ = evaluate_rankings(rank_stored(self.averaged, validation))
+            whole = copy.deepcopy(self.averaged)
+            whole.plant(self.forest)
+            seen, _ = evaluate_rankings(rank_stored(whole, validation))
         # All go on or stop together, whatever the last bit of a score is on another machine.
         looked = Validation(progress.step, self.world.mean(loss), self.world.agreed_metrics(seen))
         progress.losses = []

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -16,14 +17,15 @@ from wmhub.checkpoint import MANIFEST, BasePin, Checkpoint, read_checkpoint, wri
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import current_spec, structured_columns
+from wmhub.model.forest import Forest
 from wmhub.model.network import ModelConfig, WorldModel
 from wmhub.names import HardwareKey
-from wmhub.training.boosting import grow, require_xgboost
+from wmhub.training.baselines import Progress
+from wmhub.training.boosting import fit_forest, require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
 from wmhub.training.data import Examples, normalisation
 from wmhub.training.distributed import World, joined
-from wmhub.training.encoding import OnEncoded
 from wmhub.training.evaluate import calibrate, evaluate_rankings
 from wmhub.training.loop import Loop, Watcher, rank_stored
 from wmhub.training.metrics import Metrics, Validation, summarise
@@ -69,7 +71,7 @@ def train(
     cache: str | Path | None = None,
     workers: int | None = None,
     watch: Watcher | None = None,
-    on_encoded: OnEncoded | None = None,
+    preparing: Progress = lambda _what, _done, _total: None,
 ) -> TrainReport:
     """Trains an evaluator on ``dataset``, or several, and writes the checkpoint folder ``output``.
 
@@ -79,6 +81,7 @@ def train(
     begins with. With ``resume``, an interrupted run in ``output`` goes on and ends as if it had not
     been. Candidates are encoded once, by ``workers`` processes, into the folder ``cache``
     (``~/.cache/wmhub/encoded``). Started by ``torchrun``, all its processes train together.
+    ``preparing`` is told of what comes before the first step, ``watch`` of the steps.
 
     Raises ``MissingInputError`` or ``DatasetError`` for a folder that is no dataset or has too few
     workloads, ``HardwareMismatchError`` where no dataset is of ``hardware``, ``CheckpointError``
@@ -101,7 +104,8 @@ def train(
         folder = Path(cache) if cache is not None else default_cache()
         if not world.is_main:
             world.wait()
-        corpus = gather_corpus(target, datasets, config, folder, workers, on_encoded)
+        encoding = partial(preparing, "encoding workloads")
+        corpus = gather_corpus(target, datasets, config, folder, workers, encoding)
         if world.is_main:
             world.wait()
         network = (
@@ -111,14 +115,15 @@ def train(
         )
         origin = [str(target), f"{world.size} processes", *corpus.stores]
         origin += [base[0].digest] if base else []
-        loop = Loop(network, config, corpus.training, world, origin)
+        forest = _forest(config, corpus, network, preparing) if world.is_main else None
+        loop = Loop(network, config, corpus.training, world, origin, forest)
         state = output / _STATE
         if not resume and world.is_main:
             state.unlink(missing_ok=True)
         world.wait()
         history = loop.run(corpus.validation, state, watch or _silent)
         if world.is_main:
-            _grow(loop, corpus)
+            calibrate(network, rank_stored(network, corpus.validation))
         report = _report(loop, corpus, output, name or f"wm-{target}", world)
         if world.is_main:
             pin = base[0] if base is not None else None
@@ -129,10 +134,14 @@ def train(
     return report
 
 
-def _grow(loop: Loop, corpus: Corpus) -> None:
-    """Adds the trees, and calibrates the uncertainty of the whole."""
-    grow(loop.network, corpus.own_training, loop.config, torch.get_num_threads())
-    calibrate(loop.network, rank_stored(loop.network, corpus.validation))
+def _forest(
+    config: TrainConfig, corpus: Corpus, network: WorldModel, preparing: Progress
+) -> Forest | None:
+    """The trees that stand beside ``network``: those that it has and those that are grown."""
+    growing = partial(preparing, "growing trees")
+    threads = torch.get_num_threads()
+    training = corpus.own_training
+    return fit_forest(training, config, network.forest, threads, growing) if config.trees else None
 
 
 def _report(loop: Loop, corpus: Corpus, output: Path, name: str, world: World) -> TrainReport:
