@@ -40,43 +40,58 @@ def repeat(
     This machine has to be the one of the dataset. Only MetaSchedule's records hold all that a
     program needs. ``progress`` is told how many are done, of how many.
     """
+    opened = open_on_this_machine(dataset)
+    drawn = _draw(opened, count, seed)
+    if not drawn:
+        raise MeasureError(f"{opened.path}: no record of MetaSchedule that ran and can be rebuilt")
+    measured = measure_again(drawn, progress)
+    ratios = [
+        seconds / record.latency_seconds
+        for (_, record), seconds in zip(drawn, measured, strict=True)
+        if seconds is not None and record.latency_seconds is not None
+    ]
+    if not ratios:
+        raise MeasureError(f"{opened.path}: none of {len(drawn)} records ran again")
+    return summary(ratios, len(drawn), datetime.date.today())
+
+
+def open_on_this_machine(dataset: str | Path) -> Dataset:
+    """The dataset; raises ``HardwareMismatchError`` where it was measured on other hardware."""
     opened = open_dataset(dataset)
     here = probe(opened.hardware.backend, quick=True).key
     if here != opened.hardware:
         raise HardwareMismatchError(
             f"{opened.path}: measured on {opened.hardware}, but this machine is {here}"
         )
-    drawn = _draw(opened, count, seed)
-    if not drawn:
-        raise MeasureError(f"{opened.path}: no record of MetaSchedule that ran and can be rebuilt")
-    ratios: list[float] = []
-    # None is timed less because it is slower than another.
+    return opened
+
+
+def measure_again(
+    records: Sequence[tuple[Workload, MeasureRecord]],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[float | None]:
+    """Latency in seconds of each record's program on this machine, now; ``None`` where it failed.
+
+    Each is timed as well as any other, however slow. ``progress`` is told how many are done.
+    """
     plan = TimingPlan(slow_ratio=ANY_RATIO, close_ratio=ANY_RATIO)
-    by_target: dict[str, list[tuple[Workload, MeasureRecord]]] = {}
-    for workload, record in drawn:
-        by_target.setdefault(record.target, []).append((workload, record))
+    seconds: list[float | None] = [None] * len(records)
+    by_target: dict[str, list[int]] = {}
+    for number, (_, record) in enumerate(records):
+        by_target.setdefault(record.target, []).append(number)
     done = 0
     for target, same in by_target.items():
         with Engine(json.loads(target), plan=plan) as engine:
             for start in range(0, len(same), _BATCH):
                 batch = same[start : start + _BATCH]
-                ratios += _ratios(engine, batch)
+                programs = [Program(save_program(_scheduled(*records[n]))) for n in batch]
+                for number, result in zip(batch, engine.measure(programs), strict=True):
+                    if result.failure is None:
+                        seconds[number] = statistics.median(result.run_seconds)
                 done += len(batch)
                 if progress is not None:
-                    progress(done, len(drawn))
-    if not ratios:
-        raise MeasureError(f"{opened.path}: none of {len(drawn)} records ran again")
-    return summary(ratios, len(drawn), datetime.date.today())
-
-
-def _ratios(engine: Engine, batch: Sequence[tuple[Workload, MeasureRecord]]) -> list[float]:
-    """New latency over the recorded one, of those that ran."""
-    programs = [Program(save_program(_scheduled(workload, record))) for workload, record in batch]
-    return [
-        statistics.median(result.run_seconds) / record.latency_seconds
-        for (_, record), result in zip(batch, engine.measure(programs), strict=True)
-        if result.failure is None and record.latency_seconds is not None
-    ]
+                    progress(done, len(records))
+    return seconds
 
 
 def summary(ratios: list[float], records: int, day: datetime.date) -> Repeatability:

@@ -9,6 +9,10 @@ from wmhub.cli import LazyGroup
 #: Benchmark -> (module that defines ``command``, one line of help); see ``wmhub.cli.VERBS``.
 BENCHMARKS: dict[str, tuple[str, str]] = {
     "ablation": ("wmhub.cli.bench_ablation", "What each part of the world model is worth."),
+    "ceiling": (
+        "wmhub.cli.bench_ceiling",
+        "The most that a model could reach: workloads measured again.",
+    ),
     "ingest": ("wmhub.cli.bench_ingest", "Speed and memory from a log to a finished dataset."),
     "measure": (
         "wmhub.cli.bench_measure",

@@ -1,0 +1,50 @@
+"""``wmhub bench ceiling``: the most that a model could reach on a dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+
+@click.command()
+@click.option("--dataset", required=True, metavar="DIR", help="Dataset of this machine's hardware.")
+@click.option(
+    "--workloads",
+    type=click.IntRange(1),
+    default=12,
+    show_default=True,
+    metavar="N",
+    help="Measured again as a whole.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test"]),
+    default="validation",
+    show_default=True,
+)
+@click.option("--seed", default=0, show_default=True, metavar="N", help="Of what is drawn.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+def command(dataset: str, workloads: int, split: str, seed: int, as_json: bool) -> None:
+    """Measure whole workloads again, and score the new latencies as a model's predictions.
+
+    No model can be expected to do better. Nothing else should run on the machine meanwhile.
+    """
+    from wmhub.bench.ceiling import ceiling
+    from wmhub.cli._show import show_json, show_note
+    from wmhub.cli.eval import show_metrics
+
+    found = ceiling(
+        dataset,
+        workloads=workloads,
+        split=split,
+        seed=seed,
+        progress=lambda done, total: show_note("bench", f"{done} of {total} records"),
+    )
+    if as_json:
+        show_json(dataclasses.asdict(found))
+        return
+    show_metrics(
+        f"ceiling: {found.records} records measured again, {found.failed} did not run",
+        [("measured again", found.again), ("random order", found.random)],
+    )
