@@ -18,6 +18,7 @@ from wmhub.errors import (
     InvalidInputError,
     MeasureError,
     OutputExistsError,
+    WmhubError,
 )
 from wmhub.live_collection import collect_live
 from wmhub.measure.journal import read_journal
@@ -130,3 +131,11 @@ def test_devices_elsewhere_must_be_named(tmp_path: Path) -> None:
 def test_this_machine_is_not_taken_for_another(tmp_path: Path) -> None:
     with pytest.raises(HardwareMismatchError, match="not llvm-haswell-64c"):
         collect_live(tmp_path / "data", hardware="llvm-haswell-64c")
+
+
+def test_a_device_key_without_its_tracker_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="tracker"):
+        collect_live(tmp_path / "out", workloads=["matmul-m8-n8-k8"], device_key="pi")
+    with pytest.raises(WmhubError, match="v1"):
+        collect_live(tmp_path / "out", workloads=["matmul-m8-n8-k8"], version="v1")
+    assert not list(tmp_path.iterdir())

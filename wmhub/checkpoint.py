@@ -38,7 +38,6 @@ from wmhub.names import HardwareKey
 SCHEMA_VERSION = 1
 MANIFEST, WEIGHTS = "checkpoint.json", "weights.safetensors"
 _MOST_MANIFEST_BYTES = 8 << 20
-_MOST_LAYERS = 64
 _FLOAT_BYTES = 4
 
 
@@ -223,14 +222,7 @@ def _require_same_features(spec: FeatureSpec, current: FeatureSpec) -> None:
 
 def _require_bounded(config: ModelConfig, weights_bytes: int) -> None:
     """Refuses sizes that the weights file cannot fill, before memory is taken for them."""
-    sizes = [config.latent, config.hidden, config.layers, config.members]
-    are_whole = all(type(size) is int for size in (*sizes, config.trees))
-    if not are_whole or min(*sizes, config.trees + 1) < 1 or config.layers > _MOST_LAYERS:
-        raise CheckpointError(
-            f"latent, hidden, layers and members must be whole numbers from 1, layers at most "
-            f"{_MOST_LAYERS}, and trees a whole number from 0"
-        )
-    latent, hidden, layers, members = sizes
+    latent, hidden, layers, members = config.latent, config.hidden, config.layers, config.members
     # A part of what such a network holds at least; what it really holds, loading checks.
     networks = max(latent * latent, members * latent * hidden, layers * members * hidden * hidden)
     least = max(networks, config.trees * 2**DEPTH)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,12 @@ import orjson
 from wmhub.dataset.assemble import COLLECTOR, Part, assemble, chosen_workloads, part_of
 from wmhub.dataset.ingest import Ingested, Progress, ingest
 from wmhub.dataset.manifest import MANIFEST, Manifest
+from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.recipe import MissingSource, gather, read_recipe
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.version import Version
-from wmhub.dataset.writer import Description, refuse_existing
+from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, LogFormatError, MissingInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts, Rejection
@@ -83,7 +84,7 @@ def collect(
     same call goes on with it.
     """
     began = time.monotonic()
-    output = Path(output)
+    output = destination(output)
     older = open_dataset(output) if update and (output / MANIFEST).exists() else None
     if older is None:
         refuse_existing(output)
@@ -115,12 +116,15 @@ def collect(
         profile,
         COLLECTOR,
         version=None if version is None else Version.parse(str(version)),
-        test_workloads=chosen_workloads(test_workloads, read.workloads),
+        test_workloads=chosen_workloads(
+            test_workloads, {**(older.workloads() if older else {}), **read.workloads}
+        ),
     )
     settled = None
     if older is not None:
         parts.insert(0, part_of(older, folder, "older"))
         settled = {id_: name for name, ids in older.splits.items() for id_ in ids}
+        _require_settled(description.test_workloads, settled)
         chosen = {*older.manifest.test_workloads, *description.test_workloads}
         description = dataclasses.replace(
             description, older=older.manifest, test_workloads=tuple(chosen)
@@ -137,6 +141,16 @@ def collect(
         missing,
         time.monotonic() - began,
     )
+
+
+def _require_settled(test_workloads: Sequence[str], settled: Mapping[str, str]) -> None:
+    """Raises ``InvalidInputError`` for a test workload that the dataset has in another split."""
+    moved = [id_ for id_ in test_workloads if settled.get(id_, "test") != "test"]
+    if moved:
+        raise InvalidInputError(
+            f"test workload {moved[0]} is in the {settled[moved[0]]} split already ({len(moved)} "
+            "such); a dataset that grows keeps its splits: change them with wmhub dataset split"
+        )
 
 
 def _hardware(

@@ -21,11 +21,12 @@ from typing import Any
 
 from wmhub.dataset.assemble import COLLECTOR, Part, assemble, part_of
 from wmhub.dataset.manifest import MANIFEST, Manifest
+from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.spool import to_table, write_run
 from wmhub.dataset.version import Version
-from wmhub.dataset.writer import Description, refuse_existing
+from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts
@@ -85,7 +86,10 @@ def collect_live(
     call takes up. Raises ``MeasureError``, ``HardwareMismatchError``, ``OutputExistsError``,
     ``UnknownNameError``, ``MissingInputError`` and ``InvalidInputError``.
     """
-    output = Path(output)
+    if device_key is not None and rpc_tracker is None:
+        raise InvalidInputError("a device key is one of a tracker's: name that too")
+    number = None if version is None else Version.parse(str(version))
+    output = destination(output)
     folder = output.with_name(output.name + ".live")
     older = open_dataset(output) if (output / MANIFEST).exists() else None
     if older is None:
@@ -118,7 +122,6 @@ def collect_live(
                 stop=stop,
             )
         provenance = Provenance(contributor, licence, COLLECTOR)
-        number = None if version is None else Version.parse(str(version))
         try:
             manifest = _finish(journal, output, older, provenance, number)
         except MeasureError as error:
@@ -209,6 +212,8 @@ def _finish(
     runs.mkdir()
     part = _part(journal.path, runs, str(journal.head.hardware), provenance)
     if not part.workloads:
+        if older is not None:
+            return older.manifest
         raise MeasureError(f"{output}: nothing was measured, so there is no dataset to write")
     description = Description(
         journal.head.hardware,
@@ -224,7 +229,11 @@ def _finish(
         settled = {id_: name for name, ids in older.splits.items() for id_ in ids}
         chosen = {*older.manifest.test_workloads, *description.test_workloads}
         description = dataclasses.replace(
-            description, older=older.manifest, test_workloads=tuple(sorted(chosen))
+            description,
+            # Another probe of the same hardware gives other numbers, and with them other features.
+            profile=older.manifest.profile or description.profile,
+            older=older.manifest,
+            test_workloads=tuple(sorted(chosen)),
         )
     return assemble(parts, output, description, settled=settled, replace=older is not None)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wmhub.errors import InvalidInputError, SchemaVersionError
+from wmhub.errors import DatasetError, InvalidInputError, SchemaVersionError
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
@@ -60,6 +60,8 @@ def load_dataset(
             f"{SCHEMA_VERSION} with: wmhub dataset merge {folder} --output DIR"
         )
     files = {name: manifest.names(f"trajectories-{name}-") for name in SPLITS}
+    if split is not None and not files[split]:
+        raise DatasetError(f"{folder}: its {split} split is empty")
     content = sha256_of(folder / MANIFEST)[:32]
     return datasets.load_dataset(
         "parquet",

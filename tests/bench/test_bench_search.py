@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +12,7 @@ import pytest
 
 from wmhub.bench.search import Ratio, SearchBench, compare, search, summarize
 from wmhub.bench.search_run import RunResult, RunSpec
-from wmhub.errors import InvalidInputError
+from wmhub.errors import InvalidInputError, MeasureError
 
 TARGET = {"kind": "llvm", "num-cores": 2}
 
@@ -151,3 +154,40 @@ def test_a_disturbed_round_and_an_unlucky_build_are_outvoted() -> None:
     assert _settled([(3.0, 1.0, 3.1), (1.1, 1.2), (2.0, 2.0)]) == 1.1
     assert _settled([(), (1.0,)]) == 1.0
     assert _settled([(), ()]) is None
+
+
+def test_a_mark_that_was_passed_without_a_program_gets_no_later_one() -> None:
+    from wmhub.bench.search_run import _Watch
+    from wmhub.measure import zoo
+
+    candidate = SimpleNamespace(sch=SimpleNamespace(mod=zoo.build("matmul-m8-n8-k8")))
+    watch = _Watch(0.0, [2, 4, 8])
+    watch.take([candidate] * 2, [math.nan] * 2)
+    watch.take([candidate] * 2, [math.nan, 1.0])
+    watch.close()
+    # The search ended after 4 trials: what it had then stands for 8 as well.
+    assert sorted(watch.programs) == [4, 8]
+    assert sorted(watch.seconds_at) == [2, 4, 8]
+
+
+def test_results_of_a_checkpoint_are_not_taken_for_anothers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.bench import search as module
+
+    begun: list[str] = []
+
+    def fails(*_: object, **options: object) -> SimpleNamespace:
+        begun.append("run")
+        return SimpleNamespace(returncode=1, stderr="stopped here")
+
+    monkeypatch.setattr(module.subprocess, "run", fails)
+    spec = RunSpec("matmul-m8-n8-k8", "wmhub", 0, 4, "wm-fake", {"kind": "llvm"}, "aaaa")
+    result = RunResult(spec, [], {}, 4, 1.0, {4: 1.0})
+    file = tmp_path / "wmhub-4-seed0.json"
+    file.write_text(json.dumps(dataclasses.asdict(result)))
+    # A run in which nothing ran is a result, too.
+    assert module._run(tmp_path, spec, [4], None) == result
+    assert begun == []
+    with pytest.raises(MeasureError, match="stopped here"):
+        module._run(tmp_path, dataclasses.replace(spec, digest="bbbb"), [4], None)

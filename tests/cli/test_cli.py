@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import click
@@ -167,3 +169,18 @@ def test_json_is_alone_on_standard_output(
     assert code == 0
     assert (found["lines"], found["measured"], found["failed"], found["rejected"]) == (2, 1, 0, 1)
     assert found["workloads"] == 1
+
+
+def test_what_the_system_refuses_is_no_defect(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/rows.parquet")
+
+    monkeypatch.setattr("wmhub.cli.cli.main", full)
+    with pytest.raises(SystemExit) as ended:
+        main(["models"])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert "No space left on device: '/data/rows.parquet'" in said
+    assert "defect" not in said

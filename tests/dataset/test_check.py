@@ -11,7 +11,7 @@ from datasetmaking import Make, lines_of
 from logmaking import ansor_line, tiled
 
 from wmhub.dataset.check import CheckReport, Severity, check
-from wmhub.dataset.manifest import MANIFEST, sha256_of
+from wmhub.dataset.manifest import MANIFEST, file_entry, read_manifest, sha256_of, write_manifest
 from wmhub.dataset.row_checks import least_flops, most_flops
 from wmhub.hardware.table import lookup
 from wmhub.names import HardwareKey
@@ -197,3 +197,29 @@ def test_the_bound_holds_on_real_logs(shared_logs: Path, tmp_path: Path) -> None
         options = {"hardware": hardware, "licence": "MIT", "contributor": "upstream"}
         wmhub.collect([shared_logs / folder], out, **options)  # type: ignore[arg-type]
         assert check(out).findings == ()
+
+
+def test_rows_of_a_workload_that_is_not_there_are_a_finding(make: Make) -> None:
+    folder = make()
+    manifest = read_manifest(folder)
+    (name,) = manifest.names("workloads-")
+    kept = pq.read_table(folder / name).slice(1)
+    pq.write_table(kept, folder / name)
+    entry = file_entry(folder, name, len(kept))
+    files = tuple(entry if old.name == name else old for old in manifest.files)
+    write_manifest(folder, dataclasses.replace(manifest, files=files))
+    report = check(folder)
+    assert any("not among its workloads" in finding.reason for finding in report.findings)
+
+
+def test_a_column_that_may_be_empty_is_damage(make: Make) -> None:
+    folder = make()
+    manifest = read_manifest(folder)
+    (name,) = manifest.names("workloads-")
+    table = pq.read_table(folder / name)
+    loose = pa.schema([field.with_nullable(True) for field in table.schema])
+    pq.write_table(table.cast(loose), folder / name)
+    entry = file_entry(folder, name, len(table))
+    files = tuple(entry if old.name == name else old for old in manifest.files)
+    write_manifest(folder, dataclasses.replace(manifest, files=files))
+    assert any("may be empty" in finding.reason for finding in check(folder).findings)

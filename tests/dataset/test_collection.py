@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -322,3 +323,50 @@ def test_all_real_logs(shared_logs: Path, tmp_path: Path) -> None:
         assert counts.rejected == 0
         assert counts.unknown_actions == {}
         assert counts.unresolved_workloads == 0
+
+
+def test_what_else_lies_in_the_folder_of_a_dataset_stays_when_it_grows(
+    log: Path, tmp_path: Path
+) -> None:
+    real = tmp_path / "disk" / "data"
+    real.parent.mkdir()
+    link = tmp_path / "data"
+    link.symlink_to(real)
+    real.mkdir()
+    collect(log, output=link)
+    (real / "notes.txt").write_text("mine")
+    (real / ".git").mkdir()
+    (real / ".git" / "HEAD").write_text("ref")
+    more = tmp_path / "b.log"
+    more.write_text(ansor_log().replace("1637575039", "1737575039"))
+    before = open_dataset(link).manifest.counts.records
+    collect(more, output=link, update=True)
+    assert link.is_symlink()
+    assert open_dataset(real).manifest.counts.records > before
+    assert (real / "notes.txt").read_text() == "mine"
+    assert (real / ".git" / "HEAD").read_text() == "ref"
+    assert sorted(path.name for path in real.parent.iterdir()) == ["data"]
+
+
+def test_a_removal_that_was_cut_loses_nothing_of_the_users(log: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    collect(log, output=output)
+    older = tmp_path / "out.older"
+    shutil.copytree(output, older)
+    (older / "notes.txt").write_text("mine")
+    collect(log, output=output, update=True)
+    assert (output / "notes.txt").read_text() == "mine"
+    assert not older.exists()
+
+
+def test_test_workloads_of_a_dataset_that_grows(log: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    collect(log, output=output)
+    splits = open_dataset(output).splits
+    more = tmp_path / "b.log"
+    more.write_text(ansor_line(key='["another", 8]') + "\n")
+    # One that only the existing dataset has may be named; one that has trained may not be.
+    collect(more, output=output, update=True, test_workloads=splits["test"])
+    assert open_dataset(output).manifest.test_workloads == tuple(splits["test"])
+    with pytest.raises(InvalidInputError, match=r"train split already.*wmhub dataset split"):
+        collect(log, output=output, update=True, test_workloads=splits["train"][:1])

@@ -197,3 +197,10 @@ def test_an_older_version_offline(make: Make, tmp_path: Path) -> None:
         assert load("v1.0.0") == [OLD, OLD]
         assert load("v2.0.0") == [NEW, NEW]
         assert load("v1.0.0", HF_HUB_OFFLINE="1") == [NEW, OLD]  # the plain call is wrong
+
+
+def test_a_split_without_rows_is_named(make: Make) -> None:
+    folder = make(lines=[ansor_line()])
+    assert len(wmhub.load_dataset(folder, split="train")) == 1
+    with pytest.raises(DatasetError, match="its test split is empty"):
+        wmhub.load_dataset(folder, split="test")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -244,3 +245,26 @@ def test_the_verb(tmp_path: Path) -> None:
     merged = runner.invoke(cli, ["contribute", "--merge", "1", *where])
     assert "acme/community is at v0.2.0: cuda-a100/ada-" in merged.stderr
     assert runner.invoke(cli, ["contribute", *where]).exit_code == 2
+
+
+def test_a_proposal_that_changes_while_it_is_checked_is_not_merged(
+    writable: Place, tmp_path: Path, embedded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"to": "acme/community", "hub": writable.spec}
+    create_community(**options)
+    contribute(write_dataset(tmp_path / "rows"), **options)
+    hub = type(writable.hub)
+    resolve = hub.resolve
+    asked: list[str] = []
+
+    def moved(self: Any, kind: Any, repository: Any, revision: str) -> str:
+        if revision == "refs/pr/1":
+            asked.append(revision)
+            if len(asked) > 1:
+                return "0" * 40
+        return resolve(self, kind, repository, revision)
+
+    monkeypatch.setattr(hub, "resolve", moved)
+    monkeypatch.setattr(hub, "merge", lambda *_: pytest.fail("it was merged"))
+    with pytest.raises(InvalidInputError, match="changed while it was checked"):
+        merge_contribution(1, **options)

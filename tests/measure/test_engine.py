@@ -152,3 +152,14 @@ def test_a_target_that_tvm_refuses_names_the_reason(tmp_path: Path) -> None:
 def test_nonsense_is_refused(target: dict[str, object], options: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError):
         Engine(target, **options)  # type: ignore[arg-type]
+
+
+def test_the_pause_between_rounds_is_no_programs_time(
+    target: dict[str, object], tmp_path: Path
+) -> None:
+    plan = TimingPlan(rounds=3, extra_rounds=0, round_seconds=0.5)
+    lock = MachineLock(tmp_path / "lock")
+    with Engine(target, workers=1, plan=plan, run_timeout_seconds=0.2, lock=lock) as engine:
+        results = engine.measure(_programs("fine", "fine"))
+    assert [result.failure for result in results] == [None, None]
+    assert all(len(result.run_seconds) == 3 for result in results)

@@ -60,8 +60,8 @@ def test_wherever_a_writer_is_killed_whole_lines_stay(
 
 def test_other_hardware_or_another_target_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    with Journal(path, HEAD):
-        pass
+    with Journal(path, HEAD) as journal:
+        journal.append(WORKLOAD, [record(1)])
     for other in (
         JournalHead(HardwareKey("cuda", "v100"), HEAD.target, None),
         JournalHead(KEY, '{"kind":"cuda","arch":"sm_90"}', None),
@@ -94,3 +94,14 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
         file.write(line + "\n")
     with pytest.raises(LogFormatError, match=r"journal\.jsonl:4: damaged"):
         list(read_journal(path))
+
+
+def test_a_journal_without_a_record_is_begun_anew_for_another_target(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    with Journal(path, HEAD):
+        pass
+    other = JournalHead(KEY, '{"kind":"cuda","arch":"sm_90"}', None)
+    with Journal(path, other) as journal:
+        assert journal.head == other
+        journal.append(WORKLOAD, [record(1)])
+    assert list(read_journal(path)) == [WORKLOAD, record(1)]

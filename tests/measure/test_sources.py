@@ -118,3 +118,21 @@ def test_workloads_of_several_sources_have_distinct_names(tmp_path: Path) -> Non
     specs = [str(tmp_path / folder / "same.py") for folder in "ab"]
     found = extract([*specs, "matmul-m8-n8-k8", "matmul-n8-m8-k8"])
     assert [item.name for item in found] == ["same", "same-2", "matmul-m8-n8-k8"]
+
+
+def test_a_class_of_functions_and_a_dataclass_find_their_module(tmp_path: Path) -> None:
+    from wmhub.tvm_compat import tvm
+
+    x = tvm.te.placeholder((8,), name="x", dtype="float32")
+    y = tvm.te.compute((8,), lambda i: x[i] * 2.0, name="y")
+    script = tvm.IRModule({"main": tvm.te.create_prim_func([x, y])}).script()
+    body = script[script.index("@I.ir_module") :]
+    path = tmp_path / "written.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        f"{chr(10).join(line[2:] for line in script.splitlines() if line.startswith('# from'))}\n"
+        f"@dataclass\nclass Size:\n    n: int = 8\n\n{body}\n"
+    )
+    (found,) = load_workloads(str(path))
+    assert found.name == "Module"

@@ -17,6 +17,7 @@ from scorers import FakeEvaluator
 from wmhub.errors import (
     HardwareMismatchError,
     InvalidInputError,
+    MeasureError,
     MissingInputError,
     OutputExistsError,
 )
@@ -269,3 +270,97 @@ def test_the_demo_uses_an_embedded_checkpoint_and_can_be_run_again(tmp_path: Pat
     with pytest.raises(OutputExistsError, match=r"thesis\.tex"):
         demo(tmp_path / "demo", workload=WORKLOAD, trials=2)
     assert (tmp_path / "demo" / "report.json").is_file()
+
+
+def test_what_runs_elsewhere_is_compiled_for_that_cpu() -> None:
+    from wmhub.search.choose import target_for
+    from wmhub.tvm_compat import llvm_cpu
+
+    key = HardwareKey.parse("llvm-znver3-8c")
+    there = target_for(key, None, runs_here=False)
+    assert (there["mcpu"], there["num-cores"]) == ("znver3", 8)
+    here = target_for(key, None, runs_here=True)
+    assert (here["mcpu"], here["num-cores"]) == (llvm_cpu(), 8)
+
+
+@pytest.mark.parametrize("options", [{"baselines": True}, {"rpc": "10.0.0.1:9190/pi"}])
+def test_without_trials_nothing_is_measured(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="without trials"):
+        tune(tmp_path / "out", trials=0, **options)
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_mistake_leaves_the_output_free_for_the_next_try(tmp_path: Path) -> None:
+    tune(tmp_path / "first", trials=3)
+    with pytest.raises(InvalidInputError):
+        tune(tmp_path / "second", database=tmp_path / "first", workload=7)
+    assert not (tmp_path / "second").exists()
+
+
+class _Fails:
+    """A runner on which no program runs."""
+
+    def run(self, runner_inputs: Any) -> Any:
+        from wmhub.tvm_compat import meta_schedule as ms
+
+        result = ms.runner.RunnerResult(None, "the board is on fire")
+        return [ms.runner.LocalRunnerFuture(res=None, error_message=result.error_msg)
+                for _ in runner_inputs]  # fmt: skip
+
+
+def test_where_every_candidate_fails_the_result_says_why(
+    tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.tvm_callbacks import derived_object
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    fails = derived_object(type("Fails", (ms.runner.PyRunner,), {"run": _Fails.run}))()
+    means = engine._replace(runner=fails)
+    monkeypatch.setattr("wmhub.search.tune.measuring", lambda *_: nullcontext(means))
+    result = tune(tmp_path / "out", trials=4, batch=4)
+    assert (result.trials, result.failed) == (4, 4)
+    assert "all 4 candidates failed" in result.notes[0]
+    assert "the board is on fire" in result.notes[0]
+    # What the model thinks best is none of those.
+    database = ms.database.JSONDatabase(work_dir=str(tmp_path / "out"))
+    (task,) = result.tasks
+    assert task.best_latency_s is None
+    assert task.predicted_speedup is not None
+    written = task.schedule.read_text()
+    for record in database.get_all_tuning_records():
+        assert record.as_measure_candidate().sch.mod.script() != written
+
+
+@pytest.mark.parametrize("error", [MeasureError("the lock is held"), KeyboardInterrupt()])
+def test_an_error_in_a_callback_is_what_it_was(
+    tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    from wmhub.tvm_callbacks import derived_object
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    def build(self: Any, build_inputs: Any) -> Any:
+        raise error
+
+    raises = derived_object(type("Raises", (ms.builder.PyBuilder,), {"build": build}))()
+    means = engine._replace(builder=raises)
+    monkeypatch.setattr("wmhub.search.tune.measuring", lambda *_: nullcontext(means))
+    with pytest.raises(type(error), match=str(error)):
+        tune(tmp_path / "out", trials=4, batch=4)
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_task_without_a_schedule_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search import tune as module
+
+    def hopeless(*_: object) -> None:
+        raise MeasureError("none of the 64 best candidates is a valid schedule here")
+
+    monkeypatch.setattr(module, "_best", hopeless)
+    result = tune(tmp_path / "out", trials=3)
+    assert result.tasks[0].schedule is None
+    assert "no schedule: none of the 64" in result.notes[0]
+    assert (tmp_path / "out" / "report.json").is_file()
+    with pytest.raises(MeasureError, match="none of the 64"):
+        tune(tmp_path / "other", trials=0)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from trainmaking import SMALL, make_dataset
 
+from wmhub.dataset.reader import open_dataset
+from wmhub.dataset.rewrite import split
 from wmhub.errors import DatasetError, HardwareMismatchError
 from wmhub.names import HardwareKey
 from wmhub.training.corpus import gather_corpus, open_datasets
@@ -53,3 +55,19 @@ def test_few_samples_are_of_the_target(folders: tuple[Path, Path], tmp_path: Pat
     corpus = gather_corpus(target, datasets, config, tmp_path, 1)
     assert [len(examples.gains) for examples in corpus.training[0]] == [10]
     assert {len(examples.gains) for examples in corpus.training[1]} == {28}
+
+
+def test_what_is_test_in_one_dataset_chooses_no_weights(tmp_path: Path) -> None:
+    one = make_dataset(tmp_path / "one", workloads=30)
+    held = open_dataset(one).splits
+    # The same workloads, of which those that were to test are to validate.
+    split(one, tmp_path / "other", test_workloads=held["train"][:1])
+    target, datasets = open_datasets([one, tmp_path / "other"], None)
+    assert set(held["test"]) & set(datasets[1].splits["validation"])
+    corpus = gather_corpus(target, datasets, SMALL, tmp_path / "cache", 1)
+    chosen, tested = (
+        {stored.workload.id for stored in part} for part in (corpus.validation, corpus.test)
+    )
+    assert chosen
+    assert set(held["test"]) <= tested
+    assert not chosen & tested

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from trainmaking import make_dataset, steps
 
 from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.errors import DatasetError
 from wmhub.model.encode import Encoded
 from wmhub.training import encoding
 from wmhub.training.corpus import profile_of
@@ -137,3 +139,13 @@ def test_a_damaged_trace_costs_no_other(tmp_path: Path) -> None:
         found = from_groups(workload, groups, latency, profile_of(dataset))
     assert found.latency.tolist() == [1e-3, 2e-3, 4e-3]
     assert found.positions.tolist() == [0, 2, 4]
+
+
+def test_a_dataset_that_is_not_what_its_manifest_says_is_not_encoded(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "data")
+    dataset = open_dataset(folder)
+    name = dataset.manifest.names("trajectories-train-")[0]
+    table = pq.read_table(folder / name)
+    pq.write_table(table.slice(1), folder / name)
+    with pytest.raises(DatasetError, match=name):
+        open_store(dataset, profile_of(dataset), tmp_path / "cache", 1)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +22,10 @@ from wmhub.errors import (
     InvalidInputError,
     MissingInputError,
     OutputExistsError,
+    WmhubError,
 )
 from wmhub.hub.artifact import MODEL
+from wmhub.training.config import with_settings
 from wmhub.training.metrics import Validation
 from wmhub.training.run import train
 
@@ -215,3 +218,61 @@ def test_what_is_no_dataset_is_refused(tmp_path: Path) -> None:
     few = make_dataset(tmp_path, workloads=2)
     with pytest.raises(DatasetError, match="each split"):
         train(few, tmp_path / "out", config=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"version": "1.0"}, "1.0"),
+        ({"config": {"seed": -1}}, "seed"),
+        ({"config": {"model.dropout": 2.0}}, "dropout"),
+        ({"config": {"model.layers": 0}}, "layers"),
+        ({"config": {"model.members": 65.0}}, "members"),
+    ],
+)
+def test_what_would_fail_at_the_end_is_refused_at_the_beginning(
+    dataset: Path, tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    given = options.pop("config", {})
+
+    def begin() -> None:
+        config = with_settings(SMALL, [f"{name}={value}" for name, value in given.items()])
+        train(dataset, tmp_path / "model", config=config, **options)
+
+    with pytest.raises(WmhubError, match=says):
+        begin()
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_cannot_be_resumed_is_refused_before_trees_grow(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "model"
+    output.mkdir()
+    (output / "training-state.safetensors").write_bytes(b"no state")
+    monkeypatch.setattr("wmhub.training.run.fit_forest", die)
+    with pytest.raises(InvalidInputError, match="not the state of a training run"):
+        train(dataset, output, config=SMALL, resume=True)
+
+
+def test_trees_have_their_say_in_validation(dataset: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, Validation]] = []
+    told: list[str] = []
+
+    def watch(step: int, _steps: int, _loss: float, looked: Validation | None) -> None:
+        if looked is not None:
+            seen.append((step, looked))
+
+    config = dataclasses.replace(SMALL, steps=10, trees=5)
+    report = train(
+        dataset, tmp_path / "model", config=config, watch=watch,
+        preparing=lambda what, done, total: told.append(f"{what} {done}/{total}"),
+    )  # fmt: skip
+    # The one validation chose the weights, so the checkpoint's own is the same.
+    assert [(step, looked.metrics) for step, looked in seen] == [(10, report.validation)]
+    assert told[-1] == "growing trees 5/5"
+    assert any(line.startswith("encoding workloads") for line in told)
+
+
+def die(*_: object, **__: object) -> None:
+    raise AssertionError("trees were grown")

@@ -7,7 +7,6 @@ import json
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from wmhub.hardware.probe import probe
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
 from wmhub.measure.programs import save_program
-from wmhub.measure.sketch import unchecked_schedule
+from wmhub.measure.sketch import REFUSALS, unchecked_schedule
 from wmhub.measure.timing import ANY_RATIO, TimingPlan
 from wmhub.records import MeasureRecord, Scheduler, Workload
 from wmhub.tvm_compat import Trace
@@ -83,12 +82,13 @@ def measure_again(
     for target, same in by_target.items():
         with Engine(json.loads(target), plan=plan) as engine:
             for start in range(0, len(same), _BATCH):
-                batch = same[start : start + _BATCH]
-                programs = [Program(save_program(_scheduled(*records[n]))) for n in batch]
-                for number, result in zip(batch, engine.measure(programs), strict=True):
+                rebuilt = {n: _program(*records[n]) for n in same[start : start + _BATCH]}
+                programs = {n: program for n, program in rebuilt.items() if program is not None}
+                results = engine.measure(list(programs.values()))
+                for number, result in zip(programs, results, strict=True):
                     if result.failure is None:
                         seconds[number] = statistics.median(result.run_seconds)
-                done += len(batch)
+                done += len(rebuilt)
                 if progress is not None:
                     progress(done, len(records))
     return seconds
@@ -131,9 +131,12 @@ def _draw(dataset: Dataset, count: int, seed: int) -> list[tuple[Workload, Measu
     return found
 
 
-def _scheduled(workload: Workload, record: MeasureRecord) -> Any:
-    """The program of a record, its post-processing as it was."""
-    base = ms.database.Workload.from_json([workload.key, workload.program])
-    schedule = unchecked_schedule(base.mod)
-    Trace.apply_json_to_schedule(json.loads(record.trace), schedule)
-    return schedule.mod
+def _program(workload: Workload, record: MeasureRecord) -> Program | None:
+    """The program of a record, its post-processing as it was; ``None`` where this TVM refuses."""
+    try:
+        base = ms.database.Workload.from_json([workload.key, workload.program])
+        schedule = unchecked_schedule(base.mod)
+        Trace.apply_json_to_schedule(json.loads(record.trace), schedule)
+        return Program(save_program(schedule.mod))
+    except REFUSALS:
+        return None

@@ -124,6 +124,7 @@ def search(
     """
     from wmhub.bench.search_run import workload_module
     from wmhub.hardware.probe import measured_here
+    from wmhub.hub import resolve_model
     from wmhub.search.choose import target_for
 
     chosen = list(dict.fromkeys(methods))
@@ -135,7 +136,8 @@ def search(
             else "seeds and trials must be positive, and stock_trials at least trials"
         )
     here = measured_here(hardware)
-    target = target_for(here, target)
+    target = target_for(here, target, runs_here=True)
+    digest = resolve_model(model).manifest.digest
     for workload in workloads:
         workload_module(workload)
     outcomes = []
@@ -146,7 +148,8 @@ def search(
         for seed in range(seeds):
             for method in chosen:
                 count = {"stock": stock_trials, "zero": 0}.get(method, trials)
-                spec = RunSpec(workload, method, seed, count, model, target)
+                used = "" if method == "stock" else digest
+                spec = RunSpec(workload, method, seed, count, model, target, used)
                 marks = sorted({min(trials, count), count})
                 runs.append(_run(folder, spec, marks, on_run))
         finals = _final_latencies(folder, runs, target, on_run)
@@ -170,7 +173,7 @@ def _run(
     given = {"spec": dataclasses.asdict(spec), "marks": marks}
     if file.is_file():
         result = _read(json.loads(file.read_text()))
-        if result.spec == spec and set(marks) <= set(result.checkpoints):
+        if result.spec == spec and set(marks) <= set(result.seconds_at):
             return result
     if on_run is not None:
         on_run(f"{spec.workload}: {spec.method}, seed {spec.seed}, {spec.trials} trials")

@@ -48,6 +48,8 @@ class RunSpec:
     """Checkpoint, as ``from_pretrained`` takes it."""
     target: dict[str, Any]
     """TVM's target dictionary."""
+    digest: str = ""
+    """Of the checkpoint, whose name may come to stand for another; empty where none is used."""
 
 
 @dataclass(frozen=True)
@@ -127,9 +129,10 @@ class _Watch:
         from wmhub.tvm_compat import tvm
 
         for mark in self.marks:
-            if mark not in self.programs and self._best[1] is not None:
-                self.programs[mark] = str(tvm.ir.save_json(self._best[1].mod))
-                self.seconds_at.setdefault(mark, time.monotonic() - self.began)
+            if mark not in self.seconds_at:
+                self.seconds_at[mark] = time.monotonic() - self.began
+                if self._best[1] is not None:
+                    self.programs[mark] = str(tvm.ir.save_json(self._best[1].mod))
 
 
 def run_one(spec: RunSpec, marks: list[int]) -> RunResult:

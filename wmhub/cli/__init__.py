@@ -110,6 +110,12 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
             traceback.print_exc()
         _complain(str(error))
         sys.exit(error.exit_code)
+    except OSError as error:
+        # A full disk, a folder that may not be written: the system's own words say it best.
+        if debug:
+            traceback.print_exc()
+        _complain(str(error))
+        sys.exit(1)
     except Exception as error:
         if debug:
             traceback.print_exc()

@@ -11,6 +11,7 @@ from wmhub.dataset.manifest import Manifest
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.row_checks import check_workload
 from wmhub.dataset.verify import verify
+from wmhub.errors import DatasetError
 
 #: SPDX identifiers of licences under which records may be published again.
 OPEN_LICENCES = frozenset(
@@ -103,7 +104,11 @@ def check(dataset: str | Path, *, published: Sequence[str | Path] = ()) -> Check
     totals: dict[str, int] = {}
     if not faults:
         others = [open_dataset(path) for path in published]
-        found += _row_findings(open_dataset(dataset), others)
+        try:
+            found.extend(_row_findings(open_dataset(dataset), others))
+        except DatasetError as error:
+            # What was found before it is kept.
+            found.append(Finding(Severity.ERROR, "damage", manifest.name, str(error)))
     kept = []
     for finding in found:
         totals[finding.kind] = totals.get(finding.kind, 0) + 1

@@ -44,7 +44,9 @@ def export(
 
     ``format`` is the scheduler whose records are wanted; without it, the one that the dataset has.
     With ``best`` only the fastest record of each workload: the smallest database to deploy.
-    Reading the files again gives the same records but for their source and line.
+    Reading the files again gives the same records but for their source and line, and, of a
+    MetaSchedule database, for what it has no place for: when and how long a record was measured,
+    and why one failed.
     """
     opened = open_dataset(dataset)
     scheduler = _format(opened, format)

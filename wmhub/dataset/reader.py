@@ -138,6 +138,11 @@ class Dataset:
         pieces: list[pa.Table] = []
         for table in self.iter_tables(split, list({"workload_id": 0} | dict.fromkeys(wanted))):
             for id_, rows in _runs(table):
+                if id_ not in workloads:
+                    raise DatasetError(
+                        f"{self.path}: rows of workload {str(id_)[:60]!r}, which is not among its "
+                        "workloads"
+                    )
                 if id_ != current and current is not None:
                     yield workloads[current], WorkloadRecords(pa.concat_tables(pieces))
                     pieces = []

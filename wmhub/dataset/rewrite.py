@@ -9,11 +9,12 @@ from pathlib import Path
 
 from wmhub.dataset.assemble import COLLECTOR, assemble, chosen_workloads, part_of
 from wmhub.dataset.manifest import Manifest, Repeatability, write_manifest
+from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.splits import assign_splits
 from wmhub.dataset.verify import require_verified
 from wmhub.dataset.version import Change, Version
-from wmhub.dataset.writer import Description, add_card, refuse_existing
+from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 
 
@@ -47,7 +48,7 @@ def merge(
         older=first.manifest,
         test_workloads=tuple({id_ for item in opened for id_ in item.manifest.test_workloads}),
     )
-    output = Path(output)
+    output = destination(output)
     refuse_existing(output)
     folder = output.with_name(output.name + ".runs")
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def split(
     version is the next major one if a workload changed its split.
     """
     older = open_dataset(dataset)
-    output = Path(output)
+    output = destination(output)
     refuse_existing(output)
     workloads = older.workloads()
     chosen = chosen_workloads(test_workloads, workloads)

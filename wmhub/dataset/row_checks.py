@@ -130,7 +130,7 @@ def _time_faults(rows: WorkloadRecords) -> Iterator[tuple[int, str]]:
         if failure is not None:
             if failure not in _FAILURES:
                 yield row, f"{failure!r} is no kind of failure"
-        elif not seconds:
+        elif not seconds or None in seconds:
             yield row, "neither a time nor a failure"
         elif not all(np.isfinite(seconds)) or min(seconds) <= 0:
             yield row, f"run times of {seconds} seconds are not positive and finite"

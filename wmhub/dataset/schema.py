@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from wmhub.errors import SchemaVersionError
+from wmhub.errors import DatasetError, SchemaVersionError
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload
 
 SCHEMA_VERSION = 1
@@ -123,7 +123,10 @@ def records_of(table: pa.Table) -> Iterable[MeasureRecord]:
 def workloads_of(table: pa.Table) -> dict[str, Workload]:
     """The rows of a table of workloads, by id."""
     columns = (table[name].to_pylist() for name in ("workload_id", "scheduler", "key", "program"))
-    return {
-        id_: Workload(id_, Scheduler(scheduler), key, program)
-        for id_, scheduler, key, program in zip(*columns, strict=True)
-    }
+    try:
+        return {
+            id_: Workload(id_, Scheduler(scheduler), key, program)
+            for id_, scheduler, key, program in zip(*columns, strict=True)
+        }
+    except ValueError as error:
+        raise DatasetError(f"a workload of no scheduler that is known: {error}") from error

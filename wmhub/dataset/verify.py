@@ -82,6 +82,8 @@ def _schema_fault(schema: pa.Schema, wanted: pa.Schema) -> str | None:
             return f"it lacks the column {field.name}"
         if not schema.field(index).type.equals(field.type):
             return f"column {field.name} is {schema.field(index).type}, and must be {field.type}"
+        if schema.field(index).nullable and not field.nullable:
+            return f"column {field.name} may be empty, and must not"
     return None
 
 

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 
 from wmhub.dataset.card import CARD, PICTURE, draw_picture, render_card
 from wmhub.dataset.manifest import (
-    MANIFEST,
     Counts,
     FileEntry,
     Manifest,
@@ -26,12 +25,13 @@ from wmhub.dataset.manifest import (
     file_entry,
     write_manifest,
 )
+from wmhub.dataset.placing import put
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import DICTIONARY_COLUMNS, TRAJECTORIES, WORKLOADS
 from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.statistics import statistics
 from wmhub.dataset.version import FIRST_VERSION, Change, Version
-from wmhub.errors import DatasetError, OutputExistsError
+from wmhub.errors import DatasetError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts
 from wmhub.names import HardwareKey
@@ -181,11 +181,13 @@ def write_dataset(
         licences=dict(sorted(licences.items())),
         contributors=dict(sorted(contributors.items())),
         collector=description.collector,
-        test_workloads=tuple(sorted(description.test_workloads)),
+        test_workloads=tuple(
+            sorted(id_ for id_ in description.test_workloads if splits.get(id_) == "test")
+        ),
     )
     manifest = add_card(staging, manifest)
     write_manifest(staging, manifest)
-    _move(staging, output, replace)
+    put(staging, output, replace)
     return manifest
 
 
@@ -224,42 +226,6 @@ def _counts(read: ReadCounts, workloads: Mapping[str, Workload], records: int) -
         failures=dict(sorted(read.failures.items())),
         unknown_actions=dict(sorted(read.unknown_actions.items())),
     )
-
-
-def _move(staging: Path, output: Path, replace: bool) -> None:
-    if not replace:
-        refuse_existing(output)
-        staging.replace(output)
-        return
-    older = _aside(output)
-    shutil.rmtree(older, ignore_errors=True)
-    output.replace(older)
-    staging.replace(output)
-    shutil.rmtree(older)
-
-
-def _aside(output: Path) -> Path:
-    return output.with_name(output.name + ".older")
-
-
-def refuse_existing(output: Path) -> None:
-    """Raises ``OutputExistsError`` where ``output`` holds anything already.
-
-    A dataset that an interrupted replacement had put aside is put back first.
-    """
-    older = _aside(output)
-    if older.exists() and not output.exists():
-        older.replace(output)
-        raise OutputExistsError(
-            f"{output}: replacing it was interrupted; the dataset is back as it was, so run again"
-        )
-    if (output / MANIFEST).exists():
-        raise OutputExistsError(
-            f"{output}: a dataset is here already; choose another folder, or write the new one "
-            "elsewhere and join them with wmhub dataset merge"
-        )
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise OutputExistsError(f"{output}: exists and is no dataset; choose another folder")
 
 
 def is_unresolved(workload: Workload) -> bool:

@@ -46,6 +46,8 @@ class Review:
 
     number: int
     """Of the pull request."""
+    commit: str
+    """What of it was looked at: its head may move."""
     member: Member
     """What it adds."""
     path: Path
@@ -113,7 +115,7 @@ def review(hub: Hub, repository: Repository, number: int) -> Review:
         )
     head = hub.resolve(DATASET, repository, "main")
     published = neighbours(hub, repository, head, manifest.hardware)
-    return Review(number, Member(folder, artifact, manifest), snapshot.folder, published)
+    return Review(number, commit, Member(folder, artifact, manifest), snapshot.folder, published)
 
 
 def neighbours(

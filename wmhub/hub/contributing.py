@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from wmhub.dataset.manifest import read_manifest
 from wmhub.dataset.version import Change, Version
-from wmhub.errors import OutputExistsError
+from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.hub.artifact import CARD_NAME, DATASET
 from wmhub.hub.community import (
     Review,
@@ -123,6 +123,11 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
         member.artifact.digest for member in members(place, repository, head)
     }:
         require_publishable(found.path, found.published)
+        if place.resolve(DATASET, repository, f"refs/pr/{number}") != found.commit:
+            raise InvalidInputError(
+                f"pull request {number} of {repository} was changed while it was checked; "
+                "nothing was merged: look at it again"
+            )
         head = place.merge(DATASET, repository, number)
     # Else it was merged before, perhaps by a run that did not come to the card: that is done now.
     made, tag = _write_card(place, repository, head, Change.MINOR)

@@ -56,7 +56,7 @@ class Lockfile:
             locked = ", ".join(sorted(entries)) or f"no {label}"
             raise UnknownNameError(
                 f"{label} {name!r} is not in {where}, which locks {locked}; add it with "
-                f"`wmhub lock {name}`" + (" --dataset" if label == "dataset" else "")
+                f"`wmhub lock {'--dataset ' if label == 'dataset' else ''}{name}`"
             )
         return entries[name]
 

@@ -116,6 +116,11 @@ class Journal:
             self._write([head.to_json()])
             return head
         there = read_head(self.path)
+        if there != head and next(read_journal(self.path), None) is None:
+            # Nothing was measured for what it was begun for.
+            self._file.truncate(0)
+            self._write([head.to_json()])
+            return head
         if (there.hardware, there.target) != (head.hardware, head.target):
             raise HardwareMismatchError(
                 f"{self.path}: begun on {there.hardware} for {there.target}, so records of "

@@ -15,8 +15,10 @@ from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.journal import Journal
 from wmhub.measure.programs import argument_info
 from wmhub.measure.sampling import Candidate, Sampler, mixed
+from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload
 from wmhub.records import MeasureRecord, Scheduler, Workload, workload_id
+from wmhub.tvm_compat import last_line
 from wmhub.tvm_compat import meta_schedule as ms
 
 
@@ -136,13 +138,20 @@ def measure_live(
     counts; ``known`` are traces and latencies from elsewhere, by workload id, that do not count.
     """
     began = time.monotonic()
-    collecting = [_Collecting(named, engine.target, plan.seed) for named in workloads]
-    by_id = {item.workload.id: item for item in collecting}
+    state = LiveProgress()
+    by_id: dict[str, _Collecting] = {}
+    for named in workloads:
+        try:
+            item = _Collecting(named, engine.target, plan.seed)
+        except REFUSALS as error:
+            state.skipped[named.name] = f"TVM cannot run it: {last_line(error)}"
+        else:
+            by_id[item.workload.id] = item
     for id_, traces in (known or {}).items():
         if id_ in by_id:
             by_id[id_].known.extend(traces)
             by_id[id_].older = len(traces)
-    state = LiveProgress(expected=len(by_id) * plan.candidates)
+    state.expected = len(by_id) * plan.candidates
     for record in journal.records():
         if item := by_id.get(record.workload_id):
             item.measured += 1

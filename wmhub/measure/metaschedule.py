@@ -20,8 +20,9 @@ from wmhub.errors import InvalidInputError
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
 from wmhub.measure.programs import save_program
-from wmhub.tvm_compat import derived_object, plain
+from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
+from wmhub.tvm_compat import plain
 
 
 @derived_object

@@ -19,6 +19,7 @@ from __future__ import annotations
 import fnmatch
 import importlib.util
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -165,6 +166,8 @@ def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
         assert found is not None
         assert found.loader is not None
         module = importlib.util.module_from_spec(found)
+        # Decorators of classes look for their module there: TVMScript's and dataclasses'.
+        sys.modules[found.name] = module
         found.loader.exec_module(module)
     except Exception as error:  # Whatever the user's program raises is what the user must mend.
         raise InvalidInputError(f"{path}: {type(error).__name__}: {error}"[:400]) from error

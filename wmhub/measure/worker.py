@@ -203,6 +203,8 @@ class Worker:
                         channel.send({**_failure(id_, *failure), "wall": wall[id_]})
                         return
             _send_settled(channel, timers, wall)
+            # The pause before the next round is no program's time.
+            channel.send({"at": None})
         _send_settled(channel, timers, wall)
 
     def _timer(self, id_: int, cache: dict[str, list[Any]], plan: TimingPlan) -> ProgramTimer:

@@ -22,6 +22,9 @@ _PIECE = 512
 
 DYNAMICS = ("recurrent", "bag", "none", "transformer")
 
+#: More than any network of this kind has: what a file says is not believed beyond it.
+_MOST_LAYERS = 64
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -47,9 +50,18 @@ class ModelConfig:
     hardware: bool = True
     """Whether the scoring networks see the hardware profile."""
     trees: int = 0
-    """Trees that stand beside the scoring networks; training grows them when those are done."""
+    """Trees that stand beside the scoring networks; training grows them first."""
 
     def __post_init__(self) -> None:
+        sizes = (self.latent, self.hidden, self.layers, self.members)
+        whole = all(type(size) is int for size in (*sizes, self.trees))
+        if not whole or min(*sizes, self.trees + 1) < 1 or self.layers > _MOST_LAYERS:
+            raise InvalidInputError(
+                "model: latent, hidden, layers and members must be whole numbers from 1, layers at "
+                f"most {_MOST_LAYERS}, and trees a whole number from 0"
+            )
+        if not 0 <= self.dropout < 1:
+            raise InvalidInputError("model: dropout must be at least 0 and below 1")
         if self.dynamics not in DYNAMICS:
             raise InvalidInputError(f"model: dynamics must be one of {', '.join(DYNAMICS)}")
         if self.dynamics == "transformer" and self.latent % HEADS:

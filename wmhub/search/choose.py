@@ -88,16 +88,20 @@ def alike(one: HardwareKey, other: HardwareKey) -> bool:
     return (one.cores, first.vector_bits) == (other.cores, second.vector_bits)
 
 
-def target_for(hardware: HardwareKey, target: dict[str, Any] | None) -> dict[str, Any]:
-    """The target dictionary of ``hardware``, unless ``target`` gives it."""
+def target_for(
+    hardware: HardwareKey, target: dict[str, Any] | None, *, runs_here: bool
+) -> dict[str, Any]:
+    """The target dictionary of ``hardware``, unless ``target`` gives it.
+
+    What ``runs_here`` on a CPU is compiled for this machine's, whatever the key calls it.
+    """
     if target is not None:
         from wmhub.tvm_compat import full_target
 
         return full_target(target)
-    if hardware.backend == "llvm":
+    if hardware.backend == "llvm" and runs_here:
         from wmhub.tvm_compat import llvm_target
 
-        # A device that LLVM does not know would only make it warn and generate plain code.
         return llvm_target(cores=hardware.cores)
     from wmhub.measure.targets import target_of
 

@@ -15,8 +15,9 @@ import numpy as np
 from wmhub.evaluator import Scores, WorkloadScorer
 from wmhub.records import Scheduler, workload_id
 from wmhub.search.learner import Learner, WorkloadEvaluator, WorkloadLearner
-from wmhub.tvm_compat import derived_object, plain, raw_trace, same_structure
+from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
+from wmhub.tvm_compat import plain, raw_trace, same_structure
 
 #: Seconds from which on TVM means "failed" by a run time.
 _FAILED_SECONDS = 1e9

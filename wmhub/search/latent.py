@@ -13,8 +13,9 @@ from wmhub.measure.space import Candidate
 from wmhub.search.cost_model import latency_of
 from wmhub.search.learner import Learner
 from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
-from wmhub.tvm_compat import derived_object, same_structure
+from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
+from wmhub.tvm_compat import same_structure
 
 
 @derived_object

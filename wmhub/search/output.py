@@ -16,16 +16,17 @@ DATABASE = ("database_workload.json", "database_tuning_record.json")
 REPORT, PLOT, LEARNED, LOG = "report.json", "latency.png", "learned.npz", "tvm.log"
 
 
-def prepare(output: Path, database: Path | None) -> None:
-    """Makes the folder ``output``, with the database to go on from in it.
+def refuse(output: Path, database: Path | None) -> None:
+    """Whether a run may write to ``output`` and go on from ``database``; nothing is made yet.
 
     Raises ``OutputExistsError`` where another run's database is there already, unless ``database``
     is that very folder.
     """
     if output.exists() and not output.is_dir():
         raise InvalidInputError(f"{output} is a file; --output takes a folder")
-    goes_on = database is not None and database.resolve() == output.resolve()
-    if not goes_on and any((output / name).exists() for name in (*DATABASE, REPORT)):
+    if not _goes_on(output, database) and any(
+        (output / name).exists() for name in (*DATABASE, REPORT)
+    ):
         raise OutputExistsError(
             f"{output} holds a tuning run: give another folder, or go on from it with "
             f"--database {output}"
@@ -36,11 +37,20 @@ def prepare(output: Path, database: Path | None) -> None:
             raise MissingInputError(
                 f"{database} is no database of MetaSchedule: {' and '.join(missing)} missing"
             )
+
+
+def prepare(output: Path, database: Path | None) -> None:
+    """Makes the folder ``output``, with the database to go on from in it."""
     output.mkdir(parents=True, exist_ok=True)
-    if database is not None and not goes_on:
+    if database is not None and not _goes_on(output, database):
         for name in (*DATABASE, LEARNED):
             if (database / name).is_file():
                 shutil.copyfile(database / name, output / name)
+
+
+def _goes_on(output: Path, database: Path | None) -> bool:
+    """Whether the run goes on in the folder of an earlier one."""
+    return database is not None and database.resolve() == output.resolve()
 
 
 def file_stem(task: str) -> str:

@@ -20,7 +20,7 @@ from wmhub.search.learner import Learner
 from wmhub.search.measuring import discard, failure_reason, measure
 from wmhub.search.result import Trial
 from wmhub.search.task_search import LatentSearchConfig
-from wmhub.tvm_compat import derived_object
+from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Fastest candidates of each task that are measured again at the end, and how often.
@@ -221,7 +221,7 @@ def run(
     contexts = make_contexts(
         tasks, target, Budgeted(strategy, budget), cores=cores, seed=seed, log=log
     )
-    with _interruptible(budget), _quiet(log):
+    with _quiet(log):
         ms.tune.tune_tasks(
             tasks=contexts,
             task_weights=[float(task.weight) for task in tasks],
@@ -260,7 +260,7 @@ def _playoff(
 
 
 @contextmanager
-def _interruptible(budget: Budget) -> Iterator[None]:
+def interruptible(budget: Budget) -> Iterator[None]:
     """Ctrl-C ends the run after the batch at work; a second one ends it at once."""
 
     def stop(number: int, frame: Any) -> None:

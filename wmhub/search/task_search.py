@@ -87,9 +87,11 @@ class TaskSearch:
     def best(self, tries: int = 64) -> tuple[Candidate, Any]:
         """The candidate of highest mean that survives post-processing, with its schedule.
 
-        Nothing is measured for it. Raises ``MeasureError`` where none of the ``tries`` survives.
+        Nothing is measured for it, and it is none that was measured before. Raises
+        ``MeasureError`` where none of the ``tries`` survives.
         """
-        for candidate in itertools.islice(self._evolved(), tries):
+        new = (candidate for candidate in self._evolved() if candidate not in self._tried)
+        for candidate in itertools.islice(new, tries):
             schedule = self._sketches[candidate.space].replay(candidate.genes)
             if schedule is not None:
                 return candidate, schedule

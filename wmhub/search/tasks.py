@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError
+from wmhub.measure.programs import argument_info
+from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload, load_workloads, workloads_of
+from wmhub.tvm_compat import last_line
 
 
 def tasks_of(workload: Any, target: Any) -> list[NamedWorkload]:
@@ -25,5 +28,11 @@ def tasks_of(workload: Any, target: Any) -> list[NamedWorkload]:
     for task in found:
         count = counts[task.name] = counts.get(task.name, 0) + 1
         name = task.name if count == 1 else f"{task.name}-{count}"
+        try:
+            argument_info(task.mod)
+        except REFUSALS as error:
+            raise InvalidInputError(
+                f"{name}: a task needs arguments of constant shape: {last_line(error)}"
+            ) from error
         tasks.append(NamedWorkload(name, task.mod, task.weight))
     return tasks

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from wmhub.errors import InvalidInputError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.sources import NamedWorkload
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
 from wmhub.search.choose import choose_evaluator, target_for, this_hardware
-from wmhub.search.latent import best_measured
+from wmhub.search.latent import best_measured, measured_before
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measure, measuring
 from wmhub.search.result import TaskResult, TuneResult
-from wmhub.search.run import Budget, History, OnProgress, make_contexts, run
+from wmhub.search.run import Budget, History, OnProgress, interruptible, make_contexts, run
 from wmhub.search.task_search import LatentSearchConfig, task_search
 from wmhub.search.tasks import tasks_of
+from wmhub.tvm_callbacks import own_errors
 from wmhub.tvm_compat import meta_schedule as ms
 from wmhub.tvm_compat import use_target
 
@@ -71,13 +74,15 @@ def tune(
         raise InvalidInputError("trials must not be negative; batch and seconds must be positive")
     if search not in ("latent", "evolutionary"):
         raise InvalidInputError(f"search {search!r} is neither latent nor evolutionary")
+    if not trials and (baselines or rpc is not None):
+        raise InvalidInputError("without trials nothing is measured: leave out baselines and rpc")
     budget = Budget(seconds)
     key = this_hardware(hardware)
     evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
-    target = target_for(key, target)
+    target = target_for(key, target, runs_here=trials > 0 and rpc is None)
     machine = use_target(target)
-    folder = Path(output)
-    files.prepare(folder, Path(database) if database is not None else None)
+    folder, known = Path(output), Path(database) if database is not None else None
+    files.refuse(folder, known)
     tasks = tasks_of(workload, machine)
     job = _Job(
         name=workload if isinstance(workload, str) else tasks[0].name,
@@ -92,24 +97,26 @@ def tune(
         seed=seed,
         folder=folder,
     )
-    if search == "evolutionary" and database is not None and (folder / files.LEARNED).is_file():
+    if search == "evolutionary" and known is not None and (known / files.LEARNED).is_file():
         # Our own search takes up the database itself.
-        job.learner.load(folder / files.LEARNED)
+        job.learner.load(known / files.LEARNED)
+    files.prepare(folder, known)
     history, firsts = History(budget, on_progress), [_NO_BASELINE] * len(tasks)
-    if trials and not budget.spent:
-        with measuring(target, job.cores, builder, rpc) as means:
-            if baselines:
-                firsts = [_baseline(job, task, means) for task in tasks]
-            means.wait_ready()
-            run(
-                tasks, machine, job.learner, search=search, config=job.config, trials=trials,
-                batch=batch, history=history, budget=budget, builder=means.builder,
-                runner=means.runner, database=job.database(), cores=job.cores, seed=seed,
-                log=folder / files.LOG,
-            )  # fmt: skip
-        job.learner.save(folder / files.LEARNED)
-    result = _result(job, history, firsts, budget)
-    files.write_report(result)
+    with own_errors(), interruptible(budget) if trials else nullcontext():
+        if trials and not budget.spent:
+            with measuring(target, job.cores, builder, rpc) as means:
+                if baselines:
+                    firsts = [_baseline(job, task, means) for task in tasks]
+                means.wait_ready()
+                run(
+                    tasks, machine, job.learner, search=search, config=job.config, trials=trials,
+                    batch=batch, history=history, budget=budget, builder=means.builder,
+                    runner=means.runner, database=job.database(), cores=job.cores, seed=seed,
+                    log=folder / files.LOG,
+                )  # fmt: skip
+            job.learner.save(folder / files.LEARNED)
+        result = _result(job, history, firsts, budget)
+        files.write_report(result)
     return result
 
 
@@ -187,29 +194,11 @@ def _search(job: _Job, context: Any) -> Any:
 
 def _result(job: _Job, history: History, firsts: Sequence[_Baseline], budget: Budget) -> TuneResult:
     """The result, whose schedules and libraries are written on the way."""
-    results, notes = [], []
-    for task, first in zip(job.tasks, firsts, strict=True):
-        seconds, found, speedup = _best(job, task, history)
-        script = library = None
-        if found is not None:
-            script = files.write_schedule(job.folder, task.name, found)
-            library, problem = files.write_library(job.folder, task.name, found.mod, job.target)
-            notes += [problem] if problem else []
-        trials = [trial for trial in history.trials if trial.task == task.name]
-        results.append(
-            TaskResult(
-                name=task.name,
-                weight=task.weight,
-                trials=len(trials),
-                failed=sum(trial.latency_s is None for trial in trials),
-                best_latency_s=seconds,
-                unscheduled_latency_s=first.unscheduled,
-                first_random_latency_s=first.random,
-                predicted_speedup=speedup,
-                schedule=script,
-                library=library,
-            )
-        )
+    notes = list(job.notes)
+    results = [
+        _task_result(job, task, first, history, budget, notes)
+        for task, first in zip(job.tasks, firsts, strict=True)
+    ]
     return TuneResult(
         workload=job.name,
         model=job.learner.evaluator.name,
@@ -224,16 +213,58 @@ def _result(job: _Job, history: History, firsts: Sequence[_Baseline], budget: Bu
         tasks=tuple(results),
         history=tuple(history.trials),
         output=job.folder,
-        notes=(*job.notes, *notes),
+        notes=tuple(notes),
+    )
+
+
+def _task_result(
+    job: _Job,
+    task: NamedWorkload,
+    first: _Baseline,
+    history: History,
+    budget: Budget,
+    notes: list[str],
+) -> TaskResult:
+    """The result of one task, whose schedule and library are written; what is odd goes to
+    ``notes``."""
+    trials = [trial for trial in history.trials if trial.task == task.name]
+    failed = [trial for trial in trials if trial.latency_s is None]
+    if trials and len(failed) == len(trials):
+        ((reason, _),) = Counter(trial.error for trial in failed).most_common(1)
+        notes.append(f"{task.name}: all {len(failed)} candidates failed, most often: {reason}")
+    seconds = found = speedup = script = library = None
+    try:
+        seconds, found, speedup = _best(job, task, history, budget)
+    except MeasureError as error:
+        if not history.trials:
+            raise
+        # What was measured of other tasks is not lost for it.
+        notes.append(f"{task.name}: no schedule: {error}")
+    if found is not None:
+        script = files.write_schedule(job.folder, task.name, found)
+        library, problem = files.write_library(job.folder, task.name, found.mod, job.target)
+        notes += [problem] if problem else []
+    return TaskResult(
+        name=task.name,
+        weight=task.weight,
+        trials=len(trials),
+        failed=len(failed),
+        best_latency_s=seconds,
+        unscheduled_latency_s=first.unscheduled,
+        first_random_latency_s=first.random,
+        predicted_speedup=speedup,
+        schedule=script,
+        library=library,
     )
 
 
 def _best(
-    job: _Job, task: NamedWorkload, history: History
+    job: _Job, task: NamedWorkload, history: History, budget: Budget
 ) -> tuple[float | None, Any, float | None]:
     """Seconds, schedule and predicted speed-up of the best that is known of ``task``.
 
-    Where nothing ran, now or before, it is what the model thinks best.
+    Where nothing ran, now or before, it is what the model thinks best among what has not failed;
+    nothing, where the user has lost patience. Raises ``MeasureError`` where there is none.
     """
     context = job.context(task)
     finalists = history.finalists.get(task.name)
@@ -242,9 +273,10 @@ def _best(
     # A finalist's latency was measured again; of two records of one run, the other is luckier.
     if before is not None and (seconds is None or before[0] < _CLEARLY * seconds):
         seconds, found = before
-    if found is not None:
+    if found is not None or budget.interrupted:
         return seconds, found, None
     search = _search(job, context)
+    search.resume(measured_before(job.database(), context))
     candidate, found = search.best()
     return None, found, search.predicted_speedup(candidate)
 

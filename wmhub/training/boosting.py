@@ -34,7 +34,8 @@ def fit_forest(
     """``config.trees`` trees fitted to the gains of ``training``, by dataset and workload.
 
     They learn what `latency_loss` asks of the networks: ratios within a workload, those of fast
-    candidates first. Every workload weighs the same, however many candidates it has. With ``base``,
+    candidates first. A workload weighs by the mean speed of its candidates, not by how many there
+    are. With ``base``,
     the new trees go on from what its trees say, and both are in the result. Nothing is chosen here:
     neither a validation nor a test workload is looked at. ``grown`` is told of each tree.
     """

@@ -60,7 +60,7 @@ class TrainConfig:
     patience: int = 12
     """Validations without improvement after which training stops."""
     trees: int = 192
-    """Trees that are grown beside the networks, at the end; 0 for none. They need XGBoost."""
+    """Trees that are grown beside the networks, before them; 0 for none. They need XGBoost."""
     tree_rate: float = 0.08
     """How much of what is left each tree learns."""
     precision: str = "fp32"
@@ -74,6 +74,8 @@ class TrainConfig:
                 raise InvalidInputError(f"training: {name} must be at least 1")
         if self.ranking not in RANKINGS:
             raise InvalidInputError(f"training: ranking must be one of {', '.join(RANKINGS)}")
+        if self.seed < 0:
+            raise InvalidInputError("training: seed must not be negative")
         if self.candidates_per_list < 2:
             raise InvalidInputError("training: candidates_per_list must be at least 2")
         if self.samples < 0 or self.samples == 1:

@@ -104,7 +104,10 @@ def gather_corpus(
                 for w in store.split(split)]
         for split in ("validation", "test")
     }  # fmt: skip
-    judges = {workload.workload.id for split in held.values() for workload in split}
+    # What is test in one dataset of the target may be validation in another: it stays unseen.
+    tested = {workload.workload.id for workload in held["test"]}
+    held["validation"] = [w for w in held["validation"] if w.workload.id not in tested]
+    judges = tested | {workload.workload.id for workload in held["validation"]}
     training = _training(stores, ours, judges, config)
     own = sum(len(part) for part, is_ours in zip(training, ours, strict=True) if is_ours)
     if not (own and held["validation"] and held["test"]):

@@ -18,6 +18,7 @@ import numpy as np
 
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.splits import SPLITS
+from wmhub.dataset.verify import require_verified
 from wmhub.dataset.workers import in_order
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import ACTION_COLUMNS
@@ -64,6 +65,8 @@ def open_store(
         with contextlib.suppress(OSError, ValueError, KeyError):
             return EncodedStore(folder, dataset, profile)
         shutil.rmtree(folder, ignore_errors=True)
+    # The cache goes by the manifest: what it names has to be what is there.
+    require_verified(dataset.path)
     cache.mkdir(parents=True, exist_ok=True)
     _forget_old(cache)
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=cache))

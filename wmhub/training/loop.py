@@ -45,6 +45,15 @@ Watcher = Callable[[int, int, float, "Validation | None"], None]
 """Called after each step: steps done, steps in all, loss, and a validation when there was one."""
 
 
+def require_even(config: TrainConfig, world: World) -> None:
+    """Raises ``InvalidInputError`` where a step's lists cannot be dealt out evenly."""
+    if config.workloads_per_step % world.size:
+        raise InvalidInputError(
+            f"{world.size} processes cannot share workloads_per_step = "
+            f"{config.workloads_per_step} evenly; make it a multiple"
+        )
+
+
 class _Objective(torch.nn.Module):
     """The loss as a module over the network, which is what torch distributes."""
 
@@ -71,11 +80,7 @@ class Loop:
         """``forest`` has its half of the say in validation and stands beside the network at the
         end; without it, that of ``network`` does."""
         self.world = world or World()
-        if config.workloads_per_step % self.world.size:
-            raise InvalidInputError(
-                f"{self.world.size} processes cannot share workloads_per_step = "
-                f"{config.workloads_per_step} evenly; make it a multiple"
-            )
+        require_even(config, self.world)
         self.network, self.config = network.to(self.world.device), config
         self.sampler = Sampler(data, config.workloads_per_step, config.candidates_per_list)
         self.optimiser = torch.optim.AdamW(

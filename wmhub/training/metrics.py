@@ -41,7 +41,7 @@ class Validation:
     loss: float
     """Mean training loss since the last one."""
     metrics: Metrics
-    """On the validation workloads, with averaged weights."""
+    """On the validation workloads, with averaged weights and the trees beside them."""
 
     @property
     def quality(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -14,6 +15,7 @@ import torch
 
 import wmhub
 from wmhub.checkpoint import MANIFEST, BasePin, Checkpoint, read_checkpoint, write_checkpoint
+from wmhub.dataset.version import Version
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import current_spec, structured_columns
@@ -27,9 +29,10 @@ from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
 from wmhub.training.data import Examples, normalisation
 from wmhub.training.distributed import World, joined
 from wmhub.training.evaluate import calibrate, evaluate_rankings
-from wmhub.training.loop import Loop, Watcher, rank_stored
+from wmhub.training.loop import Loop, Watcher, rank_stored, require_even
 from wmhub.training.metrics import Metrics, Validation, summarise
 from wmhub.training.report import write_curves
+from wmhub.training.state import require_resumable
 
 _STATE = "training-state.safetensors"
 
@@ -90,10 +93,13 @@ def train(
     checkpoint already.
     """
     output, config = Path(output), config or TrainConfig()
+    Version.parse(version)
     if config.trees:
         require_xgboost("growing trees (or train without: --set trees=0)", "train")
     if (output / MANIFEST).exists():
         raise OutputExistsError(f"{output}: it holds a checkpoint; name another output folder")
+    # A folder that cannot be written is better known before than after hours of training.
+    output.mkdir(parents=True, exist_ok=True)
     paths = [dataset] if isinstance(dataset, (str, Path)) else list(dataset)
     wanted = HardwareKey.parse(hardware) if isinstance(hardware, str) else hardware
     target, datasets = open_datasets(paths, wanted)
@@ -101,6 +107,7 @@ def train(
     if base is not None:
         config = _as_base(config, base[1].network.config)
     with joined(device) as world:
+        require_even(config, world)
         folder = Path(cache) if cache is not None else default_cache()
         if not world.is_main:
             world.wait()
@@ -115,12 +122,14 @@ def train(
         )
         origin = [str(target), f"{world.size} processes", *corpus.stores]
         origin += [base[0].digest] if base else []
-        forest = _forest(config, corpus, network, preparing) if world.is_main else None
-        loop = Loop(network, config, corpus.training, world, origin, forest)
         state = output / _STATE
-        if not resume and world.is_main:
+        if resume and state.exists():
+            require_resumable(state, config, origin)
+        elif world.is_main:
             state.unlink(missing_ok=True)
         world.wait()
+        forest = _forest(config, corpus, network, preparing) if world.is_main else None
+        loop = Loop(network, config, corpus.training, world, origin, forest)
         history = loop.run(corpus.validation, state, watch or _silent)
         if world.is_main:
             calibrate(network, rank_stored(network, corpus.validation))
@@ -235,5 +244,9 @@ def metrics_json(model: Metrics, random: Metrics, split: str) -> dict[str, objec
 
 
 def _environment() -> dict[str, str]:
-    packages = {name: metadata.version(name) for name in ("torch", "numpy", "safetensors")}
+    packages = {}
+    for name in ("torch", "numpy", "safetensors", "xgboost"):
+        # Trees may be left out, and XGBoost with them; its builds go by several names.
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
     return {"wmhub": wmhub.__version__, "python": platform.python_version(), **packages}

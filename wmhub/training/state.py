@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from wmhub.errors import InvalidInputError
 from wmhub.training.metrics import Metrics, Validation
 
 if TYPE_CHECKING:
+    from wmhub.training.config import TrainConfig
     from wmhub.training.loop import Loop
 
 _NETWORKS = ("network", "averaged", "best")
@@ -42,30 +44,39 @@ def save_state(path: Path, loop: Loop) -> None:
     temporary.replace(path)
 
 
-def load_state(path: Path, loop: Loop) -> None:
-    """Puts ``loop`` where `save_state` found it.
-
-    Raises ``InvalidInputError`` where the file is damaged or of another configuration.
-    """
+def require_resumable(path: Path, config: TrainConfig, origin: Sequence[str]) -> None:
+    """Raises ``InvalidInputError`` where the state in ``path`` is damaged or of another run."""
     try:
         with safe_open(str(path), framework="pt") as file:
             meta = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        config, origin = json.loads(meta["config"]), json.loads(meta["origin"])
-        progress = json.loads(meta["progress"])
-        rng = json.loads(meta["rng"])
+        theirs, begun = json.loads(meta["config"]), json.loads(meta["origin"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise InvalidInputError.at(path, f"not the state of a training run: {error}") from error
-    if config != json.loads(json.dumps(dataclasses.asdict(loop.config))):
+    if theirs != json.loads(json.dumps(dataclasses.asdict(config))):
         raise InvalidInputError.at(
             path, "it belongs to a run with another configuration; train without --resume"
         )
-    if origin != loop.origin:
+    if begun != list(origin):
         raise InvalidInputError.at(
             path,
             "it belongs to a run on other data or features, by another number of processes or from "
             "another checkpoint; train without --resume",
         )
+
+
+def load_state(path: Path, loop: Loop) -> None:
+    """Puts ``loop`` where `save_state` found it.
+
+    Raises ``InvalidInputError`` where the file is damaged or of another configuration.
+    """
+    require_resumable(path, loop.config, loop.origin)
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            meta = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        progress, rng = json.loads(meta["progress"]), json.loads(meta["rng"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InvalidInputError.at(path, f"not the state of a training run: {error}") from error
     for name in _NETWORKS:
         start = f"{name}/"
         weights = {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}

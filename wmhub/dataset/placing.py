@@ -1,0 +1,72 @@
+"""Where a dataset's folder is put: beside what is there, in its place, or nowhere."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from wmhub.dataset.card import CARD
+from wmhub.dataset.manifest import MANIFEST, read_manifest
+from wmhub.errors import OutputExistsError
+
+
+def put(staging: Path, output: Path, replace: bool) -> None:
+    """Moves the finished dataset ``staging`` to ``output``; with ``replace`` in an older one's
+    place. A kill at any moment leaves one of the two whole."""
+    if not replace:
+        refuse_existing(output)
+        staging.replace(output)
+        return
+    older = _aside(output)
+    _carry_over(older, output)
+    output.replace(older)
+    staging.replace(output)
+    _carry_over(older, output)
+
+
+def _carry_over(older: Path, output: Path) -> None:
+    """Removes the dataset ``older``; what else lay in its folder (a repository's history, notes, a
+    recipe) goes to ``output``, which has taken its place."""
+    if not older.is_dir():
+        return
+    # Without a manifest, a removal was interrupted, and what else lay there had gone before.
+    if (older / MANIFEST).exists():
+        named = {entry.name for entry in read_manifest(older).files}
+        for path in older.iterdir():
+            is_ours = path.name in {MANIFEST, CARD, *named}
+            if not is_ours and not (output / path.name).exists():
+                path.replace(output / path.name)
+    shutil.rmtree(older)
+
+
+def destination(output: str | Path) -> Path:
+    """Where a dataset ``output`` is to be: what a link leads to, and a folder with a name.
+
+    What is written first beside it and then moved is on the same disk so.
+    """
+    path = Path(output)
+    return path.resolve() if path.is_symlink() or not path.name else path
+
+
+def _aside(output: Path) -> Path:
+    return output.with_name(output.name + ".older")
+
+
+def refuse_existing(output: Path) -> None:
+    """Raises ``OutputExistsError`` where ``output`` holds anything already.
+
+    A dataset that an interrupted replacement had put aside is put back first.
+    """
+    older = _aside(output)
+    if older.exists() and not output.exists():
+        older.replace(output)
+        raise OutputExistsError(
+            f"{output}: replacing it was interrupted; the dataset is back as it was, so run again"
+        )
+    if (output / MANIFEST).exists():
+        raise OutputExistsError(
+            f"{output}: a dataset is here already; choose another folder, or write the new one "
+            "elsewhere and join them with wmhub dataset merge"
+        )
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise OutputExistsError(f"{output}: exists and is no dataset; choose another folder")
