@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from wmhub.hub import (
     review_contribution,
 )
 from wmhub.hub.artifact import DATASET
-from wmhub.hub.community import review
+from wmhub.hub.community import Review, review
 from wmhub.hub.folder import FolderHub
 from wmhub.hub.markdown import cell
 from wmhub.hub.place import Repository, Upload
@@ -253,18 +254,11 @@ def test_a_proposal_that_changes_while_it_is_checked_is_not_merged(
     options = {"to": "acme/community", "hub": writable.spec}
     create_community(**options)
     contribute(write_dataset(tmp_path / "rows"), **options)
-    hub = type(writable.hub)
-    resolve = hub.resolve
-    asked: list[str] = []
 
-    def moved(self: Any, kind: Any, repository: Any, revision: str) -> str:
-        if revision == "refs/pr/1":
-            asked.append(revision)
-            if len(asked) > 1:
-                return "0" * 40
-        return resolve(self, kind, repository, revision)
+    def looked_at_before(*asked: Any) -> Review:
+        return dataclasses.replace(review(*asked), commit="0" * 40)
 
-    monkeypatch.setattr(hub, "resolve", moved)
-    monkeypatch.setattr(hub, "merge", lambda *_: pytest.fail("it was merged"))
+    monkeypatch.setattr("wmhub.hub.contributing.review", looked_at_before)
+    monkeypatch.setattr(type(writable.hub), "merge", lambda *_: pytest.fail("it was merged"))
     with pytest.raises(InvalidInputError, match="changed while it was checked"):
         merge_contribution(1, **options)

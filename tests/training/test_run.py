@@ -265,7 +265,7 @@ def test_trees_have_their_say_in_validation(dataset: Path, tmp_path: Path) -> No
 
     config = dataclasses.replace(SMALL, steps=10, trees=5)
     report = train(
-        dataset, tmp_path / "model", config=config, watch=watch,
+        dataset, tmp_path / "model", config=config, cache=tmp_path / "cache", watch=watch,
         preparing=lambda what, done, total: told.append(f"{what} {done}/{total}"),
     )  # fmt: skip
     # The one validation chose the weights, so the checkpoint's own is the same.

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.bench.search_run import METHODS, RunResult, RunSpec
+from wmhub.bench.search_run import CHECKPOINT_METHODS, METHODS, RunResult, RunSpec
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
@@ -137,7 +137,7 @@ def search(
         )
     here = measured_here(hardware)
     target = target_for(here, target, runs_here=True)
-    digest = resolve_model(model).manifest.digest
+    digest = resolve_model(model).manifest.digest if CHECKPOINT_METHODS & {*chosen} else ""
     for workload in workloads:
         workload_module(workload)
     outcomes = []
@@ -148,7 +148,7 @@ def search(
         for seed in range(seeds):
             for method in chosen:
                 count = {"stock": stock_trials, "zero": 0}.get(method, trials)
-                used = "" if method == "stock" else digest
+                used = digest if method in CHECKPOINT_METHODS else ""
                 spec = RunSpec(workload, method, seed, count, model, target, used)
                 marks = sorted({min(trials, count), count})
                 runs.append(_run(folder, spec, marks, on_run))

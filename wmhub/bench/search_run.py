@@ -31,6 +31,8 @@ METHODS = {
     "xgb": "our search with gradient boosting on decisions in place of the checkpoint",
     "random": "our search with a random score",
 }
+#: Those that look at the checkpoint.
+CHECKPOINT_METHODS = frozenset({"wmhub", "zero", "no-adapt", "no-explore"})
 
 
 @dataclass(frozen=True)

@@ -142,11 +142,11 @@ def measure_live(
     by_id: dict[str, _Collecting] = {}
     for named in workloads:
         try:
-            item = _Collecting(named, engine.target, plan.seed)
+            begun = _Collecting(named, engine.target, plan.seed)
         except REFUSALS as error:
             state.skipped[named.name] = f"TVM cannot run it: {last_line(error)}"
         else:
-            by_id[item.workload.id] = item
+            by_id[begun.workload.id] = begun
     for id_, traces in (known or {}).items():
         if id_ in by_id:
             by_id[id_].known.extend(traces)

@@ -98,8 +98,6 @@ def train(
         require_xgboost("growing trees (or train without: --set trees=0)", "train")
     if (output / MANIFEST).exists():
         raise OutputExistsError(f"{output}: it holds a checkpoint; name another output folder")
-    # A folder that cannot be written is better known before than after hours of training.
-    output.mkdir(parents=True, exist_ok=True)
     paths = [dataset] if isinstance(dataset, (str, Path)) else list(dataset)
     wanted = HardwareKey.parse(hardware) if isinstance(hardware, str) else hardware
     target, datasets = open_datasets(paths, wanted)
@@ -108,6 +106,8 @@ def train(
         config = _as_base(config, base[1].network.config)
     with joined(device) as world:
         require_even(config, world)
+        # A folder that cannot be written is better known before than after hours of training.
+        output.mkdir(parents=True, exist_ok=True)
         folder = Path(cache) if cache is not None else default_cache()
         if not world.is_main:
             world.wait()
