@@ -344,7 +344,7 @@ def test_an_error_in_a_callback_is_what_it_was(
     raises = derived_object(type("Raises", (ms.builder.PyBuilder,), {"build": build}))()
     means = engine._replace(builder=raises)
     monkeypatch.setattr("wmhub.search.tune.measuring", lambda *_: nullcontext(means))
-    with pytest.raises(type(error), match=str(error)):
+    with pytest.raises(type(error), match=f"^{error}"):
         tune(tmp_path / "out", trials=4, batch=4)
 
 

@@ -79,7 +79,9 @@ def tune(
     budget = Budget(seconds)
     key = this_hardware(hardware)
     evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
-    target = target_for(key, target, runs_here=trials > 0 and rpc is None)
+    # Unless another CPU is named, what is not measured is for this one as well.
+    runs_here = hardware is None or (trials > 0 and rpc is None)
+    target = target_for(key, target, runs_here=runs_here)
     machine = use_target(target)
     folder, known = Path(output), Path(database) if database is not None else None
     files.refuse(folder, known)
