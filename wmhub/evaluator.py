@@ -12,6 +12,7 @@ import numpy as np
 from wmhub.checkpoint import Checkpoint, read_checkpoint
 from wmhub.model.encode import Encoded, encode
 from wmhub.model.merge import merge
+from wmhub.model.network import Judgement
 from wmhub.names import HardwareKey
 from wmhub.program import Program, parse_program
 from wmhub.replay.ansor import replay_steps
@@ -93,31 +94,27 @@ class Evaluator:
 
     def score_groups(self, groups: Sequence[Group], count: int) -> Scores:
         """Scores replayed groups whose members are positions below ``count``."""
-        width = self.checkpoint.network.config.hidden
-        whole = Scores(
-            np.zeros(count, np.float32),
-            np.zeros(count, np.float32),
-            np.zeros((count, width), np.float32),
-        )
+        network = self.checkpoint.network
+        opinions = np.zeros((network.voices, count), np.float32)
+        embedding = np.zeros((count, network.config.hidden), np.float32)
         encoded = [encode(group.trajectories, self.checkpoint.profile) for group in groups]
         for numbers, together in merge(encoded):
-            part = self._score(together)
+            judged = self._judge(together)
             members = np.concatenate([groups[number].members for number in numbers])
-            whole.score[members] = part.score
-            whole.uncertainty[members] = part.uncertainty
-            whole.embedding[members] = part.embedding
-        return whole
+            opinions[:, members] = judged.opinions
+            embedding[members] = judged.embedding
+        return Scores(*network.verdict(opinions), embedding)
 
     def score_trajectories(self, trajectories: Trajectories) -> Scores:
         """Scores N candidates of one structure."""
-        return self._score(encode(trajectories, self.checkpoint.profile))
+        judged = self._judge(encode(trajectories, self.checkpoint.profile))
+        return Scores(*self.checkpoint.network.verdict(judged.opinions), judged.embedding)
 
-    def _score(self, encoded: Encoded) -> Scores:
+    def _judge(self, encoded: Encoded) -> Judgement:
         import torch
 
         with torch.inference_mode():
-            judged = self.checkpoint.network.judge(encoded, self._share)
-        return Scores(judged.score, judged.uncertainty, judged.embedding)
+            return self.checkpoint.network.judge(encoded, self._share)
 
 
 class _TraceScorer:

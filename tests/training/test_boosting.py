@@ -129,13 +129,21 @@ def test_networks_and_trees_have_half_of_the_say(corpus: Corpus) -> None:
     network = new_network(SMALL, corpus.profile, corpus.training).eval()
     group = from_store(corpus.validation[0]).groups[0]
     with torch.inference_mode():
-        before = network.judge(group)
+        before = network.judge(group).opinions
         network.plant(fit_forest(corpus.own_training, CONFIG))
-        after = network.judge(group)
+        after = network.judge(group).opinions
     trees = network.forest.predict(group.structured)
-    np.testing.assert_allclose(after.score, (before.score + trees) / 2, atol=1e-5)
-    apart = np.abs(before.score - trees) / 2
-    assert (after.uncertainty >= apart - 1e-6).all()
+    np.testing.assert_array_equal(after[:-1], before)
+    np.testing.assert_array_equal(after[-1], trees)
+    score, uncertainty = network.verdict(after)
+    np.testing.assert_allclose(score, (before.mean(axis=0) + trees) / 2, atol=1e-5)
+    apart = before.mean(axis=0) - trees
+    assert (uncertainty >= np.abs(apart - apart.mean()) / 2 - 1e-5).all()
+    # What each takes for a workload's level is no doubt about its candidates.
+    levels = np.arange(len(after), dtype=np.float32)[:, None]
+    shifted = network.verdict(after + 10 * levels)
+    np.testing.assert_allclose(shifted[1], uncertainty, atol=1e-4)
+    np.testing.assert_allclose(np.diff(shifted[0]), np.diff(score), atol=1e-4)
 
 
 def test_without_xgboost_training_says_so_before_it_begins(

@@ -107,10 +107,9 @@ class Output:
 class Judgement:
     """What the whole model says of M candidates."""
 
-    score: np.ndarray
-    """float32 [M], higher is better, in nats of latency."""
-    uncertainty: np.ndarray
-    """float32 [M], standard deviation of ``score``, same unit."""
+    opinions: np.ndarray
+    """float32 [V, M]: score by each network and, where there are any, by the trees; higher is
+    better, differences are nats of latency."""
     embedding: np.ndarray
     """float32 [M, hidden]: last hidden layer of the first scoring network."""
 
@@ -190,26 +189,40 @@ class WorldModel(nn.Module):
         ends = (kinds != 0).sum(dim=1)
         return states[torch.arange(len(ends), device=ends.device), ends]
 
+    @property
+    def voices(self) -> int:
+        """How many have an opinion: the scoring networks, and the trees where there are any."""
+        return self.config.members + bool(self.forest.trees)
+
     def plant(self, forest: Forest) -> None:
         """Sets ``forest`` beside the scoring networks, in place of what is there."""
         self.forest = forest
         self.config = replace(self.config, trees=forest.trees)
 
     def judge(self, encoded: Encoded, share: bool = True) -> Judgement:
-        """What networks and trees together think of one group of candidates.
-
-        Half of the weight is the networks', half the trees'; the uncertainty is the deviation of
-        that mixture, scaled so that it is right about itself on the validation workloads.
-        """
+        """What networks and trees think of one group of candidates, each for itself."""
         output = self.score(encoded, share)
-        members = output.members.cpu().numpy()
-        score, variance = members.mean(axis=0), members.var(axis=0)
+        opinions = [*output.members.cpu().numpy()]
         if self.forest.trees:
-            trees = self.forest.predict(encoded.structured)
-            variance = variance / 2 + np.square((score - trees) / 2)
-            score = (score + trees) / 2
-        deviation = np.sqrt(variance) * np.float32(self.uncertainty_scale)
-        return Judgement(score, deviation, output.embedding.cpu().numpy())
+            opinions.append(self.forest.predict(encoded.structured))
+        return Judgement(np.stack(opinions), output.embedding.cpu().numpy())
+
+    def verdict(self, opinions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Score and uncertainty, float32 [M] each, of the candidates of one workload.
+
+        Half of the weight is the networks', half the trees'. The uncertainty is the deviation of
+        that mixture, scaled so that it is right about itself on the validation workloads. All
+        learn ratios within a workload and none its level: so how far their levels are apart says
+        nothing, and is taken out over the candidates at hand. Of one alone nothing is left.
+        """
+        count = self.config.members
+        apart = opinions - opinions.sum(axis=1, keepdims=True) / max(opinions.shape[1], 1)
+        score, variance = opinions[:count].mean(axis=0), apart[:count].var(axis=0)
+        if self.forest.trees:
+            score = (score + opinions[count]) / 2
+            difference = apart[:count].mean(axis=0) - apart[count]
+            variance = variance / 2 + np.square(difference / 2)
+        return score, np.sqrt(variance) * np.float32(self.uncertainty_scale)
 
     def score(self, encoded: Encoded, share: bool = True) -> Output:
         """What the networks say of a group; with ``share``, equal prefixes are rolled out once."""

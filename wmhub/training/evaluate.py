@@ -32,12 +32,12 @@ def rank(model: WorldModel, data: Sequence[Candidates]) -> list[Ranking]:
     rankings = []
     with torch.inference_mode():
         for candidates in data:
-            score = np.zeros(len(candidates.latency), dtype=np.float32)
-            spread = np.zeros(len(candidates.latency), dtype=np.float32)
-            for number, encoded in enumerate(candidates.groups):
+            opinions = [model.judge(encoded).opinions for encoded in candidates.groups]
+            whole = np.empty((len(opinions[0]), len(candidates.latency)), dtype=np.float32)
+            for number, told in enumerate(opinions):
                 here = candidates.group_of == number
-                judged, rows = model.judge(encoded), candidates.row_of[here]
-                score[here], spread[here] = judged.score[rows], judged.uncertainty[rows]
+                whole[:, here] = told[:, candidates.row_of[here]]
+            score, spread = model.verdict(whole)
             ran = np.isfinite(candidates.latency)
             rankings.append(
                 Ranking(candidates.workload.id, candidates.latency[ran], score[ran], spread[ran])
