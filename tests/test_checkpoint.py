@@ -90,17 +90,20 @@ def test_a_loaded_one_scores_as_the_saved_one(folder: Path) -> None:
         assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", ["score", "uncertainty"])
-def test_scores_do_not_depend_on_the_company(name: str) -> None:
+def test_scores_do_not_depend_on_the_company() -> None:
     evaluator = Evaluator(checkpoint())
     scorer = _scorer(evaluator)
     rows = [[[3, [2, 4]], [5, [4, 4]]], [[3, [8, 1]], [5, [1, 16]]], [[3, [1, 8]], [5, [16, 1]]]]
-    together = getattr(scorer.score_decisions(TILED, rows), name)
-    alone = [getattr(scorer.score_decisions(TILED, [row]), name)[0] for row in rows]
-    as_traces = getattr(scorer.score_traces([[TILED, row] for row in rows]), name)
-    assert together == pytest.approx(alone, abs=1e-5)
-    assert together == pytest.approx(as_traces, abs=1e-6)
-    assert len(set(together.tolist())) == 3
+    together = scorer.score_decisions(TILED, rows)
+    alone = [scorer.score_decisions(TILED, [row]) for row in rows]
+    as_traces = scorer.score_traces([[TILED, row] for row in rows])
+    assert together.score == pytest.approx([one.score[0] for one in alone], abs=1e-5)
+    assert together.score == pytest.approx(as_traces.score, abs=1e-6)
+    assert len(set(together.score.tolist())) == 3
+    # Doubt is about differences: between three there is some, of one alone none.
+    assert together.uncertainty == pytest.approx(as_traces.uncertainty, abs=1e-6)
+    assert (together.uncertainty > 0).all()
+    assert [float(one.uncertainty[0]) for one in alone] == [0.0] * 3
 
 
 def _scorer(evaluator: Evaluator) -> Any:

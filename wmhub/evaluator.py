@@ -28,7 +28,8 @@ class Scores:
     """float32 [N], higher is better; the difference of two scores approximates the natural
     logarithm of the ratio of their latencies."""
     uncertainty: np.ndarray
-    """float32 [N], standard deviation of ``score``, same unit."""
+    """float32 [N], standard deviation of ``score`` beside those of the others, same unit; 0 of a
+    candidate alone, because only differences within a workload mean anything."""
     embedding: np.ndarray
     """float32 [N, E]: terminal latent of each candidate, on which an online head adapts."""
 
