@@ -19,8 +19,8 @@ HEAVY = ("torch", "tvm", "datasets", "huggingface_hub", "pyarrow", "matplotlib",
 ORDER = (
     "errors", "names", "hardware", "records", "logs", "program", "nest", "actions",
     "trajectory", "replay", "dataset", "collection", "model",
-    "checkpoint", "evaluator", "training", "hub", "load", "tvm_compat", "measure",
-    "live_collection", "search", "doctor", "bench", "cli",
+    "checkpoint", "evaluator", "training", "hub", "load", "tvm_compat", "tvm_callbacks",
+    "measure", "live_collection", "search", "doctor", "bench", "cli",
 )  # fmt: skip
 
 #: Imports against the order that are meant, each inside a function.
