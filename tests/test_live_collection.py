@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -7,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from wmhub.dataset.manifest import read_manifest
 from wmhub.dataset.reader import open_dataset
 from wmhub.errors import (
     HardwareMismatchError,
@@ -20,8 +23,10 @@ from wmhub.errors import (
     OutputExistsError,
     WmhubError,
 )
-from wmhub.live_collection import collect_live
+from wmhub.live_collection import NoisyMachineWarning, collect_live
 from wmhub.measure.journal import read_journal
+from wmhub.measure.live import LivePlan
+from wmhub.measure.timing import TimingPlan
 from wmhub.records import MeasureRecord
 
 pytestmark = pytest.mark.tvm
@@ -139,3 +144,31 @@ def test_a_device_key_without_its_tracker_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WmhubError, match="v1"):
         collect_live(tmp_path / "out", workloads=["matmul-m8-n8-k8"], version="v1")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dataset_that_grows_keeps_its_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.hardware import probe
+
+    output = tmp_path / "out"
+    given: dict[str, Any] = {
+        "workloads": ["matmul-m64-n64-k64"],
+        "timing": TimingPlan(rounds=1, extra_rounds=0),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoisyMachineWarning)
+        collect_live(output, plan=LivePlan(candidates=2, batch=2), **given)
+        first = read_manifest(output).profile
+        assert first is not None
+        examine = probe.examine
+
+        def other_numbers(*asked: Any, **options: Any) -> Any:
+            found = examine(*asked, **options)
+            faster = dataclasses.replace(found.profile, peak_flops=2 * found.profile.peak_flops)
+            return dataclasses.replace(found, profile=faster)
+
+        monkeypatch.setattr(probe, "examine", other_numbers)
+        report = collect_live(output, plan=LivePlan(candidates=2, batch=2, seed=1), **given)
+    assert report.manifest.counts.records > 2
+    assert read_manifest(output).profile == first

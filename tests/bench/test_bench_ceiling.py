@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,3 +84,21 @@ def test_what_cannot_be_measured_again_is_refused(
     monkeypatch.setattr(repeat, "probe", lambda *_, **__: elsewhere)
     with pytest.raises(HardwareMismatchError, match="this machine is llvm-zen3-1c"):
         ceiling(dataset)
+
+
+def test_a_record_that_cannot_be_rebuilt_is_counted_and_costs_no_other(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.bench import ceiling as module
+    from wmhub.bench.repeat import measure_again
+
+    def with_one_that_is_odd(
+        records: Sequence[tuple[Workload, MeasureRecord]], progress: object
+    ) -> list[float | None]:
+        workload, record = records[0]
+        odd = dataclasses.replace(record, trace='[[["NoSuchInstruction",[],[],[]]],[]]')
+        return measure_again([(workload, odd), *records[1:]])
+
+    monkeypatch.setattr(module, "measure_again", with_one_that_is_odd)
+    found = module.ceiling(dataset, workloads=1, split="train")
+    assert (found.records, found.failed) == (4, 1)

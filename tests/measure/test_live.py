@@ -181,3 +181,21 @@ def test_a_small_design_space_ends_early(tmp_path: Path) -> None:
 def test_nonsense_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
         LivePlan(**options)
+
+
+def test_a_workload_without_constant_shapes_is_skipped_and_named(tmp_path: Path) -> None:
+    from wmhub.measure.sources import NamedWorkload
+    from wmhub.search.tasks import tasks_of
+    from wmhub.tvm_compat import tvm
+
+    n = tvm.te.var("n", "int64")
+    x = tvm.te.placeholder((n,), name="x", dtype="float32")
+    y = tvm.te.compute((n,), lambda i: x[i] + 1.0, name="y")
+    symbolic = tvm.IRModule({"main": tvm.te.create_prim_func([x, y])})
+    given = [NamedWorkload("symbolic", symbolic), *workloads("matmul-m16-n16-k16")]
+    with Journal(tmp_path / "journal", HEAD) as journal:
+        state = measure_live(journal, given, FakeEngine(), LivePlan(candidates=4, batch=4))
+    assert list(state.skipped) == ["symbolic"]
+    assert (state.records, state.expected) == (4, 4)
+    with pytest.raises(InvalidInputError, match="main: a task needs arguments of constant shape"):
+        tasks_of(symbolic, TARGET)
