@@ -11,7 +11,7 @@ from datasetmaking import Make, lines_of
 from logmaking import ansor_line, tiled
 
 from wmhub.dataset.check import CheckReport, Severity, check
-from wmhub.dataset.manifest import MANIFEST, file_entry, read_manifest, sha256_of, write_manifest
+from wmhub.dataset.manifest import file_entry, read_manifest, write_manifest
 from wmhub.dataset.row_checks import least_flops, most_flops
 from wmhub.hardware.table import lookup
 from wmhub.names import HardwareKey
@@ -33,11 +33,16 @@ def change_rows(folder: Path, **columns: list[object]) -> None:
         values = (values * len(table))[: len(table)]
         array = pa.array(values, field.type)
         table = table.set_column(table.schema.get_field_index(column), field, array)
+    replace_file(folder, name, table)
+
+
+def replace_file(folder: Path, name: str, table: pa.Table) -> None:
+    """Writes ``table`` as the file ``name``, and makes rows and digest in the manifest fit."""
     pq.write_table(table, folder / name)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    size = (folder / name).stat().st_size
-    manifest["files"][name] |= {"sha256": sha256_of(folder / name), "bytes": size}
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    manifest = read_manifest(folder)
+    entry = file_entry(folder, name, len(table))
+    files = tuple(entry if old.name == name else old for old in manifest.files)
+    write_manifest(folder, dataclasses.replace(manifest, files=files))
 
 
 def test_a_good_dataset_passes(make: Make, make_database: Make) -> None:
@@ -201,25 +206,16 @@ def test_the_bound_holds_on_real_logs(shared_logs: Path, tmp_path: Path) -> None
 
 def test_rows_of_a_workload_that_is_not_there_are_a_finding(make: Make) -> None:
     folder = make()
-    manifest = read_manifest(folder)
-    (name,) = manifest.names("workloads-")
-    kept = pq.read_table(folder / name).slice(1)
-    pq.write_table(kept, folder / name)
-    entry = file_entry(folder, name, len(kept))
-    files = tuple(entry if old.name == name else old for old in manifest.files)
-    write_manifest(folder, dataclasses.replace(manifest, files=files))
+    name = "workloads-00000.parquet"
+    replace_file(folder, name, pq.read_table(folder / name).slice(1))
     report = check(folder)
     assert any("not among its workloads" in finding.reason for finding in report.findings)
 
 
 def test_a_column_that_may_be_empty_is_damage(make: Make) -> None:
     folder = make()
-    manifest = read_manifest(folder)
-    (name,) = manifest.names("workloads-")
+    name = "workloads-00000.parquet"
     table = pq.read_table(folder / name)
     loose = pa.schema([field.with_nullable(True) for field in table.schema])
-    pq.write_table(table.cast(loose), folder / name)
-    entry = file_entry(folder, name, len(table))
-    files = tuple(entry if old.name == name else old for old in manifest.files)
-    write_manifest(folder, dataclasses.replace(manifest, files=files))
+    replace_file(folder, name, table.cast(loose))
     assert any("may be empty" in finding.reason for finding in check(folder).findings)

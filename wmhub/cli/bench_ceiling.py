@@ -6,6 +6,8 @@ import dataclasses
 
 import click
 
+from wmhub.dataset.splits import SPLITS
+
 
 @click.command()
 @click.option("--dataset", required=True, metavar="DIR", help="Dataset of this machine's hardware.")
@@ -19,7 +21,7 @@ import click
 )
 @click.option(
     "--split",
-    type=click.Choice(["train", "validation", "test"]),
+    type=click.Choice(SPLITS),
     default="validation",
     show_default=True,
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wmhub.dataset.splits import SPLITS
+
 if TYPE_CHECKING:
     from wmhub.dataset.manifest import Manifest
 
@@ -135,9 +137,7 @@ def split(dataset: Path, output: Path, test_workloads: Path | None, as_json: boo
     help="Whose log to write; needed where the dataset has records of both.",
 )
 @click.option("--best", is_flag=True, help="Only the fastest record of each workload.")
-@click.option(
-    "--split", type=click.Choice(["train", "validation", "test"]), help="Only this split."
-)
+@click.option("--split", type=click.Choice(SPLITS), help="Only this split.")
 @_as_json
 def export(dataset: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Write a dataset as tuning logs that TVM reads."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wmhub.cli._listing import locked_option
+from wmhub.dataset.splits import SPLITS
 
 if TYPE_CHECKING:
     from wmhub.training.evaluation import EvaluationReport
@@ -51,7 +52,7 @@ def show_metrics(title: str, rows: Sequence[tuple[str, Metrics]]) -> None:
 )
 @click.option(
     "--split",
-    type=click.Choice(["train", "validation", "test"]),
+    type=click.Choice(SPLITS),
     default="test",
     show_default=True,
 )

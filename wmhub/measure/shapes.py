@@ -31,6 +31,12 @@ def depthwise(rows: _Rows, *flags: str) -> Iterator[str]:
         yield "-".join([f"depthwise2d-h{image}-w{image}-c{c}-k{k}-s{s}-p{k // 2}", *flags])
 
 
+def pools(kind: str, rows: _Rows, *flags: str) -> Iterator[str]:
+    """Rows of (image, channels, kernel, stride) of ``maxpool2d`` or ``avgpool2d``."""
+    for image, c, k, s in rows:
+        yield "-".join([f"{kind}-h{image}-w{image}-c{c}-k{k}-s{s}", *flags])
+
+
 def deconvs(rows: _Rows, *flags: str) -> Iterator[str]:
     """Rows of (image, channels in, channels out, kernel, stride, padding)."""
     for image, ci, co, k, s, p in rows:

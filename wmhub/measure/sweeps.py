@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from itertools import product
 
-from wmhub.measure.shapes import convs, deconvs, dense, depthwise, dilated, each
+from wmhub.measure.shapes import convs, deconvs, dense, depthwise, dilated, each, pools
 
 _SKINNY = [(1, 4096, 1024), (4, 2000, 1000), (1000, 8, 512), (64, 64, 4096), (2048, 2048, 16)]
 _ODD = [(100, 100, 100), (127, 255, 511), (200, 300, 400), (96, 1000, 160), (333, 77, 512)]
 
 
-def _first() -> dict[str, list[str]]:
+def _broad() -> dict[str, list[str]]:
     square = [(n, n, n) for n in (64, 128, 192, 256, 320, 384, 512, 640, 768)]
     images, channels = (10, 20, 40), ((24, 40), (72, 56), (112, 160))
     odd_convs = [
@@ -97,7 +97,7 @@ _CLIPPED_DEPTHWISE = [(112, 48, 3, 2), (56, 72, 3, 1), (40, 120, 5, 2), (28, 96,
 _SMALL = [(1, 64, 64), (3, 48, 200), (10, 10, 500), (16, 16, 16), (24, 72, 96), (60, 250, 40)]
 
 
-def _second() -> dict[str, list[str]]:
+def _hard() -> dict[str, list[str]]:
     return {
         "sweep-batches": [
             *each("bmm", "b m n k", _BATCHED),
@@ -118,9 +118,9 @@ def _second() -> dict[str, list[str]]:
             *each("rmsnorm", "m n", _CLASSES[2::3]),
         ],
         "sweep-windows": [
-            *each("maxpool2d", "h w c k s", [(h, h, *rest) for h, *rest in _POOLED]),
-            *each("avgpool2d", "h w c k s", [(h, h, *rest) for h, *rest in _POOLED[1::2]]),
-            *each("maxpool2d", "h w c k s", [(h, h, *rest) for h, *rest in _POOLED[2::3]], "nchw"),
+            *pools("maxpool2d", _POOLED),
+            *pools("avgpool2d", _POOLED[1::2]),
+            *pools("maxpool2d", _POOLED[2::3], "nchw"),
             *each("globalpool2d", "h w c", [(14, 14, 96), (10, 10, 400), (20, 20, 64)]),
             *deconvs(_WIDENED[::2]),
             *deconvs(_WIDENED[1::2], "bias", "relu"),
@@ -137,4 +137,4 @@ def _second() -> dict[str, list[str]]:
 
 def sweeps() -> dict[str, list[str]]:
     """Name of a sweep -> names of its workloads."""
-    return {**_first(), **_second()}
+    return {**_broad(), **_hard()}
