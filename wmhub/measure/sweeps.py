@@ -1,8 +1,9 @@
 """Shapes around those of networks: odd sizes, batches, skinny and square products.
 
-So a model sees more than powers of two. The second half is of operators that errors were largest
+So a model sees more than powers of two. The second part is of operators that errors were largest
 for: products of many small matrices, softmax, pooling, transposed convolutions, reductions, and
-vectors of 24 or 48 elements behind a clip.
+vectors of 24 or 48 elements behind a clip. The third has extents that no vector divides, as
+networks with a class token and odd images have: there LLVM decides what becomes a vector.
 """
 
 from __future__ import annotations
@@ -135,6 +136,49 @@ def _hard() -> dict[str, list[str]]:
     }
 
 
+_TOKENS = (37, 50, 65, 101, 127, 145, 257, 577)
+_PRIME = [(127, 127, 127), (257, 64, 257), (64, 257, 257), (101, 509, 64), (509, 101, 128),
+          (251, 251, 251), (31, 1021, 256), (384, 131, 96)]  # fmt: skip
+_ATTENTION = [(16, 37, 37, 64), (12, 50, 50, 64), (8, 65, 65, 32), (6, 101, 101, 64),
+              (16, 127, 127, 48), (5, 145, 145, 40), (12, 257, 257, 64),
+              (3, 577, 577, 64)]  # fmt: skip
+_CROSSED = [(8, 64, 77, 64), (12, 1, 257, 64), (4, 257, 127, 80), (2, 131, 509, 32)]
+_ODD_BATCHES = [(12, 73, 73, 73), (3, 257, 64, 257), (6, 101, 101, 24), (16, 31, 61, 127)]
+_ODD_IMAGES = [(13, 96, 128, 3, 1), (17, 64, 96, 3, 1), (19, 48, 64, 3, 1), (23, 32, 80, 5, 1),
+               (29, 40, 56, 1, 1), (37, 24, 48, 3, 2), (53, 16, 32, 3, 1), (11, 160, 192, 1, 1),
+               (19, 67, 131, 1, 1), (31, 33, 35, 3, 1)]  # fmt: skip
+_ODD_DEPTHWISE = [(13, 160, 5, 1), (17, 96, 3, 1), (29, 72, 3, 2), (53, 35, 3, 1)]
+
+
+def _no_vector_divides() -> dict[str, list[str]]:
+    widths = (384, 768, 192, 512, 1024, 256, 384, 192)
+    layers = [(m, w * 4, w) for m, w in zip(_TOKENS, widths, strict=True)]
+    rows = [(12 * m, m) for m in _TOKENS] + [(m, w) for m, w in zip(_TOKENS, widths, strict=True)]
+    return {
+        "sweep-tokens": [
+            *each("scores", "b m n d", [*_ATTENTION, *_CROSSED]),
+            *each("scores", "b m n d", [*_ATTENTION[::2], *_CROSSED[::2]], "softmax"),
+            *each("context", "b m n d", [*_ATTENTION, *_CROSSED[::2]]),
+            *each("bmm", "b m n k", _ODD_BATCHES),
+            *each("bmm", "b m n k", _ODD_BATCHES, "nt"),
+            *dense(layers, "bias", "gelu"),
+            *dense([(m, w, 4 * w) for m, _, w in layers[1::2]], "bias"),
+            *each("matmul", "m n k", _PRIME),
+        ],
+        "sweep-odd": [
+            *convs(_ODD_IMAGES, "bias", "relu"),
+            *convs(_ODD_IMAGES[1::3], "nchw"),
+            *depthwise(_ODD_DEPTHWISE, "bias", "relu"),
+            *each("softmax", "m n", rows[::2]),
+            *each("layernorm", "m n", rows[9::2]),
+            *each("sum", "m n", rows[1::4]),
+            *each("max", "m n", rows[3::4], "columns"),
+            *each("chain", "m n", rows[8::3], "bias", "gelu"),
+            *each("transpose", "m n", rows[8::4]),
+        ],
+    }
+
+
 def sweeps() -> dict[str, list[str]]:
     """Name of a sweep -> names of its workloads."""
-    return {**_broad(), **_hard()}
+    return {**_broad(), **_hard(), **_no_vector_divides()}
