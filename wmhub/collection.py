@@ -115,7 +115,7 @@ def collect(
         key,
         profile,
         COLLECTOR,
-        version=None if version is None else Version.parse(str(version)),
+        version=Version.named(version),
         test_workloads=chosen_workloads(
             test_workloads, {**(older.workloads() if older else {}), **read.workloads}
         ),

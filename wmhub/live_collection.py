@@ -88,7 +88,7 @@ def collect_live(
     """
     if device_key is not None and rpc_tracker is None:
         raise InvalidInputError("a device key is one of a tracker's: name that too")
-    number = None if version is None else Version.parse(str(version))
+    number = Version.named(version)
     output = destination(output)
     folder = output.with_name(output.name + ".live")
     older = open_dataset(output) if (output / MANIFEST).exists() else None

@@ -44,7 +44,7 @@ def merge(
         first.hardware,
         next((item.manifest.profile for item in opened if item.manifest.profile), None),
         COLLECTOR,
-        version=None if version is None else Version.parse(str(version)),
+        version=Version.named(version),
         older=first.manifest,
         test_workloads=tuple({id_ for item in opened for id_ in item.manifest.test_workloads}),
     )

@@ -39,6 +39,11 @@ class Version:
             raise InvalidNameError(f"content version {text[:60]!r} is not like 1.2.0")
         return cls(*map(int, match.groups()))
 
+    @classmethod
+    def named(cls, version: Version | str | None) -> Version | None:
+        """A version as a caller may name it, or ``None`` where none is named; see ``parse``."""
+        return cls.parse(version) if isinstance(version, str) else version
+
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.patch}"
 
