@@ -121,7 +121,8 @@ def test_baselines_are_shown_training_workloads_only(
 def test_the_model_of_tvm_learns_from_replayed_traces(tmp_path: Path) -> None:
     pytest.importorskip("tvm")
     pytest.importorskip("xgboost")
-    source = open_dataset(_measured(tmp_path))
+    names = ("matmul-m32-n32-k32", "matmul-m64-n32-k32")
+    source = open_dataset(_measured(tmp_path / "two", names))
     setting = Setting(source, profile_of(source), tmp_path / "cache", threads=1)
     first, second = load_candidates(source, None, setting.profile)
     fitted, notes = fit_baselines(["xgb_model"], setting, [first])
@@ -132,17 +133,23 @@ def test_the_model_of_tvm_learns_from_replayed_traces(tmp_path: Path) -> None:
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 2
     again = fitted["xgb_model"].score(second)
     assert np.array_equal(score, again)
+    # They outlive a dataset that grows.
+    grown = open_dataset(_measured(tmp_path / "three", (*names, "matmul-m16-n32-k64")))
+    more = dataclasses.replace(setting, dataset=grown)
+    fit_baselines(["xgb_model"], more, load_candidates(grown, None, setting.profile))
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 3
 
 
-def _measured(folder: Path) -> Path:
-    """Two tiny matrix products with made-up latencies that follow from the scheduled program."""
+def _measured(folder: Path, names: Sequence[str]) -> Path:
+    """Tiny workloads of the zoo with made-up latencies that follow from the scheduled program."""
     from wmhub.measure import zoo
     from wmhub.measure.programs import argument_info, load_program, save_program
     from wmhub.measure.sampling import Sampler
 
     target = {"kind": "llvm", "num-cores": 2}
     programs, records = [], []
-    for number, name in enumerate(("matmul-m32-n32-k32", "matmul-m64-n32-k32")):
+    folder.mkdir()
+    for number, name in enumerate(names):
         module = zoo.build(name)
         text = save_program(module).encode()
         encoded = base64.b64encode(struct.pack("<Q", len(text)) + text).decode()

@@ -1,7 +1,7 @@
 """TVM's own cost model as a baseline: its per-store features and its ``XGBModel``.
 
 The features are those of the scheduled program, so every trace is replayed in TVM: 10 to 30 ms a
-candidate. They are kept on disk, by the dataset's digest.
+candidate, and 100 or more where much is unrolled. They are kept on disk.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wmhub.dataset.workers import in_order
 from wmhub.errors import InvalidInputError
 from wmhub.records import Scheduler, Workload
 from wmhub.training.baselines import Setting, relative_speed
 from wmhub.training.boosting import require_xgboost
 from wmhub.training.data import Candidates
-from wmhub.training.store import dataset_digest
 
 #: Most training candidates; of more, each workload gives an even share.
-MOST_CANDIDATES = 20_000
+MOST_CANDIDATES = 50_000
 #: Candidates whose schedules are held at once.
 _BATCH = 32
 #: What TVM raises for a trace that cannot be replayed, or a program that it does not read.
@@ -53,16 +54,15 @@ class TvmModel:
     def fit(self, train: Sequence[Candidates]) -> None:
         """See `Baseline`; failed candidates, whose weight in TVM's loss is 0, are left out."""
         most = max(2, MOST_CANDIDATES // max(1, len(train)))
+        asked = [(one, _share(np.flatnonzero(np.isfinite(one.latency)), most)) for one in train]
         tables: list[np.ndarray] = []
         labels: list[np.ndarray] = []
-        for number, candidates in enumerate(train):
-            self._setting.progress("xgb_model: features", number, len(train))
-            chosen = _share(np.flatnonzero(np.isfinite(candidates.latency)), most)
-            found = self._features.of(candidates.workload, candidates.positions[chosen])
-            usable = [i for i, table in enumerate(found) if len(table)]
-            tables += [found[i] for i in usable]
+        found = self._features.of_many(asked, self._setting.threads)
+        for number, ((candidates, chosen), mine) in enumerate(zip(asked, found, strict=True)):
+            usable = [i for i, table in enumerate(mine) if len(table)]
+            tables += [mine[i] for i in usable]
             labels.append(relative_speed(candidates.latency)[chosen[usable]])
-        self._setting.progress("xgb_model: features", len(train), len(train))
+            self._setting.progress("xgb_model: features", number + 1, len(train))
         if not tables:
             raise InvalidInputError("no trace of the training workloads can be replayed in TVM")
         # Its training as ``update`` ends in it; that one takes schedules, which are gone by now.
@@ -70,7 +70,8 @@ class TvmModel:
 
     def score(self, candidates: Candidates) -> np.ndarray:
         """See `Baseline`; what cannot be replayed comes last."""
-        tables = self._features.of(candidates.workload, candidates.positions)
+        every = np.arange(len(candidates.latency))
+        (tables,) = self._features.of_many([(candidates, every)], 1)
         usable = [i for i, table in enumerate(tables) if len(table)]
         score = np.full(len(tables), _WORST)
         if usable:
@@ -79,53 +80,78 @@ class TvmModel:
 
 
 class Features:
-    """TVM's per-store features of a dataset's candidates."""
+    """TVM's per-store features of a dataset's candidates.
+
+    They are kept by what they are made from, so those of workloads that a growing dataset leaves as
+    they were are not made again.
+    """
 
     def __init__(self, setting: Setting) -> None:
-        from wmhub.tvm_compat import meta_schedule as ms
         from wmhub.tvm_compat import tvm
 
         self._dataset = setting.dataset
-        self._threads = setting.threads
-        digest = f"{dataset_digest(setting.dataset)}-tvm-{tvm.__version__}"
-        self._folder = setting.cache / "per-store-features" / digest
-        self._extractor = ms.feature_extractor.PerStoreFeature()
+        self._folder = setting.cache / "per-store-features" / f"tvm-{tvm.__version__}"
 
-    def of(self, workload: Workload, chosen: np.ndarray) -> list[np.ndarray]:
-        """float32 [stores, 164] of each of the ``chosen`` rows; empty where a replay failed."""
+    def of_many(
+        self, asked: Sequence[tuple[Candidates, np.ndarray]], processes: int
+    ) -> Iterator[list[np.ndarray]]:
+        """For each workload float32 [stores, 164] of each of the chosen candidates (int64 [C]).
+
+        In their order; empty where a replay failed. Raises ``InvalidInputError`` for a workload
+        without a program.
+        """
+        jobs = ((None, self._job(candidates, chosen)) for candidates, chosen in asked)
+        died = "a process that replays traces died, perhaps for want of memory"
+        for _, tables in in_order(_features, jobs, max(1, min(processes, len(asked))), died):
+            yield tables
+
+    def _job(
+        self, candidates: Candidates, chosen: np.ndarray
+    ) -> tuple[Path, str, list[str], list[str]]:
+        workload = candidates.workload
         if not _has_program(workload):
             raise InvalidInputError(_WHAT_IT_NEEDS)
-        name = hashlib.sha256(chosen.astype(np.int64).tobytes()).hexdigest()[:16]
-        path = self._folder / f"{workload.id}-{name}.npz"
-        kept = _read(path)
-        if kept is None:
-            kept = self._extract(workload, chosen)
-            _write(path, kept)
-        return kept
-
-    def _extract(self, workload: Workload, chosen: np.ndarray) -> list[np.ndarray]:
-        from wmhub.tvm_compat import meta_schedule as ms
-        from wmhub.tvm_compat import tvm, use_target
-
         records = self._dataset.workload_records(workload.id, ["trace", "target"])
-        targets, traces = records.column("target"), records.traces
-        found = [np.zeros((0, 0), np.float32)] * len(chosen)
-        try:
-            module = tvm.ir.load_json(_module_text(workload))
-        except _REFUSALS:
-            return found
-        for start in range(0, len(chosen), _BATCH):
-            ready = []
-            for place in range(start, min(start + _BATCH, len(chosen))):
-                candidate = _replayed(module, traces[chosen[place]])
-                if candidate is not None:
-                    ready.append((place, candidate))
-            target = use_target(json.loads(targets[chosen[start]]))
-            context = ms.TuneContext(mod=module, target=target, num_threads=self._threads)
-            extracted = self._extractor.extract_from(context, [one for _, one in ready])
-            for (place, _), table in zip(ready, extracted, strict=True):
-                found[place] = table.numpy().astype(np.float32)
+        rows = candidates.positions[chosen].tolist()
+        every, targets = records.traces, records.column("target")
+        made_from = (str(workload.program), [every[i] for i in rows], [targets[i] for i in rows])
+        digest = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]
+        return self._folder / f"{digest}.npz", *made_from
+
+
+def _features(
+    path: Path, program: str, traces: Sequence[str], targets: Sequence[str]
+) -> list[np.ndarray]:
+    """What the file ``path`` keeps, or what is made and kept there."""
+    kept = _read(path)
+    if kept is None:
+        kept = _extract(program, traces, targets)
+        _write(path, kept)
+    return kept
+
+
+def _extract(program: str, traces: Sequence[str], targets: Sequence[str]) -> list[np.ndarray]:
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import tvm, use_target
+
+    found = [np.zeros((0, 0), np.float32)] * len(traces)
+    try:
+        module = tvm.ir.load_json(_module_text(program))
+    except _REFUSALS:
         return found
+    extractor = ms.feature_extractor.PerStoreFeature()
+    for start in range(0, len(traces), _BATCH):
+        ready = []
+        for place in range(start, min(start + _BATCH, len(traces))):
+            candidate = _replayed(module, traces[place])
+            if candidate is not None:
+                ready.append((place, candidate))
+        target = use_target(json.loads(targets[start]))
+        context = ms.TuneContext(mod=module, target=target, num_threads=1)
+        extracted = extractor.extract_from(context, [one for _, one in ready])
+        for (place, _), table in zip(ready, extracted, strict=True):
+            found[place] = table.numpy().astype(np.float32)
+    return found
 
 
 def _has_program(workload: Workload) -> bool:
@@ -145,9 +171,9 @@ def _replayed(module: Any, trace: str) -> Any | None:
     return ms.search_strategy.MeasureCandidate(schedule, arguments)
 
 
-def _module_text(workload: Workload) -> str:
+def _module_text(program: str) -> str:
     """The JSON that TVM reads: databases hold it in base64 behind an 8-byte length."""
-    program = str(workload.program).strip()
+    program = program.strip()
     return program if program.startswith("{") else base64.b64decode(program)[8:].decode()
 
 
@@ -171,7 +197,7 @@ def _read(path: Path) -> list[np.ndarray] | None:
 def _write(path: Path, tables: Sequence[np.ndarray]) -> None:
     full = [table for table in tables if len(table)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part.npz")
+    temporary = path.with_suffix(f".{os.getpid()}.npz")
     np.savez_compressed(
         temporary,
         rows=np.concatenate(full) if full else np.zeros((0, 0), np.float32),
