@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from wmhub.actions import ANSOR_STEPS, ActionKind
 from wmhub.errors import InvalidInputError
+from wmhub.nest import trips
 from wmhub.replay.ansor import replay_steps, workload_shape
 
 CONV = '["conv2d_layer", 128, 128, 28, 28, 128, 3, 3, 1, "SAME"]'
@@ -76,6 +77,26 @@ def test_a_gpu_schedule() -> None:
     assert load.scope == "shared"
     assert load.host is tiled
     assert float(tiled.annotations["auto_unroll_max_step"][0]) == 512.0
+
+
+def test_a_compute_location_follows_its_loop() -> None:
+    (group,) = replay_steps(CONV, [STEPS])
+    tiled = next(s for s in group.trajectories.stages if len(s.loops) > 10)
+    # The host's sixth loop of its time, which is the third now that others are fused.
+    words = [loop.annotation for loop in tiled.outer_loops()]
+    assert words == ["blockIdx.x", "vthread.x", "threadIdx.x"]
+    # The tiled stage's own loops walk all 64 by 32 by 16 products; those of a copy walk one tile.
+    assert float(trips(tiled.nest())[0]) == 64 * 32 * 16
+    load = by_role(group, "cache_read")
+    assert float(trips(load.nest())[0]) == (16 * 2 * 32 * 2) * 256
+    split = [
+        ["SP", 0, 0, 64, [8], 1],
+        ["FSP", 1, 0, 0, 1],
+        ["CA", 0, 1, 0],
+        ["SP", 1, 0, 8, [2], 1],
+    ]
+    (group,) = replay_steps(CONV, [split])
+    assert [int(loop.extent[0]) for loop in group.trajectories.stages[0].outer_loops()] == [4, 2]
 
 
 def test_numbers_vary_and_structures_do_not() -> None:

@@ -158,6 +158,9 @@ class Stage:
     """Stage at whose loop it is computed; ``None`` at the root."""
     depth: int = 0
     """How many of the host's loops stand around it."""
+    is_whole: bool = False
+    """Whether its own loops walk all of it, although it has a host: Ansor keeps the loops as they
+    were before, and what they shrink to is not in its logs."""
     inner: list[Loop] = field(default_factory=list)
     """Loops inside its body, where it stands for a nest that was made one block."""
     annotations: dict[str, np.ndarray] = field(default_factory=dict)
@@ -174,12 +177,20 @@ class Stage:
 
     def outer_loops(self) -> list[Loop]:
         """Loops around it that are its hosts' alone (Ansor keeps each stage's own nest only)."""
+        return self._around(until_whole=False)
+
+    def nest(self) -> list[Loop]:
+        """The loops that together run its body as often as it runs, from outside to inside."""
+        return [*self._around(until_whole=True), *self.loops]
+
+    def _around(self, *, until_whole: bool) -> list[Loop]:
         loops: list[Loop] = []
-        host, depth, seen = self.host, self.depth, 0
-        while host is not None and seen < 16:  # a bound, since a damaged log may hold a cycle
-            loops = [loop for loop in host.loops[:depth] if self.index(loop) < 0] + loops
-            depth, seen = host.depth, seen + 1
-            host = host.host
+        stage, seen = self, 0
+        while (host := stage.host) is not None and not (until_whole and stage.is_whole):
+            loops = [loop for loop in host.loops[: stage.depth] if self.index(loop) < 0] + loops
+            stage, seen = host, seen + 1
+            if seen == 16:  # a bound, since a damaged log may hold a cycle
+                break
         return loops
 
     def index(self, loop: Loop) -> int:

@@ -52,7 +52,7 @@ def cpu_features(
     nests = [] if hardware.is_gpu else cpu_schedules(trajectories)
     own = next((found for stage, found in nests if stage is main), None)
     if own is None:
-        runs = trips([*main.outer_loops(), *main.loops])
+        runs = trips(main.nest())
         none = np.zeros((len(main.loops), 1), dtype=bool)
         own = CpuSchedule(runs, np.ones(1), np.ones(1), none, np.zeros(1))
     lanes = max(hardware.vector_bits // _FLOAT_BITS, 1)

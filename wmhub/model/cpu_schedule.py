@@ -70,13 +70,13 @@ def _schedule(
     if (parallel is None and vectorize is None) or any(loop.annotation for loop in around):
         inside = [[loop.annotation == "vectorize"] for loop in stage.loops[::-1]]
         return CpuSchedule(
-            trips(around),
+            trips(stage.nest()),
             trips([loop for loop in around if loop.annotation == "parallel"]),
             trips([loop for loop in stage.loops if loop.annotation == "vectorize"]),
             np.array(inside),
             np.zeros(1),
         )
-    return _Fusing(stage, live, shapes).schedule(trips(around), parallel, vectorize)
+    return _Fusing(stage, live, shapes).schedule(trips(stage.nest()), parallel, vectorize)
 
 
 class _Fusing:

@@ -60,7 +60,7 @@ def structured_features(
     stage = main_stage(trajectories)
     loops = LoopTable.of(stage.loops)
     #: How often the body of the stage is executed: float64 [N or 1].
-    runs = trips([*stage.outer_loops(), *stage.loops])
+    runs = trips(stage.nest())
     threads = _most(trajectories, THREADS)
     _axes(columns, stage)
     _parallelism(columns, trajectories, stage, loops, runs, threads, hardware)
@@ -128,8 +128,7 @@ def _parallelism(
     parallel = _most(trajectories, ("parallel",))
     # MetaSchedule leaves the parallel loops to a post-processor, which fuses the outermost
     # spatial loops; so what is parallel is bounded by the leading spatial extents.
-    around = [*stage.outer_loops(), *stage.loops]
-    leading = trips(list(takewhile(lambda loop: not loop.is_reduction, around)))
+    leading = trips(list(takewhile(lambda loop: not loop.is_reduction, stage.nest())))
     units = np.maximum(np.maximum(grid, parallel), np.where(parallel > 1, 1, leading))
     cores = float(hardware.cores)
     waves = np.ceil(units / cores)
@@ -220,6 +219,8 @@ def _caches(
     """Cache stages: what is copied to faster memory, how often, and how it is spread."""
     copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
     shared, loaded = np.zeros(1), np.zeros(1)
+    #: What copies to shared memory together, once for all of a block's threads.
+    block = threads * _most(trajectories, VIRTUAL)
     for number in range(CACHES):
         name = f"cache{number}"
         if number >= len(copies):
@@ -230,8 +231,10 @@ def _caches(
         own, around = copy.loops, []
         if host is not None:
             own = [loop for loop in copy.loops if host.index(loop) < 0]
-            around = [*copy.outer_loops(), *host.loops[: copy.depth]]
+            around = [loop for loop in copy.nest() if all(loop is not mine for mine in own)]
         tile, rounds = trips(own), trips(around)
+        if copy.scope.startswith("shared"):
+            rounds = np.maximum(rounds / block, 1.0)
         cooperative = copy.annotations.get("meta_schedule.cooperative_fetch")
         columns.log2(f"{name}.tile", tile)
         columns.log2(f"{name}.rounds", rounds)
@@ -255,6 +258,13 @@ def _caches(
     gpu_features(columns, trajectories, stage, shared, hardware)
 
 
+def _inside(hosted: Stage) -> np.ndarray:
+    """Iterations of a hosted stage for one of the loops around it: float64 [N or 1]."""
+    if hosted.is_whole:
+        return np.asarray(np.maximum(trips(hosted.loops) / trips(hosted.outer_loops()), 1.0))
+    return trips(hosted.loops[hosted.depth :])
+
+
 def _whole(columns: Columns, trajectories: Trajectories, stage: Stage) -> None:
     stages = trajectories.stages
     live = [s for s in stages if not s.inlined]
@@ -267,7 +277,7 @@ def _whole(columns: Columns, trajectories: Trajectories, stage: Stage) -> None:
         other = hosted[number] if number < len(hosted) else None
         share = other.depth / max(1, len(other.host.loops)) if other and other.host else -1.0
         columns.add(f"hosted{number}.depth", share)
-        columns.log2(f"hosted{number}.size", trips(other.loops[other.depth :]) if other else 1.0)
+        columns.log2(f"hosted{number}.size", _inside(other) if other else 1.0)
         columns.log2(f"hosted{number}.trips", trips(other.loops) if other else 1.0)
     rest = sum((trips(s.loops) for s in live if s is not stage), np.zeros(1))
     columns.log2("rest.trips", rest)

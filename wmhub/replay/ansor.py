@@ -92,6 +92,7 @@ def _replay(steps: Sequence[Any], table: np.ndarray, shape: tuple[int, ...]) -> 
         with refused(step):
             replay.step(step)
     replay.mark_reductions()
+    replay.place()
     return Trajectories(
         scheduler=Scheduler.AUTO_SCHEDULER,
         program=None,
@@ -115,6 +116,8 @@ class _Replay:
         self.unknown: list[str] = []
         self.splits: dict[int, list[np.ndarray]] = {}
         self.split_extents: dict[int, np.ndarray] = {}
+        #: The loop at which each hosted stage is computed, by the stage's identity.
+        self.locations: dict[int, Loop] = {}
         self.number = 0
 
     def step(self, step: Sequence[Any]) -> None:
@@ -168,6 +171,7 @@ class _Replay:
         made = split_loop(loop, factors)
         self._emit(step, stage, loops=(loop,), results=tuple(made))
         stage.loops = [*stage.loops[:at], *made, *stage.loops[at + 1 :]]
+        self._relocate([loop], made[-1])
 
     def _split(self, step: Sequence[Any]) -> None:
         stage, at = self._stage(step[1]), step[2]
@@ -223,6 +227,14 @@ class _Replay:
         made = fuse_loops(loops)
         self._emit(step, stage, loops=tuple(loops), results=(made,))
         stage.replace(loops, [made])
+        self._relocate(loops, made)
+
+    def _relocate(self, old: Sequence[Loop], new: Loop) -> None:
+        """What was computed at one of the ``old`` loops is computed at the ``new`` one, as in
+        Ansor's attach map."""
+        for stage, loop in self.locations.items():
+            if any(loop is one for one in old):
+                self.locations[stage] = new
 
     def _reorder(self, step: Sequence[Any]) -> None:
         stage, order = self._stage(step[1]), step[2]
@@ -260,7 +272,7 @@ class _Replay:
         loop = self._loop(host, step[3])
         number = next(i for i, s in enumerate(self.created) if s is host)
         self._emit(step, stage, loops=(loop,), target=number, position=step[3])
-        stage.host, stage.depth = host, step[3] + 1
+        stage.host, self.locations[id(stage)] = host, loop
         # Its own extents shrink to the tile that the host asks for, which the log does not tell.
         if stage.role == "cache_read":
             for own in stage.loops:
@@ -274,7 +286,7 @@ class _Replay:
     def _compute_root(self, step: Sequence[Any]) -> None:
         stage = self._stage(step[1])
         self._emit(step, stage)
-        stage.host, stage.depth, stage.inlined = None, 0, False
+        stage.host, stage.inlined = None, False
 
     def _insert(self, number: int, role: str, scope: str) -> Stage:
         stage = Stage(f"stage{len(self.created)}.{role}", [], [], role=role, scope=scope)
@@ -310,6 +322,14 @@ class _Replay:
     def _storage_align(self, step: Sequence[Any]) -> None:
         stage = self._stage(step[1])
         self._emit(step, stage, loops=(self._loop(stage, step[2]),))
+
+    def place(self) -> None:
+        """Tells how deep in its host's final nest each stage stands."""
+        for stage in self.created:
+            # Of copies the tile is known, from the extent that they are fused to.
+            stage.is_whole = stage.role != "cache_read"
+            if stage.host is not None:
+                stage.depth = stage.host.index(self.locations[id(stage)]) + 1
 
     def mark_reductions(self) -> None:
         """Tells reduction axes from spatial ones: a multi-level tiling splits spatial axes into
