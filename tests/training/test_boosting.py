@@ -16,7 +16,7 @@ from wmhub.checkpoint import read_checkpoint
 from wmhub.errors import MissingDependencyError
 from wmhub.model.forest import Forest
 from wmhub.model.losses import latency_loss
-from wmhub.training.boosting import fit_forest, structured_of, tables_of
+from wmhub.training.boosting import _label, fit_forest, structured_of, tables_of
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
 from wmhub.training.data import from_store
@@ -85,11 +85,21 @@ def test_only_ratios_within_a_workload_are_learnt(corpus: Corpus) -> None:
     weightless = dataclasses.replace(CONFIG, trees=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wmhub.training.boosting.speed_weight", torch.ones_like)
+        patch.setattr("wmhub.training.boosting._label", lambda gains: gains)
         one, other = (
             fit_forest(training, weightless).leaf for training in (corpus.own_training, shifted)
         )
     torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
     assert one.abs().max() > 0.05
+
+
+def test_labels_are_logarithms_near_the_best_and_less_spread_among_the_slow() -> None:
+    label = _label(np.asarray([0.0, -0.01, -1.0, -4.0]))
+    assert label[0] == 0.0
+    assert label[1] == pytest.approx(-0.01, rel=0.01)
+    assert label[2] > -1.0
+    assert label[3] - label[2] > -0.5 * 3.0
+    assert (np.diff(label) < 0).all()
 
 
 def test_the_same_seed_grows_the_same_trees(corpus: Corpus) -> None:

@@ -15,6 +15,9 @@ from wmhub.model.losses import speed_weight
 from wmhub.training.config import TrainConfig
 from wmhub.training.data import Examples, by_group
 
+#: Between 0, the logarithm of a speed, and 1, the speed itself.
+_POWER = 1 / 3
+
 
 def require_xgboost(what: str = "this baseline", extra: str = "bench") -> None:
     """Raises ``MissingDependencyError`` where XGBoost, which ``what`` needs, is not installed."""
@@ -34,8 +37,9 @@ def fit_forest(
     """``config.trees`` trees fitted to the gains of ``training``, by dataset and workload.
 
     They learn what `latency_loss` asks of the networks: ratios within a workload, those of fast
-    candidates first. A workload weighs by the mean speed of its candidates, not by how many there
-    are. With ``base``, the new trees go on from what its trees say, and both are in the result.
+    candidates first; how slow a slow one is matters less to them. A workload weighs by the mean
+    speed of its candidates, not by how many there are. With ``base``, the new trees go on from what
+    its trees say, and both are in the result.
     Nothing is chosen here: neither a validation nor a test workload is looked at. ``grown`` is told
     of each tree.
     """
@@ -86,10 +90,18 @@ def structured_of(examples: Examples, rows: np.ndarray) -> np.ndarray:
     return found
 
 
+def _label(gains: np.ndarray) -> np.ndarray:
+    """What the trees are to say of gains, in nats near the best: their Box and Cox transform.
+
+    A tree spends its leaves where errors are large, which in logarithms is among the slowest.
+    """
+    return np.asarray(np.expm1(_POWER * gains) / _POWER)
+
+
 def _constant(workloads: Sequence[Examples], features: int) -> Forest:
     """The forest without trees that says the mean gain."""
     forest = Forest(0, features)
-    forest.bias.fill_(float(np.mean([examples.gains.mean() for examples in workloads])))
+    forest.bias.fill_(float(np.mean([_label(examples.gains).mean() for examples in workloads])))
     return forest
 
 
@@ -112,7 +124,7 @@ def _iterator(workloads: Sequence[Examples], start: Forest) -> Any:
             table = structured_of(examples, np.arange(count))
             input_data(
                 data=table,
-                label=examples.gains,
+                label=_label(examples.gains),
                 weight=speed_weight(torch.from_numpy(examples.gains)).numpy() * (most / count),
                 base_margin=start.predict(table),
             )
