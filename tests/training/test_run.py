@@ -179,6 +179,17 @@ def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path:
         train(other, tmp_path / "b", start_from=trained, config=wider)
 
 
+def test_what_training_spoils_is_not_written(trained: Path, other: Path, tmp_path: Path) -> None:
+    spoiling = dataclasses.replace(SMALL, steps=2, learning_rate=3.0, samples=40)
+    report = train(other, tmp_path / "a", start_from=trained, config=spoiling)
+    assert report.kept_base
+    ours, base = (read_checkpoint(folder).network for folder in (report.checkpoint, trained))
+    assert ours.config.trees == base.config.trees
+    for name, value in base.state_dict().items():
+        if name != "uncertainty_scale":
+            assert torch.equal(value, ours.state_dict()[name]), name
+
+
 def test_a_checkpoint_of_other_features_is_refused(
     trained: Path, dataset: Path, tmp_path: Path
 ) -> None:

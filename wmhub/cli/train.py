@@ -193,6 +193,11 @@ def _show(report: TrainReport, as_json: bool) -> None:
         f"{report.records:,} records",
         metric_rows(report.test, report.random),
     )
+    if report.kept_base:
+        console().print(
+            "what came of the training ranks the validation workloads worse than what it started "
+            "from, which is written unchanged"
+        )
     console().print(f"checkpoint: {report.checkpoint}")
     if as_json:
         show_json(
@@ -205,6 +210,7 @@ def _show(report: TrainReport, as_json: bool) -> None:
                 "records": report.records,
                 **metrics_json(report.test, report.random, "test"),
                 "validation": dataclasses.asdict(report.validation),
+                "kept_base": report.kept_base,
             }
         )
 

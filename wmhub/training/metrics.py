@@ -45,9 +45,13 @@ class Validation:
 
     @property
     def quality(self) -> float:
-        """What early stopping maximises: mean of top-1, top-5 and pairwise accuracy."""
-        m = self.metrics
-        return (m.top1 + m.top5 + m.pairwise_accuracy) / 3.0
+        """What early stopping maximises."""
+        return quality(self.metrics)
+
+
+def quality(metrics: Metrics) -> float:
+    """By what one of two models is chosen: mean of top-1, top-5 and pairwise accuracy."""
+    return (metrics.top1 + metrics.top5 + metrics.pairwise_accuracy) / 3.0
 
 
 def top_k(latency: np.ndarray, score: np.ndarray, k: int) -> float:

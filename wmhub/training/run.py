@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import os
 import platform
@@ -30,7 +31,7 @@ from wmhub.training.data import Examples, normalisation
 from wmhub.training.distributed import World, joined
 from wmhub.training.evaluate import calibrate, evaluate_rankings
 from wmhub.training.loop import Loop, Watcher, rank_stored, require_even
-from wmhub.training.metrics import Metrics, Validation, summarise
+from wmhub.training.metrics import Metrics, Validation, quality, summarise
 from wmhub.training.report import write_curves
 from wmhub.training.state import require_resumable
 
@@ -58,6 +59,9 @@ class TrainReport:
     """What a random order expects on the same candidates."""
     validation: Metrics
     """On the validation workloads, which chose the weights."""
+    kept_base: bool = False
+    """Whether the checkpoint that training started from ranks the validation workloads better than
+    what came of it, and so is what was written."""
 
 
 def train(
@@ -81,10 +85,11 @@ def train(
     The checkpoint is for ``hardware``, by default that of the first dataset. Its validation
     workloads choose the weights; its test workloads are looked at once, at the end. ``start_from``
     is a checkpoint, as ``from_pretrained`` takes it, whose weights and normalisation training
-    begins with. With ``resume``, an interrupted run in ``output`` goes on and ends as if it had not
-    been. Candidates are encoded once, by ``workers`` processes, into the folder ``cache``
-    (``~/.cache/wmhub/encoded``). Started by ``torchrun``, all its processes train together.
-    ``preparing`` is told of what comes before the first step, ``watch`` of the steps.
+    begins with; nothing that validates worse takes its place. With ``resume``, an interrupted run
+    in ``output`` goes on and ends as if it had not been. Candidates are encoded once, by
+    ``workers`` processes, into the folder ``cache`` (``~/.cache/wmhub/encoded``). Started by
+    ``torchrun``, all its processes train together. ``preparing`` is told of what comes before the
+    first step, ``watch`` of the steps.
 
     Raises ``MissingInputError`` or ``DatasetError`` for a folder that is no dataset or has too few
     workloads, ``HardwareMismatchError`` where no dataset is of ``hardware``, ``CheckpointError``
@@ -128,12 +133,14 @@ def train(
         elif world.is_main:
             state.unlink(missing_ok=True)
         world.wait()
+        unchanged = None if base is None else copy.deepcopy(network)
         forest = _forest(config, corpus, network, preparing) if world.is_main else None
         loop = Loop(network, config, corpus.training, world, origin, forest)
         history = loop.run(corpus.validation, state, watch or _silent)
+        kept = world.is_main and unchanged is not None and _keep_better(loop, unchanged, corpus)
         if world.is_main:
             calibrate(network, rank_stored(network, corpus.validation))
-        report = _report(loop, corpus, output, name or f"wm-{target}", world)
+        report = _report(loop, corpus, output, name or f"wm-{target}", world, kept)
         if world.is_main:
             pin = base[0] if base is not None else None
             write_checkpoint(output, _checkpoint(loop, corpus, report, version, pin))
@@ -153,7 +160,21 @@ def _forest(
     return fit_forest(training, config, network.forest, threads, growing) if config.trees else None
 
 
-def _report(loop: Loop, corpus: Corpus, output: Path, name: str, world: World) -> TrainReport:
+def _keep_better(loop: Loop, unchanged: WorldModel, corpus: Corpus) -> bool:
+    """Puts what training started from in place of what came of it, if that validates worse."""
+    before, after = (
+        quality(evaluate_rankings(rank_stored(one, corpus.validation))[0])
+        for one in (unchanged, loop.network)
+    )
+    if before > after:
+        loop.network.plant(unchanged.forest)
+        loop.network.load_state_dict(unchanged.state_dict())
+    return before > after
+
+
+def _report(
+    loop: Loop, corpus: Corpus, output: Path, name: str, world: World, kept_base: bool
+) -> TrainReport:
     """Looks at the test workloads; one process does."""
     seen = [summarise([])] * 3
     if world.is_main:
@@ -171,6 +192,7 @@ def _report(loop: Loop, corpus: Corpus, output: Path, name: str, world: World) -
         test=test,
         random=random,
         validation=chosen,
+        kept_base=kept_base,
     )
 
 
