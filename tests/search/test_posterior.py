@@ -149,3 +149,9 @@ def test_exploring_picks_look_at_the_least_known() -> None:
     assert pick_batch(mean, covariance, 2, explore=1)[1] == 2
     assert pick_batch(mean, np.zeros((3, 3)), 2, explore=0) == [0, 1]
     assert sorted(pick_batch(mean, covariance, 9, explore=2)) == [0, 1, 2]
+
+
+def test_greedy_picks_go_by_the_mean() -> None:
+    mean, covariance = np.array([1.0, 0.9, 0.0]), np.diag([0.0, 0.25, 0.0])
+    assert pick_batch(mean, covariance, 2, explore=0) == [1, 0]
+    assert pick_batch(mean, covariance, 2, explore=0, greedy=1) == [0, 1]

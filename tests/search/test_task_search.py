@@ -43,6 +43,15 @@ def test_the_best_is_verified_and_well_scored(context: Any) -> None:
     assert search.scores([candidate]).score[0] > np.quantile(search.scores(drawn).score, 0.95)
 
 
+def test_a_batch_begins_with_the_best_of_all(context: Any) -> None:
+    # The same seed evolves the same candidates.
+    best, _ = make_search(context).best()
+    (first, _), *others = make_search(context).batch(6)
+    search = make_search(context)
+    scores = search.scores([best, first, *(candidate for candidate, _ in others)]).score
+    assert scores[1] == scores[0] == scores.max()
+
+
 def test_no_program_comes_twice(context: Any) -> None:
     from wmhub.tvm_compat import same_structure
 
@@ -89,5 +98,7 @@ def test_settings_out_of_range_are_refused() -> None:
 
     with pytest.raises(InvalidInputError, match="exploration"):
         LatentSearchConfig(exploration=1.5)
+    with pytest.raises(InvalidInputError, match="greedy"):
+        LatentSearchConfig(greedy=-1)
     with pytest.raises(InvalidInputError, match="shortlist"):
         LatentSearchConfig(shortlist=0)

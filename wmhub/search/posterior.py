@@ -201,19 +201,22 @@ def _kernel_diagonal(points: np.ndarray) -> np.ndarray:
     return np.asarray(0.5 * np.square(points).sum(axis=1) + 0.5)
 
 
-def pick_batch(mean: np.ndarray, covariance: np.ndarray, count: int, explore: int) -> list[int]:
+def pick_batch(
+    mean: np.ndarray, covariance: np.ndarray, count: int, explore: int, greedy: int = 0
+) -> list[int]:
     """Numbers of ``count`` candidates to measure together, out of N.
 
     Batch upper confidence bounds (Desautels, Krause and Burdick, JMLR 2014): each pick lowers the
     uncertainty of its neighbours as if it had been measured, so that a batch is not one candidate
-    many times. The last ``explore`` picks look for what is least known rather than what is best.
+    many times. The first ``greedy`` picks go by the mean alone; the last ``explore`` look for what
+    is least known rather than what is best.
     """
     mean, covariance = np.asarray(mean, np.float64), np.array(covariance, np.float64)
     noise = 0.01 * float(np.diag(covariance).mean()) + 1e-9
     left = np.ones(len(mean), bool)
     picked: list[int] = []
     for turn in range(min(count, len(mean))):
-        boldness = _BOLD if turn >= count - explore else _CAUTIOUS
+        boldness = _BOLD if turn >= count - explore else _CAUTIOUS if turn >= greedy else 0.0
         bound = mean + boldness * np.sqrt(np.maximum(np.diag(covariance), 0.0))
         chosen = int(np.argmax(np.where(left, bound, -np.inf)))
         picked.append(chosen)

@@ -42,14 +42,17 @@ class LatentSearchConfig:
     """How they evolve between batches, from the best that were measured."""
     exploration: float = 0.15
     """Share of each batch that is chosen by uncertainty."""
+    greedy: int = 1
+    """Candidates of each batch that have the best means of all, so that no search ends behind the
+    model's own first choice."""
     shortlist: int = 384
     """Best candidates among which a batch is picked."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.exploration <= 1:
             raise InvalidInputError(f"exploration must be within 0 and 1, not {self.exploration}")
-        if self.shortlist < 1:
-            raise InvalidInputError(f"shortlist must be at least 1, not {self.shortlist}")
+        if self.shortlist < 1 or self.greedy < 0:
+            raise InvalidInputError("shortlist must be at least 1, and greedy not negative")
 
 
 class TaskSearch:
@@ -195,7 +198,8 @@ class TaskSearch:
         shortlist = self._shortlist(ranked, max(self._config.shortlist, count))
         scores = self.scores(shortlist)
         mean, _ = self._learner.predict(scores)
-        picked = pick_batch(mean, self._learner.covariance(scores), count, explore)
+        covariance = self._learner.covariance(scores)
+        picked = pick_batch(mean, covariance, count, explore, self._config.greedy)
         # Some will not survive post-processing: those after the picks take their place.
         chosen = set(picked)
         rest = (shortlist[i] for i in range(len(shortlist)) if i not in chosen)
@@ -204,7 +208,7 @@ class TaskSearch:
         return itertools.chain((shortlist[i] for i in picked), rest, others)
 
     def _shortlist(self, ranked: Mapping[Candidate, float], count: int) -> list[Candidate]:
-        """``count`` of the candidates at random, in proportion to exp(mean / temperature).
+        """``count`` of the candidates: the best, others in proportion to exp(mean / temperature).
 
         The very best of thousands are all of one kind, and the kind whose score errs most in its
         favour. Drawn by Gumbel's trick (Kool, van Hoof and Welling, ICML 2019) with the model's own
@@ -216,6 +220,7 @@ class TaskSearch:
         _, deviation = self._learner.predict(self.scores(candidates[:64]))
         temperature = 0.5 * float(deviation.mean())
         noise = temperature * self._random.gumbel(size=len(candidates))
+        noise[: self._config.greedy] = np.inf
         order = np.argsort(-(np.asarray(list(ranked.values())) + noise), kind="stable")[:count]
         return [candidates[i] for i in order]
 
