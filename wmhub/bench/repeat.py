@@ -12,8 +12,8 @@ import numpy as np
 
 from wmhub.dataset.manifest import Repeatability
 from wmhub.dataset.reader import Dataset, open_dataset
-from wmhub.errors import HardwareMismatchError, MeasureError
-from wmhub.hardware.probe import probe
+from wmhub.errors import MeasureError
+from wmhub.hardware.probe import measured_here
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
 from wmhub.measure.programs import save_program
@@ -57,11 +57,7 @@ def repeat(
 def open_on_this_machine(dataset: str | Path) -> Dataset:
     """The dataset; raises ``HardwareMismatchError`` where it was measured on other hardware."""
     opened = open_dataset(dataset)
-    here = probe(opened.hardware.backend, quick=True).key
-    if here != opened.hardware:
-        raise HardwareMismatchError(
-            f"{opened.path}: measured on {opened.hardware}, but this machine is {here}"
-        )
+    measured_here(opened.hardware)
     return opened
 
 
