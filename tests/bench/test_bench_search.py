@@ -170,7 +170,7 @@ def test_a_mark_that_was_passed_without_a_program_gets_no_later_one() -> None:
     assert sorted(watch.seconds_at) == [2, 4, 8]
 
 
-def test_results_of_a_checkpoint_are_not_taken_for_anothers(
+def test_results_of_a_checkpoint_a_tvm_or_a_code_are_not_taken_for_anothers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wmhub.bench import search as module
@@ -189,5 +189,28 @@ def test_results_of_a_checkpoint_are_not_taken_for_anothers(
     # A run in which nothing ran is a result, too.
     assert module._run(tmp_path, spec, [4], None) == result
     assert begun == []
-    with pytest.raises(MeasureError, match="stopped here"):
-        module._run(tmp_path, dataclasses.replace(spec, digest="bbbb"), [4], None)
+    for other in ({"digest": "bbbb"}, {"tvm": "0.28"}, {"code": "cccc"}):
+        with pytest.raises(MeasureError, match="stopped here"):
+            module._run(tmp_path, dataclasses.replace(spec, **other), [4], None)
+
+
+@pytest.mark.tvm
+def test_a_run_is_known_by_tvms_version_and_all_but_stock_by_our_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tvm")
+    from wmhub.bench import search as module
+    from wmhub.tvm_compat import tvm
+
+    specs: list[RunSpec] = []
+
+    def run(_folder: Path, spec: RunSpec, marks: list[int], _on_run: object) -> RunResult:
+        specs.append(spec)
+        return RunResult(spec, [], {}, 0, 1.0, dict.fromkeys(marks, 1.0))
+
+    monkeypatch.setattr(module, "_run", run)
+    search(tmp_path, model="wm-none", workloads=["te:GMM:0"], methods=["random", "stock"], seeds=1)
+    ours, stock = specs
+    assert ours.tvm == stock.tvm == tvm.__version__
+    assert len(ours.code) == 64
+    assert stock.code == ""

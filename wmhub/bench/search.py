@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.bench.search_run import CHECKPOINT_METHODS, METHODS, RunResult, RunSpec
+from wmhub.bench.search_run import CHECKPOINT_METHODS, METHODS, RunResult, RunSpec, run_code
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
@@ -118,6 +118,9 @@ def search(
 ) -> SearchBench:
     """Runs what is missing in the folder ``output`` and compares everything there.
 
+    Missing is, too, what another checkpoint, another TVM or, but for TVM's own search, other code
+    of ours than this has left there.
+
     ``stock_trials`` is how far TVM's own search goes; its state after ``trials`` is compared too.
     ``hardware``: a device of this machine, by default its CPU; ``target`` is derived from it.
     Raises ``InvalidInputError`` for an unknown method, and ``MeasureError`` where a run fails.
@@ -126,6 +129,7 @@ def search(
     from wmhub.hardware.probe import measured_here
     from wmhub.hub import resolve_model
     from wmhub.search.choose import target_for
+    from wmhub.tvm_compat import tvm
 
     chosen = list(dict.fromkeys(methods))
     unknown = [method for method in chosen if method not in METHODS]
@@ -138,6 +142,7 @@ def search(
     here = measured_here(hardware)
     target = target_for(here, target, runs_here=True)
     digest = resolve_model(model).manifest.digest if CHECKPOINT_METHODS & {*chosen} else ""
+    version = str(tvm.__version__)
     for workload in workloads:
         workload_module(workload)
     outcomes = []
@@ -149,7 +154,9 @@ def search(
             for method in chosen:
                 count = {"stock": stock_trials, "zero": 0}.get(method, trials)
                 used = digest if method in CHECKPOINT_METHODS else ""
-                spec = RunSpec(workload, method, seed, count, model, target, used)
+                spec = RunSpec(
+                    workload, method, seed, count, model, target, used, version, run_code(method)
+                )
                 marks = sorted({min(trials, count), count})
                 runs.append(_run(folder, spec, marks, on_run))
         finals = _final_latencies(folder, runs, target, on_run)
@@ -228,8 +235,9 @@ def _final_latencies(
         for mark, program in run.checkpoints.items()
     }
     file = folder / "final.json"
+    builder = runs[0].spec.tvm
     digests = {
-        key: hashlib.blake2b(program.encode(), digest_size=8).hexdigest()
+        key: hashlib.blake2b(f"{builder}\n{program}".encode(), digest_size=8).hexdigest()
         for key, program in programs.items()
     }
     if file.is_file():
