@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from wmhub.bench.search import Ratio, SearchBench, compare, search, summarize
+from wmhub.bench.ratios import Ratio, compare, summarize
+from wmhub.bench.search import SearchBench, search
 from wmhub.bench.search_run import RunResult, RunSpec
 from wmhub.errors import InvalidInputError, MeasureError
 
@@ -55,10 +57,49 @@ def test_ratios_pair_the_seeds_and_are_above_one_in_our_favour() -> None:
     assert "latency_64_vs_random" not in outcome.ratios
 
 
-def test_a_program_that_failed_at_the_end_is_no_pair() -> None:
+def test_a_program_of_ours_that_failed_at_the_end_is_a_loss() -> None:
     outcome = compare("toy", runs(), finals(failed_zero=True), 64, 640)
-    assert outcome.ratios["latency_0_vs_stock_64"] == {0: 1.0}
+    name = "latency_0_vs_stock_64"
+    assert outcome.ratios[name] == {0: 1.0}
+    assert outcome.failures == {name: {1: "ours"}}
     assert outcome.latency_s["zero@0"] == {0: 2e-3, 1: None}
+    ratio = summarize([compare("well", runs(), finals(), 64, 640), outcome])[name]
+    assert (ratio.pairs, ratio.failed, ratio.other_failed) == (3, 1, 0)
+    assert ratio.worst == 0.0
+    assert ratio.geomean == pytest.approx(2 ** (1 / 4))
+
+
+def test_a_search_of_ours_that_found_nothing_is_a_loss_and_one_of_theirs_none() -> None:
+    found = [
+        run("wmhub", 0, [], {64: 10.0}),
+        run("stock", 0, [(64, 100.0, 3e-3)], {64: 100.0}),
+        run("wmhub", 1, [(16, 4.0, 2e-3)], {64: 10.0}),
+        run("stock", 1, [], {64: 100.0}),
+        run("wmhub", 2, [], {64: 10.0}),
+        run("stock", 2, [], {64: 100.0}),
+    ]
+    # What found nothing has no program to measure at the end.
+    outcome = compare("toy", found, {("stock", 64, 0): 2e-3, ("wmhub", 64, 1): 1e-3}, 64, 64)
+    for name in ("latency_64_vs_stock_64", "curve_vs_stock"):
+        assert outcome.failures[name] == {0: "ours", 1: "other"}
+        ratio = summarize([outcome])[name]
+        assert (ratio.geomean, ratio.low, ratio.worst, ratio.pairs) == (None, None, 0.0, 0)
+        assert (ratio.failed, ratio.other_failed) == (1, 1)
+
+
+def test_the_table_says_how_many_pairs_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmhub.cli.bench_search import command
+
+    outcome = compare("toy", runs(), finals(failed_zero=True), 64, 640)
+    bench = SearchBench("wm", "llvm-x-2c", 64, 640, (0, 1), summarize([outcome]), (outcome,))
+    monkeypatch.setattr("wmhub.bench.search.search", lambda *_, **__: bench)
+    done = CliRunner().invoke(command, ["--model", "wm", "--json"], catch_exceptions=False)
+    lines = [line.split() for line in done.stderr.splitlines()]
+    (row,) = [line for line in lines if line[0] == "latency_0_vs_stock_64"]
+    assert row[-4:] == ["0.000", "1", "1", "-"]
+    assert "left out of the means: 1 pairs" in done.stderr
+    data = json.loads(done.stdout)
+    assert data["spread"]["latency_0_vs_stock_64"]["failed"] == 1
 
 
 def test_a_curve_that_starts_later_than_stocks_scores_zero() -> None:
