@@ -90,6 +90,16 @@ def test_a_loaded_one_scores_as_the_saved_one(folder: Path) -> None:
         assert np.array_equal(a, b)
 
 
+def test_embeddings_belong_to_the_weights_and_not_to_the_name(folder: Path) -> None:
+    latents = Evaluator(checkpoint()).latents
+    assert latents.model.startswith("wm-cuda-a100@1.0.0 (weights ")
+    assert latents.width == 32
+    assert load_evaluator(folder).latents == latents
+    assert Evaluator(checkpoint(seed=1)).latents != latents
+    newer = dataclasses.replace(checkpoint(), version="1.0.1")
+    assert Evaluator(newer).latents != latents
+
+
 def test_scores_do_not_depend_on_the_company() -> None:
     evaluator = Evaluator(checkpoint())
     scorer = _scorer(evaluator)

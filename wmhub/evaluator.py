@@ -38,6 +38,16 @@ class Scores:
         return Scores(self.score[rows], self.uncertainty[rows], self.embedding[rows])
 
 
+@dataclass(frozen=True)
+class LatentSpace:
+    """Where the embeddings of an evaluator lie; those of another mean nothing in it."""
+
+    model: str
+    """What made them: of a checkpoint ``name@version`` and the digest of its weights."""
+    width: int
+    """E."""
+
+
 class Settings(NamedTuple):
     """Many settings of one design-space trace."""
 
@@ -87,6 +97,13 @@ class Evaluator:
     def hardware(self) -> HardwareKey:
         """What it ranks schedules for."""
         return self.checkpoint.hardware
+
+    @property
+    def latents(self) -> LatentSpace:
+        """Where its embeddings lie, which other weights of the same name do not share."""
+        made_by = self.checkpoint
+        model = f"{made_by.name}@{made_by.version} (weights {made_by.weights_digest[:16]})"
+        return LatentSpace(model, made_by.network.config.hidden)
 
     def for_workload(self, program: str) -> WorkloadScorer:
         """The scorer of one workload: base64 of a MetaSchedule database, or the JSON text of

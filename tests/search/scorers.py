@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.evaluator import Scores, Settings
+from wmhub.evaluator import LatentSpace, Scores, Settings
 from wmhub.names import HardwareKey
 
 
@@ -58,6 +58,7 @@ class FakeEvaluator:
 
     name = "wm-fake"
     hardware = HardwareKey("llvm", "rocketlake", 2)
+    latents = LatentSpace("wm-fake@1.0.0 (weights 0000)", FakeScorer.width)
 
     def __init__(self) -> None:
         self.scorers: dict[str, FakeScorer] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.evaluator import Scores, Settings, WorkloadScorer
+from wmhub.evaluator import LatentSpace, Scores, Settings, WorkloadScorer
 from wmhub.names import HardwareKey
 from wmhub.search.learner import Learner, WorkloadLearner
 from wmhub.search.posterior import Posterior
@@ -88,6 +88,7 @@ class Peer:
     def __init__(self, name: str, hardware: HardwareKey, seed: int) -> None:
         self.name = name
         self.hardware = hardware
+        self.latents = LatentSpace(name, 1 if name == "random" else _WIDTH)
         self._seed = seed
 
     def for_workload(self, program: str) -> WorkloadScorer:
