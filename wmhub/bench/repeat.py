@@ -20,7 +20,7 @@ from wmhub.measure.programs import save_program
 from wmhub.measure.sketch import REFUSALS, unchecked_schedule
 from wmhub.measure.timing import ANY_RATIO, TimingPlan
 from wmhub.records import MeasureRecord, Scheduler, Workload
-from wmhub.tvm_compat import Trace
+from wmhub.tvm_compat import Trace, use_target
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Programs that are built and timed together.
@@ -75,8 +75,11 @@ def measure_again(
     for number, (_, record) in enumerate(records):
         by_target.setdefault(record.target, []).append(number)
     done = 0
-    for target, same in by_target.items():
-        with Engine(json.loads(target), plan=plan) as engine:
+    for text, same in by_target.items():
+        target = json.loads(text)
+        # Traces are replayed here: without its tensor intrinsics, any with Tensorize is refused.
+        use_target(target)
+        with Engine(target, plan=plan) as engine:
             for start in range(0, len(same), _BATCH):
                 rebuilt = {n: _program(*records[n]) for n in same[start : start + _BATCH]}
                 programs = {n: program for n, program in rebuilt.items() if program is not None}
