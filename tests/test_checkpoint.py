@@ -15,7 +15,7 @@ import torch
 from wmhub.checkpoint import MANIFEST, WEIGHTS, BasePin, Checkpoint, DatasetPin, read_checkpoint
 from wmhub.checkpoint import write_checkpoint as write
 from wmhub.errors import CheckpointError, MissingInputError, SchemaVersionError
-from wmhub.evaluator import Evaluator, load_evaluator
+from wmhub.evaluator import Evaluator, Settings, load_evaluator
 from wmhub.hardware.table import lookup
 from wmhub.model.encode import current_spec, structured_columns
 from wmhub.model.forest import Forest
@@ -90,6 +90,16 @@ def test_a_loaded_one_scores_as_the_saved_one(folder: Path) -> None:
         assert np.array_equal(a, b)
 
 
+def test_embeddings_belong_to_the_weights_and_not_to_the_name(folder: Path) -> None:
+    latents = Evaluator(checkpoint()).latents
+    assert latents.model.startswith("wm-cuda-a100@1.0.0 (weights ")
+    assert latents.width == 32
+    assert load_evaluator(folder).latents == latents
+    assert Evaluator(checkpoint(seed=1)).latents != latents
+    newer = dataclasses.replace(checkpoint(), version="1.0.1")
+    assert Evaluator(newer).latents != latents
+
+
 def test_scores_do_not_depend_on_the_company() -> None:
     evaluator = Evaluator(checkpoint())
     scorer = _scorer(evaluator)
@@ -104,6 +114,19 @@ def test_scores_do_not_depend_on_the_company() -> None:
     assert together.uncertainty == pytest.approx(as_traces.uncertainty, abs=1e-6)
     assert (together.uncertainty > 0).all()
     assert [float(one.uncertainty[0]) for one in alone] == [0.0] * 3
+
+
+def test_settings_of_several_spaces_are_judged_beside_each_other() -> None:
+    scorer = _scorer(Evaluator(checkpoint()))
+    shorter = TILED[:-1]
+    one, other = [[3, [2, 4]], [5, [4, 4]]], [[3, [8, 1]], [5, [1, 16]]]
+    together = scorer.score_spaces([Settings(TILED, [one]), Settings(shorter, [other, one])])
+    as_traces = scorer.score_traces([[TILED, one], [shorter, other], [shorter, one]])
+    assert (together.uncertainty > 0).all()
+    for mine, theirs in zip(together.__dict__.values(), as_traces.__dict__.values(), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+    alone = scorer.score_spaces([Settings(shorter, [one])])
+    assert alone.score[0] == pytest.approx(together.at(np.array([2])).score[0], abs=1e-5)
 
 
 def _scorer(evaluator: Evaluator) -> Any:

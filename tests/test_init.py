@@ -17,7 +17,7 @@ HEAVY = ("torch", "tvm", "datasets", "huggingface_hub", "pyarrow", "matplotlib",
 #: Rooms in the order of the house: each may import those before it, never those after it.
 #: A room is a module or a package directly below ``wmhub``.
 ORDER = (
-    "errors", "names", "hardware", "records", "logs", "program", "nest", "actions",
+    "errors", "names", "code_digest", "hardware", "records", "logs", "program", "nest", "actions",
     "trajectory", "replay", "dataset", "collection", "model",
     "checkpoint", "evaluator", "training", "hub", "load", "tvm_compat", "tvm_callbacks",
     "measure", "live_collection", "search", "doctor", "bench", "cli",

@@ -97,6 +97,15 @@ class Checkpoint:
         """Number of trained weights."""
         return sum(p.numel() for p in self.network.parameters())
 
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 of all that the network holds, trees and normalisation included."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            values = tensor.detach().cpu().contiguous().numpy()
+            digest.update(f"{name} {values.dtype} {values.shape}\n".encode() + values.tobytes())
+        return digest.hexdigest()
+
 
 def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
     """Writes ``checkpoint`` into ``folder`` (made if needed); the manifest comes last."""

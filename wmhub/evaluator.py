@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -33,6 +33,29 @@ class Scores:
     embedding: np.ndarray
     """float32 [N, E]: terminal latent of each candidate, on which an online head adapts."""
 
+    def at(self, rows: np.ndarray) -> Scores:
+        """Those of the candidates ``rows`` (int64 [M]), in that order."""
+        return Scores(self.score[rows], self.uncertainty[rows], self.embedding[rows])
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """Where the embeddings of an evaluator lie; those of another mean nothing in it."""
+
+    model: str
+    """What made them: of a checkpoint ``name@version`` and the digest of its weights."""
+    width: int
+    """E."""
+
+
+class Settings(NamedTuple):
+    """Many settings of one design-space trace."""
+
+    instructions: Sequence[Any]
+    """As ``Trace.as_json()`` gives them."""
+    decisions: Sequence[Sequence[Any]]
+    """Of each candidate a list of ``[instruction index, value]``, in the same order for all."""
+
 
 class WorkloadScorer(Protocol):
     """Scores candidates of one MetaSchedule workload."""
@@ -47,10 +70,13 @@ class WorkloadScorer(Protocol):
     def score_decisions(
         self, instructions: Sequence[Any], decisions: Sequence[Sequence[Any]]
     ) -> Scores:
-        """Scores many settings of one design-space trace.
+        """Scores many settings of one design-space trace; see `Settings`."""
+        ...
 
-        ``instructions`` are those of ``Trace.as_json()``; each item of ``decisions`` is a full list
-        of ``[instruction index, value]``, in the same order for all.
+    def score_spaces(self, spaces: Sequence[Settings]) -> Scores:
+        """Scores settings of several design-space traces, one space after the other.
+
+        Not the same as one `score_decisions` a space: the uncertainty is beside all of them.
         """
         ...
 
@@ -71,6 +97,13 @@ class Evaluator:
     def hardware(self) -> HardwareKey:
         """What it ranks schedules for."""
         return self.checkpoint.hardware
+
+    @property
+    def latents(self) -> LatentSpace:
+        """Where its embeddings lie, which other weights of the same name do not share."""
+        made_by = self.checkpoint
+        model = f"{made_by.name}@{made_by.version} (weights {made_by.weights_digest[:16]})"
+        return LatentSpace(model, made_by.network.config.hidden)
 
     def for_workload(self, program: str) -> WorkloadScorer:
         """The scorer of one workload: base64 of a MetaSchedule database, or the JSON text of
@@ -134,8 +167,17 @@ class _TraceScorer:
         self, instructions: Sequence[Any], decisions: Sequence[Sequence[Any]]
     ) -> Scores:
         """See `WorkloadScorer.score_decisions`."""
-        groups = replay_settings(self._program, instructions, decisions)
-        return self._evaluator.score_groups(groups, len(decisions))
+        return self.score_spaces([Settings(instructions, decisions)])
+
+    def score_spaces(self, spaces: Sequence[Settings]) -> Scores:
+        """See `WorkloadScorer.score_spaces`."""
+        groups: list[Group] = []
+        count = 0
+        for instructions, decisions in spaces:
+            for group in replay_settings(self._program, instructions, decisions):
+                groups.append(Group(group.members + count, group.trajectories))
+            count += len(decisions)
+        return self._evaluator.score_groups(groups, count)
 
 
 def load_evaluator(folder: str | Path) -> Evaluator:

@@ -72,7 +72,6 @@ def test_new_latencies_are_scored_on_the_recorded_ones(
 def test_what_cannot_be_measured_again_is_refused(
     dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wmhub.bench import repeat
     from wmhub.bench.ceiling import ceiling
 
     with pytest.raises(InvalidInputError):
@@ -81,7 +80,7 @@ def test_what_cannot_be_measured_again_is_refused(
     with pytest.raises(MeasureError, match="no workload of validation"):
         ceiling(dataset)
     elsewhere = SimpleNamespace(key=HardwareKey.parse("llvm-zen3-1c"))
-    monkeypatch.setattr(repeat, "probe", lambda *_, **__: elsewhere)
+    monkeypatch.setattr("wmhub.hardware.probe.probe", lambda *_, **__: elsewhere)
     with pytest.raises(HardwareMismatchError, match="this machine is llvm-zen3-1c"):
         ceiling(dataset)
 

@@ -3,7 +3,11 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -69,3 +73,27 @@ def test_records_are_measured_again_and_the_card_says_how_they_repeat(tmp_path: 
     assert after.version > before
     assert "How well latencies repeat" in (folder / "README.md").read_text()
     assert len(wmhub.load_dataset(folder, split=None)) >= 1
+
+
+@pytest.mark.tvm
+def test_tensor_intrinsics_are_there_before_a_trace_is_replayed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("tvm")
+    from wmhub.bench import repeat as module
+
+    done: list[str] = []
+    monkeypatch.setattr(module, "Engine", lambda *_, **__: nullcontext(Unused()))
+    monkeypatch.setattr(module, "use_target", lambda target: done.append(target["kind"]))
+    monkeypatch.setattr(module, "_program", lambda *_: done.append("replayed"))
+    records: list[Any] = [(None, SimpleNamespace(target=f'{{"kind": "{k}"}}')) for k in "ab"]
+    assert module.measure_again(records) == [None, None]
+    assert done == ["a", "replayed", "b", "replayed"]
+
+
+class Unused:
+    """An engine that is given nothing, because no trace could be replayed."""
+
+    def measure(self, programs: Sequence[object]) -> list[object]:
+        assert not programs
+        return []

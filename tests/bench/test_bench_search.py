@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from wmhub.bench.search import Ratio, SearchBench, compare, search, summarize
+from wmhub.bench.ratios import Ratio, compare, summarize
+from wmhub.bench.search import SearchBench, search
 from wmhub.bench.search_run import RunResult, RunSpec
 from wmhub.errors import InvalidInputError, MeasureError
 
@@ -55,10 +57,49 @@ def test_ratios_pair_the_seeds_and_are_above_one_in_our_favour() -> None:
     assert "latency_64_vs_random" not in outcome.ratios
 
 
-def test_a_program_that_failed_at_the_end_is_no_pair() -> None:
+def test_a_program_of_ours_that_failed_at_the_end_is_a_loss() -> None:
     outcome = compare("toy", runs(), finals(failed_zero=True), 64, 640)
-    assert outcome.ratios["latency_0_vs_stock_64"] == {0: 1.0}
+    name = "latency_0_vs_stock_64"
+    assert outcome.ratios[name] == {0: 1.0}
+    assert outcome.failures == {name: {1: "ours"}}
     assert outcome.latency_s["zero@0"] == {0: 2e-3, 1: None}
+    ratio = summarize([compare("well", runs(), finals(), 64, 640), outcome])[name]
+    assert (ratio.pairs, ratio.failed, ratio.other_failed) == (3, 1, 0)
+    assert ratio.worst == 0.0
+    assert ratio.geomean == pytest.approx(2 ** (1 / 4))
+
+
+def test_a_search_of_ours_that_found_nothing_is_a_loss_and_one_of_theirs_none() -> None:
+    found = [
+        run("wmhub", 0, [], {64: 10.0}),
+        run("stock", 0, [(64, 100.0, 3e-3)], {64: 100.0}),
+        run("wmhub", 1, [(16, 4.0, 2e-3)], {64: 10.0}),
+        run("stock", 1, [], {64: 100.0}),
+        run("wmhub", 2, [], {64: 10.0}),
+        run("stock", 2, [], {64: 100.0}),
+    ]
+    # What found nothing has no program to measure at the end.
+    outcome = compare("toy", found, {("stock", 64, 0): 2e-3, ("wmhub", 64, 1): 1e-3}, 64, 64)
+    for name in ("latency_64_vs_stock_64", "curve_vs_stock"):
+        assert outcome.failures[name] == {0: "ours", 1: "other"}
+        ratio = summarize([outcome])[name]
+        assert (ratio.geomean, ratio.low, ratio.worst, ratio.pairs) == (None, None, 0.0, 0)
+        assert (ratio.failed, ratio.other_failed) == (1, 1)
+
+
+def test_the_table_says_how_many_pairs_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmhub.cli.bench_search import command
+
+    outcome = compare("toy", runs(), finals(failed_zero=True), 64, 640)
+    bench = SearchBench("wm", "llvm-x-2c", 64, 640, (0, 1), summarize([outcome]), (outcome,))
+    monkeypatch.setattr("wmhub.bench.search.search", lambda *_, **__: bench)
+    done = CliRunner().invoke(command, ["--model", "wm", "--json"], catch_exceptions=False)
+    lines = [line.split() for line in done.stderr.splitlines()]
+    (row,) = [line for line in lines if line[0] == "latency_0_vs_stock_64"]
+    assert row[-4:] == ["0.000", "1", "1", "-"]
+    assert "left out of the means: 1 pairs" in done.stderr
+    data = json.loads(done.stdout)
+    assert data["spread"]["latency_0_vs_stock_64"]["failed"] == 1
 
 
 def test_a_curve_that_starts_later_than_stocks_scores_zero() -> None:
@@ -170,7 +211,7 @@ def test_a_mark_that_was_passed_without_a_program_gets_no_later_one() -> None:
     assert sorted(watch.seconds_at) == [2, 4, 8]
 
 
-def test_results_of_a_checkpoint_are_not_taken_for_anothers(
+def test_results_of_a_checkpoint_a_tvm_or_a_code_are_not_taken_for_anothers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wmhub.bench import search as module
@@ -189,5 +230,28 @@ def test_results_of_a_checkpoint_are_not_taken_for_anothers(
     # A run in which nothing ran is a result, too.
     assert module._run(tmp_path, spec, [4], None) == result
     assert begun == []
-    with pytest.raises(MeasureError, match="stopped here"):
-        module._run(tmp_path, dataclasses.replace(spec, digest="bbbb"), [4], None)
+    for other in ({"digest": "bbbb"}, {"tvm": "0.28"}, {"code": "cccc"}):
+        with pytest.raises(MeasureError, match="stopped here"):
+            module._run(tmp_path, dataclasses.replace(spec, **other), [4], None)
+
+
+@pytest.mark.tvm
+def test_a_run_is_known_by_tvms_version_and_all_but_stock_by_our_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tvm")
+    from wmhub.bench import search as module
+    from wmhub.tvm_compat import tvm
+
+    specs: list[RunSpec] = []
+
+    def run(_folder: Path, spec: RunSpec, marks: list[int], _on_run: object) -> RunResult:
+        specs.append(spec)
+        return RunResult(spec, [], {}, 0, 1.0, dict.fromkeys(marks, 1.0))
+
+    monkeypatch.setattr(module, "_run", run)
+    search(tmp_path, model="wm-none", workloads=["te:GMM:0"], methods=["random", "stock"], seeds=1)
+    ours, stock = specs
+    assert ours.tvm == stock.tvm == tvm.__version__
+    assert len(ours.code) == 64
+    assert stock.code == ""

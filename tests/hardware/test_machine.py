@@ -83,6 +83,29 @@ def test_names_are_those_of_llvm(tmp_path: Path, cpuinfo: str, name: str) -> Non
     assert read(machine(tmp_path, cpuinfo)).microarchitecture == name
 
 
+@pytest.mark.parametrize(
+    ("part", "flags", "length", "bits"),
+    [
+        ("0xd40", "asimd sve", None, 256),  # Neoverse V1
+        ("0xd49", "asimd sve sve2", None, 128),  # Neoverse N2
+        ("0xd4f", "asimd sve sve2", "64", 128),  # Neoverse V2, as Grace has it
+        ("0xfff", "asimd sve", "64", 512),
+        ("0xfff", "asimd sve", "no number", 128),
+        ("0xfff", "asimd sve", None, 128),
+        ("0xfff", "asimd", "32", 128),
+    ],
+)
+def test_scalable_vectors_are_as_wide_as_the_cpu_has_them(
+    tmp_path: Path, part: str, flags: str, length: str | None, bits: int
+) -> None:
+    info = f"CPU implementer: 0x41\nCPU part: {part}\nFeatures: {flags}\n"
+    root = machine(tmp_path, info)
+    if length is not None:
+        (root / "proc/sys/abi").mkdir(parents=True)
+        (root / "proc/sys/abi/sve_default_vector_length").write_text(f"{length}\n")
+    assert read(root).vector_bits == bits
+
+
 def test_two_threads_of_a_core_are_one_core(tmp_path: Path) -> None:
     info = XEON.format(model=0x3F, flags="")
     facts = read(machine(tmp_path, info, cpus=8, threads_per_core=2), 8)

@@ -31,6 +31,7 @@ FACTS = CpuFacts(
     clock_hz=2.1e9,
     governor=None,
     memory_bytes=24 << 30,
+    sve_bits=None,
 )
 QUIET = Calibration(flops=240e9, bandwidth=30e9, noise=0.01)
 

@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -129,3 +131,66 @@ def test_without_a_tracker_or_a_device_the_error_says_which_is_missing() -> None
         pytest.raises(MeasureError, match=r"'board': no device has answered for 0\.5 s"),
     ):
         engine.measure([Program(program("fine"))])
+
+
+@pytest.mark.slow
+def test_kernels_use_the_cores_of_the_target_and_not_what_the_server_would(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from wmhub.measure.rpc_session import threaded_session
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    monkeypatch.setenv("TVM_NUM_THREADS", "1")
+    port = free_port()
+    config = ms.runner.RPCConfig("127.0.0.1", port, "board", session_timeout_sec=60)
+    found = {}
+    with tracker_at(port), device(port):
+        for cores in (0, 1, 2):
+            target = {"kind": "llvm", **({"num-cores": cores} if cores else {})}
+            session = threaded_session(target, config)
+            found[cores] = int(session.get_function("runtime.NumThreads")())
+            del session
+    assert found == {0: 1, 1: 1, 2: 2}
+
+
+class Session:
+    """Notes what is called over there."""
+
+    def __init__(self) -> None:
+        self.called: list[tuple[Any, ...]] = []
+
+    def get_function(self, name: str) -> Any:
+        return lambda *given: self.called.append((name, *given)) or name
+
+
+@pytest.mark.parametrize("target", [{"kind": "cuda"}, {"kind": "llvm"}])
+def test_what_has_no_number_of_cores_is_left_as_it_is(target: dict[str, Any]) -> None:
+    from wmhub.measure.rpc_session import use_cores_of
+
+    session = Session()
+    use_cores_of(session, target)
+    assert session.called == []
+
+
+def test_each_session_of_a_collection_is_told_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmhub.measure import remote_worker
+    from wmhub.tvm_compat import tvm
+
+    session, loaded = Session(), []
+    tracker = SimpleNamespace(request=lambda *_, **__: session)
+    monkeypatch.setattr(tvm.rpc, "connect_tracker", lambda *_: tracker)
+    monkeypatch.setattr(remote_worker, "_time", lambda *_: [1.0])
+
+    def load(*_: object) -> tuple[None, None, None]:
+        loaded.append(len(session.called))
+        return None, None, None
+
+    monkeypatch.setattr(remote_worker, "_load", load)
+    settings = {"host": "h", "port": 1, "key": "k", "target": {"kind": "llvm", "num-cores": 3}}
+    answer = remote_worker.time_archive(settings, {"timeout_seconds": 1})
+    assert answer["seconds"] == [1.0]
+    assert session.called == [
+        ("ffi.Array", "0", "1", "2"),
+        ("runtime.config_threadpool", 1, 3, "ffi.Array"),
+    ]
+    assert loaded == [2]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.evaluator import Scores
+from wmhub.evaluator import LatentSpace, Scores, Settings
 from wmhub.names import HardwareKey
 
 
@@ -28,27 +28,29 @@ class FakeScorer:
         self.scored = 0
 
     def score_traces(self, traces: Sequence[Any]) -> Scores:
-        parts = [self.score_decisions(trace[0], [trace[1]]) for trace in traces]
-        return Scores(
-            *(
-                np.concatenate([getattr(part, field) for part in parts])
-                for field in ("score", "uncertainty", "embedding")
-            )
+        return self.score_spaces(
+            [Settings(instructions, [chosen]) for instructions, chosen in traces]
         )
 
     def score_decisions(
         self, instructions: Sequence[Any], decisions: Sequence[Sequence[Any]]
     ) -> Scores:
+        return self.score_spaces([Settings(instructions, decisions)])
+
+    def score_spaces(self, spaces: Sequence[Settings]) -> Scores:
+        every = [chosen for _, decisions in spaces for chosen in decisions]
         self.calls += 1
-        self.scored += len(decisions)
-        latent = np.zeros((len(decisions), self.width), np.float32)
-        score = np.zeros(len(decisions), np.float32)
-        for row, chosen in enumerate(decisions):
+        self.scored += len(every)
+        latent = np.zeros((len(every), self.width), np.float32)
+        score = np.zeros(len(every), np.float32)
+        for row, chosen in enumerate(every):
             numbers = _numbers(chosen)[: self.width]
             latent[row, : len(numbers)] = numbers
             tiles = [value for _, value in chosen if isinstance(value, list)]
             score[row] = sum(np.log2(min(tile[-1], 16)) for tile in tiles) / max(len(tiles), 1)
-        return Scores(score, np.full(len(decisions), 0.5, np.float32), latent)
+        # As a checkpoint's: of a candidate alone there is none.
+        doubt = np.full(len(every), 0.5 if len(every) > 1 else 0.0, np.float32)
+        return Scores(score, doubt, latent)
 
 
 class FakeEvaluator:
@@ -56,6 +58,7 @@ class FakeEvaluator:
 
     name = "wm-fake"
     hardware = HardwareKey("llvm", "rocketlake", 2)
+    latents = LatentSpace("wm-fake@1.0.0 (weights 0000)", FakeScorer.width)
 
     def __init__(self) -> None:
         self.scorers: dict[str, FakeScorer] = {}

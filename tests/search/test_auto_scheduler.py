@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from wmhub.errors import CheckpointError, MissingDependencyError
-from wmhub.evaluator import Scores
+from wmhub.evaluator import LatentSpace, Scores
 from wmhub.search.auto_scheduler import auto_scheduler_model
 
 KEY = '["matmul", 64, 64, 64]'
@@ -22,7 +22,7 @@ KEY = '["matmul", 64, 64, 64]'
 class StepsEvaluator:
     """Prefers long innermost splits; remembers what it was asked."""
 
-    name = "wm-fake"
+    latents = LatentSpace("wm-fake@1.0.0 (weights 0000)", 2)
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -170,7 +170,7 @@ def test_update_learns_and_survives_failures(tmp_path: Path) -> None:
     frozen.update(inputs, results)
     assert frozen.predict(Task(), [State(1), State(32)])[1] == pytest.approx(1.0)
     other = StepsEvaluator()
-    other.name = "wm-other"
+    other.latents = LatentSpace("wm-fake@1.0.0 (weights 1111)", 2)
     with pytest.raises(CheckpointError, match="wm-fake"):
         auto_scheduler_model(other).load(str(tmp_path / "learned.npz"))
 

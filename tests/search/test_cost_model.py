@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scorers import FakeEvaluator
+from scorers import FakeEvaluator, FakeScorer
 
 from wmhub.errors import CheckpointError, MissingInputError
+from wmhub.evaluator import LatentSpace
 from wmhub.search.learner import Learner
 
 pytest.importorskip("tvm")
@@ -61,7 +62,9 @@ def test_candidates_are_scored_in_their_order(context: Any, candidates: list[Any
     together = score_traces(scorer, [candidate.sch.trace for candidate in candidates])
     spaces = {str(plain(raw_trace(c.sch.trace)[0])) for c in candidates}
     assert len(spaces) > 1
-    assert scorer.calls == len(spaces)
+    # Even where a space has a single one: all are judged beside each other.
+    assert scorer.calls == 1
+    assert (together.uncertainty > 0).all()
     for index, candidate in enumerate(candidates):
         alone = scorer.score_traces([[plain(part) for part in raw_trace(candidate.sch.trace)]])
         assert alone.score[0] == together.score[index]
@@ -120,10 +123,25 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
         learner.load(pickled)
     path = tmp_path / "learned.npz"
     learner.save(path)
-    other = FakeEvaluator()
-    other.name = "wm-other"
-    with pytest.raises(CheckpointError, match="wm-fake"):
-        Learner(other).load(path)
+    # Another checkpoint, and the same name with other weights.
+    for model in ("wm-other@1.0.0 (weights 0000)", "wm-fake@1.0.0 (weights 1111)"):
+        other = FakeEvaluator()
+        other.latents = LatentSpace(model, FakeScorer.width)
+        with pytest.raises(CheckpointError, match=r"learned by wm-fake.*0000.*; delete"):
+            Learner(other).load(path)
+
+
+def test_latents_of_another_width_are_refused(tmp_path: Path) -> None:
+    learner = Learner(FakeEvaluator())
+    scores = FakeScorer().score_decisions([], [[[0, [2, 4]]], [[0, [4, 2]]]])
+    learner.workload("w", "program").update(scores, np.array([1e-3, 2e-3]))
+    learner.workload("never measured", "program")
+    learner.save(tmp_path / "learned.npz")
+    Learner(FakeEvaluator()).load(tmp_path / "learned.npz")
+    narrow = FakeEvaluator()
+    narrow.latents = LatentSpace(FakeEvaluator.latents.model, 32)
+    with pytest.raises(CheckpointError, match="48"):
+        Learner(narrow).load(tmp_path / "learned.npz")
 
 
 def test_stock_search_runs_with_it(tmp_path: Path) -> None:

@@ -52,6 +52,20 @@ def test_a_batch_begins_with_the_best_of_all(context: Any) -> None:
     assert scores[1] == scores[0] == scores.max()
 
 
+def test_the_only_candidate_of_a_sketch_is_uncertain_too(context: Any) -> None:
+    from wmhub.measure.space import Candidate
+
+    search = make_search(context)
+    spaces = [sketch.space for sketch in search._sketches]
+    assert len(spaces) > 1
+    random = np.random.default_rng(0)
+    one_each = [Candidate(n, space.draw(random)) for n, space in enumerate(spaces)]
+    scores = search.scores(one_each[::-1])
+    assert (scores.uncertainty > 0).all()
+    alone = [search.scores([candidate]).score[0] for candidate in one_each]
+    assert scores.score.tolist() == alone[::-1]
+
+
 def test_no_program_comes_twice(context: Any) -> None:
     from wmhub.tvm_compat import same_structure
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -215,6 +216,48 @@ def test_a_checkpoint_of_other_hardware_is_refused_unless_allowed(tmp_path: Path
     assert not (tmp_path / "out").exists()
     result = tune(tmp_path / "out", hardware="llvm-znver3-8c", trials=0, allow_other_hardware=True)
     assert "trained on llvm-rocketlake-2c" in result.notes[0]
+
+
+def here(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """The machine is ``key``, whatever backend is asked for."""
+    profile = SimpleNamespace(key=HardwareKey.parse(key))
+    monkeypatch.setattr("wmhub.hardware.probe.probe", lambda *_, **__: profile)
+
+
+def test_what_is_measured_here_is_not_called_another_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here(monkeypatch, "llvm-rocketlake-2c")
+    with pytest.raises(HardwareMismatchError, match="this machine is llvm-rocketlake-2c, not"):
+        tune(tmp_path / "out", hardware="llvm-rocketlake-8c")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "allowed"), [("llvm-emeraldrapids-2c", False), ("llvm-rocketlake-8c", True)]
+)
+@pytest.mark.usefixtures("warm")
+def test_what_is_alike_or_allowed_is_measured_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, allowed: bool
+) -> None:
+    here(monkeypatch, "llvm-rocketlake-2c")
+    from wmhub.tvm_compat import use_target
+
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr("wmhub.search.tune.use_target", lambda t: made.append(t) or use_target(t))
+    result = tune(tmp_path / "out", hardware=named, trials=3, allow_other_hardware=allowed)
+    assert result.hardware == "llvm-rocketlake-2c"
+    assert made[0]["num-cores"] == 2
+    assert any(f"llvm-rocketlake-2c, not {named}" in note for note in result.notes)
+
+
+def test_what_cannot_be_probed_is_taken_on_trust() -> None:
+    from wmhub.search.choose import machine_for
+
+    named = HardwareKey.parse("vulkan-mi50")
+    key, note = machine_for(named, allow_other_hardware=False)
+    assert key == named
+    assert "on trust" in str(note)
 
 
 @pytest.mark.parametrize(

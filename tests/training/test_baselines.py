@@ -163,3 +163,24 @@ def _measured(folder: Path, names: Sequence[str]) -> Path:
         (folder / f"database_{name}.json").write_text(text)
     wmhub.collect([folder], hardware="llvm-emeraldrapids-2c", output=folder / "dataset", workers=1)
     return folder / "dataset"
+
+
+@pytest.mark.tvm
+def test_tensor_intrinsics_are_there_before_a_trace_is_replayed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("tvm")
+    from wmhub import tvm_compat
+    from wmhub.measure import zoo
+    from wmhub.training import tvm_baseline
+
+    done: list[str] = []
+    use_target = tvm_compat.use_target
+    monkeypatch.setattr(
+        tvm_compat, "use_target", lambda target: done.append("target") or use_target(target)
+    )
+    monkeypatch.setattr(tvm_baseline, "_replayed", lambda *_: done.append("replayed"))
+    program = str(tvm_compat.tvm.ir.save_json(zoo.build("matmul-m8-n8-k8")))
+    tables = tvm_baseline._extract(program, ["[]"] * 2, [json.dumps(tvm_compat.llvm_target(2))] * 2)
+    assert done == ["target", "replayed", "replayed"]
+    assert [len(table) for table in tables] == [0, 0]

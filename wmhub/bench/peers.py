@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.evaluator import Scores, WorkloadScorer
+from wmhub.evaluator import LatentSpace, Scores, Settings, WorkloadScorer
 from wmhub.names import HardwareKey
 from wmhub.search.learner import Learner, WorkloadLearner
 from wmhub.search.posterior import Posterior
@@ -31,6 +31,10 @@ class RandomScorer:
         """As ``WorkloadScorer``."""
         return self._scores(len(decisions))
 
+    def score_spaces(self, spaces: Sequence[Settings]) -> Scores:
+        """As ``WorkloadScorer``."""
+        return self._scores(sum(len(decisions) for _, decisions in spaces))
+
     def _scores(self, count: int) -> Scores:
         score = self._random.normal(size=count).astype(np.float32)
         return Scores(score, np.ones(count, np.float32), np.zeros((count, 1), np.float32))
@@ -44,14 +48,23 @@ class FeatureScorer:
 
     def score_traces(self, traces: Sequence[Any]) -> Scores:
         """As ``WorkloadScorer``."""
-        parts = [self.score_decisions(instructions, [chosen]) for instructions, chosen in traces]
-        features = np.concatenate([part.embedding for part in parts])
-        return _without_opinion(features)
+        return self.score_spaces(
+            [Settings(instructions, [chosen]) for instructions, chosen in traces]
+        )
 
     def score_decisions(
         self, instructions: Sequence[Any], decisions: Sequence[Sequence[Any]]
     ) -> Scores:
         """As ``WorkloadScorer``."""
+        return _without_opinion(self._features(instructions, decisions))
+
+    def score_spaces(self, spaces: Sequence[Settings]) -> Scores:
+        """As ``WorkloadScorer``."""
+        return _without_opinion(np.concatenate([self._features(*space) for space in spaces]))
+
+    def _features(
+        self, instructions: Sequence[Any], decisions: Sequence[Sequence[Any]]
+    ) -> np.ndarray:
         names = " ".join(str(instruction[0]) for instruction in instructions)
         features = np.zeros((len(decisions), _WIDTH), np.float32)
         features[:, 0] = self._sketches.setdefault(names, len(self._sketches))
@@ -61,7 +74,7 @@ class FeatureScorer:
                 numbers.extend(value if isinstance(value, list) else [value + 2])
             kept = np.log2(np.maximum(np.asarray(numbers[: _WIDTH - 1], np.float64), 1))
             row[1 : 1 + len(kept)] = kept
-        return _without_opinion(features)
+        return features
 
 
 def _without_opinion(features: np.ndarray) -> Scores:
@@ -75,6 +88,7 @@ class Peer:
     def __init__(self, name: str, hardware: HardwareKey, seed: int) -> None:
         self.name = name
         self.hardware = hardware
+        self.latents = LatentSpace(name, 1 if name == "random" else _WIDTH)
         self._seed = seed
 
     def for_workload(self, program: str) -> WorkloadScorer:

@@ -12,15 +12,15 @@ import numpy as np
 
 from wmhub.dataset.manifest import Repeatability
 from wmhub.dataset.reader import Dataset, open_dataset
-from wmhub.errors import HardwareMismatchError, MeasureError
-from wmhub.hardware.probe import probe
+from wmhub.errors import MeasureError
+from wmhub.hardware.probe import measured_here
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
 from wmhub.measure.programs import save_program
 from wmhub.measure.sketch import REFUSALS, unchecked_schedule
 from wmhub.measure.timing import ANY_RATIO, TimingPlan
 from wmhub.records import MeasureRecord, Scheduler, Workload
-from wmhub.tvm_compat import Trace
+from wmhub.tvm_compat import Trace, use_target
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Programs that are built and timed together.
@@ -57,11 +57,7 @@ def repeat(
 def open_on_this_machine(dataset: str | Path) -> Dataset:
     """The dataset; raises ``HardwareMismatchError`` where it was measured on other hardware."""
     opened = open_dataset(dataset)
-    here = probe(opened.hardware.backend, quick=True).key
-    if here != opened.hardware:
-        raise HardwareMismatchError(
-            f"{opened.path}: measured on {opened.hardware}, but this machine is {here}"
-        )
+    measured_here(opened.hardware)
     return opened
 
 
@@ -79,8 +75,11 @@ def measure_again(
     for number, (_, record) in enumerate(records):
         by_target.setdefault(record.target, []).append(number)
     done = 0
-    for target, same in by_target.items():
-        with Engine(json.loads(target), plan=plan) as engine:
+    for text, same in by_target.items():
+        target = json.loads(text)
+        # Traces are replayed here: without its tensor intrinsics, any with Tensorize is refused.
+        use_target(target)
+        with Engine(target, plan=plan) as engine:
             for start in range(0, len(same), _BATCH):
                 rebuilt = {n: _program(*records[n]) for n in same[start : start + _BATCH]}
                 programs = {n: program for n, program in rebuilt.items() if program is not None}

@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.bench.search_run import CHECKPOINT_METHODS, METHODS, RunResult, RunSpec
+from wmhub.bench.ratios import FinalKey, Ratio, WorkloadOutcome, compare, summarize
+from wmhub.bench.search_run import CHECKPOINT_METHODS, METHODS, RunResult, RunSpec, run_code
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
@@ -45,35 +46,6 @@ WORKLOADS = (
     "te:TBG:1",
 )
 _FINAL_ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio over workloads and seeds; above 1 is in our favour."""
-
-    geomean: float
-    """Geometric mean over workloads of that over seeds."""
-    low: float
-    """2.5 % quantile over resampled workloads and seeds."""
-    high: float
-    """97.5 % quantile."""
-    worst: float
-    """The lowest workload."""
-    pairs: int
-    """Pairs of runs behind it."""
-
-
-@dataclass(frozen=True)
-class WorkloadOutcome:
-    """All runs of one workload."""
-
-    name: str
-    latency_s: dict[str, dict[int, float | None]]
-    """``method@trials`` -> seed -> latency in seconds of the final measurement."""
-    wall_s: dict[str, dict[int, float]]
-    """``method@trials`` -> seed -> wall time in seconds."""
-    ratios: dict[str, dict[int, float]]
-    """Name as in ``SearchBench.ratios`` -> seed -> ratio."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +90,9 @@ def search(
 ) -> SearchBench:
     """Runs what is missing in the folder ``output`` and compares everything there.
 
+    Missing is, too, what another checkpoint, another TVM or, but for TVM's own search, other code
+    of ours than this has left there.
+
     ``stock_trials`` is how far TVM's own search goes; its state after ``trials`` is compared too.
     ``hardware``: a device of this machine, by default its CPU; ``target`` is derived from it.
     Raises ``InvalidInputError`` for an unknown method, and ``MeasureError`` where a run fails.
@@ -126,6 +101,7 @@ def search(
     from wmhub.hardware.probe import measured_here
     from wmhub.hub import resolve_model
     from wmhub.search.choose import target_for
+    from wmhub.tvm_compat import tvm
 
     chosen = list(dict.fromkeys(methods))
     unknown = [method for method in chosen if method not in METHODS]
@@ -138,6 +114,7 @@ def search(
     here = measured_here(hardware)
     target = target_for(here, target, runs_here=True)
     digest = resolve_model(model).manifest.digest if CHECKPOINT_METHODS & {*chosen} else ""
+    version = str(tvm.__version__)
     for workload in workloads:
         workload_module(workload)
     outcomes = []
@@ -149,7 +126,9 @@ def search(
             for method in chosen:
                 count = {"stock": stock_trials, "zero": 0}.get(method, trials)
                 used = digest if method in CHECKPOINT_METHODS else ""
-                spec = RunSpec(workload, method, seed, count, model, target, used)
+                spec = RunSpec(
+                    workload, method, seed, count, model, target, used, version, run_code(method)
+                )
                 marks = sorted({min(trials, count), count})
                 runs.append(_run(folder, spec, marks, on_run))
         finals = _final_latencies(folder, runs, target, on_run)
@@ -207,10 +186,6 @@ def _read(data: dict[str, Any]) -> RunResult:
     )
 
 
-#: Method, trials and seed of a final program.
-FinalKey = tuple[str, int, int]
-
-
 def _final_latencies(
     folder: Path,
     runs: Sequence[RunResult],
@@ -228,8 +203,9 @@ def _final_latencies(
         for mark, program in run.checkpoints.items()
     }
     file = folder / "final.json"
+    builder = runs[0].spec.tvm
     digests = {
-        key: hashlib.blake2b(program.encode(), digest_size=8).hexdigest()
+        key: hashlib.blake2b(f"{builder}\n{program}".encode(), digest_size=8).hexdigest()
         for key, program in programs.items()
     }
     if file.is_file():
@@ -257,94 +233,3 @@ def _settled(rounds: Sequence[Sequence[float]]) -> float | None:
     where its buffers lie in memory, which each round draws anew, does it either way."""
     ran = [min(times) for times in rounds if times]
     return float(np.median(ran)) if ran else None
-
-
-def compare(
-    name: str,
-    runs: Sequence[RunResult],
-    finals: dict[FinalKey, float | None],
-    trials: int,
-    stock_trials: int,
-) -> WorkloadOutcome:
-    """Latencies, wall times and paired ratios of one workload."""
-    latency: dict[str, dict[int, float | None]] = {}
-    for (method, mark, seed), seconds in sorted(finals.items()):
-        latency.setdefault(f"{method}@{mark}", {})[seed] = seconds
-    wall: dict[str, dict[int, float]] = {}
-    for run in runs:
-        for mark, seconds in run.seconds_at.items():
-            wall.setdefault(f"{run.spec.method}@{mark}", {})[run.spec.seed] = seconds
-    ours, stock = f"wmhub@{trials}", f"stock@{trials}"
-    against: dict[str, tuple[str, str]] = {
-        f"latency_{trials}_vs_stock_{trials}": (stock, ours),
-        f"latency_{trials}_vs_stock_{stock_trials}": (f"stock@{stock_trials}", ours),
-        f"latency_0_vs_stock_{trials}": (stock, "zero@0"),
-    }
-    for method in METHODS:
-        if method not in ("wmhub", "stock", "zero"):
-            against[f"latency_{trials}_vs_{method}"] = (f"{method}@{trials}", ours)
-    ratios = {key: _paired(latency, *sides) for key, sides in against.items()}
-    ratios[f"wall_{trials}_vs_stock_{trials}"] = _paired(wall, stock, ours)
-    ratios["curve_vs_stock"] = _worst_of_curves(runs)
-    return WorkloadOutcome(name, latency, wall, {key: r for key, r in ratios.items() if r})
-
-
-def _paired(table: dict[str, dict[int, Any]], above: str, below: str) -> dict[int, float]:
-    """Seed -> ``above`` over ``below``, for the seeds that have both."""
-    numerators, denominators = table.get(above, {}), table.get(below, {})
-    return {
-        seed: numerators[seed] / denominators[seed]
-        for seed in sorted(numerators.keys() & denominators.keys())
-        if numerators[seed] and denominators[seed]
-    }
-
-
-def _worst_of_curves(runs: Sequence[RunResult]) -> dict[int, float]:
-    """Seed -> lowest ratio of stock's best latency to ours at any time that stock has one."""
-    curves = {
-        (run.spec.method, run.spec.seed): [(at, latency) for _, at, latency in run.curve]
-        for run in runs
-    }
-    worst = {}
-    for method, seed in curves:
-        mine = curves.get(("wmhub", seed))
-        theirs = curves[method, seed]
-        # Where TVM's builds all took too long there is no curve.
-        if method == "stock" and mine and theirs:
-            times = sorted({at for at, _ in (*mine, *theirs) if at >= theirs[0][0]})
-            worst[seed] = min(_at(theirs, at) / _at(mine, at) for at in times)
-    return worst
-
-
-def _at(curve: Sequence[tuple[float, float]], time: float) -> float:
-    """Best latency of ``curve`` at ``time``; infinite before its first."""
-    return min((latency for at, latency in curve if at <= time), default=float("inf"))
-
-
-def summarize(outcomes: Sequence[WorkloadOutcome]) -> dict[str, Ratio]:
-    """Each ratio over all workloads, with the spread of resampled workloads and seeds."""
-    names = dict.fromkeys(name for outcome in outcomes for name in outcome.ratios)
-    random = np.random.default_rng(0)
-    summary = {}
-    for name in names:
-        logs = [
-            np.log(np.maximum(list(outcome.ratios[name].values()), 1e-9))
-            for outcome in outcomes
-            if name in outcome.ratios
-        ]
-        means = [float(values.mean()) for values in logs]
-        drawn = []
-        for _ in range(1000):
-            picked = random.integers(len(logs), size=len(logs))
-            drawn.append(
-                np.mean([random.choice(logs[i], size=len(logs[i])).mean() for i in picked])
-            )
-        low, high = np.exp(np.quantile(drawn, (0.025, 0.975))).tolist()
-        summary[name] = Ratio(
-            geomean=float(np.exp(np.mean(means))),
-            low=low,
-            high=high,
-            worst=float(np.exp(min(means))),
-            pairs=sum(len(values) for values in logs),
-        )
-    return summary

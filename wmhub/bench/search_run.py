@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wmhub.code_digest import code_digest
 from wmhub.errors import InvalidInputError
 
 #: Time limit of a build by TVM, whose default its workers' first import alone can exceed.
@@ -52,6 +53,22 @@ class RunSpec:
     """TVM's target dictionary."""
     digest: str = ""
     """Of the checkpoint, whose name may come to stand for another; empty where none is used."""
+    tvm: str = ""
+    """Version of TVM."""
+    code: str = ""
+    """Of our own code (``run_code``); empty where none of it searches."""
+
+
+#: What decides how a search of ours goes: a change of any of it makes older runs unusable.
+_CODE = (
+    "actions.py", "bench/peers.py", "bench/search_run.py", "evaluator.py", "measure", "model",
+    "nest.py", "program.py", "replay", "search", "trajectory.py",
+)  # fmt: skip
+
+
+def run_code(method: str) -> str:
+    """Digest of the code that a run of ``method`` is the work of; empty for TVM's own search."""
+    return "" if method == "stock" else code_digest(*_CODE)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from wmhub.bench.ratios import Ratio
 
 
 @click.command()
@@ -73,12 +77,26 @@ def command(
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("ratio")
-    for column in ("geomean", "95 % interval", "worst workload", "pairs"):
+    for column in ("geomean", "95 % interval", "worst", "pairs", "lost", "won"):
         table.add_column(column, justify="right")
     for name, ratio in result.ratios.items():
-        interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
-        row = (f"{ratio.geomean:.3f}", interval, f"{ratio.worst:.3f}", str(ratio.pairs))
-        table.add_row(name, *row)
+        table.add_row(name, *_row(ratio))
     console.print(table)
+    left_out = sum(ratio.failed + ratio.other_failed for ratio in result.ratios.values())
+    if left_out:
+        console.print(
+            f"left out of the means: {left_out} pairs in which one side alone had a program that "
+            "ran, so that ours lost or won"
+        )
     if as_json:
         show_json(result.to_json())
+
+
+def _row(ratio: Ratio) -> tuple[str, ...]:
+    """Its cells, after the name."""
+    left_out = (str(ratio.failed or "-"), str(ratio.other_failed or "-"))
+    if ratio.geomean is None:
+        worst = "-" if ratio.worst is None else f"{ratio.worst:.3f}"
+        return "-", "-", worst, "0", *left_out
+    interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
+    return f"{ratio.geomean:.3f}", interval, f"{ratio.worst:.3f}", str(ratio.pairs), *left_out

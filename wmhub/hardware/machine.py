@@ -12,6 +12,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from wmhub.hardware.table import lookup
+from wmhub.names import HardwareKey
+
 #: x86 (vendor, family, model) -> LLVM's name, after ``getHostCPUName`` of LLVM's ``Host.cpp``.
 _INTEL_MODELS = {
     **dict.fromkeys((0x3C, 0x3F, 0x45, 0x46), "haswell"),
@@ -74,14 +77,17 @@ class CpuFacts:
     """Frequency governor (``powersave``, ``performance``); ``None`` without frequency scaling."""
     memory_bytes: int
     """Main memory, in bytes."""
+    sve_bits: int | None
+    """Width of Arm's scalable vectors as a process gets them; ``None`` where it is not told."""
 
     @property
     def vector_bits(self) -> int:
         """Width of the widest vector registers, in bits."""
-        for flag, bits in (("avx512f", 512), ("sve", 256), ("avx", 256)):
-            if flag in self.flags:
-                return bits
-        return 128
+        if "sve" in self.flags:
+            # The flag says nothing of the width: of Arm's own servers, most have 128.
+            known = lookup(HardwareKey("llvm", self.microarchitecture))
+            return known.vector_bits if known else self.sve_bits or 128
+        return 512 if "avx512f" in self.flags else 256 if "avx" in self.flags else 128
 
 
 def read_cpu(root: Path = Path("/"), allowed: frozenset[int] | None = None) -> CpuFacts:
@@ -110,6 +116,7 @@ def read_cpu(root: Path = Path("/"), allowed: frozenset[int] | None = None) -> C
         clock_hz=_clock(first, info),
         governor=_text(first / "cpufreq/scaling_governor"),
         memory_bytes=_memory(root),
+        sve_bits=_sve_bits(root),
     )
 
 
@@ -169,6 +176,11 @@ def _clock(cpu: Path, info: dict[str, str]) -> float | None:
 def _memory(root: Path) -> int:
     total = re.search(r"^MemTotal:\s+([0-9]+) kB", _text(root / "proc/meminfo") or "", re.M)
     return int(total[1]) * 1024 if total else 0
+
+
+def _sve_bits(root: Path) -> int | None:
+    length = _text(root / "proc/sys/abi/sve_default_vector_length")
+    return int(length) * 8 if length and length.isdigit() and int(length) else None
 
 
 def _microarchitecture(info: dict[str, str], flags: frozenset[str]) -> str:

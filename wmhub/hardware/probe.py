@@ -15,6 +15,8 @@ from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import known, lookup
 from wmhub.names import HardwareKey
 
+#: Backends whose device here can be told.
+PROBED = ("llvm", "cuda", "rocm")
 #: Above this share, repeated timings of one program differ by more than most schedules do.
 NOISY = 0.05
 
@@ -63,7 +65,7 @@ def examine(backend: str = "llvm", *, quick: bool = False) -> Probe:
             calibration=None if quick else calibrate(facts.cores),
             load=os.getloadavg()[0],
         )
-    if backend in ("cuda", "rocm"):
+    if backend in PROBED:
         return Probe(gpu_profile(backend, _read_gpu(backend)), None, ())
     raise InvalidInputError(f"only llvm, cuda and rocm can be probed, not {backend!r}")
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wmhub.measure.rpc_session import use_cores_of
 from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
@@ -40,6 +41,7 @@ def time_archive(settings: dict[str, Any], message: dict[str, Any]) -> dict[str,
     began: float | None = None
     try:
         session = tracker.request(settings["key"], session_timeout=limit)
+        use_cores_of(session, settings["target"])
         function, device, arguments = _load(session, settings, message)
         began = time.perf_counter()
         answer["seconds"] = _time(function, device, arguments, message)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from wmhub.errors import MissingDependencyError
-from wmhub.evaluator import Scores
+from wmhub.evaluator import LatentSpace, Scores
 from wmhub.search.learner import Posteriors
 
 #: Score of a state that cannot be expressed: at or below -1e10 Ansor drops it.
@@ -29,8 +29,8 @@ class StepsEvaluator(Protocol):
     """The part of ``wmhub.evaluator.Evaluator`` that the classic AutoScheduler needs."""
 
     @property
-    def name(self) -> str:
-        """Name of the checkpoint."""
+    def latents(self) -> LatentSpace:
+        """Where its embeddings lie."""
         ...
 
     def score_steps(self, workload_key: str, steps: Sequence[Sequence[Any]]) -> Scores:
@@ -123,7 +123,7 @@ class StepsRanker:
     """Scores of steps as Ansor wants them; knows nothing of TVM."""
 
     def __init__(self, evaluator: StepsEvaluator, adapt: bool) -> None:
-        self.posteriors = Posteriors(evaluator.name)
+        self.posteriors = Posteriors(evaluator.latents)
         self._evaluator = evaluator
         self._adapt = adapt
         self._reference: dict[str, float] = {}

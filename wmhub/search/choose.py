@@ -26,6 +26,28 @@ def this_hardware(hardware: HardwareKey | str | None) -> HardwareKey:
     return probe(quick=True).key
 
 
+def machine_for(named: HardwareKey, allow_other_hardware: bool) -> tuple[HardwareKey, str | None]:
+    """What measures here for ``named``, and a sentence where it is not the same.
+
+    Hardware that is alike (see ``alike``) passes with a note. Raises ``HardwareMismatchError`` for
+    any other without ``allow_other_hardware``, ``MeasureError`` where there is no such device.
+    """
+    from wmhub.hardware.probe import PROBED, probe
+
+    if named.backend not in PROBED:
+        return named, f"{named.backend} cannot be probed: taken on trust that this is {named}"
+    here = probe(named.backend, quick=True).key
+    if here == named:
+        return here, None
+    said = f"measured on this machine, which is {here}, not {named}"
+    if not (alike(here, named) or allow_other_hardware):
+        raise HardwareMismatchError(
+            f"this machine is {here}, not {named}: measure there (--rpc), leave out the hardware, "
+            "or measure here all the same with --allow-other-hardware"
+        )
+    return here, said
+
+
 def choose_evaluator(
     model: str | os.PathLike[str] | Evaluator | None,
     hardware: HardwareKey,
@@ -62,7 +84,7 @@ def choose_evaluator(
         evaluator = model
     if evaluator.hardware == hardware:
         return evaluator, None
-    said = f"{evaluator.name} was trained on {evaluator.hardware}, and this is {hardware}"
+    said = f"{evaluator.name} was trained on {evaluator.hardware}, not on {hardware}"
     if not (alike(evaluator.hardware, hardware) or allow_other_hardware):
         nearest = (
             f"the nearest fitting is {choice.name} ({choice.reasons[choice.name]})"

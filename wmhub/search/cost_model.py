@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.evaluator import Scores, WorkloadScorer
+from wmhub.evaluator import Scores, Settings, WorkloadScorer
 from wmhub.records import Scheduler, workload_id
 from wmhub.search.learner import Learner, WorkloadEvaluator, WorkloadLearner
 from wmhub.tvm_callbacks import derived_object
@@ -39,7 +39,7 @@ def latency_of(result: Any) -> float:
 
 
 def score_traces(scorer: WorkloadScorer, traces: Sequence[Any]) -> Scores:
-    """Scores of TVM traces, in their order.
+    """Scores of TVM traces, in their order, uncertain beside each other.
 
     Candidates of one design space differ in their decisions alone, so the instructions are
     converted once for each space: that conversion costs more than the score.
@@ -53,16 +53,13 @@ def score_traces(scorer: WorkloadScorer, traces: Sequence[Any]) -> Scores:
         spaces.setdefault(key, instructions)
         members.setdefault(key, []).append(index)
         decisions.append(plain(chosen))
-    parts = [
-        scorer.score_decisions(plain(spaces[key]), [decisions[index] for index in indices])
-        for key, indices in members.items()
-    ]
-    order = np.argsort(np.concatenate(list(members.values())))
-    return Scores(
-        score=np.concatenate([part.score for part in parts])[order],
-        uncertainty=np.concatenate([part.uncertainty for part in parts])[order],
-        embedding=np.concatenate([part.embedding for part in parts])[order],
+    scores = scorer.score_spaces(
+        [
+            Settings(plain(spaces[key]), [decisions[index] for index in indices])
+            for key, indices in members.items()
+        ]
     )
+    return scores.at(np.argsort(np.concatenate(list(members.values()))))
 
 
 @derived_object

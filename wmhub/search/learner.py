@@ -12,11 +12,11 @@ from typing import Protocol
 import numpy as np
 
 from wmhub.errors import CheckpointError, MissingInputError
-from wmhub.evaluator import Scores, WorkloadScorer
+from wmhub.evaluator import LatentSpace, Scores, WorkloadScorer
 from wmhub.names import HardwareKey
 from wmhub.search.posterior import Posterior
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class WorkloadEvaluator(Protocol):
@@ -30,6 +30,11 @@ class WorkloadEvaluator(Protocol):
     @property
     def hardware(self) -> HardwareKey:
         """What the checkpoint was trained on."""
+        ...
+
+    @property
+    def latents(self) -> LatentSpace:
+        """Where the embeddings of its scorers lie."""
         ...
 
     def for_workload(self, program: str) -> WorkloadScorer:
@@ -63,9 +68,9 @@ class WorkloadLearner:
 class Posteriors:
     """What a run learned of each of its workloads, as a file."""
 
-    def __init__(self, model: str) -> None:
-        """``model``: name of the checkpoint, whose latents mean nothing to another."""
-        self._model = model
+    def __init__(self, latents: LatentSpace) -> None:
+        """``latents``: of the evaluator that scores, to which another's mean nothing."""
+        self._latents = latents
         self._of: dict[str, Posterior] = {}
 
     def of(self, key: str) -> Posterior:
@@ -76,7 +81,7 @@ class Posteriors:
         """Writes all posteriors to ``path``, a numpy archive without pickled objects."""
         arrays: dict[str, np.ndarray] = {
             "format": np.asarray(_FORMAT),
-            "model": np.asarray(self._model),
+            "model": np.asarray(self._latents.model),
             "keys": np.asarray(list(self._of), np.str_),
         }
         for number, posterior in enumerate(self._of.values()):
@@ -90,8 +95,8 @@ class Posteriors:
     def load(self, path: str | Path) -> None:
         """Takes up what ``save`` wrote, in place of what is known of the same workloads.
 
-        Raises ``MissingInputError``, or ``CheckpointError`` for a file of another kind or of
-        another checkpoint.
+        Raises ``MissingInputError``, or ``CheckpointError`` for a file of another kind, of another
+        checkpoint or of other weights.
         """
         if not Path(path).is_file():
             raise MissingInputError(f"{path}: no such file; a search's save writes it")
@@ -101,16 +106,24 @@ class Posteriors:
         except (ValueError, OSError, zipfile.BadZipFile) as error:
             raise CheckpointError.at(path, f"not what a search saved ({error})") from error
         if "format" not in arrays or int(arrays["format"]) != _FORMAT:
-            raise CheckpointError.at(path, f"not what a search saved in format {_FORMAT}")
-        if str(arrays["model"]) != self._model:
+            raise CheckpointError.at(
+                path, f"not what a search saved in format {_FORMAT}; delete the file"
+            )
+        if str(arrays["model"]) != self._latents.model:
             raise CheckpointError.at(
                 path,
-                f"learned by {arrays['model']}, whose latents mean nothing to {self._model}; "
-                "delete the file or use that model",
+                f"learned by {arrays['model']}, whose latents mean nothing to "
+                f"{self._latents.model}; delete the file or use that model",
             )
+        learned = {}
         for number, key in enumerate(arrays["keys"].tolist()):
-            learned = Posterior.restore(arrays[f"latents{number}"], arrays[f"rows{number}"])
-            self._of[key] = learned
+            latents, rows = arrays[f"latents{number}"], arrays[f"rows{number}"]
+            if latents.shape[1:] not in ((self._latents.width,), (0,)):
+                raise CheckpointError.at(
+                    path, f"latents of shape {latents.shape}, not of {self._latents.width} numbers"
+                )
+            learned[key] = Posterior.restore(latents, rows)
+        self._of.update(learned)
 
 
 class Learner:
@@ -120,7 +133,7 @@ class Learner:
         self.evaluator = evaluator
         self._adapt = adapt
         self._scorers: dict[str, WorkloadScorer] = {}
-        self._posteriors = Posteriors(evaluator.name)
+        self._posteriors = Posteriors(evaluator.latents)
 
     def workload(self, workload_id: str, program: str) -> WorkloadLearner:
         """The learner of the workload ``workload_id``, whose serialised program is ``program``."""

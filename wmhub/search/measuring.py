@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from wmhub.errors import InvalidInputError
+from wmhub.measure.rpc_session import threaded_session
 from wmhub.measure.timing import TimingPlan
 from wmhub.search.cost_model import latency_of
 from wmhub.tvm_compat import last_line, use_target, use_threads
@@ -60,7 +61,11 @@ def measuring(
     use_threads(cores)
     prepare = partial(use_target, target)
     local = ms.builder.LocalBuilder(max_workers=cores, initializer=prepare)
-    runner = ms.runner.RPCRunner(rpc_config=remote) if remote else ms.runner.LocalRunner()
+    if remote is None:
+        runner = ms.runner.LocalRunner()
+    else:
+        connect = partial(threaded_session, target)
+        runner = ms.runner.RPCRunner(rpc_config=remote, f_create_session=connect)
     yield Means(local, runner, lambda: None)
 
 

@@ -57,7 +57,7 @@ class TuneResult:
     model_hardware: str
     """Hardware that the checkpoint was trained on."""
     hardware: str
-    """Hardware that was tuned for."""
+    """Hardware that was tuned for; where anything was measured here, what this machine is."""
     search: str
     """``latent`` or ``evolutionary``."""
     trials: int

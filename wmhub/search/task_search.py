@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from wmhub.errors import InvalidInputError, MeasureError
-from wmhub.evaluator import Scores
+from wmhub.evaluator import Scores, Settings
 from wmhub.measure.sketch import Sketch
 from wmhub.measure.space import Candidate
 from wmhub.replay.limits import BlockLimits
@@ -114,19 +114,15 @@ class TaskSearch:
         return float(np.exp(mean[0] - mean[1:].mean()))
 
     def scores(self, candidates: Sequence[Candidate]) -> Scores:
-        """Scores of candidates, in their order."""
+        """Scores of candidates, in their order, each as uncertain as it is beside all others:
+        judged sketch by sketch, the only candidate of one would be taken for certain."""
         order: list[int] = []
-        parts: list[Scores] = []
+        spaces: list[Settings] = []
         for sketch, mine in self._by_sketch(candidates):
             order += mine
             decisions = [sketch.space.decisions(candidates[i].genes) for i in mine]
-            parts.append(self._learner.scorer.score_decisions(sketch.space.instructions, decisions))
-        back = np.argsort(order)
-        return Scores(
-            score=np.concatenate([part.score for part in parts])[back],
-            uncertainty=np.concatenate([part.uncertainty for part in parts])[back],
-            embedding=np.concatenate([part.embedding for part in parts])[back],
-        )
+            spaces.append(Settings(sketch.space.instructions, decisions))
+        return self._learner.scorer.score_spaces(spaces).at(np.argsort(order))
 
     def record(self, candidates: Sequence[Candidate], latency: np.ndarray) -> None:
         """Takes in measurements: float [N] seconds, NaN for a failed candidate."""

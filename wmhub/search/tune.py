@@ -17,7 +17,7 @@ from wmhub.measure.sources import NamedWorkload
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
-from wmhub.search.choose import choose_evaluator, target_for, this_hardware
+from wmhub.search.choose import choose_evaluator, machine_for, target_for, this_hardware
 from wmhub.search.latent import best_measured, measured_before
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measure, measuring
@@ -59,7 +59,8 @@ def tune(
 
     ``workload``: a name of the zoo, a file, an ``IRModule``; see ``tasks_of``. ``model``: anything
     that ``from_pretrained`` takes, or an evaluator; by default the checkpoint for ``hardware``,
-    which is this machine's CPU by default. ``seconds``: wall time after which no batch begins.
+    which is this machine's CPU by default; what is measured here must be that or alike, unless
+    ``allow_other_hardware``. ``seconds``: wall time after which no batch begins.
     With several tasks TVM's scheduler may end up to one batch above ``trials``.
     ``trials=0`` measures nothing and gives the schedule that the model thinks best. ``output``: a
     folder for database, schedules, libraries, report and plot. ``database``: a folder with a
@@ -78,19 +79,23 @@ def tune(
         raise InvalidInputError("without trials nothing is measured: leave out baselines and rpc")
     budget = Budget(seconds)
     key = this_hardware(hardware)
+    measures_here = trials > 0 and rpc is None
+    runs_on, elsewhere = (
+        machine_for(key, allow_other_hardware) if hardware is not None and measures_here
+        else (key, None)
+    )  # fmt: skip
     evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
     # Unless another CPU is named, what is not measured is for this one as well.
-    runs_here = hardware is None or (trials > 0 and rpc is None)
-    target = target_for(key, target, runs_here=runs_here)
+    target = target_for(runs_on, target, runs_here=hardware is None or measures_here)
     machine = use_target(target)
     folder, known = Path(output), Path(database) if database is not None else None
     files.refuse(folder, known)
     tasks = tasks_of(workload, machine)
     job = _Job(
         name=workload if isinstance(workload, str) else tasks[0].name,
-        hardware=key,
+        hardware=runs_on,
         search=search,
-        notes=(note,) if note else (),
+        notes=tuple(sentence for sentence in (note, elsewhere) if sentence),
         tasks=tasks,
         target=machine,
         learner=Learner(evaluator, adapt),

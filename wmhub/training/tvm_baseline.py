@@ -141,12 +141,13 @@ def _extract(program: str, traces: Sequence[str], targets: Sequence[str]) -> lis
         return found
     extractor = ms.feature_extractor.PerStoreFeature()
     for start in range(0, len(traces), _BATCH):
+        # Before the replay, which refuses Tensorize without the target's intrinsics.
+        target = use_target(json.loads(targets[start]))
         ready = []
         for place in range(start, min(start + _BATCH, len(traces))):
             candidate = _replayed(module, traces[place])
             if candidate is not None:
                 ready.append((place, candidate))
-        target = use_target(json.loads(targets[start]))
         context = ms.TuneContext(mod=module, target=target, num_threads=1)
         extracted = extractor.extract_from(context, [one for _, one in ready])
         for (place, _), table in zip(ready, extracted, strict=True):

@@ -1,0 +1,29 @@
+"""Sessions with a device behind TVM's RPC, whose kernels use as many threads as the target has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: TVM's affinity mode that binds threads to the fastest cores, as a pool does by itself.
+_BIG = 1
+
+
+def threaded_session(target: dict[str, Any], rpc_config: Any) -> Any:
+    """A session of MetaSchedule's ``RPCConfig``, after ``use_cores_of(target)``."""
+    session = rpc_config.connect_server()
+    use_cores_of(session, target)
+    return session
+
+
+def use_cores_of(session: Any, target: dict[str, Any]) -> None:
+    """Lets kernels of ``session`` use the ``num-cores`` of a CPU target, whatever the server would.
+
+    To be called before the first kernel runs.
+    """
+    cores = int(target.get("num-cores", 0))
+    if target["kind"] != "llvm" or not cores:
+        return
+    # Without a list of CPUs the server's own number stays the most; a list cannot be sent, so it
+    # is made over there. Only its length counts in this mode.
+    cpus = session.get_function("ffi.Array")(*(str(number) for number in range(cores)))
+    session.get_function("runtime.config_threadpool")(_BIG, cores, cpus)
