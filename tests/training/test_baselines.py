@@ -136,7 +136,7 @@ def test_the_model_of_tvm_learns_from_replayed_traces(tmp_path: Path) -> None:
     # They outlive a dataset that grows.
     grown = open_dataset(_measured(tmp_path / "three", (*names, "matmul-m16-n32-k64")))
     more = dataclasses.replace(setting, dataset=grown)
-    fit_baselines(["xgb_model"], more, load_candidates(grown, None, setting.profile))
+    fit_baselines(["xgb_model"], more, list(load_candidates(grown, None, setting.profile)))
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 3
 
 

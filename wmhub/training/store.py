@@ -16,15 +16,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import wmhub
+from wmhub.code_digest import code_digest
 from wmhub.dataset.manifest import MANIFEST as DATASET_MANIFEST
 from wmhub.dataset.manifest import sha256_of
 from wmhub.dataset.reader import Dataset
@@ -118,7 +116,7 @@ def store_key(dataset: Dataset, profile: HardwareProfile) -> str:
         "dataset": dataset_digest(dataset),
         "profile": profile.to_json(),
         "features": asdict(current_spec(structured_columns(profile))),
-        "code": _code_digest(),
+        "code": code_digest(*_CODE),
     }
     text = json.dumps(identity, sort_keys=True).encode()
     return f"{dataset.hardware}-{hashlib.sha256(text).hexdigest()[:24]}"
@@ -133,17 +131,3 @@ def _mapped(folder: Path, name: str) -> np.ndarray:
     path = folder / f"{name}.npy"
     loaded: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return loaded
-
-
-@lru_cache(maxsize=1)
-def _code_digest() -> str:
-    digest = hashlib.sha256()
-    for path in _sources(Path(wmhub.__file__).parent):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _sources(package: Path) -> Iterable[Path]:
-    for name in _CODE:
-        path = package / name
-        yield from sorted(path.glob("*.py")) if path.is_dir() else [path]
