@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.recipe import MissingSource, gather, read_recipe
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.version import Version
+from wmhub.dataset.working import begin_work, finish_work, refuse_inside, working_folder
 from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, LogFormatError, MissingInputError
 from wmhub.hardware.profile import HardwareProfile
@@ -88,26 +88,29 @@ def collect(
     older = open_dataset(output) if update and (output / MANIFEST).exists() else None
     if older is None:
         refuse_existing(output)
-    folder = output.with_name(output.name + ".runs")
+    folder = working_folder(output) / "runs"
     missing: list[MissingSource] = []
     if recipe is None:
         provenance = Provenance(contributor, licence, COLLECTOR)
         named = [logs] if isinstance(logs, (str, Path)) else logs
         files = [(log, provenance) for log in discover(named)]
+        refuse_inside(output, [log.path for log, _ in files if log.path is not None])
     else:
         if logs or hardware:
             raise InvalidInputError("a recipe names logs and hardware itself; leave out both")
         ordered = read_recipe(Path(recipe))
         hardware = ordered.hardware
+        refuse_inside(output, [Path(mirror)] if mirror else [])
+        begin_work(output, "runs")
         gathered = gather(ordered, Path(mirror) if mirror else None, folder, COLLECTOR)
         files, missing = gathered.logs, gathered.missing
         if missing and strict:
             raise MissingInputError(f"{len(missing)} files of the recipe are missing: {missing[0]}")
     key, profile = _hardware(hardware, older)
-    folder.mkdir(parents=True, exist_ok=True)
+    begin_work(output, "runs").mkdir(exist_ok=True)
     read = ingest(files, folder, str(key), strict=strict, workers=workers, progress=progress)
     if not read.workloads:
-        shutil.rmtree(folder)
+        finish_work(output, "runs")
         raise LogFormatError(_nothing_found([log for log, _ in files], read))
     rejections = [orjson.dumps(rejection) for rejection in read.rejections]
     parts = [Part(read.runs, read.workloads, read.counts, rejections)]
@@ -130,7 +133,7 @@ def collect(
             description, older=older.manifest, test_workloads=tuple(chosen)
         )
     manifest = assemble(parts, output, description, settled=settled, replace=older is not None)
-    shutil.rmtree(folder)
+    finish_work(output, "runs")
     return CollectReport(
         output,
         manifest,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.splits import assign_splits
 from wmhub.dataset.verify import require_verified
 from wmhub.dataset.version import Change, Version
+from wmhub.dataset.working import begin_work, finish_work, refuse_inside
 from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 
@@ -50,11 +50,12 @@ def merge(
     )
     output = destination(output)
     refuse_existing(output)
-    folder = output.with_name(output.name + ".runs")
-    folder.mkdir(parents=True, exist_ok=True)
+    refuse_inside(output, [dataset.path for dataset in opened])
+    folder = begin_work(output, "runs")
+    folder.mkdir(exist_ok=True)
     parts = [part_of(dataset, folder, f"merge-{n}") for n, dataset in enumerate(opened)]
     manifest = assemble(parts, output, description, settled=settled)
-    shutil.rmtree(folder)
+    finish_work(output, "runs")
     return manifest
 
 
@@ -69,6 +70,7 @@ def split(
     older = open_dataset(dataset)
     output = destination(output)
     refuse_existing(output)
+    refuse_inside(output, [older.path])
     workloads = older.workloads()
     chosen = chosen_workloads(test_workloads, workloads)
     before = {id_: name for name, ids in older.splits.items() for id_ in ids}
@@ -80,10 +82,10 @@ def split(
         version=older.manifest.version.after(Change.MAJOR if moved else Change.NONE),
         test_workloads=chosen,
     )
-    folder = output.with_name(output.name + ".runs")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = begin_work(output, "runs")
+    folder.mkdir(exist_ok=True)
     manifest = assemble([part_of(older, folder, "split")], output, description)
-    shutil.rmtree(folder)
+    finish_work(output, "runs")
     return manifest
 
 

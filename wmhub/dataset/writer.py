@@ -31,6 +31,7 @@ from wmhub.dataset.schema import DICTIONARY_COLUMNS, TRAJECTORIES, WORKLOADS
 from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.statistics import statistics
 from wmhub.dataset.version import FIRST_VERSION, Change, Version
+from wmhub.dataset.working import begin_work
 from wmhub.errors import DatasetError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts
@@ -142,9 +143,9 @@ def write_dataset(
     lines of ``rejected.jsonl``. All is written beside ``output`` and moved there at the end, so
     that ``output`` is never half a dataset; with ``replace`` it takes the place of an older one.
     """
-    staging = output.with_name(output.name + ".writing")
+    staging = begin_work(output, "writing")
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    staging.mkdir()
     # Its import takes as long as writing many rows, and can run beside that.
     threading.Thread(target=import_module, args=("matplotlib.figure",)).start()
     writers = {split: _SplitWriter(staging, split) for split in SPLITS}
