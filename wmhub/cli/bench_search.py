@@ -57,7 +57,7 @@ def command(
 
     from wmhub.bench.search import WORKLOADS, search
     from wmhub.bench.search_run import METHODS
-    from wmhub.cli._show import show_json
+    from wmhub.cli._show import plain, show_json
 
     console = Console(stderr=True, highlight=False)
     result = search(
@@ -69,7 +69,7 @@ def command(
         trials=trials,
         stock_trials=stock_trials,
         hardware=hardware,
-        on_run=lambda what: console.print(f"  {what}"),
+        on_run=lambda what: console.print(plain(f"  {what}")),
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("ratio")
@@ -78,7 +78,7 @@ def command(
     for name, ratio in result.ratios.items():
         interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
         row = (f"{ratio.geomean:.3f}", interval, f"{ratio.worst:.3f}", str(ratio.pairs))
-        table.add_row(name, *row)
+        table.add_row(plain(name), *row)
     console.print(table)
     if as_json:
         show_json(result.to_json())

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from wmhub.cli._listing import human_bytes
+from wmhub.cli._show import printable
 
 
 @click.command()
@@ -50,7 +51,7 @@ def command(
             result = {"folder": folder, "passed": report.passed, "findings": findings}
             click.echo(json.dumps(result))
         else:
-            click.echo(report.to_markdown())
+            click.echo(printable(report.to_markdown()))
         raise click.exceptions.Exit(0 if report.passed else 2)
     if path is None:
         merged = create_community(to=to, hub=hub) if create else None
@@ -69,4 +70,4 @@ def command(
     for file, length in proposed.files.items():
         click.echo(f"  {human_bytes(length):>9}  {file}", err=True)
     if proposed.url:
-        click.echo(proposed.url, err=True)
+        click.echo(printable(proposed.url), err=True)

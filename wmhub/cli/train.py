@@ -184,7 +184,7 @@ def _is_main() -> bool:
 
 
 def _show(report: TrainReport, as_json: bool) -> None:
-    from wmhub.cli._show import console, show_json
+    from wmhub.cli._show import show_json, show_line
     from wmhub.cli.eval import metric_rows, show_metrics
     from wmhub.training.run import metrics_json
 
@@ -193,7 +193,7 @@ def _show(report: TrainReport, as_json: bool) -> None:
         f"{report.records:,} records",
         metric_rows(report.test, report.random),
     )
-    console().print(f"checkpoint: {report.checkpoint}")
+    show_line(f"checkpoint: {report.checkpoint}")
     if as_json:
         show_json(
             {
@@ -222,7 +222,7 @@ def _progress() -> Iterator[tuple[Watcher | None, Progress]]:
         return
     screen = console()
     columns = (
-        bars.TextColumn("{task.description}"),
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         bars.TextColumn("{task.fields[seen]}"),
