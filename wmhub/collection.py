@@ -14,9 +14,10 @@ from wmhub.dataset.assemble import COLLECTOR, Part, assemble, chosen_workloads, 
 from wmhub.dataset.ingest import Ingested, Progress, ingest
 from wmhub.dataset.manifest import MANIFEST, Manifest
 from wmhub.dataset.placing import destination, refuse_existing
-from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.reader import Dataset
 from wmhub.dataset.recipe import MissingSource, gather, read_recipe
 from wmhub.dataset.schema import Provenance
+from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Version
 from wmhub.dataset.working import begin_work, finish_work, refuse_inside, working_folder
 from wmhub.dataset.writer import Description
@@ -79,13 +80,13 @@ def collect(
     ``workers`` above 1 parse in as many processes; a script that asks for them needs the usual
     ``if __name__ == "__main__"``.
 
-    Raises ``MissingInputError``, ``LogFormatError``, ``OutputExistsError``,
-    ``InvalidNameError`` and ``HardwareMismatchError``. An interrupted call leaves no dataset; the
-    same call goes on with it.
+    Raises ``MissingInputError``, ``LogFormatError``, ``OutputExistsError``, ``DatasetError`` (an
+    older dataset that was changed), ``InvalidNameError`` and ``HardwareMismatchError``. An
+    interrupted call leaves no dataset; the same call goes on with it.
     """
     began = time.monotonic()
     output = destination(output)
-    older = open_dataset(output) if update and (output / MANIFEST).exists() else None
+    older = open_verified(output) if update and (output / MANIFEST).exists() else None
     if older is None:
         refuse_existing(output)
     folder = working_folder(output) / "runs"

@@ -22,9 +22,10 @@ from typing import Any
 from wmhub.dataset.assemble import COLLECTOR, Part, assemble, part_of
 from wmhub.dataset.manifest import MANIFEST, Manifest
 from wmhub.dataset.placing import destination, refuse_existing
-from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.spool import to_table, write_run
+from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Version
 from wmhub.dataset.working import begin_work, finish_work, working_folder
 from wmhub.dataset.writer import Description
@@ -85,13 +86,14 @@ def collect_live(
 
     Ctrl-C finishes the batch and the dataset; a second one leaves only the journal, which the next
     call takes up. Raises ``MeasureError``, ``HardwareMismatchError``, ``OutputExistsError``,
-    ``UnknownNameError``, ``MissingInputError`` and ``InvalidInputError``.
+    ``DatasetError`` (an older dataset that was changed), ``UnknownNameError``,
+    ``MissingInputError`` and ``InvalidInputError``.
     """
     if device_key is not None and rpc_tracker is None:
         raise InvalidInputError("a device key is one of a tracker's: name that too")
     number = Version.named(version)
     output = destination(output)
-    older = open_dataset(output) if (output / MANIFEST).exists() else None
+    older = open_verified(output) if (output / MANIFEST).exists() else None
     if older is None:
         refuse_existing(output)
     working_folder(output)  # Refused before anything is measured, where it is not ours.

@@ -10,7 +10,8 @@ from typing import TextIO
 
 import numpy as np
 
-from wmhub.dataset.reader import Dataset, WorkloadRecords, open_dataset
+from wmhub.dataset.reader import Dataset, WorkloadRecords
+from wmhub.dataset.verify import open_verified
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.logs import ansor, meta_schedule
 from wmhub.records import MeasureRecord, Scheduler, Workload
@@ -47,8 +48,11 @@ def export(
     Reading the files again gives the same records but for their source and line, and, of a
     MetaSchedule database, for what it has no place for: when and how long a record was measured,
     and why one failed.
+
+    Raises ``DatasetError`` where the dataset is not what its manifest says, ``OutputExistsError``
+    and ``InvalidInputError``.
     """
-    opened = open_dataset(dataset)
+    opened = open_verified(dataset)
     scheduler = _format(opened, format)
     output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):

@@ -9,9 +9,8 @@ from pathlib import Path
 from wmhub.dataset.assemble import COLLECTOR, assemble, chosen_workloads, part_of
 from wmhub.dataset.manifest import Manifest, Repeatability, write_manifest
 from wmhub.dataset.placing import destination, refuse_existing
-from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.splits import assign_splits
-from wmhub.dataset.verify import require_verified
+from wmhub.dataset.verify import open_verified, require_verified
 from wmhub.dataset.version import Change, Version
 from wmhub.dataset.working import begin_work, finish_work, refuse_inside
 from wmhub.dataset.writer import Description, add_card
@@ -25,11 +24,11 @@ def merge(
 
     A workload stays in the split that the first dataset with it has. The version follows that of
     the first dataset, unless it is given. Raises ``HardwareMismatchError`` for datasets of
-    different hardware.
+    different hardware, and ``DatasetError`` for one that is not what its manifest says.
     """
     if not datasets:
         raise InvalidInputError("no dataset to merge; name two or more dataset folders")
-    opened = [open_dataset(path) for path in datasets]
+    opened = [open_verified(path) for path in datasets]
     first = opened[0]
     for other in opened[1:]:
         if other.hardware != first.hardware:
@@ -65,9 +64,10 @@ def split(
     """Writes ``dataset`` with other splits into the new dataset ``output``.
 
     ``test_workloads`` are the ids or keys of the test split; without them the hash decides. The
-    version is the next major one if a workload changed its split.
+    version is the next major one if a workload changed its split. Raises ``DatasetError`` where the
+    folder is not what its manifest says.
     """
-    older = open_dataset(dataset)
+    older = open_verified(dataset)
     output = destination(output)
     refuse_existing(output)
     refuse_inside(output, [older.path])
