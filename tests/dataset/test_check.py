@@ -135,7 +135,30 @@ def test_ids_hardware_and_scheduler_of_rows(make: Make) -> None:
         failure=["?"],
     )
     report = check(folder)
-    assert kinds(report) == dict.fromkeys(("id", "hardware", "scheduler", "time"), "error")
+    found = ("id", "hardware", "scheduler", "time", "counts")
+    assert kinds(report) == dict.fromkeys(found, "error")
+
+
+@pytest.mark.parametrize("kind", ["licence", "contributor"])
+def test_what_the_rows_name_is_what_the_manifest_counts(make: Make, kind: str) -> None:
+    folder = make(lines=lines_of(9))
+    assert check(folder).passed
+    change_rows(folder, **{kind: ["Proprietary"]})
+    report = check(folder)
+    assert kinds(report) == {kind: "error"}
+    reasons = " ".join(finding.reason for finding in report.findings)
+    assert "rows name 'Proprietary', and the manifest counts 0" in reasons
+
+
+def test_counts_of_the_manifest_are_those_of_the_rows(make: Make) -> None:
+    folder = make()
+    manifest = read_manifest(folder)
+    train = dataclasses.replace(manifest.splits["train"], workloads=77, measured=1)
+    splits = {**manifest.splits, "train": train}
+    write_manifest(folder, dataclasses.replace(manifest, splits=splits, licence="0BSD"))
+    report = check(folder)
+    assert kinds(report) == {"counts": "error", "licence": "error"}
+    assert report.totals == {"counts": 1, "licence": 1}
 
 
 def test_rows_in_a_split_that_is_not_theirs(make: Make) -> None:

@@ -23,6 +23,7 @@ from wmhub.dataset.manifest import (
     Manifest,
     SplitCounts,
     file_entry,
+    licence_of,
     write_manifest,
 )
 from wmhub.dataset.placing import put
@@ -178,7 +179,7 @@ def write_dataset(
             for split, writer in writers.items()
         },
         files=tuple(files),
-        licence="" if "" in licences else " AND ".join(sorted(licences)),
+        licence=licence_of(licences),
         licences=dict(sorted(licences.items())),
         contributors=dict(sorted(contributors.items())),
         collector=description.collector,
