@@ -139,9 +139,14 @@ def test_bare_names_follow_the_registry_to_the_hub(
     assert (found.place, found.revision, found.commit) == ("hf-hub", "v1.0.0", commit)
     assert resolve_model("wm-cuda-a100@v1.1.0").revision == "v1.1.0"
     assert resolve_model("hf-hub:wmhub/wm-cuda-a100").revision == "v1.1.0"
+    assert resolve_model("hf-hub:wmhub/wm-cuda-a100@v1.0.0").commit == commit
     write_registry(tmp_path, monkeypatch, registry_row("wm-cuda-a100", digest, "0" * 40))
-    with pytest.raises(InvalidInputError, match="the tag was moved"):
-        resolve_model("wm-cuda-a100")
+    for name in ("wm-cuda-a100", "hf-hub:wmhub/wm-cuda-a100@v1.0.0"):
+        with pytest.raises(InvalidInputError, match="the registry of this wmhub pins 0000"):
+            resolve_model(name)
+    write_registry(tmp_path, monkeypatch, registry_row("wm-cuda-a100", "0" * 64))
+    with pytest.raises(CheckpointError, match="not what the registry of this wmhub pins"):
+        resolve_model("hf-hub:wmhub/wm-cuda-a100@v1.0.0")
 
 
 def test_an_organisation_of_ones_own(
@@ -179,6 +184,50 @@ def test_a_moved_tag_is_refused(server: HubServer, tmp_path: Path, embedded: Pat
         resolve_model("acme/wm-cuda-a100@v1.0.0")
     assert resolve_model("acme/wm-cuda-a100", revision=first.commit).commit == first.commit
     assert resolve_model("acme/wm-cuda-a100", revision=moved).commit == moved
+
+
+def test_what_was_refused_is_not_remembered(
+    server: HubServer, tmp_path: Path, embedded: Path
+) -> None:
+    """A tag of damaged content, mended: the first answer that holds is the one that counts."""
+    from hub_making import publish
+
+    from wmhub.hub.huggingface import HuggingFaceHub
+
+    repository = Repository("acme", "wm-cuda-a100")
+    hub = HuggingFaceHub()
+    broken = write_model(tmp_path / "broken")
+    (broken / "weights.safetensors").write_bytes(b"cut")
+    publish(hub, MODEL, repository, broken)
+    with pytest.raises(CheckpointError):
+        resolve_model("acme/wm-cuda-a100@v1.0.0")
+    whole = write_model(tmp_path / "whole")
+    mended = hub.commit(MODEL, repository, Upload(whole, names=names_of(whole), message="m")).id
+    server.repo("model", str(repository)).refs["refs/tags/v1.0.0"] = mended
+    assert resolve_model("acme/wm-cuda-a100@v1.0.0").commit == mended
+
+
+def test_a_folder_hub_is_one_place_by_any_path(
+    tmp_path: Path, embedded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hubs of the same relative path are two, and one hub by two paths is one."""
+    from hub_making import publish
+
+    from wmhub.hub.folder import FolderHub
+
+    repository = Repository("acme", "wm-cuda-a100")
+    for number, name in enumerate(("one", "two")):
+        folder = write_model(tmp_path / f"model-{name}", weights=bytes([number]) * 99)
+        publish(FolderHub(tmp_path / name / "hub"), MODEL, repository, folder)
+        monkeypatch.chdir(tmp_path / name)
+        resolve_model("acme/wm-cuda-a100@v1.0.0", hub="folder:hub")
+    resolve_model("acme/wm-cuda-a100@v1.0.0", hub=f"folder:{tmp_path / 'one' / 'hub'}")
+    (tmp_path / "link").symlink_to(tmp_path / "one" / "hub")
+    (tmp_path / "one" / "hub").rename(tmp_path / "first")
+    (tmp_path / "two" / "hub").rename(tmp_path / "one" / "hub")
+    for path in (tmp_path / "one" / "hub", tmp_path / "link"):
+        with pytest.raises(InvalidInputError, match="the tag was moved"):
+            resolve_model("acme/wm-cuda-a100@v1.0.0", hub=f"folder:{path}")
 
 
 def test_offline_answers_from_the_cache(
