@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from wmhub.errors import (
 )
 from wmhub.hub import resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
+from wmhub.hub.patience import patiently
 from wmhub.hub.place import Repository, Upload
 
 A100 = Repository("wmhub", "wm-cuda-a100")
@@ -256,8 +259,43 @@ def test_offline_answers_from_the_cache(
     assert len(server.requests) == asked
     blob = (online.folder / "weights.safetensors").resolve()
     blob.write_bytes(blob.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="bytes, but its manifest says"):
+    with pytest.raises(CheckpointError, match="bytes, but its manifest says") as caught:
         resolve_model("acme/wm-cuda-a100")
+    assert f"delete {blob} to fetch it anew" in str(caught.value)
+    blob.unlink()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert resolve_model("acme/wm-cuda-a100").folder == online.folder
+
+
+def test_damage_at_a_place_that_is_no_cache_says_nothing_of_deleting(
+    embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hub_making import make_place
+
+    write_model(embedded / "wm-cuda-a100")
+    spoiled = b"WEIGHTS" * 1000
+    (embedded / "wm-cuda-a100" / "weights.safetensors").write_bytes(spoiled)
+    with pytest.raises(CheckpointError, match="install wmhub again") as caught:
+        resolve_model("wm-cuda-a100")
+    assert "delete" not in str(caught.value)
+    hub = make_place("folder", None, tmp_path)  # type: ignore[arg-type]
+    repository = Repository("acme", "wm-cuda-a100")
+    hub.publish(MODEL, repository, write_model(tmp_path / "one"))
+    hub.spoil(MODEL, repository, "weights.safetensors", spoiled)
+    with pytest.raises(CheckpointError, match="that hub itself holds it so") as caught:
+        resolve_model("acme/wm-cuda-a100", hub=hub.spec)
+    assert "delete" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_a_full_disk_is_not_the_hubs_fault(number: int) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number), "/cache/blob")
+
+    with pytest.raises(HubError, match="this machine refused it, not the Hub") as caught:
+        patiently(fail, "model acme/x")
+    assert "/cache/blob" in str(caught.value)
+    assert "could not be reached" not in str(caught.value)
 
 
 def test_a_version_from_the_future_and_other_forms(tmp_path: Path) -> None:
