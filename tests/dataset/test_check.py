@@ -110,6 +110,43 @@ def test_a_clock_above_the_data_sheets_is_no_fault() -> None:
     assert most_flops(gpu) == pytest.approx(1.1 * gpu.matrix_flops)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("trace", "garbage", "no valid JSON"),
+        ("trace", "{}", "the steps are no list"),
+        ("trace", "[7]", "a transform step is not"),
+        ("trace", "[" * 100_000, "no valid JSON"),
+        ("target", "nonsense", "no valid JSON"),
+        ("target", "[1]", "the target is neither"),
+        ("context", "null", "the context is no list"),
+        ("context", "", "no valid JSON"),
+    ],
+)
+def test_rows_that_no_log_can_have_given(make: Make, column: str, value: str, reason: str) -> None:
+    folder = make(lines=lines_of(5))
+    change_rows(folder, **{column: [value]})
+    report = check(folder)
+    form = [finding for finding in report.findings if finding.kind == "form"]
+    assert len(form) == report.totals["form"] > 0
+    assert all(reason in finding.reason for finding in form)
+    assert not report.passed
+
+
+def test_a_trace_of_the_other_scheduler(make_database: Make) -> None:
+    folder = make_database()
+    change_rows(folder, trace=["[]"])
+    reasons = [finding.reason for finding in check(folder).findings if finding.kind == "form"]
+    assert "the trace is not [instructions, decisions]" in reasons[0]
+
+
+def test_an_extent_beyond_floats_is_too_fast(make: Make) -> None:
+    """And no end of the check."""
+    steps = [["SP", 2, 0, 10**400, [4, 8], 1], *BIG[1:]]
+    report = check(make(lines=[ansor_line(steps=steps)]))
+    assert kinds(report) == {"too-fast": "error"}
+
+
 def test_identical_times_of_all_candidates(make: Make) -> None:
     same = [ansor_line(steps=tiled(n), seconds=[0.5], timestamp=n) for n in range(1, 9)]
     assert kinds(check(make("same", same))) == {"identical": "error"}
@@ -196,6 +233,7 @@ def test_the_report_for_a_pull_request(make: Make) -> None:
         ([["SP", 2], *BIG], 0.0),
         ([["SP"], 7], 0.0),
         ([], 0.0),
+        ([["SP", 2, 0, 10**400, [4, 8], 1], *BIG[1:]], float("inf")),
     ],
     ids=[
         "tiled",
@@ -206,6 +244,7 @@ def test_the_report_for_a_pull_request(make: Make) -> None:
         "no arguments",
         "no step",
         "none",
+        "beyond floats",
     ],
 )
 def test_a_lower_bound_of_the_work(steps: list[object], flops: float) -> None:
