@@ -43,6 +43,8 @@ class CollectReport:
     """The rejected lines, at most a thousand of each chunk."""
     added: int
     """Records that the dataset did not have before."""
+    is_unchanged: bool
+    """Whether a dataset that was there stayed as it was, because it lacked nothing."""
     missing: list[MissingSource]
     """Files of the recipe that could not be had."""
     seconds: float
@@ -71,7 +73,8 @@ def collect(
     ``hardware`` is what they were measured on; without it, this machine, probed. Every line is
     measured, failed or rejected, and counted; with ``strict`` the first rejected one raises
     ``LogFormatError``. ``test_workloads`` are ids or keys of the test split; without them a hash
-    decides. With ``update``, a dataset that is in ``output`` grows by the records that it lacks.
+    decides. With ``update``, a dataset that is in ``output`` grows by the records that it lacks;
+    one that lacks none, where no ``version`` is asked for, stays as it is.
 
     ``recipe`` is a ``sources.toml`` that names public logs in place of ``logs``, and hardware,
     contributors and licences with them; see ``wmhub.dataset.recipe``. Its files are looked for by
@@ -142,6 +145,7 @@ def collect(
         read.counts,
         read.rejections,
         manifest.counts.records - (older.manifest.counts.records if older else 0),
+        older is not None and manifest is older.manifest,
         missing,
         time.monotonic() - began,
     )

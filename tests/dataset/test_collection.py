@@ -191,8 +191,14 @@ def test_a_dataset_grows_by_what_it_lacks(log: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     collect(log, output=out)
     before = open_dataset(out).splits
+    files = {path: path.stat() for path in out.iterdir()}
     again = collect(log, output=out, update=True)
     assert (again.added, str(again.manifest.version)) == (0, "1.0.0")
+    assert again.is_unchanged
+    assert {path: path.stat() for path in out.iterdir()} == files
+    asked = collect(log, output=out, update=True, version="1.0.1")
+    assert (asked.is_unchanged, str(asked.manifest.version)) == (False, "1.0.1")
+    assert str(open_dataset(out).manifest.version) == "1.0.1"
     with log.open("a") as file:
         for number in range(9):
             file.write(ansor_line(key=json.dumps(["new", number])) + "\n")

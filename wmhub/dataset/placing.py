@@ -21,11 +21,15 @@ def put(staging: Path, output: Path, replace: bool) -> None:
         refuse_existing(output)
         staging.replace(output)
         return
-    older = begin_work(output, _OLDER)
-    _carry_over(older, output)
-    output.replace(older)
+    finish_replacement(output)
+    output.replace(begin_work(output, _OLDER))
     staging.replace(output)
-    _carry_over(older, output)
+    finish_replacement(output)
+
+
+def finish_replacement(output: Path) -> None:
+    """Does what is left of a replacement of ``output``, of this run or of one that was killed."""
+    _carry_over(working_folder(output) / _OLDER, output)
 
 
 def _carry_over(older: Path, output: Path) -> None:

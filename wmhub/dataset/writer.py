@@ -26,7 +26,7 @@ from wmhub.dataset.manifest import (
     licence_of,
     write_manifest,
 )
-from wmhub.dataset.placing import put
+from wmhub.dataset.placing import finish_replacement, put
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import DICTIONARY_COLUMNS, TRAJECTORIES, WORKLOADS
 from wmhub.dataset.splits import SPLITS
@@ -72,6 +72,11 @@ class Description:
             return FIRST_VERSION
         grown = records > self.older.counts.records
         return self.older.version.after(Change.MINOR if grown else Change.NONE)
+
+    def is_unchanged_by(self, records: int) -> bool:
+        """Whether ``records`` rows are those of ``older``, and no other version was asked for."""
+        is_same = self.older is not None and records == self.older.counts.records
+        return is_same and self.version is None
 
 
 class _SplitWriter:
@@ -142,7 +147,9 @@ def write_dataset(
 
     ``workloads`` and ``splits`` have each workload that occurs in the rows; ``rejections`` are the
     lines of ``rejected.jsonl``. All is written beside ``output`` and moved there at the end, so
-    that ``output`` is never half a dataset; with ``replace`` it takes the place of an older one.
+    that ``output`` is never half a dataset; with ``replace`` it takes the place of an older one,
+    unless it has nothing that the older one lacks: that stays as it is, and its manifest is
+    returned.
     """
     staging = begin_work(output, "writing")
     shutil.rmtree(staging, ignore_errors=True)
@@ -168,6 +175,10 @@ def write_dataset(
         files += [file_entry(staging, name, rows) for name, rows in writer.files]
     files += _write_rejections(staging, rejections)
     records = sum(writer.records for writer in writers.values())
+    if replace and description.older is not None and description.is_unchanged_by(records):
+        shutil.rmtree(staging)
+        finish_replacement(output)
+        return description.older
     manifest = Manifest(
         name=str(description.hardware),
         hardware=description.hardware,
