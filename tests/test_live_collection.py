@@ -78,7 +78,7 @@ def test_a_collection_without_a_record_says_what_each_workload_lacks(
 @pytest.mark.slow
 def test_kill_9_loses_at_most_the_batch_in_flight_and_the_next_run_goes_on(tmp_path: Path) -> None:
     output = tmp_path / "data"
-    journal = tmp_path / "data.live" / "journal.jsonl"
+    journal = tmp_path / "data.wmhub" / "live" / "journal.jsonl"
     moments = random.Random(7)
     kept = 0
     for _ in range(2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import math
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmhub.errors import InvalidInputError
-from wmhub.program import OPERATIONS, Index, parse_program
+from wmhub.program import OPERATIONS, Block, Index, Iterator, Program, parse_program
 
 
 def zoo_program(name: str) -> str:
@@ -107,6 +108,52 @@ def test_a_graph_that_points_at_itself_ends() -> None:
     }
     with pytest.raises(InvalidInputError, match="nests too deeply"):
         parse_program(json.dumps(document))
+
+
+def graph_of(body: list[dict[str, Any]], extent: Any = 4) -> str:
+    """A function whose body is the last of the nodes ``body``, the first of which is number 10."""
+    nodes: list[dict[str, Any]] = [
+        {"type": "None"},
+        {"type": "ir.Var", "data": {"name": 5}},
+        {"type": "ir.IntImm", "data": {"value": 6}},
+        {"type": "None"},
+        {"type": "tirx.PrimFunc", "data": {"params": 7, "body": 9 + len(body)}},
+        {"type": "ffi.String", "data": "i"},
+        {"type": "int", "data": extent},
+        {"type": "ffi.Array", "data": []},
+        {"type": "None"},
+        {"type": "None"},
+        *body,
+    ]
+    return json.dumps({"root_index": 4, "nodes": nodes})
+
+
+def test_a_graph_with_more_paths_than_can_be_walked_is_refused() -> None:
+    """Forty lists of statements, each of which names the one before it twice."""
+    body: list[dict[str, Any]] = [{"type": "tirx.Evaluate", "data": {}}]
+    for _ in range(40):
+        child = 10 + len(body) - 1
+        body.append({"type": "ffi.Array", "data": [child, child]})
+        body.append({"type": "tirx.SeqStmt", "data": {"seq": 10 + len(body) - 1}})
+    with pytest.raises(InvalidInputError, match="more than 200,000 steps"):
+        parse_program(graph_of(body))
+
+
+def test_an_extent_beyond_64_bits_is_refused() -> None:
+    body: list[dict[str, Any]] = [
+        {"type": "tirx.Evaluate", "data": {}},
+        {"type": "tirx.For", "data": {"loop_var": 1, "extent": 2, "body": 10}},
+    ]
+    with pytest.raises(InvalidInputError, match="holds no block"):
+        parse_program(graph_of(body))
+    with pytest.raises(InvalidInputError, match="more than 64 bits"):
+        parse_program(graph_of(body, extent=10**400))
+
+
+def test_operations_beyond_floats_are_infinite() -> None:
+    iterators = tuple(Iterator(f"i{n}", 2**62, False) for n in range(20))
+    block = Block("b", iterators, (), (), (), (1.0,) * len(OPERATIONS), False)
+    assert Program((block,), {}).flops == math.inf
 
 
 _JSON: Any = st.recursive(

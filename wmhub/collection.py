@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,12 @@ from wmhub.dataset.assemble import COLLECTOR, Part, assemble, chosen_workloads, 
 from wmhub.dataset.ingest import Ingested, Progress, ingest
 from wmhub.dataset.manifest import MANIFEST, Manifest
 from wmhub.dataset.placing import destination, refuse_existing
-from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.reader import Dataset
 from wmhub.dataset.recipe import MissingSource, gather, read_recipe
 from wmhub.dataset.schema import Provenance
+from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Version
+from wmhub.dataset.working import begin_work, finish_work, refuse_inside, working_folder
 from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, LogFormatError, MissingInputError
 from wmhub.hardware.profile import HardwareProfile
@@ -42,6 +43,8 @@ class CollectReport:
     """The rejected lines, at most a thousand of each chunk."""
     added: int
     """Records that the dataset did not have before."""
+    is_unchanged: bool
+    """Whether a dataset that was there stayed as it was, because it lacked nothing."""
     missing: list[MissingSource]
     """Files of the recipe that could not be had."""
     seconds: float
@@ -70,7 +73,8 @@ def collect(
     ``hardware`` is what they were measured on; without it, this machine, probed. Every line is
     measured, failed or rejected, and counted; with ``strict`` the first rejected one raises
     ``LogFormatError``. ``test_workloads`` are ids or keys of the test split; without them a hash
-    decides. With ``update``, a dataset that is in ``output`` grows by the records that it lacks.
+    decides. With ``update``, a dataset that is in ``output`` grows by the records that it lacks;
+    one that lacks none, where no ``version`` is asked for, stays as it is.
 
     ``recipe`` is a ``sources.toml`` that names public logs in place of ``logs``, and hardware,
     contributors and licences with them; see ``wmhub.dataset.recipe``. Its files are looked for by
@@ -79,35 +83,38 @@ def collect(
     ``workers`` above 1 parse in as many processes; a script that asks for them needs the usual
     ``if __name__ == "__main__"``.
 
-    Raises ``MissingInputError``, ``LogFormatError``, ``OutputExistsError``,
-    ``InvalidNameError`` and ``HardwareMismatchError``. An interrupted call leaves no dataset; the
-    same call goes on with it.
+    Raises ``MissingInputError``, ``LogFormatError``, ``OutputExistsError``, ``DatasetError`` (an
+    older dataset that was changed), ``InvalidNameError`` and ``HardwareMismatchError``. An
+    interrupted call leaves no dataset; the same call goes on with it.
     """
     began = time.monotonic()
     output = destination(output)
-    older = open_dataset(output) if update and (output / MANIFEST).exists() else None
+    older = open_verified(output) if update and (output / MANIFEST).exists() else None
     if older is None:
         refuse_existing(output)
-    folder = output.with_name(output.name + ".runs")
+    folder = working_folder(output) / "runs"
     missing: list[MissingSource] = []
     if recipe is None:
         provenance = Provenance(contributor, licence, COLLECTOR)
         named = [logs] if isinstance(logs, (str, Path)) else logs
         files = [(log, provenance) for log in discover(named)]
+        refuse_inside(output, [log.path for log, _ in files if log.path is not None])
     else:
         if logs or hardware:
             raise InvalidInputError("a recipe names logs and hardware itself; leave out both")
         ordered = read_recipe(Path(recipe))
         hardware = ordered.hardware
+        refuse_inside(output, [Path(mirror)] if mirror else [])
+        begin_work(output, "runs")
         gathered = gather(ordered, Path(mirror) if mirror else None, folder, COLLECTOR)
         files, missing = gathered.logs, gathered.missing
         if missing and strict:
             raise MissingInputError(f"{len(missing)} files of the recipe are missing: {missing[0]}")
     key, profile = _hardware(hardware, older)
-    folder.mkdir(parents=True, exist_ok=True)
+    begin_work(output, "runs").mkdir(exist_ok=True)
     read = ingest(files, folder, str(key), strict=strict, workers=workers, progress=progress)
     if not read.workloads:
-        shutil.rmtree(folder)
+        finish_work(output, "runs")
         raise LogFormatError(_nothing_found([log for log, _ in files], read))
     rejections = [orjson.dumps(rejection) for rejection in read.rejections]
     parts = [Part(read.runs, read.workloads, read.counts, rejections)]
@@ -130,7 +137,7 @@ def collect(
             description, older=older.manifest, test_workloads=tuple(chosen)
         )
     manifest = assemble(parts, output, description, settled=settled, replace=older is not None)
-    shutil.rmtree(folder)
+    finish_work(output, "runs")
     return CollectReport(
         output,
         manifest,
@@ -138,6 +145,7 @@ def collect(
         read.counts,
         read.rejections,
         manifest.counts.records - (older.manifest.counts.records if older else 0),
+        older is not None and manifest is older.manifest,
         missing,
         time.monotonic() - began,
     )

@@ -1,8 +1,8 @@
 """``collect_live``: measures candidates on this machine, or on devices elsewhere, into a dataset.
 
-Every finished batch is in a journal beside the output (``OUTPUT.live``) before the next begins. The
-dataset is made of the journal at the end; a run that was killed goes on where it was, and one that
-finds a dataset adds to it.
+Every finished batch is in a journal beside the output (``OUTPUT.wmhub/live``) before the next
+begins. The dataset is made of the journal at the end; a run that was killed goes on where it was,
+and one that finds a dataset adds to it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from typing import Any
 from wmhub.dataset.assemble import COLLECTOR, Part, assemble, part_of
 from wmhub.dataset.manifest import MANIFEST, Manifest
 from wmhub.dataset.placing import destination, refuse_existing
-from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.spool import to_table, write_run
+from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Version
+from wmhub.dataset.working import begin_work, finish_work, working_folder
 from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
 from wmhub.hardware.profile import HardwareProfile
@@ -84,16 +86,17 @@ def collect_live(
 
     Ctrl-C finishes the batch and the dataset; a second one leaves only the journal, which the next
     call takes up. Raises ``MeasureError``, ``HardwareMismatchError``, ``OutputExistsError``,
-    ``UnknownNameError``, ``MissingInputError`` and ``InvalidInputError``.
+    ``DatasetError`` (an older dataset that was changed), ``UnknownNameError``,
+    ``MissingInputError`` and ``InvalidInputError``.
     """
     if device_key is not None and rpc_tracker is None:
         raise InvalidInputError("a device key is one of a tracker's: name that too")
     number = Version.named(version)
     output = destination(output)
-    folder = output.with_name(output.name + ".live")
-    older = open_dataset(output) if (output / MANIFEST).exists() else None
+    older = open_verified(output) if (output / MANIFEST).exists() else None
     if older is None:
         refuse_existing(output)
+    working_folder(output)  # Refused before anything is measured, where it is not ours.
     key, profile = _hardware(hardware, older, remote=rpc_tracker is not None)
     head, target = _head(key, profile, target)
     plan = plan or LivePlan()
@@ -107,7 +110,7 @@ def collect_live(
         "run_timeout_seconds": run_timeout_seconds,
     }
     with (
-        Journal(folder / "journal.jsonl", head) as journal,
+        Journal(begin_work(output, "live") / "journal.jsonl", head) as journal,
         _interruptible() as stop,
     ):
         with _engine(target, rpc_tracker, device_key, limits) as engine:
@@ -127,7 +130,7 @@ def collect_live(
         except MeasureError as error:
             reasons = [f"\n  {name}: {reason}" for name, reason in state.skipped.items()]
             raise MeasureError(str(error) + "".join(reasons)) from error
-    shutil.rmtree(folder)
+    finish_work(output, "live")
     return LiveReport(output, manifest, state, stop())
 
 

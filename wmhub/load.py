@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,8 @@ def load_dataset(
     folder = resolve_dataset(
         name_or_path, revision=revision, offline=offline, locked=locked, hub=hub
     ).folder
+    if "::" in str(folder):
+        raise InvalidInputError(f"{folder}: the datasets library reads no path with :: in it")
     manifest = require_verified(folder)
     if manifest.schema_version != SCHEMA_VERSION:
         raise SchemaVersionError(
@@ -62,11 +65,12 @@ def load_dataset(
     files = {name: manifest.names(f"trajectories-{name}-") for name in SPLITS}
     if split is not None and not files[split]:
         raise DatasetError(f"{folder}: its {split} split is empty")
+    # The library takes paths for patterns: run[1] would be run1, another folder.
     content = sha256_of(folder / MANIFEST)[:32]
     return datasets.load_dataset(
         "parquet",
         data_files={
-            name: [str(folder / file) for file in listed]
+            name: [glob.escape(str(folder / file)) for file in listed]
             for name, listed in files.items()
             if listed and split in (None, name)
         },

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,11 @@ _DEFAULT_BYTES = 4
 #: Arithmetic classes that `Block.operations` counts, in this order.
 OPERATIONS = ("add", "mul", "div", "compare", "select", "special", "integer")
 _ADD, _MUL, _DIV, _COMPARE, _SELECT, _SPECIAL, _INTEGER = range(len(OPERATIONS))
+
+#: Statements and expressions that are walked; those of real programs are a few thousand.
+_MOST_VISITS = 200_000
+#: TVM's integers have 64 bits.
+_MOST_INTEGER = 2**63
 
 _BINARY = {
     "Add": "+", "Sub": "-", "Mul": "*", "FloorDiv": "//", "Div": "//", "FloorMod": "%", "Mod": "%",
@@ -134,8 +140,11 @@ class Program:
 
     @property
     def flops(self) -> float:
-        """Floating-point operations of one run, counting each class once."""
-        return sum(b.trips * sum(b.operations[:_INTEGER]) for b in self.blocks)
+        """Floating-point operations of one run, counting each class once; ``inf`` beyond floats."""
+        try:
+            return sum(b.trips * sum(b.operations[:_INTEGER]) for b in self.blocks)
+        except OverflowError:
+            return math.inf
 
 
 def parse_program(serialised: str) -> Program:
@@ -210,12 +219,16 @@ class _Graph:
     def integer(self, node: int) -> int | None:
         """Value of an integer node, ``None`` when it is no constant."""
         if self.kind(node) == "int":
-            return int(self.nodes[node]["data"])
-        if self.kind(node) != "IntImm":
+            value = int(self.nodes[node]["data"])
+        elif self.kind(node) == "IntImm":
+            # The old form has the literal there, the new one a node of type ``int``.
+            value = int(self._fields(node)["value"])
+            value = value if self.is_old else int(self.nodes[value]["data"])
+        else:
             return None
-        value = int(self._fields(node)["value"])
-        # The old form has the literal there, the new one a node of type ``int``.
-        return value if self.is_old else int(self.nodes[value]["data"])
+        if abs(value) > _MOST_INTEGER:
+            raise ValueError("an integer of more than 64 bits")
+        return value
 
     def text(self, node: int) -> str:
         entry = self.nodes[node]
@@ -247,6 +260,7 @@ class _Reader:
     buffers: dict[str, Buffer] = field(default_factory=dict)
     _buffer_name: dict[int, str] = field(default_factory=dict)
     _arguments: dict[int, bool] = field(default_factory=dict)
+    _visits: int = 0
 
     def program(self) -> Program:
         for function in self._prim_functions():
@@ -261,6 +275,12 @@ class _Reader:
             raise ValueError("it holds no block")
         return Program(tuple(self.blocks), dict(self.buffers))
 
+    def _visit(self) -> None:
+        """Counts a step: a graph of nodes that share nodes has more paths than anyone can walk."""
+        self._visits += 1
+        if self._visits > _MOST_VISITS:
+            raise ValueError(f"it takes more than {_MOST_VISITS:,} steps to walk")
+
     def _prim_functions(self) -> list[int]:
         g = self.graph
         root = g.root
@@ -272,6 +292,7 @@ class _Reader:
         return [n for n in values if g.kind(n) == "PrimFunc"]
 
     def _statement(self, node: int, loops: list[tuple[int, str, int]]) -> None:
+        self._visit()
         g = self.graph
         kind = g.kind(node)
         if kind == "For":
@@ -348,6 +369,7 @@ class _Reader:
         return name
 
     def _index(self, node: int, numbers: Mapping[int, int]) -> Index:
+        self._visit()
         if node in numbers:
             return Index("var", numbers[node])
         g = self.graph
@@ -384,6 +406,7 @@ class _Reader:
 
     def _count(self, node: int, operations: list[float]) -> None:
         """Adds the operations of a block's body; indices count as integer work."""
+        self._visit()
         g = self.graph
         kind = g.kind(node)
         if kind in ("SeqStmt", "For", "AttrStmt", "LetStmt", "IfThenElse", "BlockRealize", "Block"):

@@ -110,6 +110,43 @@ def test_a_clock_above_the_data_sheets_is_no_fault() -> None:
     assert most_flops(gpu) == pytest.approx(1.1 * gpu.matrix_flops)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("trace", "garbage", "no valid JSON"),
+        ("trace", "{}", "the steps are no list"),
+        ("trace", "[7]", "a transform step is not"),
+        ("trace", "[" * 100_000, "no valid JSON"),
+        ("target", "nonsense", "no valid JSON"),
+        ("target", "[1]", "the target is neither"),
+        ("context", "null", "the context is no list"),
+        ("context", "", "no valid JSON"),
+    ],
+)
+def test_rows_that_no_log_can_have_given(make: Make, column: str, value: str, reason: str) -> None:
+    folder = make(lines=lines_of(5))
+    change_rows(folder, **{column: [value]})
+    report = check(folder)
+    form = [finding for finding in report.findings if finding.kind == "form"]
+    assert len(form) == report.totals["form"] > 0
+    assert all(reason in finding.reason for finding in form)
+    assert not report.passed
+
+
+def test_a_trace_of_the_other_scheduler(make_database: Make) -> None:
+    folder = make_database()
+    change_rows(folder, trace=["[]"])
+    reasons = [finding.reason for finding in check(folder).findings if finding.kind == "form"]
+    assert "the trace is not [instructions, decisions]" in reasons[0]
+
+
+def test_an_extent_beyond_floats_is_too_fast(make: Make) -> None:
+    """And no end of the check."""
+    steps = [["SP", 2, 0, 10**400, [4, 8], 1], *BIG[1:]]
+    report = check(make(lines=[ansor_line(steps=steps)]))
+    assert kinds(report) == {"too-fast": "error"}
+
+
 def test_identical_times_of_all_candidates(make: Make) -> None:
     same = [ansor_line(steps=tiled(n), seconds=[0.5], timestamp=n) for n in range(1, 9)]
     assert kinds(check(make("same", same))) == {"identical": "error"}
@@ -135,7 +172,30 @@ def test_ids_hardware_and_scheduler_of_rows(make: Make) -> None:
         failure=["?"],
     )
     report = check(folder)
-    assert kinds(report) == dict.fromkeys(("id", "hardware", "scheduler", "time"), "error")
+    found = ("id", "hardware", "scheduler", "time", "counts")
+    assert kinds(report) == dict.fromkeys(found, "error")
+
+
+@pytest.mark.parametrize("kind", ["licence", "contributor"])
+def test_what_the_rows_name_is_what_the_manifest_counts(make: Make, kind: str) -> None:
+    folder = make(lines=lines_of(9))
+    assert check(folder).passed
+    change_rows(folder, **{kind: ["Proprietary"]})
+    report = check(folder)
+    assert kinds(report) == {kind: "error"}
+    reasons = " ".join(finding.reason for finding in report.findings)
+    assert "rows name 'Proprietary', and the manifest counts 0" in reasons
+
+
+def test_counts_of_the_manifest_are_those_of_the_rows(make: Make) -> None:
+    folder = make()
+    manifest = read_manifest(folder)
+    train = dataclasses.replace(manifest.splits["train"], workloads=77, measured=1)
+    splits = {**manifest.splits, "train": train}
+    write_manifest(folder, dataclasses.replace(manifest, splits=splits, licence="0BSD"))
+    report = check(folder)
+    assert kinds(report) == {"counts": "error", "licence": "error"}
+    assert report.totals == {"counts": 1, "licence": 1}
 
 
 def test_rows_in_a_split_that_is_not_theirs(make: Make) -> None:
@@ -173,6 +233,7 @@ def test_the_report_for_a_pull_request(make: Make) -> None:
         ([["SP", 2], *BIG], 0.0),
         ([["SP"], 7], 0.0),
         ([], 0.0),
+        ([["SP", 2, 0, 10**400, [4, 8], 1], *BIG[1:]], float("inf")),
     ],
     ids=[
         "tiled",
@@ -183,6 +244,7 @@ def test_the_report_for_a_pull_request(make: Make) -> None:
         "no arguments",
         "no step",
         "none",
+        "beyond floats",
     ],
 )
 def test_a_lower_bound_of_the_work(steps: list[object], flops: float) -> None:

@@ -19,6 +19,7 @@ from logmaking import ansor_line, ansor_log, meta_database
 import wmhub
 from wmhub.dataset.manifest import MANIFEST
 from wmhub.dataset.reader import open_dataset
+from wmhub.dataset.working import begin_work
 from wmhub.errors import (
     HardwareMismatchError,
     InvalidInputError,
@@ -190,8 +191,14 @@ def test_a_dataset_grows_by_what_it_lacks(log: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     collect(log, output=out)
     before = open_dataset(out).splits
+    files = {path: path.stat() for path in out.iterdir()}
     again = collect(log, output=out, update=True)
     assert (again.added, str(again.manifest.version)) == (0, "1.0.0")
+    assert again.is_unchanged
+    assert {path: path.stat() for path in out.iterdir()} == files
+    asked = collect(log, output=out, update=True, version="1.0.1")
+    assert (asked.is_unchanged, str(asked.manifest.version)) == (False, "1.0.1")
+    assert str(open_dataset(out).manifest.version) == "1.0.1"
     with log.open("a") as file:
         for number in range(9):
             file.write(ansor_line(key=json.dumps(["new", number])) + "\n")
@@ -207,7 +214,7 @@ def test_a_dataset_grows_by_what_it_lacks(log: Path, tmp_path: Path) -> None:
 def test_an_interrupted_replacement_is_undone(log: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     collect(log, output=out)
-    out.rename(tmp_path / "out.older")  # where a kill between two renames leaves it
+    out.rename(begin_work(out, "older"))  # where a kill between two renames leaves it
     with pytest.raises(OutputExistsError, match="back as it was"):
         collect(log, output=out, update=True)
     with log.open("a") as file:
@@ -228,7 +235,7 @@ def test_a_chunk_is_not_parsed_twice(
     with pytest.raises(KeyboardInterrupt):
         collect(log, output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert len(list((tmp_path / "out.runs").iterdir())) == 1
+    assert len(list((tmp_path / "out.wmhub/runs").iterdir())) == 1
     monkeypatch.undo()
     monkeypatch.setattr(ingest, "parse_chunk", stop)
     report = collect(log, output=tmp_path / "out")
@@ -284,14 +291,14 @@ def test_interrupted_with_workers_it_says_one_word_and_goes_on(tmp_path: Path) -
         # A shell starts what runs in the background with interrupts ignored, and that is inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while not list(tmp_path.glob("out.runs/*.run")) and process.poll() is None:
+    while not list(tmp_path.glob("out.wmhub/runs/*.run")) and process.poll() is None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.strip() == "error: interrupted"
     assert not out.exists()
-    assert list(tmp_path.glob("out.runs/*.run"))
+    assert list(tmp_path.glob("out.wmhub/runs/*.run"))
     done = subprocess.run(command, capture_output=True, check=True)
     assert json.loads(done.stdout)["records"] == 60_000
     assert not list(tmp_path.glob("out.*"))
@@ -351,7 +358,7 @@ def test_what_else_lies_in_the_folder_of_a_dataset_stays_when_it_grows(
 def test_a_removal_that_was_cut_loses_nothing_of_the_users(log: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     collect(log, output=output)
-    older = tmp_path / "out.older"
+    older = begin_work(output, "older")
     shutil.copytree(output, older)
     (older / "notes.txt").write_text("mine")
     collect(log, output=output, update=True)

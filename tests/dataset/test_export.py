@@ -10,6 +10,7 @@ from logmaking import ansor_line, ansor_log
 import wmhub
 from wmhub.dataset.export import export
 from wmhub.dataset.reader import open_dataset
+from wmhub.dataset.working import begin_work
 from wmhub.errors import InvalidInputError, OutputExistsError
 
 
@@ -61,6 +62,36 @@ def test_one_split_and_the_right_format(make: Make, make_database: Make, tmp_pat
     failed = make("failed", [ansor_line(seconds=[1e10], error=1)])
     with pytest.raises(InvalidInputError, match="no measured record"):
         export(failed, tmp_path / "none", best=True)
+    assert not list(tmp_path.glob("none*"))
+
+
+def test_what_is_cut_leaves_no_half_export(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, output = make(), tmp_path / "log"
+    written = 0
+
+    def stop(*arguments: object) -> str:
+        nonlocal written
+        written += 1
+        if written > 5:
+            raise OSError("No space left on device")
+        return "{}"
+
+    monkeypatch.setattr("wmhub.logs.ansor.format_line", stop)
+    with pytest.raises(OSError, match="No space"):
+        export(folder, output)
+    assert not list(tmp_path.glob("log*"))
+    monkeypatch.undo()
+    # What a kill leaves, and an empty folder that is there already.
+    killed = begin_work(output, "export")
+    killed.mkdir()
+    (killed / "half").write_text("{}")
+    output.mkdir()
+    report = export(folder, output)
+    assert [path.name for path in output.iterdir()] == ["auto_scheduler.json"]
+    assert report.files == (output / "auto_scheduler.json",)
+    assert not list(tmp_path.glob("log.*"))
 
 
 def test_workloads_without_a_program_are_left_out_and_counted(

@@ -96,6 +96,22 @@ def test_a_folder_of_the_same_name_does_not_answer_ours(same_names: tuple[Path, 
     assert seconds(ours(second)) == {NEW}
 
 
+@pytest.mark.parametrize("name", ["run[1]", "run?", "run*", "run[!a]", "a b#c%20"])
+def test_a_path_is_no_pattern(make: Make, tmp_path: Path, name: str) -> None:
+    make("run1", lines(OLD))
+    folder = tmp_path / name
+    make("made", lines(NEW)).rename(folder)
+    assert seconds(ours(folder)) == {NEW}
+    stream = wmhub.load_dataset(folder, split="train", streaming=True)
+    assert {time for row in stream for time in row["run_seconds"]} == {NEW}
+
+
+def test_a_path_that_the_library_takes_for_a_chain_is_refused(make: Make, tmp_path: Path) -> None:
+    folder = make("made", lines(NEW)).rename(tmp_path / "a::b")
+    with pytest.raises(InvalidInputError, match="no path with ::"):
+        ours(folder)
+
+
 @pytest.fixture
 def incomplete(make: Make, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two shards, the second of which lacks a column."""

@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from datasetmaking import Make, lines_of
 from logmaking import ansor_line, tiled
@@ -76,6 +77,26 @@ def test_a_file_that_is_gone_is_named(make: Make) -> None:
     (folder / "workloads-00000.parquet").write_text("no parquet")
     with pytest.raises(DatasetError, match="no readable Parquet"):
         open_dataset(folder).workloads()
+
+
+def test_damage_amid_a_file_is_named(make: Make) -> None:
+    """What opening it does not show: its pages are broken, or it lacks a column."""
+    folder = make()
+    path = folder / "trajectories-train-00000.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + b"\xff" * 2000 + whole[2004:])
+    dataset = open_dataset(folder)
+    train = dataset.splits["train"][0]
+    for read in (
+        lambda: list(dataset.iter_tables("train")),
+        lambda: dataset.workload_records(train),
+    ):
+        with pytest.raises(DatasetError, match=r"train-00000\.parquet: no readable"):
+            read()
+    path.write_bytes(whole)
+    pq.write_table(pq.read_table(path).drop_columns(["trace"]), path)
+    with pytest.raises(DatasetError, match=r"train-00000\.parquet: no readable"):
+        list(dataset.iter_tables("train"))
 
 
 def test_pandas_polars_duckdb_and_datasets_open_the_files(make: Make) -> None:

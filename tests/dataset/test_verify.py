@@ -4,14 +4,20 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasetmaking import Make
 
+import wmhub
+from wmhub.dataset.check import check
+from wmhub.dataset.export import export
 from wmhub.dataset.manifest import MANIFEST, Manifest, read_manifest
 from wmhub.dataset.reader import open_dataset
+from wmhub.dataset.rewrite import merge, split
 from wmhub.dataset.verify import require_verified, verify
 from wmhub.errors import DatasetError, MissingInputError, SchemaVersionError
+from wmhub.live_collection import collect_live
 
 
 def edit(folder: Path, **changes: object) -> None:
@@ -109,6 +115,40 @@ def test_what_is_no_dataset(tmp_path: Path) -> None:
         open_dataset(tmp_path)
 
 
+def test_rows_that_were_changed_do_not_get_new_digests(make: Make, tmp_path: Path) -> None:
+    folder = make()
+    name = "trajectories-train-00000.parquet"
+    table = pq.read_table(folder / name)
+    faster = pa.array([[1e-6]] * len(table), table.schema.field("run_seconds").type)
+    index = table.schema.get_field_index("run_seconds")
+    pq.write_table(table.set_column(index, table.schema.field(index), faster), folder / name)
+    new = tmp_path / "new"
+    log = tmp_path / "data-log"
+    for rewrite in (
+        lambda: merge([folder], new),
+        lambda: split(folder, new),
+        lambda: export(folder, new),
+        lambda: wmhub.collect(log, folder, update=True),
+        lambda: collect_live(folder, workloads=["zoo"]),
+    ):
+        with pytest.raises(DatasetError, match=rf"{name}: "):
+            rewrite()
+    assert not new.exists()
+    assert not list(tmp_path.glob("*.wmhub"))
+
+
+def test_a_manifest_without_workloads_is_a_fault(make: Make) -> None:
+    folder = make()
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    (folder / "workloads-00000.parquet").unlink()
+    del files["workloads-00000.parquet"]
+    edit(folder, files=files)
+    assert "no file of workloads" in verify(folder)[1][0].reason
+    assert [finding.kind for finding in check(folder).findings] == ["damage"]
+    with pytest.raises(DatasetError, match="no file of workloads"):
+        open_dataset(folder).workloads()
+
+
 def test_counts_that_do_not_add_up(make: Make) -> None:
     folder = make()
     counts = json.loads((folder / MANIFEST).read_text())["counts"]
@@ -124,7 +164,6 @@ def test_a_newer_schema_is_refused_and_an_older_one_upgraded(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One function a step: here a version 0 that called ``trace`` by another name."""
-    import pyarrow as pa
 
     from wmhub.dataset import schema
 

@@ -69,6 +69,19 @@ def test_a_contribution_from_proposal_to_use(
         contribute(rows, **options)
 
 
+def test_making_a_collection_again_keeps_who_measured_what(
+    writable: Place, tmp_path: Path, embedded: Path
+) -> None:
+    options = {"to": "acme/community", "hub": writable.spec}
+    create_community(**options)
+    proposed = contribute(write_dataset(tmp_path / "rows"), **options)
+    merged = merge_contribution(1, **options)
+    again = create_community(**options)
+    assert (again.tag, again.commit) == (merged.tag, merged.commit), "nothing changed"
+    snapshot = writable.hub.fetch(DATASET, COMMUNITY, again.commit, ["README.md"])
+    assert f"| `{proposed.folder}` |" in (snapshot.folder / "README.md").read_text()
+
+
 def test_what_is_checked_before_sending(tmp_path: Path, embedded: Path) -> None:
     options = {"to": "acme/community", "hub": f"folder:{tmp_path / 'hub'}"}
     rows = write_dataset(tmp_path / "rows")
@@ -243,6 +256,11 @@ def test_the_verb(tmp_path: Path) -> None:
     report = runner.invoke(cli, ["contribute", "--review", "1", *where])
     assert report.exit_code == 0, report.output
     assert "`wmhub dataset check` of cuda-a100 v1.0.0: passed" in report.stdout
+    for chosen in (["--merge", "1"], ["--create"], ["--review", "1"]):
+        for option in (["--dry-run"], ["--message", "m"]):
+            refused = runner.invoke(cli, ["contribute", *chosen, *option, *where])
+            assert refused.exit_code == 2
+            assert f"{option[0]} goes with DIR" in refused.stderr
     merged = runner.invoke(cli, ["contribute", "--merge", "1", *where])
     assert "acme/community is at v0.2.0: cuda-a100/ada-" in merged.stderr
     assert runner.invoke(cli, ["contribute", *where]).exit_code == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from wmhub.errors import (
 )
 from wmhub.hub import resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
+from wmhub.hub.patience import patiently
 from wmhub.hub.place import Repository, Upload
 
 A100 = Repository("wmhub", "wm-cuda-a100")
@@ -139,9 +142,14 @@ def test_bare_names_follow_the_registry_to_the_hub(
     assert (found.place, found.revision, found.commit) == ("hf-hub", "v1.0.0", commit)
     assert resolve_model("wm-cuda-a100@v1.1.0").revision == "v1.1.0"
     assert resolve_model("hf-hub:wmhub/wm-cuda-a100").revision == "v1.1.0"
+    assert resolve_model("hf-hub:wmhub/wm-cuda-a100@v1.0.0").commit == commit
     write_registry(tmp_path, monkeypatch, registry_row("wm-cuda-a100", digest, "0" * 40))
-    with pytest.raises(InvalidInputError, match="the tag was moved"):
-        resolve_model("wm-cuda-a100")
+    for name in ("wm-cuda-a100", "hf-hub:wmhub/wm-cuda-a100@v1.0.0"):
+        with pytest.raises(InvalidInputError, match="the registry of this wmhub pins 0000"):
+            resolve_model(name)
+    write_registry(tmp_path, monkeypatch, registry_row("wm-cuda-a100", "0" * 64))
+    with pytest.raises(CheckpointError, match="not what the registry of this wmhub pins"):
+        resolve_model("hf-hub:wmhub/wm-cuda-a100@v1.0.0")
 
 
 def test_an_organisation_of_ones_own(
@@ -181,6 +189,50 @@ def test_a_moved_tag_is_refused(server: HubServer, tmp_path: Path, embedded: Pat
     assert resolve_model("acme/wm-cuda-a100", revision=moved).commit == moved
 
 
+def test_what_was_refused_is_not_remembered(
+    server: HubServer, tmp_path: Path, embedded: Path
+) -> None:
+    """A tag of damaged content, mended: the first answer that holds is the one that counts."""
+    from hub_making import publish
+
+    from wmhub.hub.huggingface import HuggingFaceHub
+
+    repository = Repository("acme", "wm-cuda-a100")
+    hub = HuggingFaceHub()
+    broken = write_model(tmp_path / "broken")
+    (broken / "weights.safetensors").write_bytes(b"cut")
+    publish(hub, MODEL, repository, broken)
+    with pytest.raises(CheckpointError):
+        resolve_model("acme/wm-cuda-a100@v1.0.0")
+    whole = write_model(tmp_path / "whole")
+    mended = hub.commit(MODEL, repository, Upload(whole, names=names_of(whole), message="m")).id
+    server.repo("model", str(repository)).refs["refs/tags/v1.0.0"] = mended
+    assert resolve_model("acme/wm-cuda-a100@v1.0.0").commit == mended
+
+
+def test_a_folder_hub_is_one_place_by_any_path(
+    tmp_path: Path, embedded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hubs of the same relative path are two, and one hub by two paths is one."""
+    from hub_making import publish
+
+    from wmhub.hub.folder import FolderHub
+
+    repository = Repository("acme", "wm-cuda-a100")
+    for number, name in enumerate(("one", "two")):
+        folder = write_model(tmp_path / f"model-{name}", weights=bytes([number]) * 99)
+        publish(FolderHub(tmp_path / name / "hub"), MODEL, repository, folder)
+        monkeypatch.chdir(tmp_path / name)
+        resolve_model("acme/wm-cuda-a100@v1.0.0", hub="folder:hub")
+    resolve_model("acme/wm-cuda-a100@v1.0.0", hub=f"folder:{tmp_path / 'one' / 'hub'}")
+    (tmp_path / "link").symlink_to(tmp_path / "one" / "hub")
+    (tmp_path / "one" / "hub").rename(tmp_path / "first")
+    (tmp_path / "two" / "hub").rename(tmp_path / "one" / "hub")
+    for path in (tmp_path / "one" / "hub", tmp_path / "link"):
+        with pytest.raises(InvalidInputError, match="the tag was moved"):
+            resolve_model("acme/wm-cuda-a100@v1.0.0", hub=f"folder:{path}")
+
+
 def test_offline_answers_from_the_cache(
     server: HubServer, tmp_path: Path, embedded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,8 +259,43 @@ def test_offline_answers_from_the_cache(
     assert len(server.requests) == asked
     blob = (online.folder / "weights.safetensors").resolve()
     blob.write_bytes(blob.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="bytes, but its manifest says"):
+    with pytest.raises(CheckpointError, match="bytes, but its manifest says") as caught:
         resolve_model("acme/wm-cuda-a100")
+    assert f"delete {blob} to fetch it anew" in str(caught.value)
+    blob.unlink()
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert resolve_model("acme/wm-cuda-a100").folder == online.folder
+
+
+def test_damage_at_a_place_that_is_no_cache_says_nothing_of_deleting(
+    embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hub_making import make_place
+
+    write_model(embedded / "wm-cuda-a100")
+    spoiled = b"WEIGHTS" * 1000
+    (embedded / "wm-cuda-a100" / "weights.safetensors").write_bytes(spoiled)
+    with pytest.raises(CheckpointError, match="install wmhub again") as caught:
+        resolve_model("wm-cuda-a100")
+    assert "delete" not in str(caught.value)
+    hub = make_place("folder", None, tmp_path)  # type: ignore[arg-type]
+    repository = Repository("acme", "wm-cuda-a100")
+    hub.publish(MODEL, repository, write_model(tmp_path / "one"))
+    hub.spoil(MODEL, repository, "weights.safetensors", spoiled)
+    with pytest.raises(CheckpointError, match="that hub itself holds it so") as caught:
+        resolve_model("acme/wm-cuda-a100", hub=hub.spec)
+    assert "delete" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_a_full_disk_is_not_the_hubs_fault(number: int) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number), "/cache/blob")
+
+    with pytest.raises(HubError, match="this machine refused it, not the Hub") as caught:
+        patiently(fail, "model acme/x")
+    assert "/cache/blob" in str(caught.value)
+    assert "could not be reached" not in str(caught.value)
 
 
 def test_a_version_from_the_future_and_other_forms(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from trainmaking import SMALL, make_dataset
@@ -73,6 +74,17 @@ def test_evaluation_finds_the_metrics_of_the_checkpoint(trained: Path, dataset: 
     assert list(report.kinds) == ["matmul"]
     with pytest.raises(InvalidInputError, match="split"):
         wmhub.evaluate(trained, dataset, split="nonsense")
+
+
+def test_rows_that_were_changed_are_not_evaluated(
+    trained: Path, dataset: Path, tmp_path: Path
+) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(dataset, changed)
+    path = changed / "trajectories-test-00000.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    with pytest.raises(DatasetError, match=path.name):
+        wmhub.evaluate(trained, changed)
 
 
 def test_the_same_seed_gives_the_same_weights(dataset: Path, trained: Path, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from wmhub.cli._show import printable
+    from wmhub.cli._show import plain, printable
 
     console = Console(stderr=True)
     table = Table(
@@ -67,18 +67,18 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
         table.add_column(column, overflow="fold", no_wrap=column in ("version", "size"))
     for row in listing.rows:
         table.add_row(
-            row.name,
+            plain(row.name),
             ", ".join(map(str, row.hardware)),
             str(row.version),
             human_bytes(row.bytes),
             ", ".join(row.places),
-            row.headline,
+            plain(row.headline),
             style="bold" if row.is_nearest else None,
         )
     console.print(table if listing.rows else f"No {title} found.")
     for row in listing.rows:
-        mark = "[bold]" if row.is_nearest else ""
-        console.print(f"{mark}{row.name}: {row.fit}", highlight=False, soft_wrap=True)
+        style = "bold" if row.is_nearest else ""
+        console.print(plain(f"{row.name}: {row.fit}", style), soft_wrap=True)
     for problem in listing.problems:
         click.echo(f"{click.style('warning:', fg='yellow')} {printable(problem)}", err=True)
 

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from wmhub.dataset.ingest import Progress
 
@@ -22,6 +23,13 @@ _WIDE = 160
 def printable(text: str) -> str:
     """``text`` with control characters written out: what a server says must not move the cursor."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def plain(text: str, style: str = "") -> Text:
+    """``text`` as rich prints it: names and reasons of others are neither markup nor escapes."""
+    from rich.text import Text
+
+    return Text(printable(text), style)
 
 
 def console() -> Console:
@@ -40,16 +48,15 @@ def show_json(value: Mapping[str, Any]) -> None:
 def show_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:
     """Prints names and values below ``title``."""
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(show_header=False, box=None, padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(plain(name), plain(value))
     screen = console()
     if title:
-        screen.print(Text(title, "bold"), soft_wrap=True)
+        screen.print(plain(title, "bold"), soft_wrap=True)
     screen.print(table)
 
 
@@ -57,23 +64,28 @@ def show_note(kind: str, text: str) -> None:
     """Prints a line that wants attention."""
     from rich.text import Text
 
-    console().print(Text.assemble((kind, "yellow"), " ", text), soft_wrap=True)
+    line = Text.assemble((printable(kind), "yellow"), " ", printable(text))
+    console().print(line, soft_wrap=True)
+
+
+def show_line(text: str) -> None:
+    """Prints a line that says what was done."""
+    console().print(plain(text))
 
 
 def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a table; columns after the first are numbers and stand at the right."""
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, padding=(0, 2))
     for number, head in enumerate(heads):
         # Where the terminal is narrow, the numbers are broken, not the names.
-        table.add_column(head, justify="right" if number else "left", no_wrap=number == 0)
+        table.add_column(plain(head), justify="right" if number else "left", no_wrap=number == 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(plain, row))
     screen = console()
     if title:
-        screen.print(Text(title, "bold"), soft_wrap=True)
+        screen.print(plain(title, "bold"), soft_wrap=True)
     screen.print(table)
 
 
@@ -110,7 +122,7 @@ def training_progress() -> Iterator[Callable[[str, int, int], None]]:
     from rich import progress as bars
 
     columns = (
-        bars.TextColumn("{task.description}"),
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         bars.TimeRemainingColumn(),

@@ -58,7 +58,7 @@ def command(
     import torch
 
     from wmhub.bench.ablation import VARIANTS, ablation
-    from wmhub.cli._show import console, show_json, training_progress
+    from wmhub.cli._show import console, plain, show_json, training_progress
     from wmhub.training.config import TrainConfig
 
     if threads is not None:
@@ -73,7 +73,7 @@ def command(
             seeds=seeds,
             config=config,
             split=split,
-            on_run=lambda line: screen.print(line, soft_wrap=True),
+            on_run=lambda line: screen.print(plain(line), soft_wrap=True),
             watch=progress,
         )
     show_ablation(result)

@@ -61,7 +61,7 @@ def command(
 
     from wmhub.bench.search import WORKLOADS, search
     from wmhub.bench.search_run import METHODS
-    from wmhub.cli._show import show_json
+    from wmhub.cli._show import plain, show_json
 
     console = Console(stderr=True, highlight=False)
     result = search(
@@ -73,14 +73,14 @@ def command(
         trials=trials,
         stock_trials=stock_trials,
         hardware=hardware,
-        on_run=lambda what: console.print(f"  {what}"),
+        on_run=lambda what: console.print(plain(f"  {what}")),
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("ratio")
     for column in ("geomean", "95 % interval", "worst", "pairs", "lost", "won"):
         table.add_column(column, justify="right")
     for name, ratio in result.ratios.items():
-        table.add_row(name, *_row(ratio))
+        table.add_row(plain(name), *_row(ratio))
     console.print(table)
     left_out = sum(ratio.failed + ratio.other_failed for ratio in result.ratios.values())
     if left_out:

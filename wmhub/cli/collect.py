@@ -158,6 +158,8 @@ def _show(report: CollectReport) -> None:
         facts.append(("unknown action", f"{name} in {count:,} records (kept)"))
     title = f"{manifest.name} {manifest.version.tag} in {report.output}"
     show_facts(title, facts)
+    if report.is_unchanged:
+        show_note("unchanged", f"{report.output} has all of these records and stays as it was")
     if manifest.profile is None:
         show_note("hardware", _unknown_device(manifest.hardware))
     for item in report.rejections[:_SHOWN]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from wmhub.cli._listing import human_bytes
+from wmhub.cli._show import printable
 
 
 @click.command()
@@ -15,11 +16,13 @@ from wmhub.cli._listing import human_bytes
 @click.option(
     "--to", default="community", show_default=True, metavar="NAME", help="Whose collection."
 )
-@click.option("--message", metavar="TEXT", help="What the pull request says.")
-@click.option("--dry-run", is_flag=True, help="Check everything, show it, and send nothing.")
+@click.option("--message", metavar="TEXT", help="What the pull request for DIR says.")
+@click.option("--dry-run", is_flag=True, help="Check DIR, show it, and send nothing.")
 @click.option("--review", type=int, metavar="N", help="For maintainers: check number N.")
 @click.option("--merge", type=int, metavar="N", help="For maintainers: verify and merge number N.")
-@click.option("--create", is_flag=True, help="For maintainers: make an empty collection.")
+@click.option(
+    "--create", is_flag=True, help="For maintainers: make a collection, or its card anew."
+)
 @click.option("--hub", metavar="PLACE", help="hf-hub (the default) or folder:PATH; also WMHUB_HUB.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -42,6 +45,9 @@ def command(
 
     if sum((path is not None, review is not None, merge is not None, create)) != 1:
         raise click.UsageError("give either DIR, or --review N, or --merge N, or --create")
+    if path is None and (dry_run or message is not None):
+        option = "--dry-run" if dry_run else "--message"
+        raise click.UsageError(f"{option} goes with DIR, not with --review, --merge or --create")
     if review is not None:
         found, report = review_contribution(review, to=to, hub=hub)
         if as_json:
@@ -50,7 +56,7 @@ def command(
             result = {"folder": folder, "passed": report.passed, "findings": findings}
             click.echo(json.dumps(result))
         else:
-            click.echo(report.to_markdown())
+            click.echo(printable(report.to_markdown()))
         raise click.exceptions.Exit(0 if report.passed else 2)
     if path is None:
         merged = create_community(to=to, hub=hub) if create else None
@@ -69,4 +75,4 @@ def command(
     for file, length in proposed.files.items():
         click.echo(f"  {human_bytes(length):>9}  {file}", err=True)
     if proposed.url:
-        click.echo(proposed.url, err=True)
+        click.echo(printable(proposed.url), err=True)

@@ -161,7 +161,7 @@ def export(dataset: Path, output: Path, as_json: bool, **options: Any) -> None:
 @_as_json
 def verify(dataset: Path, as_json: bool) -> None:
     """Check every byte of a dataset against its manifest."""
-    from wmhub.cli._show import console, show_json, show_note
+    from wmhub.cli._show import show_json, show_line, show_note
     from wmhub.dataset.verify import verify as examine
 
     manifest, faults = examine(dataset)
@@ -177,7 +177,7 @@ def verify(dataset: Path, as_json: bool) -> None:
         for fault in faults:
             show_note("fault", f"{fault.file}: {fault.reason}")
         if not faults:
-            console().print(f"{dataset}: {len(manifest.files)} files as the manifest says")
+            show_line(f"{dataset}: {len(manifest.files)} files as the manifest says")
     _exit_unless(not faults)
 
 
@@ -205,7 +205,7 @@ def check(
     as_json: bool,
 ) -> None:
     """Check whether a dataset may be published; exits with 2 if it may not."""
-    from wmhub.cli._show import console, show_json, show_note
+    from wmhub.cli._show import printable, show_json, show_line, show_note
     from wmhub.dataset.check import check as examine
 
     if revision is None:
@@ -226,13 +226,13 @@ def check(
             }
         )
     elif markdown:
-        click.echo(report.to_markdown(), nl=False)
+        click.echo(printable(report.to_markdown()), nl=False)
     else:
         for finding in report.findings:
             show_note(str(finding.severity), f"{finding.kind}: {finding.where}: {finding.reason}")
         total = sum(report.totals.values())
         verdict = "may be published" if report.passed else "must not be published like this"
-        console().print(f"{dataset}: {verdict} ({total:,} findings)")
+        show_line(f"{dataset}: {verdict} ({total:,} findings)")
     _exit_unless(report.passed)
 
 
@@ -240,11 +240,11 @@ def check(
 @click.argument("dataset", type=_FOLDER)
 def card(dataset: Path) -> None:
     """Render the card of a dataset again, as a new patch version."""
-    from wmhub.cli._show import console
+    from wmhub.cli._show import show_line
     from wmhub.dataset.rewrite import render_again
 
     manifest = render_again(dataset)
-    console().print(f"{dataset}: card of {manifest.version.tag} written")
+    show_line(f"{dataset}: card of {manifest.version.tag} written")
 
 
 def _pull_request(revision: str) -> int:

@@ -44,6 +44,7 @@ def command(output: Path, trials: int, as_json: bool, **options: Any) -> None:
     """
     from rich.console import Console
 
+    from wmhub.cli._show import plain
     from wmhub.cli.progress import live_table, print_result
     from wmhub.search.demo import WORKLOAD, demo
     from wmhub.search.output import PLOT
@@ -55,6 +56,6 @@ def command(output: Path, trials: int, as_json: bool, **options: Any) -> None:
     with live_table(console, trials) as on_progress:
         result = demo(output, trials=trials, on_progress=on_progress, **options)
     print_result(console, result)
-    console.print(f"plot: {result.output / PLOT}")
+    console.print(plain(f"plot: {result.output / PLOT}"))
     if as_json:
         click.echo(json.dumps(result.to_json()))

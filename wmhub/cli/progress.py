@@ -11,6 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from wmhub.cli._show import plain
+
 if TYPE_CHECKING:
     from wmhub.search.result import TuneResult
     from wmhub.search.run import OnProgress, Progress
@@ -39,10 +41,11 @@ def live_table(console: Console, trials: int) -> Iterator[OnProgress]:
             live.update(_progress_table(progress, trials))
             if not console.is_terminal:
                 best = _bests(progress)[progress.task]
-                console.print(
+                line = (
                     f"{len(progress.history)}/{trials} trials, {progress.elapsed_s:.0f} s: "
                     f"{progress.task}: best {milliseconds(best)}"
                 )
+                console.print(plain(line))
 
         yield show
 
@@ -66,7 +69,7 @@ def _progress_table(progress: Progress, trials: int) -> Group:
     for task, best in _bests(progress).items():
         own = [trial for trial in progress.history if trial.task == task]
         failed = sum(trial.latency_s is None for trial in own)
-        table.add_row(task, str(len(own)), str(failed), milliseconds(best))
+        table.add_row(plain(task), str(len(own)), str(failed), milliseconds(best))
     total = Text(f"{len(progress.history)} of {trials} trials, {progress.elapsed_s:.0f} s")
     return Group(table, total)
 
@@ -79,7 +82,7 @@ def print_result(console: Console, result: TuneResult) -> None:
         table.add_column(column, justify="right")
     for task in result.tasks:
         table.add_row(
-            task.name,
+            plain(task.name),
             milliseconds(task.best_latency_s)
             if task.predicted_speedup is None
             else f"not measured; expected {task.predicted_speedup:.1f}x a random one",
@@ -89,16 +92,16 @@ def print_result(console: Console, result: TuneResult) -> None:
             str(task.failed),
         )
     console.print(table)
-    console.print(
-        f"{result.trials} trials in {result.seconds:.1f} s on {result.hardware} with "
-        f"{result.model}" + (" (interrupted)" if result.interrupted else "")
-    )
+    with_what = f"{result.hardware} with {result.model}"
+    interrupted = " (interrupted)" if result.interrupted else ""
+    done = f"{result.trials} trials in {result.seconds:.1f} s on {with_what}{interrupted}"
+    console.print(plain(done))
     for note in result.notes:
-        console.print(f"note: {note}", style="yellow")
+        console.print(plain(f"note: {note}", "yellow"))
     for task in result.tasks:
         if task.schedule is not None:
-            console.print(f"schedule: {task.schedule}")
-    console.print(f"everything else: {result.output}/")
+            console.print(plain(f"schedule: {task.schedule}"))
+    console.print(plain(f"everything else: {result.output}/"))
 
 
 def _against(other: float | None, best: float | None) -> str:

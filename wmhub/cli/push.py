@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from wmhub.cli._listing import human_bytes
+from wmhub.cli._show import printable
 
 
 @click.command()
@@ -72,4 +73,4 @@ def command(
     for file, length in pushed.files.items():
         click.echo(f"  {human_bytes(length):>9}  {file}", err=True)
     if pushed.url:
-        click.echo(pushed.url, err=True)
+        click.echo(printable(pushed.url), err=True)

@@ -184,7 +184,7 @@ def _is_main() -> bool:
 
 
 def _show(report: TrainReport, as_json: bool) -> None:
-    from wmhub.cli._show import console, show_json
+    from wmhub.cli._show import show_json, show_line
     from wmhub.cli.eval import metric_rows, show_metrics
     from wmhub.training.run import metrics_json
 
@@ -194,11 +194,11 @@ def _show(report: TrainReport, as_json: bool) -> None:
         metric_rows(report.test, report.random),
     )
     if report.kept_base:
-        console().print(
+        show_line(
             "what came of the training ranks the validation workloads worse than what it started "
             "from, which is written unchanged"
         )
-    console().print(f"checkpoint: {report.checkpoint}")
+    show_line(f"checkpoint: {report.checkpoint}")
     if as_json:
         show_json(
             {
@@ -228,7 +228,7 @@ def _progress() -> Iterator[tuple[Watcher | None, Progress]]:
         return
     screen = console()
     columns = (
-        bars.TextColumn("{task.description}"),
+        bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(),
         bars.MofNCompleteColumn(),
         bars.TextColumn("{task.fields[seen]}"),

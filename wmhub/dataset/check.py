@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wmhub.dataset.manifest import Manifest
+from wmhub.dataset.manifest import Manifest, licence_of
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.row_checks import check_workload
 from wmhub.dataset.verify import verify
@@ -94,7 +95,8 @@ class CheckReport:
 def check(dataset: str | Path, *, published: Sequence[str | Path] = ()) -> CheckReport:
     """Checks a dataset before it is published.
 
-    Digests, schema and counts; licences and contributors; the hardware profile; ids; impossible
+    Digests, schema and counts; licences and contributors, of the manifest and of the rows; the
+    hardware profile; ids; impossible
     times; rows that one of the datasets in ``published`` has already. Damage is a finding; only a
     folder that is no dataset raises ``DatasetError``.
     """
@@ -105,6 +107,7 @@ def check(dataset: str | Path, *, published: Sequence[str | Path] = ()) -> Check
     if not faults:
         others = [open_dataset(path) for path in published]
         try:
+            found.extend(_count_findings(open_dataset(dataset)))
             found.extend(_row_findings(open_dataset(dataset), others))
         except DatasetError as error:
             # What was found before it is kept.
@@ -145,6 +148,37 @@ def _manifest_findings(manifest: Manifest) -> Iterator[Finding]:
     for name, records in counts.unknown_actions.items():
         reason = f"{records:,} records use the action {name!r}, which the vocabulary lacks"
         yield Finding(Severity.NOTE, "unknown-action", "manifest.json", reason)
+
+
+def _count_findings(dataset: Dataset) -> Iterator[Finding]:
+    """Where the rows say another licence, contributor or size than the manifest that names them."""
+    manifest = dataset.manifest
+    columns: dict[str, Counter[str]] = {"licence": Counter(), "contributor": Counter()}
+    for split, ids in dataset.splits.items():
+        told, measured = manifest.splits[split], 0
+        for table in dataset.iter_tables(split, [*columns, "failure"]):
+            measured += table["failure"].null_count
+            for name, counter in columns.items():
+                for item in table[name].value_counts().to_pylist():
+                    counter[item["values"]] += item["counts"]
+        found = (len(ids), measured)
+        if found != (told.workloads, told.measured):
+            reason = (
+                f"{split} has {found[0]:,} workloads and {found[1]:,} measured records, and the "
+                f"manifest says {told.workloads:,} and {told.measured:,}"
+            )
+            yield Finding(Severity.ERROR, "counts", "manifest.json", reason)
+    listed = {"licence": manifest.licences, "contributor": manifest.contributors}
+    for kind, counter in columns.items():
+        for name in sorted({*counter, *listed[kind]}):
+            count, told_count = counter[name], listed[kind].get(name, 0)
+            if count != told_count:
+                reason = f"{count:,} rows name {name!r}, and the manifest counts {told_count:,}"
+                yield Finding(Severity.ERROR, kind, "manifest.json", reason)
+    expression = licence_of(columns["licence"])
+    if manifest.licence != expression:
+        reason = f"the rows are under {expression!r}, and the manifest says {manifest.licence!r}"
+        yield Finding(Severity.ERROR, "licence", "manifest.json", reason)
 
 
 def _row_findings(dataset: Dataset, published: Sequence[Dataset]) -> Iterator[Finding]:

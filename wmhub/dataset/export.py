@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,7 +12,10 @@ from typing import TextIO
 
 import numpy as np
 
-from wmhub.dataset.reader import Dataset, WorkloadRecords, open_dataset
+from wmhub.dataset.placing import destination
+from wmhub.dataset.reader import Dataset, WorkloadRecords
+from wmhub.dataset.verify import open_verified
+from wmhub.dataset.working import begin_work, finish_work, refuse_inside
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.logs import ansor, meta_schedule
 from wmhub.records import MeasureRecord, Scheduler, Workload
@@ -44,22 +49,34 @@ def export(
 
     ``format`` is the scheduler whose records are wanted; without it, the one that the dataset has.
     With ``best`` only the fastest record of each workload: the smallest database to deploy.
+    All is written aside and moved there at the end, so that ``output`` is never half an export.
     Reading the files again gives the same records but for their source and line, and, of a
     MetaSchedule database, for what it has no place for: when and how long a record was measured,
     and why one failed.
+
+    Raises ``DatasetError`` where the dataset is not what its manifest says, ``OutputExistsError``
+    and ``InvalidInputError``.
     """
-    opened = open_dataset(dataset)
+    opened = open_verified(dataset)
     scheduler = _format(opened, format)
-    output = Path(output)
+    output = destination(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise OutputExistsError(f"{output}: exists; choose another folder")
-    output.mkdir(parents=True, exist_ok=True)
+    refuse_inside(output, [opened.path])
     write = _write_ansor if scheduler is Scheduler.AUTO_SCHEDULER else _write_database
-    report = write(output, _records(opened, scheduler, best, split))
-    if not report.records:
-        what = "measured record" if best else "record"
-        raise InvalidInputError(f"{opened.path}: no {what} to export ({report.left_out} left out)")
-    return report
+    staging = begin_work(output, "export")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        report = write(staging, _records(opened, scheduler, best, split))
+        if not report.records:
+            what = "measured record" if best else "record"
+            left_out = f"{report.left_out} left out"
+            raise InvalidInputError(f"{opened.path}: no {what} to export ({left_out})")
+        staging.replace(output)
+    finally:
+        finish_work(output, "export")
+    return dataclasses.replace(report, files=tuple(output / path.name for path in report.files))
 
 
 def _format(dataset: Dataset, format: Scheduler | str | None) -> Scheduler:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,11 @@ def file_entry(folder: Path, name: str, rows: int) -> FileEntry:
     """The entry of a file that has been written."""
     path = folder / name
     return FileEntry(name, sha256_of(path), path.stat().st_size, rows)
+
+
+def licence_of(licences: Collection[str]) -> str:
+    """``Manifest.licence`` of records under ``licences``."""
+    return "" if "" in licences else " AND ".join(sorted(licences))
 
 
 def sha256_of(path: Path) -> str:

@@ -7,7 +7,11 @@ from pathlib import Path
 
 from wmhub.dataset.card import CARD
 from wmhub.dataset.manifest import MANIFEST, read_manifest
+from wmhub.dataset.working import begin_work, working_folder
 from wmhub.errors import OutputExistsError
+
+#: Part of the working folder that an older dataset is put aside in.
+_OLDER = "older"
 
 
 def put(staging: Path, output: Path, replace: bool) -> None:
@@ -17,11 +21,15 @@ def put(staging: Path, output: Path, replace: bool) -> None:
         refuse_existing(output)
         staging.replace(output)
         return
-    older = _aside(output)
-    _carry_over(older, output)
-    output.replace(older)
+    finish_replacement(output)
+    output.replace(begin_work(output, _OLDER))
     staging.replace(output)
-    _carry_over(older, output)
+    finish_replacement(output)
+
+
+def finish_replacement(output: Path) -> None:
+    """Does what is left of a replacement of ``output``, of this run or of one that was killed."""
+    _carry_over(working_folder(output) / _OLDER, output)
 
 
 def _carry_over(older: Path, output: Path) -> None:
@@ -48,16 +56,13 @@ def destination(output: str | Path) -> Path:
     return path.resolve() if path.is_symlink() or not path.name else path
 
 
-def _aside(output: Path) -> Path:
-    return output.with_name(output.name + ".older")
-
-
 def refuse_existing(output: Path) -> None:
-    """Raises ``OutputExistsError`` where ``output`` holds anything already.
+    """Raises ``OutputExistsError`` where ``output`` holds anything already, or where wmhub could
+    not work beside it.
 
     A dataset that an interrupted replacement had put aside is put back first.
     """
-    older = _aside(output)
+    older = working_folder(output) / _OLDER
     if older.exists() and not output.exists():
         older.replace(output)
         raise OutputExistsError(

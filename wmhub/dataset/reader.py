@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +88,8 @@ class Dataset:
     @cached_property
     def _workload_table(self) -> pa.Table:
         files = self.manifest.names("workloads-")
+        if not files:
+            raise DatasetError(f"{self.path}: its manifest names no file of workloads")
         return pa.concat_tables([_read_whole(self.path / name, WORKLOADS) for name in files])
 
     def workloads(self) -> dict[str, Workload]:
@@ -189,13 +192,16 @@ def _runs(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         yield ids[start].as_py(), table.slice(start, end - start)
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """Opens a Parquet file of a dataset; raises ``DatasetError`` naming it."""
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """A Parquet file of a dataset; raises ``DatasetError`` naming it, also for damage found while
+    it is read."""
     try:
-        return pq.ParquetFile(path)
+        with pq.ParquetFile(path) as file:
+            yield file
     except FileNotFoundError:
         raise DatasetError(f"{path}: the manifest names this file, and it is missing") from None
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException, KeyError) as error:
         raise DatasetError(f"{path}: no readable Parquet file: {error}") from None
 
 

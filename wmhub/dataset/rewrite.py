@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from wmhub.dataset.assemble import COLLECTOR, assemble, chosen_workloads, part_of
 from wmhub.dataset.manifest import Manifest, Repeatability, write_manifest
 from wmhub.dataset.placing import destination, refuse_existing
-from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.splits import assign_splits
-from wmhub.dataset.verify import require_verified
+from wmhub.dataset.verify import open_verified, require_verified
 from wmhub.dataset.version import Change, Version
+from wmhub.dataset.working import begin_work, finish_work, refuse_inside
 from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 
@@ -25,11 +24,11 @@ def merge(
 
     A workload stays in the split that the first dataset with it has. The version follows that of
     the first dataset, unless it is given. Raises ``HardwareMismatchError`` for datasets of
-    different hardware.
+    different hardware, and ``DatasetError`` for one that is not what its manifest says.
     """
     if not datasets:
         raise InvalidInputError("no dataset to merge; name two or more dataset folders")
-    opened = [open_dataset(path) for path in datasets]
+    opened = [open_verified(path) for path in datasets]
     first = opened[0]
     for other in opened[1:]:
         if other.hardware != first.hardware:
@@ -50,11 +49,12 @@ def merge(
     )
     output = destination(output)
     refuse_existing(output)
-    folder = output.with_name(output.name + ".runs")
-    folder.mkdir(parents=True, exist_ok=True)
+    refuse_inside(output, [dataset.path for dataset in opened])
+    folder = begin_work(output, "runs")
+    folder.mkdir(exist_ok=True)
     parts = [part_of(dataset, folder, f"merge-{n}") for n, dataset in enumerate(opened)]
     manifest = assemble(parts, output, description, settled=settled)
-    shutil.rmtree(folder)
+    finish_work(output, "runs")
     return manifest
 
 
@@ -64,11 +64,13 @@ def split(
     """Writes ``dataset`` with other splits into the new dataset ``output``.
 
     ``test_workloads`` are the ids or keys of the test split; without them the hash decides. The
-    version is the next major one if a workload changed its split.
+    version is the next major one if a workload changed its split. Raises ``DatasetError`` where the
+    folder is not what its manifest says.
     """
-    older = open_dataset(dataset)
+    older = open_verified(dataset)
     output = destination(output)
     refuse_existing(output)
+    refuse_inside(output, [older.path])
     workloads = older.workloads()
     chosen = chosen_workloads(test_workloads, workloads)
     before = {id_: name for name, ids in older.splits.items() for id_ in ids}
@@ -80,10 +82,10 @@ def split(
         version=older.manifest.version.after(Change.MAJOR if moved else Change.NONE),
         test_workloads=chosen,
     )
-    folder = output.with_name(output.name + ".runs")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = begin_work(output, "runs")
+    folder.mkdir(exist_ok=True)
     manifest = assemble([part_of(older, folder, "split")], output, description)
-    shutil.rmtree(folder)
+    finish_work(output, "runs")
     return manifest
 
 

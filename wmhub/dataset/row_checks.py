@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import math
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from wmhub.dataset.reader import WorkloadRecords
 from wmhub.dataset.spool import measurement_digests
 from wmhub.errors import InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.logs import ansor, meta_schedule
+from wmhub.logs.text import RejectedLineError, has_long_number, parse
 from wmhub.program import parse_program
 from wmhub.records import FailureKind, Scheduler, Workload, candidate_id, workload_id
 
@@ -56,6 +59,8 @@ def check_workload(
         for row, value in enumerate(rows.column(column)):
             if value != right:
                 yield RowFault(kind, where[row], f"{value}, and the dataset says {right}")
+    for row, reason in _form_faults(workload.scheduler, rows):
+        yield RowFault("form", where[row], reason)
     possible = np.ones(len(rows), dtype=bool)
     for row, reason in _time_faults(rows):
         possible[row] = False
@@ -70,7 +75,8 @@ def check_workload(
 
 
 def least_flops(workload: Workload, trace: str) -> float:
-    """A lower bound of the floating-point operations of ``workload``; 0 where nothing is known.
+    """A lower bound of the floating-point operations of ``workload``; 0 where nothing is known,
+    ``inf`` where it is beyond floats.
 
     MetaSchedule: those of the program. Ansor: one for each iteration of the largest stage that
     ``trace`` tiles before it does anything else to it: these are the stages with a reduction.
@@ -82,7 +88,9 @@ def least_flops(workload: Workload, trace: str) -> float:
             return 0.0
     try:
         return _tiled_trips(json.loads(trace))
-    except (ValueError, TypeError, IndexError):  # steps that are not as Ansor writes them
+    except OverflowError:
+        return math.inf
+    except (ValueError, TypeError, IndexError, RecursionError):  # not steps as Ansor writes them
         return 0.0
 
 
@@ -120,6 +128,22 @@ def _id_faults(workload: Workload, rows: WorkloadRecords) -> Iterator[RowFault]:
     for row, (id_, trace) in enumerate(pairs):
         if candidate_id(workload.id, trace) != id_:
             yield RowFault("id", f"row {row} of {workload.id}", f"{id_} is not that of its trace")
+
+
+def _form_faults(scheduler: Scheduler, rows: WorkloadRecords) -> Iterator[tuple[int, str]]:
+    """Traces, targets and contexts that no line of a log can have given."""
+    reader = ansor if scheduler is Scheduler.AUTO_SCHEDULER else meta_schedule
+    parsed = functools.lru_cache(_parsed)  # targets and contexts are a few
+    columns = (rows.traces, rows.column("target"), rows.column("context"))
+    for row, (trace, target, context) in enumerate(zip(*columns, strict=True)):
+        try:
+            reader.check_form(_parsed(trace), parsed(target), parsed(context))
+        except RejectedLineError as error:
+            yield row, f"trace, target or context: {error}"
+
+
+def _parsed(text: str) -> Any:
+    return parse(text.encode(), has_long_number(text.encode()))
 
 
 def _time_faults(rows: WorkloadRecords) -> Iterator[tuple[int, str]]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from wmhub.dataset.card import CARD
 from wmhub.dataset.manifest import MANIFEST, FileEntry, Manifest, read_manifest, sha256_of
-from wmhub.dataset.reader import open_parquet
+from wmhub.dataset.reader import Dataset, open_parquet
 from wmhub.dataset.schema import SCHEMA_VERSION, TRAJECTORIES, WORKLOADS
 from wmhub.dataset.splits import SPLITS
 from wmhub.errors import DatasetError
@@ -45,6 +45,15 @@ def require_verified(dataset: str | Path) -> Manifest:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise DatasetError(f"{Path(dataset) / faults[0].file}: {faults[0].reason}{more}")
     return manifest
+
+
+def open_verified(dataset: str | Path) -> Dataset:
+    """Opens a dataset whose rows go on into something new: its digests are checked before.
+
+    Raises ``DatasetError`` as ``require_verified`` does: rows that were changed would get new
+    digests, and look as if they had been measured.
+    """
+    return Dataset(Path(dataset), require_verified(dataset))
 
 
 def _file_fault(folder: Path, entry: FileEntry) -> str | None:
@@ -98,6 +107,8 @@ def _strangers(folder: Path, manifest: Manifest) -> Iterator[Fault]:
 
 def _count_faults(manifest: Manifest) -> Iterator[str]:
     counts = manifest.counts
+    if not manifest.names("workloads-"):
+        yield "it names no file of workloads"
     if counts.lines != counts.measured + counts.failed + counts.rejected:
         yield "lines are not measured + failed + rejected"
     if counts.records + counts.duplicates != counts.measured + counts.failed:

@@ -23,14 +23,16 @@ from wmhub.dataset.manifest import (
     Manifest,
     SplitCounts,
     file_entry,
+    licence_of,
     write_manifest,
 )
-from wmhub.dataset.placing import put
+from wmhub.dataset.placing import finish_replacement, put
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import DICTIONARY_COLUMNS, TRAJECTORIES, WORKLOADS
 from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.statistics import statistics
 from wmhub.dataset.version import FIRST_VERSION, Change, Version
+from wmhub.dataset.working import begin_work
 from wmhub.errors import DatasetError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts
@@ -70,6 +72,11 @@ class Description:
             return FIRST_VERSION
         grown = records > self.older.counts.records
         return self.older.version.after(Change.MINOR if grown else Change.NONE)
+
+    def is_unchanged_by(self, records: int) -> bool:
+        """Whether ``records`` rows are those of ``older``, and no other version was asked for."""
+        is_same = self.older is not None and records == self.older.counts.records
+        return is_same and self.version is None
 
 
 class _SplitWriter:
@@ -140,11 +147,13 @@ def write_dataset(
 
     ``workloads`` and ``splits`` have each workload that occurs in the rows; ``rejections`` are the
     lines of ``rejected.jsonl``. All is written beside ``output`` and moved there at the end, so
-    that ``output`` is never half a dataset; with ``replace`` it takes the place of an older one.
+    that ``output`` is never half a dataset; with ``replace`` it takes the place of an older one,
+    unless it has nothing that the older one lacks: that stays as it is, and its manifest is
+    returned.
     """
-    staging = output.with_name(output.name + ".writing")
+    staging = begin_work(output, "writing")
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    staging.mkdir()
     # Its import takes as long as writing many rows, and can run beside that.
     threading.Thread(target=import_module, args=("matplotlib.figure",)).start()
     writers = {split: _SplitWriter(staging, split) for split in SPLITS}
@@ -166,6 +175,10 @@ def write_dataset(
         files += [file_entry(staging, name, rows) for name, rows in writer.files]
     files += _write_rejections(staging, rejections)
     records = sum(writer.records for writer in writers.values())
+    if replace and description.older is not None and description.is_unchanged_by(records):
+        shutil.rmtree(staging)
+        finish_replacement(output)
+        return description.older
     manifest = Manifest(
         name=str(description.hardware),
         hardware=description.hardware,
@@ -177,7 +190,7 @@ def write_dataset(
             for split, writer in writers.items()
         },
         files=tuple(files),
-        licence="" if "" in licences else " AND ".join(sorted(licences)),
+        licence=licence_of(licences),
         licences=dict(sorted(licences.items())),
         contributors=dict(sorted(contributors.items())),
         collector=description.collector,

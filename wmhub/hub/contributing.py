@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from wmhub.dataset.manifest import read_manifest
 from wmhub.dataset.version import Change, Version
-from wmhub.errors import InvalidInputError, OutputExistsError
+from wmhub.errors import InvalidInputError, OutputExistsError, UnknownNameError
 from wmhub.hub.artifact import CARD_NAME, DATASET
 from wmhub.hub.community import (
     Review,
@@ -152,7 +152,11 @@ def create_community(*, to: str = COMMUNITY, hub: str | None = None) -> Merged:
     """Makes an empty community repository; one that exists only gets its card anew."""
     place = open_hub(hub)
     repository = target_repository(DATASET, to)
-    made, tag = _write_card(place, repository, None, Change.PATCH)
+    try:
+        head = place.resolve(DATASET, repository, "main")
+    except UnknownNameError:
+        head = None
+    made, tag = _write_card(place, repository, head, Change.PATCH)
     return Merged(repository, "", tag, made.id)
 
 

@@ -1,7 +1,7 @@
-"""What each tag meant when it was first resolved here.
+"""What each tag meant when it was first loaded here.
 
-A tag never moves. The first answer for one is remembered under ``WMHUB_HOME``, a later answer that
-differs is refused, and offline the remembered one answers.
+A tag never moves. The first answer for one, once its content was verified, is remembered under
+``WMHUB_HOME``, a later answer that differs is refused, and offline the remembered one answers.
 """
 
 from __future__ import annotations
@@ -38,20 +38,22 @@ class KnownTags:
         folder = self._folder(label, repository)
         return {path.name: _remembered(path) for path in sorted(folder.glob("v*"))}
 
-    def remember(self, label: str, repository: Repository, tag: str, commit: str) -> None:
-        """Keeps a version tag's commit; raises ``InvalidInputError`` if it was another before."""
-        if version_of_tag(tag) is None:
-            return
+    def compare(self, label: str, repository: Repository, tag: str, commit: str) -> None:
+        """Raises ``InvalidInputError`` for a version tag that was another commit before."""
         known = self.of(label, repository).get(tag)
-        path = self._folder(label, repository) / tag
-        if known is None:
-            write_file(path, f"{check_commit(commit)}\n".encode())
-        elif known != commit:
+        if version_of_tag(tag) is not None and known not in (None, commit):
+            path = self._folder(label, repository) / tag
             raise InvalidInputError(
                 f"{label} {repository}: the tag {tag} was commit {known[:12]} and is {commit[:12]} "
                 f"now: the tag was moved. Nothing was loaded; if the new one is to be trusted, "
                 f"name it as @{commit}, or delete {path}"
             )
+
+    def remember(self, label: str, repository: Repository, tag: str, commit: str) -> None:
+        """Keeps a version tag's commit; raises ``InvalidInputError`` as ``compare`` does."""
+        self.compare(label, repository, tag, commit)
+        if version_of_tag(tag) is not None and tag not in self.of(label, repository):
+            write_file(self._folder(label, repository) / tag, f"{check_commit(commit)}\n".encode())
 
     def _folder(self, label: str, repository: Repository) -> Path:
         return self._root / label / check_path(repository.org) / check_path(repository.name)

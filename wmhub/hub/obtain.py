@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from wmhub.errors import InvalidInputError, MissingInputError
 from wmhub.hub.artifact import CARD_NAME, ArtifactKind, ArtifactManifest, read_manifest
-from wmhub.hub.integrity import MOST_MANIFEST_BYTES, check_path
+from wmhub.hub.integrity import MOST_MANIFEST_BYTES, check_path, digest_file
 from wmhub.hub.place import Hub, Repository, Snapshot
 
 #: Longest card that is fetched, in bytes; a longer one is left where it is.
@@ -49,7 +49,7 @@ def obtain(
     ``ArtifactManifest.digest`` must be, by the word of ``pinned_by``. Only the files that the
     manifest names, and the card, are fetched.
     """
-    _, manifest = obtain_manifest(hub, kind, repository, commit, under)
+    snapshot, manifest = obtain_manifest(hub, kind, repository, commit, under)
     where = f"{kind.label} {repository} at {commit[:12]} on {hub.location}"
     if digest is not None and manifest.digest != digest:
         raise kind.error(
@@ -69,7 +69,7 @@ def obtain(
         if stored.bytes != file.bytes:
             raise kind.error(
                 f"{where}: {name} has {stored.bytes} bytes, but its manifest says {file.bytes}; it "
-                "was not fetched"
+                f"was not fetched; {_remedy(hub, snapshot, manifest)}"
             )
     names = [kind.manifest_name, *manifest.files]
     card = present.get(_inside(under, CARD_NAME))
@@ -81,9 +81,29 @@ def obtain(
         return snapshot, kind.verify(snapshot.folder, snapshot.within)
     except (InvalidInputError, MissingInputError) as error:
         raise type(error)(
-            f"{error}\nIt came from {where}. Nothing was loaded; delete {snapshot.folder} to fetch "
-            "it anew."
+            f"{error}\nIt came from {where}. Nothing was loaded; "
+            f"{_remedy(hub, snapshot, manifest)}."
         ) from error
+
+
+def _remedy(hub: Hub, snapshot: Snapshot, manifest: ArtifactManifest) -> str:
+    """What helps against content that is not as its manifest says: never to delete a hub."""
+    if hub.label == "embedded":
+        return "install wmhub again: pip install --force-reinstall wmhub"
+    if hub.label == "folder":
+        return "that hub itself holds it so: tell who keeps it, or load another version"
+    # The client's snapshots are links: what is damaged, and stays, is the content behind them.
+    blobs = {(snapshot.folder / name).resolve(): file for name, file in manifest.files.items()}
+    damaged = [
+        str(path)
+        for path, file in blobs.items()
+        if path.is_relative_to(snapshot.within.resolve())
+        and path.is_file()
+        and digest_file(path) != file
+    ]
+    if not damaged:
+        return "it was published so: tell its owner, or load another version"
+    return f"delete {' and '.join(damaged)} to fetch it anew"
 
 
 def _inside(under: str, name: str) -> str:

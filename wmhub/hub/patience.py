@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 import time
@@ -37,6 +38,8 @@ _REMEDIES = {
     429: "too many requests: wait and try again",
 }
 
+#: What a disk of this machine says, and no network.
+_LOCAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 #: What the client raises where an answer is not as it expects.
 _CONFUSED = (ValueError, LookupError, TypeError, RuntimeError)
 
@@ -141,6 +144,12 @@ def _explained(error: BaseException, what: str) -> WmhubError | None:
         return HubError(f"{what}: this server has no Xet storage: set HF_HUB_DISABLE_XET=1")
     if isinstance(error, UnicodeEncodeError):
         return HubError(f"{what}: the login is not plain ASCII: run `hf auth login`")
+    is_local = isinstance(error, OSError) and error.errno in _LOCAL
+    if is_local and not isinstance(error, httpx2.HTTPError):
+        return HubError(
+            f"{what}: this machine refused it, not the Hub ({detail}); make room or allow writing "
+            "there, or set HF_HOME to another place"
+        )
     if isinstance(error, (httpx2.HTTPError, OSError)):
         return HubError(
             f"{what}: the Hub could not be reached ({type(error).__name__}: {detail}); check the "

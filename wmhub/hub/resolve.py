@@ -145,7 +145,9 @@ def _resolve(
     )
     wanted = _Wanted(kind, repository, identity.folder or "", identity.revision)
     if identity.place == "hf-hub":
-        return _obtain(open_hub("hf-hub", offline=offline), wanted)
+        place = open_hub("hf-hub", offline=offline)
+        wanted = replace(wanted, revision=wanted.revision or _newest(place, wanted))
+        return _obtain(place, wanted, _registry_pin(wanted))
     pin = _registry_pin(wanted)
     held = _embedded(kind, repository, identity.revision) if hub is None else None
     if held is not None:
@@ -239,24 +241,30 @@ def _embedded(
     return held if revision is None or revision in {*versions, *versions.values()} else None
 
 
+def _newest(hub: Hub, wanted: _Wanted) -> str:
+    newest = newest_tag(hub.tags(wanted.kind, wanted.repository))
+    if newest is None:
+        raise InvalidInputError(
+            f"{wanted.kind.label} {wanted.repository} on {hub.location} has no version tag such as "
+            "v1.0.0; name a commit with @ to load it all the same"
+        )
+    return newest
+
+
 def _obtain(hub: Hub, wanted: _Wanted, pin: Pin | None = None) -> Resolved:
     """Resolves at one place and verifies against the pin."""
     kind, repository = wanted.kind, wanted.repository
     revision = wanted.revision or (pin.revision if pin else None)
-    revision = revision or newest_tag(hub.tags(kind, repository))
-    if revision is None:
-        raise InvalidInputError(
-            f"{kind.label} {repository} on {hub.location} has no version tag such as v1.0.0; name "
-            "a commit with @ to load it all the same"
-        )
+    revision = revision or _newest(hub, wanted)
     commit = hub.resolve(kind, repository, revision)
     if pin and pin.commit and hub.label == "hf-hub" and commit != pin.commit:
         raise InvalidInputError(
             f"{kind.label} {repository}: the tag {revision} is commit {commit[:12]} on "
             f"{hub.location}, but {pin.pinned_by} pins {pin.commit[:12]}: the tag was moved"
         )
-    if hub.label != "embedded":
-        KnownTags(hub.location).remember(kind.label, repository, revision, commit)
+    known = KnownTags(hub.location) if hub.label != "embedded" else None
+    if known is not None:
+        known.compare(kind.label, repository, revision, commit)
     snapshot, manifest = obtain(
         hub,
         kind,
@@ -266,6 +274,9 @@ def _obtain(hub: Hub, wanted: _Wanted, pin: Pin | None = None) -> Resolved:
         digest=pin.digest if pin else None,
         pinned_by=pin.pinned_by if pin else "",
     )
+    if known is not None:
+        # Only now: what was refused must not be what a later, right answer is measured by.
+        known.remember(kind.label, repository, revision, commit)
     return Resolved(
         kind=kind,
         place=hub.label,

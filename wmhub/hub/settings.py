@@ -49,7 +49,8 @@ def open_hub(hub: str | None = None, *, offline: bool | None = None) -> Hub:
     if place == "folder" and path:
         from wmhub.hub.folder import FolderHub
 
-        return FolderHub(Path(path).expanduser())
+        # One place by whatever path it is named: its tags are remembered by this.
+        return FolderHub(Path(path).expanduser().resolve())
     if spec == "hf-hub":
         from wmhub.hub.huggingface import HuggingFaceHub
 

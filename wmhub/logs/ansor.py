@@ -91,6 +91,15 @@ class AnsorReader:
         return id_
 
 
+def check_form(trace: Any, target: Any, context: Any) -> None:
+    """Raises ``RejectedLineError`` for parsed fields of a record that no line can have given."""
+    _step_names(trace)
+    if type(target) is not str and type(target) is not dict:
+        raise RejectedLineError("the target is neither text nor an object")
+    if type(context) is not list:
+        raise RejectedLineError("the context is no list")
+
+
 def format_line(record: MeasureRecord, workload: Workload) -> str:
     """The line, without its newline, as TVM writes it. Inverse of ``AnsorReader.read``."""
     target, context = json.loads(record.target), json.loads(record.context)
@@ -120,9 +129,13 @@ def _input(value: Any) -> tuple[list[Any], list[Any], set[str]]:
     if type(state) is not list or len(state) != 2 or state[0] != []:
         raise RejectedLineError("the state is not [[], steps]")
     steps = state[1]
+    return task, steps, _step_names(steps)
+
+
+def _step_names(steps: Any) -> set[str]:
     if type(steps) is not list:
         raise RejectedLineError("the steps are no list")
-    return task, steps, first_names(steps, "a transform step is not [name, ...]")
+    return first_names(steps, "a transform step is not [name, ...]")
 
 
 def _result(

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import zstandard
 
@@ -19,6 +19,9 @@ from wmhub.errors import LogFormatError, MissingInputError
 MOST_LINE_BYTES = 8 << 20
 #: Bytes of text that are parsed at once.
 CHUNK_BYTES = 8 << 20
+
+#: Compressed bytes that are taken at once: they may become 128 KiB for every four of them.
+_ZSTD_BYTES = 128
 
 _BOM = b"\xef\xbb\xbf"
 #: What reading a damaged compressed stream may raise.
@@ -62,9 +65,53 @@ def decompressed(raw: BinaryIO) -> BinaryIO:
     if head.startswith(b"\xfd7zXZ\x00"):
         return cast("BinaryIO", lzma.LZMAFile(buffered))
     if head.startswith(b"\x28\xb5\x2f\xfd"):
-        decompressor = zstandard.ZstdDecompressor()
-        return cast("BinaryIO", decompressor.stream_reader(buffered, read_across_frames=True))
+        return cast("BinaryIO", _ZstdFrames(buffered))
     return buffered
+
+
+class _ZstdFrames(io.RawIOBase):
+    """Zstandard frames, one after another, as plain bytes.
+
+    The library's own reader ends without a word amid a frame, as if the rest had never been.
+    """
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._rest, self._plain = b"", memoryview(b"")
+        self._failed: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills ``buffer``; raises ``EOFError`` or ``ZstdError`` when all before is given."""
+        count = 0
+        while count < len(buffer) and self._has_plain():
+            part = self._plain[: len(buffer) - count]
+            buffer[count : count + len(part)] = part
+            self._plain = self._plain[len(part) :]
+            count += len(part)
+        if not count and self._failed is not None:
+            raise self._failed
+        return count
+
+    def _has_plain(self) -> bool:
+        while not self._plain and self._failed is None:
+            data = self._rest or self._raw.read(_ZSTD_BYTES)
+            if not data:
+                if self._frame is not None:
+                    self._failed = EOFError("it ends amid a Zstandard frame")
+                break
+            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            try:
+                self._plain = memoryview(frame.decompress(data))
+            except zstandard.ZstdError as error:
+                self._failed = error
+                break
+            self._rest = frame.unused_data
+            self._frame = None if frame.eof else frame
+        return bool(self._plain)
 
 
 def read_chunks(stream: BinaryIO, size: int = CHUNK_BYTES) -> Iterator[Chunk]:

@@ -109,6 +109,16 @@ class MetaScheduleReader:
         return workload.id
 
 
+def check_form(trace: Any, target: Any, context: Any) -> None:
+    """Raises ``RejectedLineError`` for parsed fields of a record that no line can have given.
+
+    ``context``, the arguments' info, may be anything.
+    """
+    _check_trace(trace)
+    if type(target) is not str and type(target) is not dict:
+        raise RejectedLineError("the target is neither text nor an object")
+
+
 def format_workload(workload: Workload) -> str:
     """The workload's line; inverse of ``parse_workload``."""
     return compact([workload.key, workload.program])

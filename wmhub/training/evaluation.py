@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wmhub.dataset.operators import operator_kind
-from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.reader import Dataset
+from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import lookup
@@ -152,7 +153,8 @@ def evaluate(
     trained on the dataset's training workloads alone; networks for ``steps``, by default as many
     as the model. One that cannot be had here is named in the report's notes.
 
-    Raises ``DatasetError`` where the split has no workload to rank, or there is none to train on.
+    Raises ``DatasetError`` where the dataset is not what its manifest says, the split has no
+    workload to rank, or there is none to train on.
     """
     from wmhub.hub import from_pretrained
 
@@ -162,7 +164,7 @@ def evaluate(
         evaluator = model
     if any(k < 1 for k in ks):
         raise InvalidInputError("k of a top-k score must be at least 1")
-    source = open_dataset(os.fspath(dataset))
+    source = open_verified(os.fspath(dataset))
     checkpoint = evaluator.checkpoint
     rankings, kinds = [], []
     for candidates in load_candidates(source, split, checkpoint.profile):

@@ -1,0 +1,81 @@
+"""What others named and said is shown as it is: no markup of rich, no escape of the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from test_cli import LINE, run
+
+from wmhub.cli._listing import print_listing
+from wmhub.cli._show import show_facts, show_line, show_note, show_table
+from wmhub.cli.progress import live_table, print_result
+from wmhub.dataset.version import Version
+from wmhub.hub.listing import Listed, Listing
+from wmhub.names import HardwareKey
+from wmhub.search.result import TaskResult, Trial, TuneResult
+from wmhub.search.run import Progress
+
+HOSTILE = "[/x][bold]\x1b[2J"
+SHOWN = r"[/x][bold]\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        lambda: show_facts(HOSTILE, [("name", HOSTILE)]),
+        lambda: show_facts("title", [(HOSTILE, "value"), ("name", HOSTILE)]),
+        lambda: show_table("title", ["", HOSTILE], [["", HOSTILE]]),
+        lambda: show_note("note", HOSTILE + HOSTILE),
+        lambda: show_line(HOSTILE + HOSTILE),
+    ],
+)
+def test_words_of_others_are_no_markup_and_no_escapes(
+    show: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    show()
+    err = capsys.readouterr().err
+    assert err.count(SHOWN) == 2
+    assert "\x1b" not in err
+
+
+def test_a_contributor_with_markup_in_the_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.log").write_text(LINE + "\n")
+    output = tmp_path / "[/x]"
+    options = ["--hardware", "cuda-v100", "--contributor", HOSTILE, "--output", str(output)]
+    code, _, err = run(capsys, "collect", str(tmp_path / "a.log"), *options)
+    assert (code, "[/x]" in err) == (0, True)
+    for verb in ("info", "verify"):
+        code, _, err = run(capsys, "dataset", verb, str(output))
+        assert (code, "[/x]" in err, "\x1b" in err) == (0, True, False)
+    code, _, err = run(capsys, "dataset", "card", str(output))
+    assert (code, "[/x]" in err) == (0, True)
+
+
+def test_a_listing_of_hostile_models(capsys: pytest.CaptureFixture[str]) -> None:
+    key = HardwareKey.parse("cuda-v100")
+    row = Listed(HOSTILE, ("hf-hub",), Version(1, 0, 0), (key,), 1, HOSTILE, True, HOSTILE)
+    print_listing("models", Listing(key, (row,), (HOSTILE,)), as_json=False)
+    err = capsys.readouterr().err
+    assert "".join(err.split()).count(SHOWN) == 5
+    assert "\x1b" not in err
+
+
+def test_tasks_and_notes_of_a_tuning_run(capsys: pytest.CaptureFixture[str]) -> None:
+    trial = Trial(HOSTILE, 1e-3, 1.0, None)
+    screen = Console(stderr=True, width=200)
+    with live_table(screen, 1) as show:
+        show(Progress(HOSTILE, (trial,), 1.0))
+    path = Path(HOSTILE)
+    task = TaskResult(HOSTILE, 1, 1, 0, 1e-3, None, None, None, path, None)
+    names = (HOSTILE, HOSTILE, HOSTILE, HOSTILE, "latent")
+    numbers = (1, 0, 1.0, False, 1e-3)
+    print_result(screen, TuneResult(*names, *numbers, (task,), (trial,), path, (HOSTILE,)))
+    err = capsys.readouterr().err
+    # A line while it works; task, hardware, model, note, schedule and folder.
+    assert err.count(SHOWN) == 7
+    assert "\x1b" not in err
