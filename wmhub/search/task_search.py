@@ -36,23 +36,24 @@ _DRAWING_ROUNDS = 64
 class LatentSearchConfig:
     """How ``LatentSearch`` spends its trials."""
 
-    evolution: Evolution = field(default_factory=lambda: Evolution(population=1024, generations=3))
+    evolution: Evolution = field(default_factory=lambda: Evolution(population=2048, generations=8))
     """How candidates evolve before the first batch, and where nothing is measured."""
     later: Evolution = field(default_factory=lambda: Evolution(population=512, generations=4))
     """How they evolve between batches, from the best that were measured."""
     exploration: float = 0.15
     """Share of each batch that is chosen by uncertainty."""
-    greedy: int = 1
-    """Candidates of each batch that have the best means of all, so that no search ends behind the
-    model's own first choice."""
+    greedy: float = 0.5
+    """Share of each batch that has the best means of all, so that no search ends behind the model's
+    own first choice."""
     shortlist: int = 384
     """Best candidates among which a batch is picked."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.exploration <= 1:
-            raise InvalidInputError(f"exploration must be within 0 and 1, not {self.exploration}")
-        if self.shortlist < 1 or self.greedy < 0:
-            raise InvalidInputError("shortlist must be at least 1, and greedy not negative")
+        for name in ("exploration", "greedy"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InvalidInputError(f"{name} must be within 0 and 1, not {getattr(self, name)}")
+        if self.shortlist < 1:
+            raise InvalidInputError(f"shortlist must be at least 1, not {self.shortlist}")
 
 
 class TaskSearch:
@@ -191,11 +192,11 @@ class TaskSearch:
         ranked = {one: mean for one, mean in evolved.items() if one not in self._tried}
         if not ranked:
             return iter(())
-        shortlist = self._shortlist(ranked, max(self._config.shortlist, count))
+        greedy = round(self._config.greedy * count)
+        shortlist = self._shortlist(ranked, max(self._config.shortlist, count), greedy)
         scores = self.scores(shortlist)
         mean, _ = self._learner.predict(scores)
-        covariance = self._learner.covariance(scores)
-        picked = pick_batch(mean, covariance, count, explore, self._config.greedy)
+        picked = pick_batch(mean, self._learner.covariance(scores), count, explore, greedy)
         # Some will not survive post-processing: those after the picks take their place.
         chosen = set(picked)
         rest = (shortlist[i] for i in range(len(shortlist)) if i not in chosen)
@@ -203,12 +204,15 @@ class TaskSearch:
         others = (candidate for candidate in ranked if candidate not in listed)
         return itertools.chain((shortlist[i] for i in picked), rest, others)
 
-    def _shortlist(self, ranked: Mapping[Candidate, float], count: int) -> list[Candidate]:
-        """``count`` of the candidates: the best, others in proportion to exp(mean / temperature).
+    def _shortlist(
+        self, ranked: Mapping[Candidate, float], count: int, greedy: int
+    ) -> list[Candidate]:
+        """The ``greedy`` best, and others at random in proportion to exp(mean / temperature).
 
-        The very best of thousands are all of one kind, and the kind whose score errs most in its
-        favour. Drawn by Gumbel's trick (Kool, van Hoof and Welling, ICML 2019) with the model's own
-        uncertainty as temperature, other kinds stay in the choice as far as it may be wrong.
+        ``count`` of them together. The very best of thousands are all of one kind, and the kind
+        whose score errs most in its favour. Drawn by Gumbel's trick (Kool, van Hoof and Welling,
+        ICML 2019) with the model's own uncertainty as temperature, other kinds stay in the choice
+        as far as it may be wrong.
         """
         candidates = list(ranked)
         if len(candidates) <= count:
@@ -216,7 +220,7 @@ class TaskSearch:
         _, deviation = self._learner.predict(self.scores(candidates[:64]))
         temperature = 0.5 * float(deviation.mean())
         noise = temperature * self._random.gumbel(size=len(candidates))
-        noise[: self._config.greedy] = np.inf
+        noise[:greedy] = np.inf
         order = np.argsort(-(np.asarray(list(ranked.values())) + noise), kind="stable")[:count]
         return [candidates[i] for i in order]
 
