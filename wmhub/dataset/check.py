@@ -96,9 +96,8 @@ def check(dataset: str | Path, *, published: Sequence[str | Path] = ()) -> Check
     """Checks a dataset before it is published.
 
     Digests, schema and counts; licences and contributors, of the manifest and of the rows; the
-    hardware profile; ids; impossible
-    times; rows that one of the datasets in ``published`` has already. Damage is a finding; only a
-    folder that is no dataset raises ``DatasetError``.
+    hardware profile; ids; impossible times; rows that one of the datasets in ``published`` has
+    already. Damage is a finding; only a folder that is no dataset raises ``DatasetError``.
     """
     manifest, faults = verify(dataset)
     found = [Finding(Severity.ERROR, "damage", fault.file, fault.reason) for fault in faults]

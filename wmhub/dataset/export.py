@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 from wmhub.dataset.placing import destination
 from wmhub.dataset.reader import Dataset, WorkloadRecords
 from wmhub.dataset.verify import open_verified
-from wmhub.dataset.working import begin_work, finish_work, refuse_inside
+from wmhub.dataset.working import begin_anew, finish_work, refuse_inside
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.logs import ansor, meta_schedule
 from wmhub.records import MeasureRecord, Scheduler, Workload
@@ -64,9 +63,7 @@ def export(
         raise OutputExistsError(f"{output}: exists; choose another folder")
     refuse_inside(output, [opened.path])
     write = _write_ansor if scheduler is Scheduler.AUTO_SCHEDULER else _write_database
-    staging = begin_work(output, "export")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
+    staging = begin_anew(output, "export")
     try:
         report = write(staging, _records(opened, scheduler, best, split))
         if not report.records:

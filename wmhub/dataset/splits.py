@@ -22,9 +22,9 @@ def assign_splits(
     The id, itself a digest, decides, so a workload is in the same split of every dataset that names
     no test workloads: a model that trained on one hardware has not seen the test workloads of
     another. Where ``test_workloads`` are given, they and no others are the test split, and one in
-    ten of the rest validates. Three workloads or more
-    leave no split empty: the borders move as far as it takes. Workloads in ``settled`` stay where
-    they are: a dataset that grows keeps its test split.
+    ten of the rest validates. Three workloads or more leave no split empty: the borders move as far
+    as it takes. Workloads in ``settled`` stay where they are: a dataset that grows keeps its test
+    split.
     """
     settled = {id_: split for id_, split in (settled or {}).items() if id_ in set(workloads)}
     chosen = set(test_workloads) & set(workloads)

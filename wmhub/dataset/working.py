@@ -46,6 +46,14 @@ def begin_work(output: Path, part: str) -> Path:
     return folder / part
 
 
+def begin_anew(output: Path, part: str) -> Path:
+    """``begin_work`` with an empty folder ``part``, whatever a run that was killed left there."""
+    folder = begin_work(output, part)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
 def finish_work(output: Path, part: str) -> None:
     """Removes ``part``, and the working folder when nothing else is in it."""
     folder = working_folder(output)

@@ -32,7 +32,7 @@ from wmhub.dataset.schema import DICTIONARY_COLUMNS, TRAJECTORIES, WORKLOADS
 from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.statistics import statistics
 from wmhub.dataset.version import FIRST_VERSION, Change, Version
-from wmhub.dataset.working import begin_work
+from wmhub.dataset.working import begin_anew
 from wmhub.errors import DatasetError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts
@@ -151,9 +151,7 @@ def write_dataset(
     unless it has nothing that the older one lacks: that stays as it is, and its manifest is
     returned.
     """
-    staging = begin_work(output, "writing")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
+    staging = begin_anew(output, "writing")
     # Its import takes as long as writing many rows, and can run beside that.
     threading.Thread(target=import_module, args=("matplotlib.figure",)).start()
     writers = {split: _SplitWriter(staging, split) for split in SPLITS}

@@ -10,7 +10,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from wmhub.logs.text import RejectedLineError, compact, finite, first_names, parse, shortest_number
+from wmhub.logs.text import (
+    RejectedLineError,
+    check_target,
+    compact,
+    finite,
+    first_names,
+    parse,
+    shortest_number,
+)
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload, workload_id
 
 if TYPE_CHECKING:
@@ -94,8 +102,7 @@ class AnsorReader:
 def check_form(trace: Any, target: Any, context: Any) -> None:
     """Raises ``RejectedLineError`` for parsed fields of a record that no line can have given."""
     _step_names(trace)
-    if type(target) is not str and type(target) is not dict:
-        raise RejectedLineError("the target is neither text nor an object")
+    check_target(target)
     if type(context) is not list:
         raise RejectedLineError("the context is no list")
 
@@ -124,8 +131,7 @@ def _input(value: Any) -> tuple[list[Any], list[Any], set[str]]:
     task, state = value
     if type(task) is not list or len(task) < 2 or type(task[0]) is not str or not task[0]:
         raise RejectedLineError("the task is not [workload key, target, ...]")
-    if type(task[1]) is not str and type(task[1]) is not dict:
-        raise RejectedLineError("the target is neither text nor an object")
+    check_target(task[1])
     if type(state) is not list or len(state) != 2 or state[0] != []:
         raise RejectedLineError("the state is not [[], steps]")
     steps = state[1]

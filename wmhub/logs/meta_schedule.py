@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wmhub.logs.text import RejectedLineError, compact, finite, first_names, parse
+from wmhub.logs.text import RejectedLineError, check_target, compact, finite, first_names, parse
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload, workload_id
 
 if TYPE_CHECKING:
@@ -79,8 +79,7 @@ class MetaScheduleReader:
             raise RejectedLineError("no MetaSchedule record: [workload, [trace, seconds, target]]")
         index, (trace, run_seconds, target, *rest) = value
         names = _check_trace(trace)
-        if type(target) is not str and type(target) is not dict:
-            raise RejectedLineError("the target is neither text nor an object")
+        check_target(target)
         seconds, failure = _result(run_seconds)
         row = (
             self._workload(index),
@@ -115,8 +114,7 @@ def check_form(trace: Any, target: Any, context: Any) -> None:
     ``context``, the arguments' info, may be anything.
     """
     _check_trace(trace)
-    if type(target) is not str and type(target) is not dict:
-        raise RejectedLineError("the target is neither text nor an object")
+    check_target(target)
 
 
 def format_workload(workload: Workload) -> str:

@@ -91,3 +91,9 @@ def shortest_number(value: float) -> str:
 
 def _refuse_constant(name: str) -> Any:
     raise RejectedLineError(f"no valid JSON: {name} is no number")
+
+
+def check_target(target: Any) -> None:
+    """Raises ``RejectedLineError`` for a parsed target that is neither text nor an object."""
+    if type(target) is not str and type(target) is not dict:
+        raise RejectedLineError("the target is neither text nor an object")

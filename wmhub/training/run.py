@@ -59,7 +59,7 @@ class TrainReport:
     """What a random order expects on the same candidates."""
     validation: Metrics
     """On the validation workloads, which chose the weights."""
-    kept_base: bool = False
+    kept_base: bool
     """Whether the checkpoint that training started from ranks the validation workloads better than
     what came of it, and so is what was written."""
 
