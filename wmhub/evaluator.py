@@ -31,21 +31,28 @@ class Scores:
     """float32 [N], standard deviation of ``score`` beside those of the others, same unit; 0 of a
     candidate alone, because only differences within a workload mean anything."""
     embedding: np.ndarray
-    """float32 [N, E]: terminal latent of each candidate, on which an online head adapts."""
+    """float32 [N, E]: terminal latent of each candidate."""
+    leaves: np.ndarray
+    """uint8 [N, T]: the leaf of each of the checkpoint's trees where each candidate ends. By both,
+    candidates are alike or not, and what is measured of one tells about the others."""
 
     def at(self, rows: np.ndarray) -> Scores:
         """Those of the candidates ``rows`` (int64 [M]), in that order."""
-        return Scores(self.score[rows], self.uncertainty[rows], self.embedding[rows])
+        return Scores(
+            self.score[rows], self.uncertainty[rows], self.embedding[rows], self.leaves[rows]
+        )
 
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """Where the embeddings of an evaluator lie; those of another mean nothing in it."""
+    """Where the candidates of an evaluator lie; those of another mean nothing in it."""
 
     model: str
     """What made them: of a checkpoint ``name@version`` and the digest of its weights."""
     width: int
-    """E."""
+    """E of `Scores`."""
+    trees: int
+    """T of `Scores`."""
 
 
 class Settings(NamedTuple):
@@ -103,7 +110,8 @@ class Evaluator:
         """Where its embeddings lie, which other weights of the same name do not share."""
         made_by = self.checkpoint
         model = f"{made_by.name}@{made_by.version} (weights {made_by.weights_digest[:16]})"
-        return LatentSpace(model, made_by.network.config.hidden)
+        network = made_by.network
+        return LatentSpace(model, network.config.hidden, network.forest.trees)
 
     def for_workload(self, program: str) -> WorkloadScorer:
         """The scorer of one workload: base64 of a MetaSchedule database, or the JSON text of
@@ -131,18 +139,21 @@ class Evaluator:
         network = self.checkpoint.network
         opinions = np.zeros((network.voices, count), np.float32)
         embedding = np.zeros((count, network.config.hidden), np.float32)
+        leaves = np.zeros((count, network.forest.trees), np.uint8)
         encoded = [encode(group.trajectories, self.checkpoint.profile) for group in groups]
         for numbers, together in merge(encoded):
             judged = self._judge(together)
             members = np.concatenate([groups[number].members for number in numbers])
             opinions[:, members] = judged.opinions
             embedding[members] = judged.embedding
-        return Scores(*network.verdict(opinions), embedding)
+            leaves[members] = judged.leaves
+        return Scores(*network.verdict(opinions), embedding, leaves)
 
     def score_trajectories(self, trajectories: Trajectories) -> Scores:
         """Scores N candidates of one structure."""
         judged = self._judge(encode(trajectories, self.checkpoint.profile))
-        return Scores(*self.checkpoint.network.verdict(judged.opinions), judged.embedding)
+        verdict = self.checkpoint.network.verdict(judged.opinions)
+        return Scores(*verdict, judged.embedding, judged.leaves)
 
     def _judge(self, encoded: Encoded) -> Judgement:
         import torch

@@ -23,31 +23,38 @@ def forest(trees: int, seed: int, bias: float = 0.5) -> Forest:
     return Forest.of(tables, bias, FEATURES)
 
 
-def walked(made: Forest, row: np.ndarray) -> float:
-    """One candidate, one tree, one node at a time."""
-    total = float(made.bias)
+def walked(made: Forest, row: np.ndarray) -> list[int]:
+    """The leaves of one candidate, one tree, one node at a time."""
+    leaves = []
     for tree in range(made.trees):
         node = 0
         while node < 2**DEPTH - 1:
             is_left = row[made.feature[tree, node]] < made.threshold[tree, node]
             node = 2 * node + (1 if is_left else 2)
-        total += float(made.leaf[tree, node - (2**DEPTH - 1)])
-    return total
+        leaves.append(node - (2**DEPTH - 1))
+    return leaves
 
 
 @given(st.integers(0, 5), st.integers(0, 3), st.integers(0, 2**32 - 1))
 def test_all_walks_at_once_end_where_each_alone_does(count: int, trees: int, seed: int) -> None:
     made = forest(trees, seed)
     rows = np.random.default_rng(seed).normal(size=(count, FEATURES)).astype(np.float32)
+    scores, leaves = made.judge(rows)
     wanted = [walked(made, row) for row in rows]
-    np.testing.assert_allclose(made.predict(rows), wanted, atol=1e-4)
+    assert leaves.tolist() == wanted
+    totals = [made.leaf[np.arange(trees), ends].sum() + made.bias for ends in wanted]
+    np.testing.assert_allclose(scores, totals, atol=1e-4)
+    np.testing.assert_array_equal(made.predict(rows), scores)
 
 
 def test_long_inputs_go_in_pieces() -> None:
     made = forest(3, 0)
     rows = np.random.default_rng(1).normal(size=(1300, FEATURES)).astype(np.float32)
-    ends = [made.predict(rows[start : start + 1])[0] for start in (0, 511, 512, 1299)]
-    np.testing.assert_allclose(made.predict(rows)[[0, 511, 512, 1299]], ends, atol=1e-5)
+    scores, leaves = made.judge(rows)
+    for row in (0, 511, 512, 1299):
+        alone, ends = made.judge(rows[row : row + 1])
+        assert scores[row] == pytest.approx(alone[0], abs=1e-5)
+        assert leaves[row].tolist() == ends[0].tolist()
 
 
 def test_a_value_at_the_threshold_goes_right() -> None:

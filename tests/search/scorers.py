@@ -50,7 +50,8 @@ class FakeScorer:
             score[row] = sum(np.log2(min(tile[-1], 16)) for tile in tiles) / max(len(tiles), 1)
         # As a checkpoint's: of a candidate alone there is none.
         doubt = np.full(len(every), 0.5 if len(every) > 1 else 0.0, np.float32)
-        return Scores(score, doubt, latent)
+        # Trees of one leaf for each value of a decision.
+        return Scores(score, doubt, latent, latent.round().astype(np.uint8))
 
 
 class FakeEvaluator:
@@ -58,7 +59,7 @@ class FakeEvaluator:
 
     name = "wm-fake"
     hardware = HardwareKey("llvm", "rocketlake", 2)
-    latents = LatentSpace("wm-fake@1.0.0 (weights 0000)", FakeScorer.width)
+    latents = LatentSpace("wm-fake@1.0.0 (weights 0000)", FakeScorer.width, FakeScorer.width)
 
     def __init__(self) -> None:
         self.scorers: dict[str, FakeScorer] = {}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -22,7 +23,7 @@ KEY = '["matmul", 64, 64, 64]'
 class StepsEvaluator:
     """Prefers long innermost splits; remembers what it was asked."""
 
-    latents = LatentSpace("wm-fake@1.0.0 (weights 0000)", 2)
+    latents = LatentSpace("wm-fake@1.0.0 (weights 0000)", 2, 0)
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -32,7 +33,8 @@ class StepsEvaluator:
         inner = np.asarray([s[0][4][-1] for s in steps], np.float32)
         other = np.asarray([s[0][4][0] for s in steps], np.float32)
         latent = np.stack([np.log2(inner), np.log2(other)], axis=1)
-        return Scores(np.log2(inner), np.full(len(steps), 0.5, np.float32), latent)
+        doubt, leaves = np.full(len(steps), 0.5, np.float32), np.zeros((len(steps), 0), np.uint8)
+        return Scores(np.log2(inner), doubt, latent, leaves)
 
 
 class Value:
@@ -144,7 +146,7 @@ def test_a_model_that_says_nan_does_not_hang_the_search() -> None:
         def score_steps(self, workload_key: str, steps: Sequence[Sequence[Any]]) -> Scores:
             scores = super().score_steps(workload_key, steps)
             nothing = np.full(len(steps), np.nan, np.float32)
-            return Scores(nothing, scores.uncertainty, scores.embedding)
+            return dataclasses.replace(scores, score=nothing)
 
     predicted = auto_scheduler_model(Broken()).predict(Task(), [State(4), State(8)])
     assert np.isfinite(predicted).all()
@@ -154,7 +156,7 @@ def test_a_model_that_says_nan_does_not_hang_the_search() -> None:
 @pytest.mark.usefixtures("tvm")
 def test_update_learns_and_survives_failures(tmp_path: Path) -> None:
     # Measurements say the opposite of the model.
-    sizes = [1, 2, 4, 8, 16, 32]
+    sizes = list(range(1, 33))
     inputs = [MeasureInput(Task(), State(size)) for size in sizes]
     results = [ran(1e-3 * size**3) for size in sizes]
     results[2] = MeasureResult([Value(1e10)], 4, "it broke", 0.1, 0.0)
@@ -170,7 +172,7 @@ def test_update_learns_and_survives_failures(tmp_path: Path) -> None:
     frozen.update(inputs, results)
     assert frozen.predict(Task(), [State(1), State(32)])[1] == pytest.approx(1.0)
     other = StepsEvaluator()
-    other.latents = LatentSpace("wm-fake@1.0.0 (weights 1111)", 2)
+    other.latents = LatentSpace("wm-fake@1.0.0 (weights 1111)", 2, 0)
     with pytest.raises(CheckpointError, match="wm-fake"):
         auto_scheduler_model(other).load(str(tmp_path / "learned.npz"))
 

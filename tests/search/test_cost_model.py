@@ -126,7 +126,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     # Another checkpoint, and the same name with other weights.
     for model in ("wm-other@1.0.0 (weights 0000)", "wm-fake@1.0.0 (weights 1111)"):
         other = FakeEvaluator()
-        other.latents = LatentSpace(model, FakeScorer.width)
+        other.latents = LatentSpace(model, FakeScorer.width, FakeScorer.width)
         with pytest.raises(CheckpointError, match=r"learned by wm-fake.*0000.*; delete"):
             Learner(other).load(path)
 
@@ -139,7 +139,7 @@ def test_latents_of_another_width_are_refused(tmp_path: Path) -> None:
     learner.save(tmp_path / "learned.npz")
     Learner(FakeEvaluator()).load(tmp_path / "learned.npz")
     narrow = FakeEvaluator()
-    narrow.latents = LatentSpace(FakeEvaluator.latents.model, 32)
+    narrow.latents = LatentSpace(FakeEvaluator.latents.model, 32, 48)
     with pytest.raises(CheckpointError, match="48"):
         Learner(narrow).load(tmp_path / "learned.npz")
 

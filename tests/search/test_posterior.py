@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -11,10 +13,19 @@ def make(count: int, seed: int = 0, error: float = 0.5) -> tuple[Scores, np.ndar
     """Candidates whose pretrained score is wrong by a function of their latent."""
     random = np.random.default_rng(seed)
     latent = random.normal(size=(count, 8)).astype(np.float32)
+    leaves = _leaves(latent)
     score = random.normal(size=count)
     truth = score + error * (latent[:, 0] + np.sin(2 * latent[:, 1]))
-    scores = Scores(score.astype(np.float32), np.full(count, 0.3, np.float32), latent)
+    scores = Scores(score.astype(np.float32), np.full(count, 0.3, np.float32), latent, leaves)
     return scores, np.exp(-truth) * 1e-3
+
+
+def _leaves(latent: np.ndarray) -> np.ndarray:
+    """Of twelve trees that split some of the columns at some thresholds."""
+    random = np.random.default_rng(99)
+    columns = random.integers(0, 4, (12, 3))
+    bits = latent[:, columns] > random.normal(size=(12, 3))
+    return np.asarray(bits @ np.array([1, 2, 4]), np.uint8)
 
 
 def pairwise(score: np.ndarray, latency: np.ndarray) -> float:
@@ -54,7 +65,7 @@ def test_a_right_prior_is_not_spoiled_by_noise() -> None:
 
 def test_uncertainty_is_lower_near_what_was_measured() -> None:
     seen, latency = make(40, seed=3)
-    far = Scores(seen.score, seen.uncertainty, seen.embedding + 25.0)
+    far = dataclasses.replace(seen, embedding=seen.embedding + 25.0, leaves=seen.leaves + 8)
     posterior = Posterior()
     posterior.update(seen, latency)
     assert posterior.predict(seen)[1].mean() < 0.5 * posterior.predict(far)[1].mean()
@@ -92,7 +103,10 @@ def test_only_failures_leave_the_prior() -> None:
 
 def test_identical_latents_do_not_divide_by_zero() -> None:
     scores = Scores(
-        np.zeros(4, np.float32), np.full(4, 0.2, np.float32), np.ones((4, 3), np.float32)
+        np.zeros(4, np.float32),
+        np.full(4, 0.2, np.float32),
+        np.ones((4, 3), np.float32),
+        np.zeros((4, 5), np.uint8),
     )
     posterior = Posterior()
     posterior.update(scores, np.array([1e-3, 2e-3, 1e-3, np.nan]))
@@ -112,11 +126,11 @@ def test_arrays_restore_the_same_posterior() -> None:
     latency[3] = np.nan
     posterior = Posterior()
     posterior.update(seen, latency)
-    again = Posterior.restore(*posterior.arrays())
+    again = Posterior.restore(posterior.arrays())
     unseen, _ = make(50, seed=10)
     np.testing.assert_allclose(again.predict(unseen)[0], posterior.predict(unseen)[0], rtol=1e-6)
     assert len(again) == 30
-    assert Posterior.restore(*Posterior().arrays()).best_seconds is None
+    assert Posterior.restore(Posterior().arrays()).best_seconds is None
 
 
 @pytest.mark.parametrize("measured", [0, 40])
@@ -155,3 +169,31 @@ def test_greedy_picks_go_by_the_mean() -> None:
     mean, covariance = np.array([1.0, 0.9, 0.0]), np.diag([0.0, 0.25, 0.0])
     assert pick_batch(mean, covariance, 2, explore=0) == [1, 0]
     assert pick_batch(mean, covariance, 2, explore=0, greedy=1) == [0, 1]
+
+
+def test_candidates_in_the_same_leaves_are_alike() -> None:
+    # Latents say nothing; half of the candidates end in other leaves than the others.
+    count = 24
+    leaves = np.repeat(np.array([[3] * 9, [7] * 9], np.uint8), count // 2, axis=0)
+    seen = Scores(
+        np.zeros(count, np.float32),
+        np.full(count, 0.3, np.float32),
+        np.random.default_rng(0).normal(size=(count, 6)).astype(np.float32),
+        leaves,
+    )
+    posterior = Posterior()
+    posterior.update(seen, np.where(leaves[:, 0] == 3, 1e-3, 2e-3))
+    far = np.full((2, 6), 50.0, np.float32)
+    unseen = Scores(np.zeros(2, np.float32), np.full(2, 0.3, np.float32), far, leaves[[0, -1]])
+    mean, _ = posterior.predict(unseen)
+    assert mean[0] - mean[1] > 0.4 * np.log(2)
+
+
+def test_one_without_trees_goes_by_latents_alone() -> None:
+    seen, latency = make(64, seed=1)
+    unseen, truth = make(500, seed=2)
+    bare = [dataclasses.replace(one, leaves=one.leaves[:, :0]) for one in (seen, unseen)]
+    posterior = Posterior()
+    posterior.update(bare[0], latency)
+    mean, _ = posterior.predict(bare[1])
+    assert pairwise(mean, truth) > pairwise(unseen.score, truth)

@@ -85,7 +85,8 @@ def test_no_program_comes_twice(context: Any) -> None:
 def test_measurements_turn_the_search_round(context: Any) -> None:
     search = make_search(context)
     firsts = [innermost(search, c) for c, _ in search.batch(12)]
-    for _ in range(3):
+    # The model is all wrong, and by a lot.
+    for _ in range(8):
         batch = [c for c, _ in search.batch(12)]
         latency = [innermost(search, candidate) for candidate in batch]
         search.record(batch, np.asarray(latency))

@@ -37,7 +37,7 @@ class RandomScorer:
 
     def _scores(self, count: int) -> Scores:
         score = self._random.normal(size=count).astype(np.float32)
-        return Scores(score, np.ones(count, np.float32), np.zeros((count, 1), np.float32))
+        return _without_trees(score, np.zeros((count, 1), np.float32))
 
 
 class FeatureScorer:
@@ -56,11 +56,12 @@ class FeatureScorer:
         self, instructions: Sequence[Any], decisions: Sequence[Sequence[Any]]
     ) -> Scores:
         """As ``WorkloadScorer``."""
-        return _without_opinion(self._features(instructions, decisions))
+        return self.score_spaces([Settings(instructions, decisions)])
 
     def score_spaces(self, spaces: Sequence[Settings]) -> Scores:
         """As ``WorkloadScorer``."""
-        return _without_opinion(np.concatenate([self._features(*space) for space in spaces]))
+        features = np.concatenate([self._features(*space) for space in spaces])
+        return _without_trees(np.zeros(len(features), np.float32), features)
 
     def _features(
         self, instructions: Sequence[Any], decisions: Sequence[Sequence[Any]]
@@ -77,9 +78,9 @@ class FeatureScorer:
         return features
 
 
-def _without_opinion(features: np.ndarray) -> Scores:
-    count = len(features)
-    return Scores(np.zeros(count, np.float32), np.ones(count, np.float32), features)
+def _without_trees(score: np.ndarray, latents: np.ndarray) -> Scores:
+    count = len(score)
+    return Scores(score, np.ones(count, np.float32), latents, np.zeros((count, 0), np.uint8))
 
 
 class Peer:
@@ -88,7 +89,7 @@ class Peer:
     def __init__(self, name: str, hardware: HardwareKey, seed: int) -> None:
         self.name = name
         self.hardware = hardware
-        self.latents = LatentSpace(name, 1 if name == "random" else _WIDTH)
+        self.latents = LatentSpace(name, 1 if name == "random" else _WIDTH, 0)
         self._seed = seed
 
     def for_workload(self, program: str) -> WorkloadScorer:

@@ -83,19 +83,28 @@ class Forest(nn.Module):
 
     def predict(self, structured: np.ndarray) -> np.ndarray:
         """float32 [N, F] structured features, not normalised, to scores float32 [N] in nats."""
+        return self.judge(structured)[0]
+
+    def judge(self, structured: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scores as ``predict`` gives them, and the leaf of each tree where each candidate ends,
+        uint8 [N, T]."""
         scores = np.full(len(structured), float(self.bias), np.float32)
+        leaves = np.empty((len(structured), self.trees), np.uint8)
         if self.trees:
-            tables = [t.numpy() for t in (self.feature, self.threshold, self.leaf)]
+            feature, threshold, leaf = (
+                t.numpy() for t in (self.feature, self.threshold, self.leaf)
+            )
+            first = (np.arange(self.trees, dtype=np.int32) * leaf.shape[1])[:, None]
             for start in range(0, len(structured), _PIECE):
-                piece = structured[start : start + _PIECE]
-                scores[start : start + len(piece)] += _walk(piece, *tables)
-        return scores
+                here = slice(start, min(start + _PIECE, len(structured)))
+                found = _walk(structured[here], feature, threshold)
+                scores[here] += leaf.ravel().take(found + first).sum(axis=0, dtype=np.float32)
+                leaves[here] = found.T
+        return scores, leaves
 
 
-def _walk(
-    structured: np.ndarray, feature: np.ndarray, threshold: np.ndarray, leaf: np.ndarray
-) -> np.ndarray:
-    """Sum over all trees for each row of ``structured``, all walks one level at a time."""
+def _walk(structured: np.ndarray, feature: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+    """Leaf of each tree for each row of ``structured``, int32 [T, N]; all walks level by level."""
     trees, nodes = feature.shape
     count = len(structured)
     columns = np.ascontiguousarray(structured.T, dtype=np.float32)
@@ -109,5 +118,4 @@ def _walk(
         at = node + first
         is_right = columns.take(place.take(at) + row) >= threshold.take(at)
         node = 2 * node + 1 + is_right
-    first = (np.arange(trees, dtype=np.int32) * (nodes + 1) - nodes)[:, None]
-    return np.asarray(leaf.ravel().take(node + first).sum(axis=0, dtype=np.float32))
+    return np.asarray(node - nodes)

@@ -112,6 +112,8 @@ class Judgement:
     better, differences are nats of latency."""
     embedding: np.ndarray
     """float32 [M, hidden]: last hidden layer of the first scoring network."""
+    leaves: np.ndarray
+    """uint8 [M, trees]: where each candidate ends in each tree."""
 
 
 class _Members(nn.Module):
@@ -203,9 +205,10 @@ class WorldModel(nn.Module):
         """What networks and trees think of one group of candidates, each for itself."""
         output = self.score(encoded, share)
         opinions = [*output.members.cpu().numpy()]
+        told, leaves = self.forest.judge(encoded.structured)
         if self.forest.trees:
-            opinions.append(self.forest.predict(encoded.structured))
-        return Judgement(np.stack(opinions), output.embedding.cpu().numpy())
+            opinions.append(told)
+        return Judgement(np.stack(opinions), output.embedding.cpu().numpy(), leaves)
 
     def verdict(self, opinions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Score and uncertainty, float32 [M] each, of the candidates of one workload.

@@ -14,9 +14,9 @@ import numpy as np
 from wmhub.errors import CheckpointError, MissingInputError
 from wmhub.evaluator import LatentSpace, Scores, WorkloadScorer
 from wmhub.names import HardwareKey
-from wmhub.search.posterior import Posterior
+from wmhub.search.posterior import Learned, Posterior
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 class WorkloadEvaluator(Protocol):
@@ -85,7 +85,8 @@ class Posteriors:
             "keys": np.asarray(list(self._of), np.str_),
         }
         for number, posterior in enumerate(self._of.values()):
-            arrays[f"latents{number}"], arrays[f"rows{number}"] = posterior.arrays()
+            for name, array in posterior.arrays()._asdict().items():
+                arrays[f"{name}{number}"] = array
         target = Path(path)
         partial = target.with_name(target.name + ".partial")
         with partial.open("wb") as file:
@@ -117,12 +118,18 @@ class Posteriors:
             )
         learned = {}
         for number, key in enumerate(arrays["keys"].tolist()):
-            latents, rows = arrays[f"latents{number}"], arrays[f"rows{number}"]
-            if latents.shape[1:] not in ((self._latents.width,), (0,)):
+            try:
+                known = Learned(*(arrays[f"{name}{number}"] for name in Learned._fields))
+            except KeyError as error:
+                raise CheckpointError.at(path, f"not what a search saved (no {error})") from error
+            shape = (known.latents.shape[1:], known.leaves.shape[1:])
+            if len(known.rows.T) and shape != ((self._latents.width,), (self._latents.trees,)):
                 raise CheckpointError.at(
-                    path, f"latents of shape {latents.shape}, not of {self._latents.width} numbers"
+                    path,
+                    f"latents and leaves of shapes {shape}, not of {self._latents.width} numbers "
+                    f"and {self._latents.trees} trees",
                 )
-            learned[key] = Posterior.restore(latents, rows)
+            learned[key] = Posterior.restore(known)
         self._of.update(learned)
 
 

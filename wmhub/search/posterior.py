@@ -1,11 +1,14 @@
 """``Posterior``: what the measurements of one workload add to the pretrained score.
 
-A Gaussian process over the terminal latents, whose mean is the pretrained score and whose kernel is
-linear plus squared exponential, so that it is Bayesian linear regression on the latent with room
-for what is local. Scale, length and noise are those of highest evidence (Rasmussen and Williams,
-Gaussian Processes for Machine Learning, equation 2.30; the scale integrated out with an
-inverse-gamma prior centred on the checkpoint's own uncertainty). The pretrained score is an input
-and is never changed: with no measurements the posterior is the prior.
+A Gaussian process whose mean is the pretrained score. Two candidates are alike by the share of the
+checkpoint's trees in which they end in the same leaf (the kernel of a random forest: Davies and
+Ghahramani, arXiv 1402.4293), as much by a squared exponential of the distance of their terminal
+latents, and a little by the direction in which those lie, which is what is left to learn where the
+checkpoint is wrong altogether, as on other hardware. Scale and noise are averaged over what they
+may be, by evidence (Rasmussen and Williams, Gaussian Processes for Machine Learning, equation 2.30;
+the scale integrated out with an inverse-gamma prior centred on the checkpoint's own uncertainty).
+The pretrained score is an input and is never changed: with no measurements the posterior is the
+prior.
 
 Needs numpy alone, and runs on Python 3.8 beside a classic TVM.
 """
@@ -13,15 +16,18 @@ Needs numpy alone, and runs on Python 3.8 beside a classic TVM.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from wmhub.evaluator import Scores
 
-#: Lengths of the squared exponential, in units of the root mean square distance of the latents.
-_LENGTHS = (0.3, 0.6, 1.2)
+#: Length of the squared exponential, in units of the root mean square distance of the latents.
+_LENGTH = 0.6
+#: Share of the kernel that is linear in the latents.
+_LINEAR = 0.1
 #: Noise variance in units of the kernel's.
-_NOISES = (0.02, 0.05, 0.15, 0.5, 1.5, 5.0)
+_NOISES = np.array([0.02, 0.05, 0.15, 0.5, 1.5, 5.0])
 #: Weight of the inverse-gamma prior on the scale, in observations.
 _PRIOR_WEIGHT = 4.0
 #: A failed candidate counts as this many natural logarithms worse than the worst that ran.
@@ -32,26 +38,49 @@ _MOST = 768
 _CAUTIOUS, _BOLD = 1.0, 2.5
 
 
+class _Places(NamedTuple):
+    """Where N candidates lie."""
+
+    latents: np.ndarray
+    """float64 [N, E]: centred on the measured ones and scaled by how far they are apart."""
+    leaves: np.ndarray
+    """uint8 [N, T]."""
+
+
 @dataclass(frozen=True)
 class _Fit:
-    """A fitted process."""
+    """A fitted process; M candidates were measured."""
 
     center: np.ndarray
     """float64 [E]: mean latent of the measured candidates."""
     scale: float
     """Root mean square distance of the latents."""
-    length: float
-    """Length of the squared exponential, in units of ``scale``."""
-    points: np.ndarray
-    """float64 [M, E]: centred and scaled latents of the measured candidates."""
+    measured: _Places
+    """Those that it was fitted to."""
     weights: np.ndarray
     """float64 [M]: inverse kernel matrix times residuals."""
     root: np.ndarray
-    """float64 [M, M]: eigenvectors of the kernel matrix over the root of its eigenvalues."""
+    """float64 [M, M]: the square of the kernel to the measured ones times this is what they
+    explain of a candidate's variance."""
     offset: float
     """Mean residual, natural logarithm of seconds."""
     variance: float
     """Scale of the kernel, squared natural logarithms."""
+
+    def place(self, scores: Scores) -> _Places:
+        """Candidates as this process sees them."""
+        return _Places((np.asarray(scores.embedding) - self.center) / self.scale, scores.leaves)
+
+
+class Learned(NamedTuple):
+    """The M measurements of a posterior, as a file keeps them."""
+
+    latents: np.ndarray
+    """float32 [M, E]."""
+    leaves: np.ndarray
+    """uint8 [M, T]."""
+    rows: np.ndarray
+    """float64 [3, M]: pretrained score, uncertainty, and seconds (NaN: failed)."""
 
 
 class Posterior:
@@ -63,6 +92,7 @@ class Posterior:
 
     def __init__(self) -> None:
         self._embedding: list[np.ndarray] = []
+        self._leaves: list[np.ndarray] = []
         self._score: list[float] = []
         self._uncertainty: list[float] = []
         self._latency: list[float] = []
@@ -81,6 +111,7 @@ class Posterior:
         """Adds measurements: ``latency`` is float [N] in seconds, NaN for a failed candidate."""
         latency = np.asarray(latency, np.float64)
         self._embedding.extend(np.asarray(scores.embedding, np.float64))
+        self._leaves.extend(np.asarray(scores.leaves, np.uint8))
         self._score.extend(float(value) for value in scores.score)
         self._uncertainty.extend(float(value) for value in scores.uncertainty)
         self._latency.extend(np.where(latency > 0, latency, np.nan).tolist())
@@ -92,41 +123,44 @@ class Posterior:
         fit = self._fitted()
         if fit is None:
             return prior, np.asarray(scores.uncertainty, np.float64)
-        points = (np.asarray(scores.embedding, np.float64) - fit.center) / fit.scale
-        cross = _kernel(points, fit.points, fit.length)
+        here = fit.place(scores)
+        cross = _kernel(here, fit.measured)
         explained = np.square(cross @ fit.root).sum(axis=1)
-        remaining = np.maximum(_kernel_diagonal(points) - explained, 1e-6)
-        mean = prior + fit.offset + cross @ fit.weights
-        return mean, np.sqrt(fit.variance * remaining)
+        itself = 1.0 - _LINEAR + _LINEAR * np.square(here.latents).sum(axis=1)
+        deviation = np.sqrt(fit.variance * np.maximum(itself - explained / fit.variance, 1e-6))
+        return prior + fit.offset + cross @ fit.weights, deviation
 
     def covariance(self, scores: Scores) -> np.ndarray:
         """Covariance of the candidates' predictions, float64 [N, N], squared logarithms."""
-        embedding = np.asarray(scores.embedding, np.float64)
         fit = self._fitted()
         if fit is None:
-            centred = embedding - embedding.mean(axis=0)
-            scale = float(np.sqrt(np.square(centred).sum(axis=1).mean())) or 1.0
-            kernel = _kernel(centred / scale, centred / scale, _LENGTHS[-1])
+            latents, _, _ = _centred(np.asarray(scores.embedding, np.float64))
+            here = _Places(latents, scores.leaves)
             deviation = np.asarray(scores.uncertainty, np.float64)
+            kernel = _kernel(here, here)
             deviation = deviation / np.sqrt(np.diag(kernel))
-            return np.asarray(kernel * deviation[:, None] * deviation[None, :])
-        points = (embedding - fit.center) / fit.scale
-        explained = _kernel(points, fit.points, fit.length) @ fit.root
-        covariance = _kernel(points, points, fit.length) - explained @ explained.T
-        return np.asarray(fit.variance * covariance)
+            return kernel * deviation[:, None] * deviation[None, :]
+        here = fit.place(scores)
+        explained = _kernel(here, fit.measured) @ fit.root
+        return np.asarray(fit.variance * _kernel(here, here) - explained @ explained.T)
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """What ``restore`` takes: latents float32 [M, E]; score, uncertainty, seconds, [3, M]."""
+    def arrays(self) -> Learned:
+        """What ``restore`` takes."""
         width = len(self._embedding[0]) if self._embedding else 0
-        latents = np.asarray(self._embedding, np.float32).reshape(len(self), width)
+        trees = len(self._leaves[0]) if self._leaves else 0
         rows = np.asarray([self._score, self._uncertainty, self._latency], np.float64)
-        return latents, rows.reshape(3, len(self))
+        return Learned(
+            np.asarray(self._embedding, np.float32).reshape(len(self), width),
+            np.asarray(self._leaves, np.uint8).reshape(len(self), trees),
+            rows.reshape(3, len(self)),
+        )
 
     @classmethod
-    def restore(cls, latents: np.ndarray, rows: np.ndarray) -> Posterior:
+    def restore(cls, learned: Learned) -> Posterior:
         """The posterior whose ``arrays`` these are."""
         posterior = cls()
-        posterior.update(Scores(rows[0], rows[1], latents), rows[2])
+        score, uncertainty, latency = learned.rows
+        posterior.update(Scores(score, uncertainty, learned.latents, learned.leaves), latency)
         return posterior
 
     def _fitted(self) -> _Fit | None:
@@ -134,8 +168,8 @@ class Posterior:
             self._fit = _fit(*self._kept())
         return self._fit
 
-    def _kept(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Latents, residuals and uncertainties of the measurements to fit."""
+    def _kept(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Latents, leaves, residuals and uncertainties of the measurements to fit."""
         latency = np.asarray(self._latency)
         log_speed = -np.log(latency)
         failed = ~np.isfinite(log_speed)
@@ -148,57 +182,59 @@ class Posterior:
         residual = log_speed - np.asarray(self._score)
         return (
             np.asarray(self._embedding)[keep],
+            np.asarray(self._leaves)[keep],
             residual[keep],
             np.asarray(self._uncertainty)[keep],
         )
 
 
-def _fit(latents: np.ndarray, residual: np.ndarray, uncertainty: np.ndarray) -> _Fit:
-    center = latents.mean(axis=0)
-    centred = latents - center
-    scale = float(np.sqrt(np.square(centred).sum(axis=1).mean())) or 1.0
-    points = centred / scale
+def _fit(
+    latents: np.ndarray, leaves: np.ndarray, residual: np.ndarray, uncertainty: np.ndarray
+) -> _Fit:
+    points, center, scale = _centred(latents)
+    measured = _Places(points, leaves)
     offset = float(residual.mean())
     target = residual - offset
-    count = len(target)
-    prior_variance = float(np.mean(np.square(uncertainty))) + 1e-4
-    best: tuple[float, float, np.ndarray, np.ndarray, float] | None = None
-    for length in _LENGTHS:
-        values, vectors = np.linalg.eigh(_kernel(points, points, length))
-        rotated = np.square(vectors.T @ target)
-        for noise in _NOISES:
-            spectrum = np.maximum(values, 0.0) + noise
-            energy = float((rotated / spectrum).sum())
-            variance = (_PRIOR_WEIGHT * prior_variance + energy) / (_PRIOR_WEIGHT + count)
-            evidence = -0.5 * float(np.log(spectrum).sum()) - 0.5 * (
-                _PRIOR_WEIGHT + count
-            ) * np.log(variance)
-            if best is None or evidence > best[0]:
-                best = (evidence, length, vectors, spectrum, variance)
-    assert best is not None
-    _, length, vectors, spectrum, variance = best
+    values, vectors = np.linalg.eigh(_kernel(measured, measured))
+    # By noise, float64 [S, M]; of each noise the scale of the kernel and how likely both are.
+    spectrum = np.maximum(values, 0.0) + _NOISES[:, None]
+    freedom = _PRIOR_WEIGHT + len(target)
+    expected = _PRIOR_WEIGHT * (float(np.square(uncertainty).mean()) + 1e-4)
+    variance = (expected + (np.square(vectors.T @ target) / spectrum).sum(axis=1)) / freedom
+    evidence = -0.5 * np.log(spectrum).sum(axis=1) - 0.5 * freedom * np.log(variance)
+    chance = np.exp(evidence - evidence.max())
+    chance /= chance.sum()
     return _Fit(
         center=center,
         scale=scale,
-        length=length,
-        points=points,
-        weights=vectors @ ((vectors.T @ target) / spectrum),
-        root=vectors / np.sqrt(spectrum),
+        measured=measured,
+        weights=vectors @ ((vectors.T @ target) * (chance @ (1.0 / spectrum))),
+        root=vectors * np.sqrt((chance * variance) @ (1.0 / spectrum)),
         offset=offset,
-        variance=variance,
+        variance=float(chance @ variance),
     )
 
 
-def _kernel(left: np.ndarray, right: np.ndarray, length: float) -> np.ndarray:
-    """Kernel matrix, float64 [L, R]: half linear, half squared exponential."""
-    product = left @ right.T
-    square = np.square(left).sum(axis=1)[:, None] + np.square(right).sum(axis=1)[None, :]
-    distance = np.maximum(square - 2.0 * product, 0.0)
-    return np.asarray(0.5 * product + 0.5 * np.exp(-0.5 * distance / length**2))
+def _centred(latents: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Latents about their mean, in units of their distance from it; both of these as well."""
+    center = latents.mean(axis=0)
+    centred = latents - center
+    scale = float(np.sqrt(np.square(centred).sum(axis=1).mean())) or 1.0
+    return centred / scale, center, scale
 
 
-def _kernel_diagonal(points: np.ndarray) -> np.ndarray:
-    return np.asarray(0.5 * np.square(points).sum(axis=1) + 0.5)
+def _kernel(left: _Places, right: _Places) -> np.ndarray:
+    """How alike candidates are, float64 [L, R]."""
+    product = left.latents @ right.latents.T
+    square = np.square(left.latents).sum(axis=1)[:, None] + np.square(right.latents).sum(axis=1)
+    near = np.exp(-0.5 * np.maximum(square - 2.0 * product, 0.0) / _LENGTH**2)
+    trees = left.leaves.shape[1]
+    if trees:
+        shared = np.zeros(near.shape, np.uint16)
+        for mine, theirs in zip(left.leaves.T, right.leaves.T):  # noqa: B905 (Python 3.8)
+            shared += mine[:, None] == theirs[None, :]
+        near = 0.5 * near + 0.5 * shared / trees
+    return np.asarray((1.0 - _LINEAR) * near + _LINEAR * product)
 
 
 def pick_batch(
