@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmhub.errors import InvalidInputError
-from wmhub.program import OPERATIONS, Block, Index, Iterator, Program, parse_program
+from wmhub.program import OPERATIONS, Block, Index, Iterator, Program
+from wmhub.tvm_json import parse_program
 
 
 def zoo_program(name: str) -> str:

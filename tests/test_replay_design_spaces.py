@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from wmhub.program import parse_program
 from wmhub.replay.meta_schedule import replay_traces
+from wmhub.tvm_json import parse_program
 
 TARGETS: dict[str, dict[str, object]] = {
     "llvm": {"kind": "llvm", "mcpu": "haswell", "num-cores": 4},

@@ -14,8 +14,9 @@ import pytest
 
 from wmhub.actions import META_SCHEDULE_INSTRUCTIONS, ActionKind
 from wmhub.errors import InvalidInputError
-from wmhub.program import Access, Block, Buffer, Index, Iterator, Program, parse_program
+from wmhub.program import Access, Block, Buffer, Index, Iterator, Program
 from wmhub.replay.meta_schedule import replay_traces
+from wmhub.tvm_json import parse_program
 
 
 def matmul(m: int = 8, n: int = 16, k: int = 32) -> Program:

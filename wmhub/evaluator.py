@@ -14,10 +14,11 @@ from wmhub.model.encode import Encoded, encode
 from wmhub.model.merge import merge
 from wmhub.model.network import Judgement
 from wmhub.names import HardwareKey
-from wmhub.program import Program, parse_program
+from wmhub.program import Program
 from wmhub.replay.ansor import replay_steps
 from wmhub.replay.meta_schedule import replay_settings, replay_traces
 from wmhub.trajectory import Group, Trajectories
+from wmhub.tvm_json import parse_program
 
 
 @dataclass(frozen=True)

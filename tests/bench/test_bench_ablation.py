@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from wmhub.bench.ablation import METRICS, VARIANTS, Ablation, Run, ablation, configured
+from wmhub.bench.ablation import VARIANTS, Ablation, ablation, configured
+from wmhub.bench.runs import METRICS, Run
 from wmhub.cli.bench_ablation import show_ablation
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.training.metrics import Metrics

@@ -21,6 +21,7 @@ from wmhub.hub import (
     create_community,
     datasets,
     merge_contribution,
+    push,
     resolve_dataset,
     review_contribution,
 )
@@ -80,6 +81,17 @@ def test_making_a_collection_again_keeps_who_measured_what(
     assert (again.tag, again.commit) == (merged.tag, merged.commit), "nothing changed"
     snapshot = writable.hub.fetch(DATASET, COMMUNITY, again.commit, ["README.md"])
     assert f"| `{proposed.folder}` |" in (snapshot.folder / "README.md").read_text()
+
+
+def test_a_repository_of_something_else_is_not_made_a_collection(
+    writable: Place, tmp_path: Path, embedded: Path
+) -> None:
+    rows = write_dataset(tmp_path / "rows")
+    push(rows, "acme/community", hub=writable.spec)
+    head = writable.hub.resolve(DATASET, COMMUNITY, "main")
+    with pytest.raises(InvalidInputError, match=r"no collection .*: it holds manifest\.json"):
+        create_community(to="acme/community", hub=writable.spec)
+    assert writable.hub.resolve(DATASET, COMMUNITY, "main") == head
 
 
 def test_what_is_checked_before_sending(tmp_path: Path, embedded: Path) -> None:

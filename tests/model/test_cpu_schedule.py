@@ -9,10 +9,11 @@ import pytest
 
 from wmhub.model.cpu_schedule import CpuSchedule, cpu_schedules
 from wmhub.nest import Axis, Loop, Stage, extents
-from wmhub.program import Access, Buffer, Index, Program, parse_program
+from wmhub.program import Access, Buffer, Index, Program
 from wmhub.records import Scheduler
 from wmhub.replay.meta_schedule import replay_traces
 from wmhub.trajectory import Trajectories
+from wmhub.tvm_json import parse_program
 
 TARGET = {"kind": "llvm", "mcpu": "sapphirerapids", "num-cores": 2}
 ANNOTATIONS = {"meta_schedule.parallel": 32.0, "meta_schedule.vectorize": 64.0}

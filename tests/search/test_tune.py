@@ -265,7 +265,8 @@ def test_what_cannot_be_probed_is_taken_on_trust() -> None:
     [
         ({"trials": -1}, InvalidInputError, "trials"),
         ({"search": "magic"}, InvalidInputError, "magic"),
-        ({"rpc": "nowhere"}, InvalidInputError, "HOST:PORT/KEY"),
+        ({"rpc": "10.0.0.1:9190/pi"}, InvalidInputError, "name with hardware what the devices are"),
+        ({"rpc": "nowhere", "hardware": "llvm-rocketlake-2c"}, InvalidInputError, "HOST:PORT/KEY"),
         ({"builder": "hammer"}, InvalidInputError, "hammer"),
         ({"workload": 7}, InvalidInputError, "int"),
         ({"database": "/no/such"}, MissingInputError, "database"),

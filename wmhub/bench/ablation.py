@@ -8,8 +8,6 @@ chooses anything on the workloads that it is compared on.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-import wmhub
+from wmhub.bench.runs import METRICS, Run, read_run, run_path, write_run
 from wmhub.dataset.reader import open_dataset
 from wmhub.errors import InvalidInputError, nearest
 from wmhub.model.network import ModelConfig
@@ -31,8 +29,6 @@ from wmhub.training.loop import Loop, rank_stored
 from wmhub.training.metrics import Metrics, summarise_random
 from wmhub.training.run import default_cache, new_network
 from wmhub.training.store import StoredWorkload, store_key
-
-METRICS = ("top1", "top5", "pairwise_accuracy")
 
 
 @dataclass(frozen=True)
@@ -72,22 +68,6 @@ VARIANTS: dict[str, Variant] = {
     "no-trees": Variant("networks alone", {}, {"trees": 0}),
     "lambdarank": Variant("LambdaRank, not ListNet", {}, {"ranking": "lambdarank"}),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Run:
-    """One trained configuration."""
-
-    variant: str
-    """Key of ``VARIANTS``."""
-    seed: int
-    """Of initial weights and of sampling."""
-    parameters: int
-    """Weights that training reached."""
-    seconds: float
-    """Wall time of the training."""
-    metrics: Metrics
-    """On the workloads of the split."""
 
 
 @dataclass(frozen=True)
@@ -188,13 +168,14 @@ def ablation(
     for variant in chosen:
         for seed in range(seeds):
             made = configured(variant, config, seed)
-            path = output / f"{variant}-seed{seed}-{_identity(encoded, split, made)}.json"
-            run = _read(path, variant, seed)
+            means = (encoded, split, dataclasses.asdict(made))
+            path = run_path(output, variant, seed, *means)
+            run = read_run(path, variant, seed)
             if run is None:
                 run = _train(variant, made, corpus, held_out, watch)
-                _write(path, run)
+                write_run(path, run)
                 if on_run is not None:
-                    on_run(_line(run))
+                    on_run(str(run))
             runs.append(run)
     latencies = [workload.latency for workload in held_out]
     random = summarise_random([latency[np.isfinite(latency)] for latency in latencies])
@@ -231,37 +212,3 @@ def _train(
     metrics, _ = evaluate_rankings(rank_stored(network, held_out))
     reached = sum(p.numel() for p in network.parameters() if p.grad is not None)
     return Run(variant, config.seed, reached, round(seconds, 1), metrics)
-
-
-def _identity(encoded: str, split: str, config: TrainConfig) -> str:
-    """Tells runs apart that would not end alike; ``encoded`` names data, features and code."""
-    value = [wmhub.__version__, encoded, split, dataclasses.asdict(config)]
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _read(path: Path, variant: str, seed: int) -> Run | None:
-    if not path.is_file():
-        return None
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        run = Run(**{**value, "metrics": Metrics(**value["metrics"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise InvalidInputError.at(path, f"not the result of a run: {error}") from error
-    if (run.variant, run.seed) != (variant, seed):
-        raise InvalidInputError.at(path, f"the result of {run.variant}, seed {run.seed}")
-    return run
-
-
-def _write(path: Path, run: Run) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def _line(run: Run) -> str:
-    m = run.metrics
-    return (
-        f"{run.variant}, seed {run.seed}: top-1 {m.top1:.3f} top-5 {m.top5:.3f} "
-        f"pairwise {m.pairwise_accuracy:.3f} in {run.seconds:.0f} s"
-    )

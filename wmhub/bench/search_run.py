@@ -62,7 +62,7 @@ class RunSpec:
 #: What decides how a search of ours goes: a change of any of it makes older runs unusable.
 _CODE = (
     "actions.py", "bench/peers.py", "bench/search_run.py", "evaluator.py", "measure", "model",
-    "nest.py", "program.py", "replay", "search", "trajectory.py",
+    "nest.py", "program.py", "replay", "search", "trajectory.py", "tvm_json.py",
 )  # fmt: skip
 
 

@@ -21,6 +21,10 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "repeat": ("wmhub.cli.bench_repeat", "Records of a dataset measured again: how they repeat."),
     "score": ("wmhub.cli.bench_score", "Candidates scored per second against TVM's cost model."),
     "search": ("wmhub.cli.bench_search", "Our search against TVM's own: latency and wall time."),
+    "transfer": (
+        "wmhub.cli.bench_transfer",
+        "Few records of a new hardware after another's model, against many.",
+    ),
 }
 
 

@@ -83,7 +83,8 @@ def command(
 
 def show_ablation(result: Ablation) -> None:
     """Prints the table of an ablation."""
-    from wmhub.bench.ablation import METRICS, VARIANTS
+    from wmhub.bench.ablation import VARIANTS
+    from wmhub.bench.runs import METRICS
     from wmhub.cli._show import show_table
 
     def cell(variant: str, metric: str) -> str:

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from wmhub.cli._show import printable
+
 _COLOUR = {"ok": "green", "note": "yellow", "problem": "red"}
 
 
@@ -22,9 +24,9 @@ def command(as_json: bool) -> None:
     problems = sum(finding.severity is Severity.PROBLEM for finding in findings)
     for finding in findings:
         mark = click.style(f"{finding.severity.value:>7}", fg=_COLOUR[finding.severity.value])
-        click.echo(f"{mark}  {finding.subject}: {finding.said}", err=True)
+        click.echo(f"{mark}  {printable(f'{finding.subject}: {finding.said}')}", err=True)
         if finding.remedy:
-            click.echo(f"{'':>9}-> {finding.remedy}", err=True)
+            click.echo(f"{'':>9}-> {printable(finding.remedy)}", err=True)
     if as_json:
         click.echo(
             json.dumps(

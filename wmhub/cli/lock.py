@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from wmhub.cli._listing import hub_options
+from wmhub.cli._show import printable
 
 
 @click.command()
@@ -54,6 +55,7 @@ def command(
         click.echo(json.dumps(result))
         return
     for kind, name, entry in entries:
-        click.echo(f"{kind} {name}: {entry.revision}, digest {entry.digest[:12]}", err=True)
+        line = f"{kind} {name}: {entry.revision}, digest {entry.digest[:12]}"
+        click.echo(printable(line), err=True)
     done = "wrote" if models or datasets else "verified"
     click.echo(f"{done} {output}", err=True)

@@ -96,7 +96,11 @@ class JsonTarget(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help="Our builder and runner, or TVM's.",
 )
-@click.option("--rpc", metavar="HOST:PORT/KEY", help="Run on the devices of a TVM tracker.")
+@click.option(
+    "--rpc",
+    metavar="HOST:PORT/KEY",
+    help="Run on the devices of a TVM tracker; --hardware says what they are.",
+)
 @locked_option
 @click.option("--allow-other-hardware", is_flag=True, help="Use a checkpoint of other hardware.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

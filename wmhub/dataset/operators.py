@@ -7,8 +7,9 @@ import re
 import orjson
 
 from wmhub.errors import InvalidInputError
-from wmhub.program import Block, parse_program
+from wmhub.program import Block
 from wmhub.records import Scheduler, Workload
+from wmhub.tvm_json import parse_program
 
 #: Kind -> what its name holds; the first that matches counts.
 _KINDS = {

@@ -20,8 +20,8 @@ from wmhub.errors import InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs import ansor, meta_schedule
 from wmhub.logs.text import RejectedLineError, has_long_number, parse
-from wmhub.program import parse_program
 from wmhub.records import FailureKind, Scheduler, Workload, candidate_id, workload_id
+from wmhub.tvm_json import parse_program
 
 _LONGEST_SECONDS = 600.0
 _SHORTEST_SECONDS = 1e-8

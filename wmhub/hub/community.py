@@ -24,7 +24,8 @@ from wmhub.hub.obtain import obtain, obtain_manifest
 from wmhub.hub.place import Hub, Repository
 from wmhub.names import HardwareKey
 
-_DEPTH = 2
+#: Folders above each file of a contribution.
+FOLDER_DEPTH = 2
 _SLUG = re.compile(r"[^a-z0-9]+")
 
 
@@ -74,7 +75,7 @@ def members(hub: Hub, repository: Repository, commit: str) -> list[Member]:
     found = []
     for name in sorted(hub.files(DATASET, repository, commit)):
         folder, _, file = name.rpartition("/")
-        if file == DATASET.manifest_name and folder.count("/") == _DEPTH - 1:
+        if file == DATASET.manifest_name and folder.count("/") == FOLDER_DEPTH - 1:
             snapshot, artifact = obtain_manifest(hub, DATASET, repository, commit, folder)
             found.append(Member(folder, artifact, read_manifest(snapshot.folder)))
     return found
@@ -95,8 +96,8 @@ def review(hub: Hub, repository: Repository, number: int) -> Review:
     if touched:
         raise InvalidInputError(f"{what} changes or removes {', '.join(touched[:5])}")
     added = sorted(after.keys() - before.keys())
-    folders = {"/".join(name.split("/")[:_DEPTH]) for name in added}
-    if len(folders) != 1 or any(name.count("/") < _DEPTH for name in added):
+    folders = {"/".join(name.split("/")[:FOLDER_DEPTH]) for name in added}
+    if len(folders) != 1 or any(name.count("/") < FOLDER_DEPTH for name in added):
         raise InvalidInputError(
             f"{what} must add the files of one folder HARDWARE/CONTRIBUTOR-DIGEST, and adds "
             f"{', '.join(added[:5]) or 'nothing'}"

@@ -14,6 +14,7 @@ from wmhub.dataset.version import Change, Version
 from wmhub.errors import InvalidInputError, OutputExistsError, UnknownNameError
 from wmhub.hub.artifact import CARD_NAME, DATASET
 from wmhub.hub.community import (
+    FOLDER_DEPTH,
     Review,
     folder_of,
     members,
@@ -149,15 +150,35 @@ def review_contribution(
 
 
 def create_community(*, to: str = COMMUNITY, hub: str | None = None) -> Merged:
-    """Makes an empty community repository; one that exists only gets its card anew."""
+    """Makes an empty community repository; one that exists only gets its card anew.
+
+    Raises ``InvalidInputError`` for a repository that holds something else: its card is not ours to
+    replace.
+    """
     place = open_hub(hub)
     repository = target_repository(DATASET, to)
     try:
         head = place.resolve(DATASET, repository, "main")
     except UnknownNameError:
         head = None
+    if head is not None:
+        _require_collection(place, repository, head)
     made, tag = _write_card(place, repository, head, Change.PATCH)
     return Merged(repository, "", tag, made.id)
+
+
+def _require_collection(hub: Hub, repository: Repository, commit: str) -> None:
+    """Refuses a repository with files that no contribution adds."""
+    strangers = [
+        name
+        for name in sorted(hub.files(DATASET, repository, commit))
+        if name.count("/") < FOLDER_DEPTH and name not in (CARD_NAME, ".gitattributes")
+    ]
+    if strangers:
+        raise InvalidInputError(
+            f"{repository} is no collection of contributions: it holds "
+            f"{', '.join(strangers[:5])}; name another repository with --to"
+        )
 
 
 def _write_card(

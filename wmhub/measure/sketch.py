@@ -11,10 +11,10 @@ import numpy as np
 from wmhub.errors import InvalidInputError
 from wmhub.measure.programs import save_program
 from wmhub.measure.space import DesignSpace
-from wmhub.program import parse_program
 from wmhub.replay.limits import BlockLimits, fits
 from wmhub.replay.meta_schedule import replay_settings
 from wmhub.tvm_compat import Schedule, Trace, plain, raw_trace
+from wmhub.tvm_json import parse_program
 
 #: What TVM raises for a schedule that cannot be: ScheduleError comes as RuntimeError, failed checks
 #: as the built-in that fits.

@@ -10,8 +10,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from wmhub.nest import Axis, Loop, Stage, extents
-from wmhub.program import is_identity_map
 from wmhub.replay.state import State
+from wmhub.tvm_json import is_identity_map
 
 if TYPE_CHECKING:
     from wmhub.replay.state import Bound

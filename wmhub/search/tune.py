@@ -66,7 +66,8 @@ def tune(
     folder for database, schedules, libraries, report and plot. ``database``: a folder with a
     database to go on from. ``search``: our own strategy or TVM's with our cost model.
     ``baselines`` also measures the program as it came and one random candidate. ``builder`` and
-    ``rpc``: see ``measuring``. ``locked``: a lock file that must name the model.
+    ``rpc`` (with ``hardware``, what its devices are): see ``measuring``. ``locked``: a lock file
+    that must name the model.
 
     The first Ctrl-C ends the run and keeps what was measured. Raises the errors of
     ``from_pretrained`` and ``tasks_of``, ``HardwareMismatchError`` and ``OutputExistsError``.
@@ -77,6 +78,11 @@ def tune(
         raise InvalidInputError(f"search {search!r} is neither latent nor evolutionary")
     if not trials and (baselines or rpc is not None):
         raise InvalidInputError("without trials nothing is measured: leave out baselines and rpc")
+    if rpc is not None and hardware is None:
+        raise InvalidInputError(
+            "rpc: name with hardware what the devices are, such as cuda-a100; else schedules would "
+            "be chosen and compiled for this machine"
+        )
     budget = Budget(seconds)
     key = this_hardware(hardware)
     measures_here = trials > 0 and rpc is None

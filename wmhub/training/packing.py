@@ -16,11 +16,11 @@ import orjson
 from wmhub.errors import InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import ACTION_COLUMNS, Encoded, encode
-from wmhub.program import parse_program
 from wmhub.records import Scheduler, Workload
 from wmhub.replay.ansor import replay_steps
 from wmhub.replay.meta_schedule import replay_traces
 from wmhub.trajectory import Group
+from wmhub.tvm_json import parse_program
 
 
 @dataclass(frozen=True)

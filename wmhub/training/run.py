@@ -29,7 +29,7 @@ from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
 from wmhub.training.data import Examples, normalisation
 from wmhub.training.distributed import World, joined
-from wmhub.training.evaluate import calibrate, evaluate_rankings
+from wmhub.training.evaluate import Ranking, calibrate, evaluate_rankings
 from wmhub.training.loop import Loop, Watcher, rank_stored, require_even
 from wmhub.training.metrics import Metrics, Validation, quality, summarise
 from wmhub.training.report import write_curves
@@ -137,10 +137,12 @@ def train(
         forest = _forest(config, corpus, network, preparing) if world.is_main else None
         loop = Loop(network, config, corpus.training, world, origin, forest)
         history = loop.run(corpus.validation, state, watch or _silent)
-        kept = world.is_main and unchanged is not None and _keep_better(loop, unchanged, corpus)
+        seen: list[Ranking] = []
+        kept = False
         if world.is_main:
-            calibrate(network, rank_stored(network, corpus.validation))
-        report = _report(loop, corpus, output, name or f"wm-{target}", world, kept)
+            seen, kept = _keep_better(loop, unchanged, corpus)
+            calibrate(network, seen)
+        report = _report(loop, corpus, seen, output, name or f"wm-{target}", world, kept)
         if world.is_main:
             pin = base[0] if base is not None else None
             write_checkpoint(output, _checkpoint(loop, corpus, report, version, pin))
@@ -160,27 +162,31 @@ def _forest(
     return fit_forest(training, config, network.forest, threads, growing) if config.trees else None
 
 
-def _keep_better(loop: Loop, unchanged: WorldModel, corpus: Corpus) -> bool:
-    """Puts what training started from in place of what came of it, if that validates worse."""
-    before, after = (
-        quality(evaluate_rankings(rank_stored(one, corpus.validation))[0])
-        for one in (unchanged, loop.network)
-    )
-    if before > after:
-        loop.network.plant(unchanged.forest)
-        loop.network.load_state_dict(unchanged.state_dict())
-    return before > after
+def _keep_better(
+    loop: Loop, unchanged: WorldModel | None, corpus: Corpus
+) -> tuple[list[Ranking], bool]:
+    """How what is kept ranks the validation workloads, and whether that is what training started
+    from, put in place of what came of it because it ranks them better."""
+    after = rank_stored(loop.network, corpus.validation)
+    if unchanged is None:
+        return after, False
+    before = rank_stored(unchanged, corpus.validation)
+    if quality(evaluate_rankings(before)[0]) <= quality(evaluate_rankings(after)[0]):
+        return after, False
+    loop.network.plant(unchanged.forest)
+    loop.network.load_state_dict(unchanged.state_dict())
+    return before, True
 
 
 def _report(
-    loop: Loop, corpus: Corpus, output: Path, name: str, world: World, kept_base: bool
-) -> TrainReport:
+    loop: Loop, corpus: Corpus, validation: Sequence[Ranking], output: Path, name: str,
+    world: World, kept_base: bool,
+) -> TrainReport:  # fmt: skip
     """Looks at the test workloads; one process does."""
     seen = [summarise([])] * 3
     if world.is_main:
         test, random = evaluate_rankings(rank_stored(loop.network, corpus.test))
-        chosen, _ = evaluate_rankings(rank_stored(loop.network, corpus.validation))
-        seen = [test, random, chosen]
+        seen = [test, random, evaluate_rankings(validation)[0]]
     test, random, chosen = map(world.agreed_metrics, seen)
     return TrainReport(
         checkpoint=output,

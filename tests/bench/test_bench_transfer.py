@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from wmhub.bench.runs import METRICS, Run
+from wmhub.bench.transfer import VARIANTS, Transfer, transfer
+from wmhub.cli.bench_transfer import show_transfer
+from wmhub.errors import DatasetError, InvalidInputError
+from wmhub.training.metrics import Metrics
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from trainmaking import SMALL, make_dataset
+
+TINY = type(SMALL)(**{**vars(SMALL), "steps": 4})
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    torch.set_num_threads(1)
+    new = make_dataset(tmp_path_factory.mktemp("new"))
+    return new, make_dataset(tmp_path_factory.mktemp("other"))
+
+
+def test_each_workload_is_held_out_once_and_a_second_call_trains_nothing(
+    datasets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    seen: set[str] = set()
+    result = transfer(
+        *datasets, tmp_path, samples=20, many=40, folds=2, config=TINY, on_run=said.append,
+        watch=lambda name, _done, _steps: seen.add(name),
+    )  # fmt: skip
+    assert len(said) == 2 * len(VARIANTS)
+    assert seen == {f"{variant}, fold {fold}" for variant in VARIANTS for fold in (0, 1)}
+    zero = [run for run in result.runs if run.variant == "zero-shot"]
+    assert sum(run.metrics.workloads for run in zero) == result.workloads
+    again = transfer(
+        *datasets, tmp_path, samples=20, many=40, folds=2, config=TINY, on_run=said.append
+    )
+    assert again == result
+    assert len(said) == 2 * len(VARIANTS)
+    found = json.loads(json.dumps(result.to_json()))
+    assert set(found["configs"]) == set(VARIANTS)
+    assert set(METRICS) <= set(found["configs"]["few"])
+
+
+def test_what_makes_no_sense_is_named(datasets: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="two folds"):
+        transfer(*datasets, tmp_path, folds=1)
+    with pytest.raises(InvalidInputError, match="many"):
+        transfer(*datasets, tmp_path, samples=50, many=40)
+    with pytest.raises(DatasetError, match=r"share \d+ workloads outside of their test splits"):
+        transfer(*datasets, tmp_path, folds=50)
+
+
+def test_the_table_has_means_over_folds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(variant: str, fold: int, top1: float) -> Run:
+        return Run(variant, fold, 1000, 2.0, Metrics(top1, 0.9, 0.7, 0.8, 0.75, 0.6, 9))
+
+    runs = tuple(run(v, fold, 0.8 + fold / 10) for fold in (0, 1) for v in VARIANTS)
+    show_transfer(Transfer("cuda-k80", "cuda-v100", 18, 2000, 20_000, runs))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "cuda-k80 after cuda-v100, 18 workloads, each held out once",
+        "records top-1 top-5 pairwise what it is",
+        "zero-shot 0 0.850 0.900 0.750 the other hardware's model as it is",
+        "fine-tuned 2,000 0.850 0.900 0.750 it goes on with the few records",
+        "few 2,000 0.850 0.900 0.750 the few records, from nothing",
+        "many 20,000 0.850 0.900 0.750 many records, from nothing",
+    ]
