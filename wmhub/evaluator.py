@@ -108,7 +108,7 @@ class Evaluator:
 
     @property
     def latents(self) -> LatentSpace:
-        """Where its embeddings lie, which other weights of the same name do not share."""
+        """Where its candidates lie, which other weights of the same name do not share."""
         made_by = self.checkpoint
         model = f"{made_by.name}@{made_by.version} (weights {made_by.weights_digest[:16]})"
         network = made_by.network

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from wmhub.bench.runs import METRICS, Run
-from wmhub.bench.transfer import VARIANTS, Transfer, transfer
+from wmhub.bench.transfer import VARIANTS, Transfer, deal, transfer
 from wmhub.cli.bench_transfer import show_transfer
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.training.metrics import Metrics
@@ -47,6 +49,52 @@ def test_each_workload_is_held_out_once_and_a_second_call_trains_nothing(
     found = json.loads(json.dumps(result.to_json()))
     assert set(found["configs"]) == set(VARIANTS)
     assert set(METRICS) <= set(found["configs"]["few"])
+
+
+@dataclass(frozen=True)
+class Named:
+    """A workload as far as dealing looks at it."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """A stored workload as far as dealing looks at it."""
+
+    store: str
+    workload: Named
+
+
+def splits_of(store: str, **parts: str) -> Any:
+    return lambda part: [Held(store, Named(name)) for name in parts.get(part, "")]
+
+
+def test_a_fold_is_ranked_by_what_has_not_seen_it() -> None:
+    new = splits_of("new", train="abcdefgh", validation="ijkl", test="xy")
+    other = splits_of("other", train="xjihgfedcba", validation="lyz", test="kq")
+    folds, count = deal([new, other, splits_of("as other", train="abcdefghijkl")], 3)
+    assert count == 11
+    held = [[w.workload.id for w in fold.held_out] for fold in folds]
+    # What both have and neither tests, each once.
+    assert sorted(name for mine in held for name in mine) == list("abcdefghijl")
+    for fold, mine in zip(folds, held, strict=True):
+        assert [w.workload.id for w in fold.held_out_as_other] == mine
+        for trained in (fold.own, fold.other):
+            assert {w.workload.id for w in trained} == set("abcdefghijl") - set(mine)
+        stores = (fold.held_out, fold.held_out_as_other, fold.own, fold.other)
+        assert [{w.store for w in one} for one in stores] == [
+            {"new"}, {"as other"}, {"new"}, {"other"}
+        ]  # fmt: skip
+
+
+def test_more_records_than_there_are_is_an_error(
+    datasets: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match=r"fold 0 .* records to train on, fewer than 20,000"):
+        transfer(*datasets, tmp_path, samples=20, folds=2, config=TINY)
+    # What was trained before that is not trained again.
+    assert len(list(tmp_path.glob("*.json"))) == 3
 
 
 def test_what_makes_no_sense_is_named(datasets: tuple[Path, Path], tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_a_model_that_says_nan_does_not_hang_the_search() -> None:
 @pytest.mark.usefixtures("tvm")
 def test_update_learns_and_survives_failures(tmp_path: Path) -> None:
     # Measurements say the opposite of the model.
-    sizes = list(range(1, 33))
+    sizes = [1, 2, 4, 8, 16, 32]
     inputs = [MeasureInput(Task(), State(size)) for size in sizes]
     results = [ran(1e-3 * size**3) for size in sizes]
     results[2] = MeasureResult([Value(1e10)], 4, "it broke", 0.1, 0.0)

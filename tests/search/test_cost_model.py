@@ -138,10 +138,57 @@ def test_latents_of_another_width_are_refused(tmp_path: Path) -> None:
     learner.workload("never measured", "program")
     learner.save(tmp_path / "learned.npz")
     Learner(FakeEvaluator()).load(tmp_path / "learned.npz")
-    narrow = FakeEvaluator()
-    narrow.latents = LatentSpace(FakeEvaluator.latents.model, 32, 48)
-    with pytest.raises(CheckpointError, match="48"):
-        Learner(narrow).load(tmp_path / "learned.npz")
+    for width, trees in ((32, FakeScorer.width), (FakeScorer.width, 32)):
+        other = FakeEvaluator()
+        other.latents = LatentSpace(FakeEvaluator.latents.model, width, trees)
+        with pytest.raises(CheckpointError, match=rf"not \[\(2, {width}\), \(2, {trees}\)"):
+            Learner(other).load(tmp_path / "learned.npz")
+
+
+SOUND: dict[str, np.ndarray] = {
+    "format": np.asarray(3),
+    "model": np.asarray(FakeEvaluator.latents.model),
+    "keys": np.asarray(["w"]),
+    "latents0": np.zeros((2, FakeScorer.width), np.float32),
+    "leaves0": np.zeros((2, FakeScorer.width), np.uint8),
+    "rows0": np.full((3, 2), 0.5),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model": None}, "model"),
+        ({"format": np.asarray("three")}, "three"),
+        ({"format": np.asarray(2)}, "format 3"),
+        ({"leaves0": None}, "leaves0"),
+        ({"leaves0": np.full((2, FakeScorer.width), 300, np.int64)}, "int64"),
+        ({"rows0": np.asarray(0.5)}, "shapes"),
+        ({"rows0": np.full((2, 2), 0.5)}, "shapes"),
+        ({"rows0": np.full((3, 7), 0.5)}, "shapes"),
+        ({"rows0": np.zeros((3, 0))}, "shapes"),
+        ({"rows0": np.asarray([["a", "b"]] * 3)}, "not of float32, uint8, float64"),
+        ({"rows0": np.asarray([[0.5, np.inf]] * 3)}, "not finite"),
+        ({"latents0": np.full((2, FakeScorer.width), np.nan, np.float32)}, "not finite"),
+    ],
+)
+def test_what_no_search_saved_is_refused(
+    tmp_path: Path, change: dict[str, np.ndarray | None], says: str
+) -> None:
+    arrays = {name: array for name, array in {**SOUND, **change}.items() if array is not None}
+    path = tmp_path / "learned.npz"
+    np.savez(path, **SOUND)  # type: ignore[arg-type]
+    Learner(FakeEvaluator()).load(path)
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError, match=rf"learned\.npz.*{says}"):
+        Learner(FakeEvaluator()).load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY"])
+def test_a_file_that_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "learned.npz").write_bytes(content)
+    with pytest.raises(CheckpointError, match="not what a search saved"):
+        Learner(FakeEvaluator()).load(tmp_path / "learned.npz")
 
 
 def test_stock_search_runs_with_it(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from wmhub.bench.runs import METRICS, Run, read_run, run_path, write_run
 from wmhub.dataset.reader import open_dataset
@@ -205,7 +206,8 @@ def _train(
             watch(name, done, steps)
 
     began = time.monotonic()
-    forest = fit_forest(corpus.own_training, config) if config.trees else None
+    threads = torch.get_num_threads()
+    forest = fit_forest(corpus.own_training, config, None, threads) if config.trees else None
     # Its one validation, after the last step, chooses nothing.
     Loop(network, config, corpus.training, forest=forest).run(held_out[:1], None, step)
     seconds = time.monotonic() - began

@@ -14,10 +14,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from wmhub.bench.runs import METRICS, Run, read_run, run_path, write_run
 from wmhub.dataset.reader import open_dataset
@@ -78,10 +80,14 @@ class Transfer:
 
 
 @dataclass(frozen=True)
-class _Fold:
+class Fold:
+    """What one part of the workloads is ranked by, and what for."""
+
     number: int
     held_out: list[StoredWorkload]
     """Of the new hardware."""
+    held_out_as_other: list[StoredWorkload]
+    """The same, encoded with the other hardware's profile."""
     own: list[StoredWorkload]
     """Of the new hardware, to train on."""
     other: list[StoredWorkload]
@@ -117,37 +123,40 @@ def transfer(
     new, other = open_dataset(dataset), open_dataset(source)
     folder = default_cache() if cache is None else Path(cache)
     profiles = [profile_of(one) for one in (new, other)]
-    dealt, workloads = _deal(
-        [open_store(one, p, folder).split for one, p in zip((new, other), profiles, strict=True)],
-        folds,
-    )
-    keys = [store_key(one, p) for one, p in zip((new, other), profiles, strict=True)]
+    # The other hardware's model as it is takes all hardware for its own: the last of these.
+    pairs = ((new, profiles[0]), (other, profiles[1]), (new, profiles[1]))
+    dealt, workloads = deal([open_store(*pair, folder).split for pair in pairs], folds)
+    keys = [store_key(*pair) for pair in pairs]
     means = (*keys, samples, many, folds, dataclasses.asdict(config))
     runs: list[Run] = []
     for fold in dealt:
-        paths = {v: run_path(output, v, fold.number, *means) for v in VARIANTS}
-        known = {variant: read_run(path, variant, fold.number) for variant, path in paths.items()}
-        done = [run for run in known.values() if run is not None]
-        if len(done) < len(VARIANTS):
-            done = _Trainer(config, fold, profiles, watch).runs(samples, many)
-            for run in done:
-                write_run(paths[run.variant], run)
+        trainer = _Trainer(config, fold, profiles, samples, many, watch)
+        for variant in VARIANTS:
+            path = run_path(output, variant, fold.number, *means)
+            run = read_run(path, variant, fold.number)
+            if run is None:
+                run = trainer.run(variant)
+                write_run(path, run)
                 if on_run is not None:
                     on_run(str(run).replace("seed", "fold"))
-        runs += done
+            runs.append(run)
     return Transfer(new.manifest.name, other.manifest.name, workloads, samples, many, tuple(runs))
 
 
-def _deal(
+def deal(
     splits: Sequence[Callable[[str], list[StoredWorkload]]], folds: int
-) -> tuple[list[_Fold], int]:
-    """The folds, and how many workloads are dealt: those that both have and neither tests."""
-    known = [
+) -> tuple[list[Fold], int]:
+    """The folds, and how many workloads are dealt: those that both have and neither tests.
+
+    ``splits``: of the new hardware's dataset, of the other's, and of the new hardware's with the
+    other's profile. Raises ``DatasetError`` for too few workloads.
+    """
+    own, other, as_other = (
         {w.workload.id: w for part in ("train", "validation") for w in split(part)}
         for split in splits
-    ]
+    )
     tested = {w.workload.id for split in splits for w in split("test")}
-    shared = sorted(set(known[0]) & set(known[1]) - tested)
+    shared = sorted(set(own) & set(other) - tested)
     if len(shared) < 2 * folds:
         raise DatasetError(
             f"the datasets share {len(shared)} workloads outside of their test splits; {folds} "
@@ -156,14 +165,15 @@ def _deal(
     order = np.random.default_rng(_DEAL).permutation(len(shared))
     dealt = []
     for number in range(folds):
-        held = {shared[i] for i in order[number::folds]}
+        held = sorted(shared[i] for i in order[number::folds])
         trained = [i for i in shared if i not in held]
         dealt.append(
-            _Fold(
+            Fold(
                 number,
-                [known[0][i] for i in shared if i in held],
-                [known[0][i] for i in trained],
-                [known[1][i] for i in trained],
+                held_out=[own[i] for i in held],
+                held_out_as_other=[as_other[i] for i in held],
+                own=[own[i] for i in trained],
+                other=[other[i] for i in trained],
             )
         )
     return dealt, len(shared)
@@ -171,58 +181,69 @@ def _deal(
 
 @dataclass(frozen=True)
 class _Trainer:
+    """Trains what one fold is ranked by."""
+
     config: TrainConfig
-    fold: _Fold
+    fold: Fold
     profiles: Sequence[HardwareProfile]
     """Of the new hardware and of the other one."""
+    samples: int
+    many: int
     watch: Callable[[str, int, int], None] | None
 
-    def runs(self, samples: int, many: int) -> list[Run]:
-        """Trains and ranks all of ``VARIANTS`` on one fold."""
-        half = dataclasses.replace(self.config, steps=max(1, self.config.steps // 2))
-        whole = [examples_of(w, self.config.worst_gain, None) for w in self.fold.other]
-        base, began = self._trained("zero-shot", self.config, whole, self.profiles[1])
-        few_records, many_records = self._drawn(samples), self._drawn(many)
-        tuned, after = self._trained("fine-tuned", half, few_records, self.profiles[0], base)
-        alone = self._trained("few", half, few_records, self.profiles[0])
-        much = self._trained("many", self.config, many_records, self.profiles[0])
-        found = {"zero-shot": (base, began), "fine-tuned": (tuned, after), "few": alone,
-                 "many": much}  # fmt: skip
-        return [self._run(variant, *found[variant]) for variant in VARIANTS]
+    def run(self, variant: str) -> Run:
+        """Trains one of ``VARIANTS`` and ranks the fold by it."""
+        began = time.monotonic()
+        held_out = self.fold.held_out
+        if variant == "zero-shot":
+            network, held_out = self._base, self.fold.held_out_as_other
+        elif variant == "fine-tuned":
+            network = self._trained(variant, self._drawn(self.samples), copy.deepcopy(self._base))
+        else:
+            records = self._drawn(self.samples if variant == "few" else self.many)
+            network = self._trained(variant, records, self._new(records, self.profiles[0]))
+        seconds = time.monotonic() - began
+        metrics, _ = evaluate_rankings(rank_stored(network, held_out))
+        reached = sum(p.numel() for p in network.parameters() if p.grad is not None)
+        return Run(variant, self.fold.number, reached, round(seconds, 1), metrics)
+
+    @cached_property
+    def _base(self) -> WorldModel:
+        """The other hardware's model."""
+        records = [examples_of(w, self.config.worst_gain, None) for w in self.fold.other]
+        return self._trained("zero-shot", records, self._new(records, self.profiles[1]))
+
+    def _new(self, records: list[Examples], profile: HardwareProfile) -> WorldModel:
+        return new_network(self.config, profile, [records])
 
     def _drawn(self, samples: int) -> list[Examples]:
         rng = np.random.default_rng([self.config.seed, 1])
-        rows = few(self.fold.own, samples, rng)
+        chosen = few(self.fold.own, samples, rng)
+        drawn = sum(map(len, chosen))
+        if drawn < samples:
+            raise DatasetError(
+                f"fold {self.fold.number} of the new hardware has {drawn:,} records to train on, "
+                f"fewer than {samples:,}"
+            )
         return [
-            examples_of(workload, self.config.worst_gain, chosen)
-            for workload, chosen in zip(self.fold.own, rows, strict=True)
-            if len(chosen)
+            examples_of(workload, self.config.worst_gain, rows)
+            for workload, rows in zip(self.fold.own, chosen, strict=True)
+            if len(rows)
         ]
 
-    def _trained(
-        self, variant: str, config: TrainConfig, data: list[Examples], profile: HardwareProfile,
-        start: WorldModel | None = None,
-    ) -> tuple[WorldModel, float]:  # fmt: skip
-        """A model and the seconds that it took."""
-        began = time.monotonic()
-        network = new_network(config, profile, [data]) if start is None else copy.deepcopy(start)
-        config = dataclasses.replace(
-            config,
-            model=dataclasses.replace(network.config, trees=0),
-            # One validation, after the last step, which chooses nothing.
-            validate_every=config.steps,
-        )
-        forest = fit_forest([data], config, network.forest) if config.trees else None
-        name = f"{variant}, fold {self.fold.number}"
+    def _trained(self, variant: str, records: list[Examples], network: WorldModel) -> WorldModel:
+        """``network``, trained; with few records half of the steps."""
+        is_few = variant in ("fine-tuned", "few")
+        steps = max(1, self.config.steps // 2) if is_few else self.config.steps
+        # One validation, after the last step, which chooses nothing.
+        config = dataclasses.replace(self.config, steps=steps, validate_every=steps)
+        threads = torch.get_num_threads()
+        forest = fit_forest([records], config, network.forest, threads) if config.trees else None
 
         def step(done: int, steps: int, _loss: float, _looked: object) -> None:
             if self.watch is not None:
-                self.watch(name, done, steps)
+                self.watch(f"{variant}, fold {self.fold.number}", done, steps)
 
-        Loop(network, config, [data], forest=forest).run(self.fold.held_out[:1], None, step)
-        return network, time.monotonic() - began
-
-    def _run(self, variant: str, network: WorldModel, seconds: float) -> Run:
-        metrics, _ = evaluate_rankings(rank_stored(network, self.fold.held_out))
-        reached = sum(p.numel() for p in network.parameters() if p.grad is not None)
-        return Run(variant, self.fold.number, reached, round(seconds, 1), metrics)
+        loop = Loop(network, config, [records], forest=forest)
+        loop.run(self.fold.held_out[:1], None, step)
+        return network

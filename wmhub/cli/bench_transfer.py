@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,8 +74,8 @@ def command(
 ) -> None:  # fmt: skip
     """Compare few records of a new hardware after another's model with many records and none.
 
-    Each workload that both datasets hold is ranked by models that saw it on neither hardware. Takes
-    about half an hour; it may be interrupted, and goes on where it was.
+    Each workload that both datasets hold, outside of their test splits, is ranked by models that
+    saw it on neither hardware. It may be interrupted, and goes on where it was.
     """
     import torch
 
@@ -95,7 +94,7 @@ def command(
             samples=samples,
             many=many,
             folds=folds,
-            config=dataclasses.replace(TrainConfig(), steps=steps),
+            config=TrainConfig(steps=steps),
             on_run=lambda line: screen.print(plain(line), soft_wrap=True),
             watch=progress,
         )

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 COMMUNITY = "community"
 _FIRST_VERSION = Version(0, 1, 0)
+#: Files that a collection may hold beside its datasets.
+_BESIDE = (CARD_NAME, ".gitattributes", ".gitignore", "LICENSE")
 
 
 @dataclass(frozen=True)
@@ -168,11 +170,13 @@ def create_community(*, to: str = COMMUNITY, hub: str | None = None) -> Merged:
 
 
 def _require_collection(hub: Hub, repository: Repository, commit: str) -> None:
-    """Refuses a repository with files that no contribution adds."""
+    """Refuses a repository with data that no contribution added."""
+    files = sorted(hub.files(DATASET, repository, commit))
+    folders = {member.folder for member in members(hub, repository, commit)}
     strangers = [
         name
-        for name in sorted(hub.files(DATASET, repository, commit))
-        if name.count("/") < FOLDER_DEPTH and name not in (CARD_NAME, ".gitattributes")
+        for name in files
+        if "/".join(name.split("/")[:FOLDER_DEPTH]) not in folders and name not in _BESIDE
     ]
     if strangers:
         raise InvalidInputError(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wmhub.errors import InvalidInputError
 
-#: Depth of every tree; 256 leaves tell more than is known of a workload not seen.
+#: Depth of every tree; 256 leaves tell more than is known of a workload not seen, and fit a byte.
 DEPTH = 8
 #: Candidates that walk at once: their positions in all trees stay in a core's cache.
 _PIECE = 512

@@ -30,7 +30,7 @@ class StepsEvaluator(Protocol):
 
     @property
     def latents(self) -> LatentSpace:
-        """Where its embeddings lie."""
+        """Where its candidates lie."""
         ...
 
     def score_steps(self, workload_key: str, steps: Sequence[Sequence[Any]]) -> Scores:

@@ -17,6 +17,8 @@ from wmhub.names import HardwareKey
 from wmhub.search.posterior import Learned, Posterior
 
 _FORMAT = 3
+#: What numpy raises of a file that is no archive, or an archive of something else.
+_UNREADABLE = (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile)
 
 
 class WorkloadEvaluator(Protocol):
@@ -34,7 +36,7 @@ class WorkloadEvaluator(Protocol):
 
     @property
     def latents(self) -> LatentSpace:
-        """Where the embeddings of its scorers lie."""
+        """Where the candidates of its scorers lie."""
         ...
 
     def for_workload(self, program: str) -> WorkloadScorer:
@@ -69,7 +71,7 @@ class Posteriors:
     """What a run learned of each of its workloads, as a file."""
 
     def __init__(self, latents: LatentSpace) -> None:
-        """``latents``: of the evaluator that scores, to which another's mean nothing."""
+        """``latents``: where the evaluator that scores puts candidates; another's mean nothing."""
         self._latents = latents
         self._of: dict[str, Posterior] = {}
 
@@ -104,33 +106,48 @@ class Posteriors:
         try:
             with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            raise CheckpointError.at(path, f"not what a search saved ({error})") from error
-        if "format" not in arrays or int(arrays["format"]) != _FORMAT:
+            written, model = int(arrays["format"]), str(arrays["model"])
+            keys = [str(key) for key in arrays["keys"].tolist()]
+        except _UNREADABLE as error:
+            raise CheckpointError.at(path, f"not what a search saved ({error!r})") from error
+        if written != _FORMAT:
             raise CheckpointError.at(
                 path, f"not what a search saved in format {_FORMAT}; delete the file"
             )
-        if str(arrays["model"]) != self._latents.model:
+        if model != self._latents.model:
             raise CheckpointError.at(
                 path,
-                f"learned by {arrays['model']}, whose latents mean nothing to "
-                f"{self._latents.model}; delete the file or use that model",
+                f"learned by {model}, whose latents mean nothing to {self._latents.model}; delete "
+                "the file or use that model",
             )
         learned = {}
-        for number, key in enumerate(arrays["keys"].tolist()):
+        for number, key in enumerate(keys):
             try:
                 known = Learned(*(arrays[f"{name}{number}"] for name in Learned._fields))
             except KeyError as error:
                 raise CheckpointError.at(path, f"not what a search saved (no {error})") from error
-            shape = (known.latents.shape[1:], known.leaves.shape[1:])
-            if len(known.rows.T) and shape != ((self._latents.width,), (self._latents.trees,)):
-                raise CheckpointError.at(
-                    path,
-                    f"latents and leaves of shapes {shape}, not of {self._latents.width} numbers "
-                    f"and {self._latents.trees} trees",
-                )
+            reason = _unsound(known, self._latents)
+            if reason is not None:
+                raise CheckpointError.at(path, f"what was learned of workload {number}: {reason}")
             learned[key] = Posterior.restore(known)
         self._of.update(learned)
+
+
+def _unsound(known: Learned, space: LatentSpace) -> str | None:
+    """Why measurements are none that a search in ``space`` saved; ``None``: they are."""
+    kinds = [array.dtype for array in known]
+    if kinds != [np.float32, np.uint8, np.float64]:
+        return f"arrays of {', '.join(map(str, kinds))}, not of float32, uint8, float64"
+    count = known.rows.shape[-1] if known.rows.ndim else 0
+    wanted = [(count, space.width), (count, space.trees), (3, count)]
+    if not count:
+        wanted[:2] = [(0, 0), (0, 0)]
+    shapes = [array.shape for array in known]
+    if shapes != wanted:
+        return f"arrays of shapes {shapes}, not {wanted}"
+    if not (np.isfinite(known.latents).all() and np.isfinite(known.rows[:2]).all()):
+        return "numbers that are not finite"
+    return None
 
 
 class Learner:

@@ -10,7 +10,7 @@ the scale integrated out with an inverse-gamma prior centred on the checkpoint's
 The pretrained score is an input and is never changed: with no measurements the posterior is the
 prior.
 
-Needs numpy alone, and runs on Python 3.8 beside a classic TVM.
+Computes with numpy alone, and runs on Python 3.8 beside a classic TVM.
 """
 
 from __future__ import annotations
@@ -58,10 +58,11 @@ class _Fit:
     measured: _Places
     """Those that it was fitted to."""
     weights: np.ndarray
-    """float64 [M]: inverse kernel matrix times residuals."""
+    """float64 [M]: inverse kernel matrix times residuals, the mean over noises."""
     root: np.ndarray
     """float64 [M, M]: the square of the kernel to the measured ones times this is what they
-    explain of a candidate's variance."""
+    explain of a candidate's variance, the mean over noises. (By how much the means that each noise
+    leads to are apart is left out.)"""
     offset: float
     """Mean residual, natural logarithm of seconds."""
     variance: float
@@ -230,8 +231,10 @@ def _kernel(left: _Places, right: _Places) -> np.ndarray:
     near = np.exp(-0.5 * np.maximum(square - 2.0 * product, 0.0) / _LENGTH**2)
     trees = left.leaves.shape[1]
     if trees:
-        shared = np.zeros(near.shape, np.uint16)
-        for mine, theirs in zip(left.leaves.T, right.leaves.T):  # noqa: B905 (Python 3.8)
+        shared = np.zeros(near.shape, np.uint32)
+        # Tree by tree, each a row that lies together.
+        by_tree = (np.ascontiguousarray(places.leaves.T) for places in (left, right))
+        for mine, theirs in zip(*by_tree):  # noqa: B905 (Python 3.8)
             shared += mine[:, None] == theirs[None, :]
         near = 0.5 * near + 0.5 * shared / trees
     return np.asarray((1.0 - _LINEAR) * near + _LINEAR * product)
