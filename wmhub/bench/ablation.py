@@ -12,21 +12,19 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from wmhub.bench.runs import METRICS, Run, read_run, run_path, write_run
+from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, run_path
 from wmhub.dataset.reader import open_dataset
 from wmhub.errors import InvalidInputError, nearest
 from wmhub.model.network import ModelConfig
-from wmhub.training.boosting import fit_forest, require_xgboost
+from wmhub.training.boosting import require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus
-from wmhub.training.evaluate import evaluate_rankings
-from wmhub.training.loop import Loop, rank_stored
 from wmhub.training.metrics import Metrics, summarise_random
 from wmhub.training.run import default_cache, new_network
 from wmhub.training.store import StoredWorkload, store_key
@@ -138,7 +136,7 @@ def ablation(
     split: str = "validation",
     cache: str | Path | None = None,
     on_run: Callable[[str], None] | None = None,
-    watch: Callable[[str, int, int], None] | None = None,
+    watch: Watch | None = None,
 ) -> Ablation:
     """Trains what is missing in the folder ``output`` and compares all on ``split``.
 
@@ -166,18 +164,18 @@ def ablation(
     encoded = store_key(source, corpus.profile)
     held_out = corpus.validation if split == "validation" else corpus.test
     runs = []
+
+    def told(run: Run) -> None:
+        if on_run is not None:
+            on_run(run.line())
+
     for variant in chosen:
         for seed in range(seeds):
             made = configured(variant, config, seed)
             means = (encoded, split, dataclasses.asdict(made))
             path = run_path(output, variant, seed, *means)
-            run = read_run(path, variant, seed)
-            if run is None:
-                run = _train(variant, made, corpus, held_out, watch)
-                write_run(path, run)
-                if on_run is not None:
-                    on_run(str(run))
-            runs.append(run)
+            train = partial(_train, variant, made, corpus, held_out, watch)
+            runs.append(kept_run(path, variant, seed, train, told))
     latencies = [workload.latency for workload in held_out]
     random = summarise_random([latency[np.isfinite(latency)] for latency in latencies])
     return Ablation(
@@ -196,21 +194,10 @@ def configured(variant: str, config: TrainConfig, seed: int) -> TrainConfig:
 
 def _train(
     variant: str, config: TrainConfig, corpus: Corpus, held_out: Sequence[StoredWorkload],
-    watch: Callable[[str, int, int], None] | None,
+    watch: Watch | None,
 ) -> Run:  # fmt: skip
     network = new_network(config, corpus.profile, corpus.training)
     name = f"{variant}, seed {config.seed}"
-
-    def step(done: int, steps: int, _loss: float, _looked: object) -> None:
-        if watch is not None:
-            watch(name, done, steps)
-
     began = time.monotonic()
-    threads = torch.get_num_threads()
-    forest = fit_forest(corpus.own_training, config, None, threads) if config.trees else None
-    # Its one validation, after the last step, chooses nothing.
-    Loop(network, config, corpus.training, forest=forest).run(held_out[:1], None, step)
-    seconds = time.monotonic() - began
-    metrics, _ = evaluate_rankings(rank_stored(network, held_out))
-    reached = sum(p.numel() for p in network.parameters() if p.grad is not None)
-    return Run(variant, config.seed, reached, round(seconds, 1), metrics)
+    fit(network, config, corpus.training, corpus.own_training, held_out, name, watch)
+    return ranked(variant, config.seed, time.monotonic() - began, network, held_out)

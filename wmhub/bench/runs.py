@@ -8,12 +8,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 import wmhub
 from wmhub.errors import InvalidInputError
+from wmhub.model.network import WorldModel
+from wmhub.training.boosting import fit_forest
+from wmhub.training.config import TrainConfig
+from wmhub.training.data import Examples
+from wmhub.training.evaluate import evaluate_rankings
+from wmhub.training.loop import Loop, rank_stored
 from wmhub.training.metrics import Metrics
+from wmhub.training.store import StoredWorkload
+
+Watch = Callable[[str, int, int], None]
+"""Called with a run's name, the steps done and the steps in all."""
 
 METRICS = ("top1", "top5", "pairwise_accuracy")
 
@@ -33,10 +46,11 @@ class Run:
     metrics: Metrics
     """On the workloads that it is compared on."""
 
-    def __str__(self) -> str:
+    def line(self, number: str = "seed") -> str:
+        """The run in a line, for people; ``number`` says what ``seed`` counts."""
         m = self.metrics
         return (
-            f"{self.variant}, seed {self.seed}: top-1 {m.top1:.3f} top-5 {m.top5:.3f} "
+            f"{self.variant}, {number} {self.seed}: top-1 {m.top1:.3f} top-5 {m.top5:.3f} "
             f"pairwise {m.pairwise_accuracy:.3f} in {self.seconds:.0f} s"
         )
 
@@ -46,14 +60,54 @@ def run_path(folder: Path, variant: str, seed: int, *means: object) -> Path:
     have other files."""
     value = json.dumps([wmhub.__version__, *means], sort_keys=True)
     identity = hashlib.sha256(value.encode()).hexdigest()[:12]
-    return folder / f"{variant.replace(' ', '-')}-seed{seed}-{identity}.json"
+    return folder / f"{variant}-seed{seed}-{identity}.json"
 
 
-def read_run(path: Path, variant: str, seed: int) -> Run | None:
-    """The run in a file; ``None`` without one.
+def kept_run(
+    path: Path, variant: str, seed: int, train: Callable[[], Run], on_new: Callable[[Run], None]
+) -> Run:
+    """The run in a file; without one, what ``train`` gives, written there and told to ``on_new``.
 
     Raises ``InvalidInputError`` for a file that is no run, or another one.
     """
+    run = _read(path, variant, seed)
+    if run is None:
+        run = train()
+        _write(path, run)
+        on_new(run)
+    return run
+
+
+def fit(
+    network: WorldModel, config: TrainConfig, training: Sequence[Sequence[Examples]],
+    own: Sequence[Sequence[Examples]], held_out: Sequence[StoredWorkload], name: str,
+    watch: Watch | None,
+) -> None:  # fmt: skip
+    """Trains ``network`` in place, with trees from ``own`` where the configuration has some.
+
+    ``watch`` is told of each step under ``name``. The one validation that ``config`` must leave,
+    after the last step, chooses nothing.
+    """
+    threads = torch.get_num_threads()
+    forest = fit_forest(own, config, network.forest, threads) if config.trees else None
+
+    def step(done: int, steps: int, _loss: float, _looked: object) -> None:
+        if watch is not None:
+            watch(name, done, steps)
+
+    Loop(network, config, training, forest=forest).run(held_out[:1], None, step)
+
+
+def ranked(
+    variant: str, seed: int, seconds: float, network: WorldModel, held_out: Sequence[StoredWorkload]
+) -> Run:
+    """The run that led to ``network`` in so many seconds, compared on ``held_out``."""
+    metrics, _ = evaluate_rankings(rank_stored(network, held_out))
+    reached = sum(p.numel() for p in network.parameters() if p.grad is not None)
+    return Run(variant, seed, reached, round(seconds, 1), metrics)
+
+
+def _read(path: Path, variant: str, seed: int) -> Run | None:
     if not path.is_file():
         return None
     try:
@@ -66,8 +120,7 @@ def read_run(path: Path, variant: str, seed: int) -> Run | None:
     return run
 
 
-def write_run(path: Path, run: Run) -> None:
-    """Writes a run whole or not at all."""
+def _write(path: Path, run: Run) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     temporary.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n", encoding="utf-8")

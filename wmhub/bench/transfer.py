@@ -14,25 +14,22 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from wmhub.bench.runs import METRICS, Run, read_run, run_path, write_run
+from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, run_path
 from wmhub.dataset.reader import open_dataset
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.network import WorldModel
-from wmhub.training.boosting import fit_forest, require_xgboost
+from wmhub.training.boosting import require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import profile_of
 from wmhub.training.data import Examples, examples_of, few
 from wmhub.training.encoding import open_store
-from wmhub.training.evaluate import evaluate_rankings
-from wmhub.training.loop import Loop, rank_stored
 from wmhub.training.run import default_cache, new_network
 from wmhub.training.store import StoredWorkload, store_key
 
@@ -105,7 +102,7 @@ def transfer(
     config: TrainConfig | None = None,
     cache: str | Path | None = None,
     on_run: Callable[[str], None] | None = None,
-    watch: Callable[[str, int, int], None] | None = None,
+    watch: Watch | None = None,
 ) -> Transfer:
     """Trains what is missing in the folder ``output`` and compares all on the held-out folds.
 
@@ -129,17 +126,17 @@ def transfer(
     keys = [store_key(*pair) for pair in pairs]
     means = (*keys, samples, many, folds, dataclasses.asdict(config))
     runs: list[Run] = []
+
+    def told(run: Run) -> None:
+        if on_run is not None:
+            on_run(run.line("fold"))
+
     for fold in dealt:
         trainer = _Trainer(config, fold, profiles, samples, many, watch)
         for variant in VARIANTS:
             path = run_path(output, variant, fold.number, *means)
-            run = read_run(path, variant, fold.number)
-            if run is None:
-                run = trainer.run(variant)
-                write_run(path, run)
-                if on_run is not None:
-                    on_run(str(run).replace("seed", "fold"))
-            runs.append(run)
+            train = partial(trainer.run, variant)
+            runs.append(kept_run(path, variant, fold.number, train, told))
     return Transfer(new.manifest.name, other.manifest.name, workloads, samples, many, tuple(runs))
 
 
@@ -189,7 +186,7 @@ class _Trainer:
     """Of the new hardware and of the other one."""
     samples: int
     many: int
-    watch: Callable[[str, int, int], None] | None
+    watch: Watch | None
 
     def run(self, variant: str) -> Run:
         """Trains one of ``VARIANTS`` and ranks the fold by it."""
@@ -202,10 +199,7 @@ class _Trainer:
         else:
             records = self._drawn(self.samples if variant == "few" else self.many)
             network = self._trained(variant, records, self._new(records, self.profiles[0]))
-        seconds = time.monotonic() - began
-        metrics, _ = evaluate_rankings(rank_stored(network, held_out))
-        reached = sum(p.numel() for p in network.parameters() if p.grad is not None)
-        return Run(variant, self.fold.number, reached, round(seconds, 1), metrics)
+        return ranked(variant, self.fold.number, time.monotonic() - began, network, held_out)
 
     @cached_property
     def _base(self) -> WorldModel:
@@ -235,15 +229,7 @@ class _Trainer:
         """``network``, trained; with few records half of the steps."""
         is_few = variant in ("fine-tuned", "few")
         steps = max(1, self.config.steps // 2) if is_few else self.config.steps
-        # One validation, after the last step, which chooses nothing.
         config = dataclasses.replace(self.config, steps=steps, validate_every=steps)
-        threads = torch.get_num_threads()
-        forest = fit_forest([records], config, network.forest, threads) if config.trees else None
-
-        def step(done: int, steps: int, _loss: float, _looked: object) -> None:
-            if self.watch is not None:
-                self.watch(f"{variant}, fold {self.fold.number}", done, steps)
-
-        loop = Loop(network, config, [records], forest=forest)
-        loop.run(self.fold.held_out[:1], None, step)
+        name = f"{variant}, fold {self.fold.number}"
+        fit(network, config, [records], [records], self.fold.held_out, name, self.watch)
         return network

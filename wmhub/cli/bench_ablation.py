@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +62,7 @@ def command(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    config = TrainConfig() if steps is None else dataclasses.replace(TrainConfig(), steps=steps)
+    config = TrainConfig() if steps is None else TrainConfig(steps=steps)
     screen = console()
     with training_progress() as progress:
         result = ablation(
