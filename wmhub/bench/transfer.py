@@ -111,7 +111,8 @@ def transfer(
     and the steps in all. ``cache``: folder of encoded datasets, as for ``train``.
 
     Raises ``MissingDependencyError`` without XGBoost, ``InvalidInputError`` for numbers that make
-    no sense and ``DatasetError`` where the datasets share too few workloads.
+    no sense and ``DatasetError`` where the datasets share too few workloads, or hold too few
+    records.
     """
     output, config = Path(output), config or TrainConfig(steps=600)
     if folds < 2 or samples < 2 or many < samples:

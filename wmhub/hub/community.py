@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,12 +73,20 @@ def folder_of(manifest: Manifest, artifact: ArtifactManifest) -> str:
 def members(hub: Hub, repository: Repository, commit: str) -> list[Member]:
     """Every dataset in a community repository, by its manifest."""
     found = []
-    for name in sorted(hub.files(DATASET, repository, commit)):
-        folder, _, file = name.rpartition("/")
-        if file == DATASET.manifest_name and folder.count("/") == FOLDER_DEPTH - 1:
-            snapshot, artifact = obtain_manifest(hub, DATASET, repository, commit, folder)
-            found.append(Member(folder, artifact, read_manifest(snapshot.folder)))
+    for folder in member_folders(hub.files(DATASET, repository, commit)):
+        snapshot, artifact = obtain_manifest(hub, DATASET, repository, commit, folder)
+        found.append(Member(folder, artifact, read_manifest(snapshot.folder)))
     return found
+
+
+def member_folders(names: Iterable[str]) -> list[str]:
+    """The folders, in order, of the datasets among the file names of a community repository."""
+    places = (name.rpartition("/") for name in sorted(names))
+    return [
+        folder
+        for folder, _, file in places
+        if file == DATASET.manifest_name and folder.count("/") == FOLDER_DEPTH - 1
+    ]
 
 
 def review(hub: Hub, repository: Repository, number: int) -> Review:

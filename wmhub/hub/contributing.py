@@ -17,6 +17,7 @@ from wmhub.hub.community import (
     FOLDER_DEPTH,
     Review,
     folder_of,
+    member_folders,
     members,
     neighbours,
     render_community_card,
@@ -172,7 +173,7 @@ def create_community(*, to: str = COMMUNITY, hub: str | None = None) -> Merged:
 def _require_collection(hub: Hub, repository: Repository, commit: str) -> None:
     """Refuses a repository with data that no contribution added."""
     files = sorted(hub.files(DATASET, repository, commit))
-    folders = {member.folder for member in members(hub, repository, commit)}
+    folders = member_folders(files)
     strangers = [
         name
         for name in files
