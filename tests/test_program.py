@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from wmhub.errors import InvalidInputError
 from wmhub.program import OPERATIONS, Block, Index, Iterator, Program
-from wmhub.tvm_json import parse_program
+from wmhub.tvm_json import parse_index_map, parse_program
 
 
 def zoo_program(name: str) -> str:
@@ -171,3 +171,54 @@ def test_hostile_documents_are_refused(document: Any, raw: bytes) -> None:
     for text in (json.dumps(document), base64.b64encode(raw).decode()):
         with pytest.raises(InvalidInputError):
             parse_program(text)
+
+
+def index_map(*finals: str) -> str:
+    """JSON text as TVM writes it of ``lambda a, b: finals``, each ``a``, ``b``, or ``a // 16``."""
+    nodes: list[dict[str, Any]] = [{"type": "None"}, {"type": "ir.Var"}, {"type": "ir.Var"}]
+
+    def add(**node: Any) -> int:
+        nodes.append(node)
+        return len(nodes) - 1
+
+    def expression(text: str) -> int:
+        words = text.split()
+        variable = 1 + "ab".index(words[0])
+        if len(words) == 1:
+            return variable
+        number = add(type="ir.IntImm", data={"value": add(type="int", data=int(words[2]))})
+        kind = {"//": "prim.FloorDiv", "%": "prim.FloorMod", "*": "prim.Mul"}[words[1]]
+        return add(type=kind, data={"a": variable, "b": number})
+
+    before = add(type="ffi.Array", data=[1, 2])
+    after = add(type="ffi.Array", data=[expression(text) for text in finals])
+    root = add(type="tirx.IndexMap", data={"initial_indices": before, "final_indices": after})
+    return json.dumps({"root_index": root, "nodes": nodes})
+
+
+def test_an_index_map_is_read() -> None:
+    a, b, width = Index("var", 0), Index("var", 1), Index("const", 16)
+    assert parse_index_map(index_map("b", "a")) == (2, (b, a))
+    panels = (Index("//", 0, (a, width)), b, Index("%", 0, (a, width)))
+    assert parse_index_map(index_map("a // 16", "b", "a % 16")) == (2, panels)
+
+
+@pytest.mark.tvm
+def test_an_index_map_of_tvm_is_read() -> None:
+    tvm = pytest.importorskip("tvm")
+    from wmhub.tvm_compat import IndexMap
+
+    made = IndexMap.from_func(lambda i, j: [j // 8, i, j % 8], index_dtype="int32")
+    count, indices = parse_index_map(str(tvm.ir.save_json(made)))
+    assert count == 2
+    assert [index.op for index in indices] == ["//", "var", "%"]
+    assert indices[0].args == indices[2].args == (Index("var", 1), Index("const", 8))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "lambda a: a", "{}", '{"nodes": []}', '{"nodes": [{"type": "IndexMap"}]}', "[" * 9999],
+)
+def test_what_is_no_index_map_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="index map"):
+        parse_index_map(text)

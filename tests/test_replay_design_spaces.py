@@ -59,6 +59,40 @@ def test_nests_of_design_spaces_are_those_of_tvm(
                 _compare(program, schedule)
 
 
+@pytest.mark.tvm
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "workload",
+    [
+        "dense-m32-n96-k48-bias-relu",
+        "matmul-m31-n61-k24",
+        "scores-b2-m37-n37-d16",
+        "bmm-b3-m31-n24-k40-nt",
+    ],
+)
+def test_nests_of_packed_products_are_those_of_tvm(workload: str) -> None:
+    tvm = pytest.importorskip("tvm")
+    from wmhub.measure import zoo
+    from wmhub.measure.packing import space_generator
+    from wmhub.tvm_compat import Schedule, Trace, normalize, use_target
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    target = use_target(TARGETS["llvm"])
+    module = normalize(zoo.build(workload))
+    program = parse_program(tvm.ir.save_json(module))
+    context = ms.TuneContext(
+        module, target=target, space_generator=space_generator(target), rand_state=1
+    )
+    packed = 0
+    for sketch in context.generate_design_space():
+        packed += "reindex_cache_read" in str(sketch.trace)
+        for seed in (1, 2):
+            schedule = Schedule(module, seed=seed)
+            Trace(sketch.trace.insts, {}).apply_to_schedule(schedule, remove_postproc=False)
+            _compare(program, schedule)
+    assert packed
+
+
 def _module(operator: str, half: bool) -> Any:
     import tvm
     from tvm import te
@@ -73,7 +107,9 @@ def _compare(program: Any, schedule: Any) -> None:
     (group,) = replay_traces(program, [_plain(schedule.trace.as_json())])
     ours = {stage.name: stage for stage in group.trajectories.stages if not stage.inlined}
     assert group.trajectories.unknown == ()
-    for block in schedule.get_child_blocks(schedule.get_sblock("root")):
+    names = {str(schedule.get(b).name_hint) for b in schedule.get_child_blocks(_root(schedule))}
+    assert set(ours) == names
+    for block in schedule.get_child_blocks(_root(schedule)):
         name = str(schedule.get(block).name_hint)
         theirs = [int(schedule.get(loop).extent) for loop in schedule.get_loops(block)]
         derived = [int(loop.extent[0]) for loop in ours[name].loops]
@@ -82,6 +118,10 @@ def _compare(program: Any, schedule: Any) -> None:
             known = [(a, b) for a, b in zip(derived, theirs, strict=True) if a]
             derived, theirs = [a for a, _ in known], [b for _, b in known]
         assert derived == theirs, name
+
+
+def _root(schedule: Any) -> Any:
+    return schedule.get_sblock("root")
 
 
 def _plain(item: Any) -> Any:

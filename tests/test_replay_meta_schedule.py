@@ -117,6 +117,75 @@ def test_a_compute_location_decides_the_structure() -> None:
     assert [g.members.tolist() for g in groups] == [[0, 1], [2]]
 
 
+def _panels(inputs: int, column: int, row: int, width: int) -> str:
+    """JSON of the index map that gives ``column // width, row, column % width``."""
+    variables = [{"type": "ir.Var"} for _ in range(inputs)]
+    at = inputs + 1
+    parts = [
+        {"type": "int", "data": width},
+        {"type": "ir.IntImm", "data": {"value": at}},
+        {"type": "prim.FloorDiv", "data": {"a": 1 + column, "b": at + 1}},
+        {"type": "prim.FloorMod", "data": {"a": 1 + column, "b": at + 1}},
+        {"type": "ffi.Array", "data": [1 + n for n in range(inputs)]},
+        {"type": "ffi.Array", "data": [at + 2, 1 + row, at + 3]},
+        {"type": "tirx.IndexMap", "data": {"initial_indices": at + 4, "final_indices": at + 5}},
+    ]
+    return json.dumps({"root_index": at + 6, "nodes": [{"type": "None"}, *variables, *parts]})
+
+
+PACKED = [
+    ["GetSBlock", [], ["C", "main"], ["b0"]],
+    ["PadEinsum", ["b0"], [[4, 16, 1]], []],
+    ["GetConsumers", ["b0"], [], ["b1"]],
+    ["ComputeInline", ["b1"], [], []],
+    ["ReindexCacheRead", ["b0", _panels(3, 1, 2, 16)], [1, "global"], ["b2"]],
+    ["GetProducers", ["b2"], [], ["b3"]],
+    ["ComputeInline", ["b3"], [], []],
+    ["GetLoops", ["b2"], [], ["l0", "l1"]],
+    ["Split", ["l0", None, 16], [1, 0], ["l2", "l3"]],
+    ["Reorder", ["l2", "l1", "l3"], [], []],
+]
+
+
+def test_padding_rounds_extents_up_and_cuts_the_result() -> None:
+    (group,) = replay_traces(matmul(7, 29, 32), [[PACKED[:2], []]])
+    assert extents_of(group, "C") == [[8, 32, 32]]
+    stages = {stage.name: stage for stage in group.trajectories.stages}
+    assert list(stages) == ["C", "D", "A_pad", "B_pad", "C_pad"]
+    assert extents_of(group, "A_pad") == [[8, 32]]
+    # What cuts the result walks what is left of it.
+    assert extents_of(group, "C_pad") == [[7, 29]]
+    product = stages["C"]
+    assert [a.buffer for a in stages["A_pad"].writes] == [product.reads[0].buffer] != ["A"]
+    assert [a.buffer for a in stages["C_pad"].reads] == [a.buffer for a in product.writes] != ["C"]
+
+
+def test_padding_of_what_divides_changes_nothing() -> None:
+    (group,) = replay_traces(matmul(8, 32, 32), [[PACKED[:2], []]])
+    assert [stage.name for stage in group.trajectories.stages] == ["C", "D"]
+    assert [a.kind for a in group.trajectories.actions] == [ActionKind.PAD]
+
+
+def test_an_operand_is_copied_to_panels() -> None:
+    (group,) = replay_traces(matmul(7, 29, 32), [[PACKED, []]])
+    live = {stage.name: stage for stage in group.trajectories.stages if not stage.inlined}
+    # The cut went into D, the padding of B into its copy.
+    assert list(live) == ["C", "D", "A_pad", "B_pad_global"]
+    copy, product = live["B_pad_global"], live["C"]
+    assert extents_of(group, "B_pad_global") == [[2, 32, 16]]
+    assert [a.buffer for a in copy.reads] == ["B"]
+    assert [a.buffer for a in live["D"].reads] == [a.buffer for a in product.writes]
+    column, row, rest = product.reads[1].indices
+    assert (column.op, row, rest.op) == ("//", Index("var", 2), "%")
+    assert copy.writes[0].buffer == product.reads[1].buffer
+
+
+def test_a_layout_that_cannot_be_read_leaves_unknown_extents() -> None:
+    broken = [*PACKED[:4], ["ReindexCacheRead", ["b0", "{}"], [1, "global"], ["b2"]]]
+    (group,) = replay_traces(matmul(7, 29, 32), [[broken, []]])
+    assert extents_of(group, "B_pad_global") == [[0, 0]]
+
+
 @pytest.mark.tvm
 def test_the_vocabulary_is_the_one_of_tvm() -> None:
     pytest.importorskip("tvm")

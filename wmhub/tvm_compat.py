@@ -33,6 +33,7 @@ _NAMES = {
     "Trace": ("tvm.s_tir.schedule", "Trace"),
     "derived_object": ("tvm.ir.utils", "derived_object"),
     "normalize": ("tvm.s_tir.meta_schedule.tune_context", "_normalize_mod"),
+    "IndexMap": ("tvm.tirx", "IndexMap"),
     "estimate_flops": ("tvm.s_tir.analysis", "estimate_tir_flops"),
 }
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
@@ -63,6 +64,7 @@ Schedule: Any
 Trace: Any
 derived_object: Any
 normalize: Any
+IndexMap: Any
 estimate_flops: Any
 
 
@@ -266,6 +268,12 @@ def use_threads(count: int) -> None:
     because it counts each as half a core; a virtual machine without hyper-threads then idles.
     """
     os.environ["TVM_NUM_THREADS"] = str(count)
+
+
+def dtype_of(variable: Any) -> str:
+    """Data type of a variable of a program: TVM 0.27 keeps it in the variable's type."""
+    known = getattr(variable, "dtype", None)
+    return str(variable.ty.dtype if known is None else known)
 
 
 def raw_trace(trace: Any) -> tuple[Any, Any]:

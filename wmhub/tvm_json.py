@@ -36,6 +36,11 @@ _OPERATION_OF = {
     "LT": _COMPARE, "LE": _COMPARE, "GT": _COMPARE, "GE": _COMPARE, "And": _COMPARE,
     "Or": _COMPARE, "Not": _COMPARE, "Select": _SELECT, "Call": _SPECIAL,
 }  # fmt: skip
+#: What reading something else raises.
+_UNREADABLE = (
+    binascii.Error, struct.error, UnicodeDecodeError, json.JSONDecodeError,
+    KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration,
+)  # fmt: skip
 
 
 def parse_program(serialised: str) -> Program:
@@ -54,23 +59,27 @@ def parse_program(serialised: str) -> Program:
         return _Reader(graph).program()
     except RecursionError:
         raise InvalidInputError("the serialised program nests too deeply") from None
-    except (
-        binascii.Error, struct.error, UnicodeDecodeError, json.JSONDecodeError,
-        KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration,
-    ) as error:  # fmt: skip
+    except _UNREADABLE as error:
         raise InvalidInputError(f"not a serialised IRModule: {error!r}") from error
 
 
-def is_identity_map(document: Any) -> bool:
-    """Whether a serialised index map gives back the indices that it gets."""
+def parse_index_map(text: str) -> tuple[int, tuple[Index, ...]]:
+    """How many indices a serialised index map takes, and what it makes of them.
+
+    Raises ``InvalidInputError`` when it is none.
+    """
     try:
-        graph = _Graph(document)
+        graph = _Graph(json.loads(text))
         root = next(n for n in range(len(graph.nodes)) if graph.kind(n) == "IndexMap")
-        names = ("initial_indices", "final_indices")
-        before, after = (graph.items(graph.ref(root, name)) for name in names)
-        return before == after
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration):
-        return False
+        before = graph.items(graph.ref(root, "initial_indices"))
+        after = graph.items(graph.ref(root, "final_indices"))
+        numbers = {node: number for number, node in enumerate(before)}
+        reader = _Reader(graph)
+        return len(before), tuple(reader.index(node, numbers) for node in after)
+    except RecursionError:
+        raise InvalidInputError("the serialised index map nests too deeply") from None
+    except _UNREADABLE as error:
+        raise InvalidInputError(f"not a serialised index map: {error!r}") from error
 
 
 class _Graph:
@@ -239,7 +248,7 @@ class _Reader:
         found = []
         for region in g.items(node):
             ranges = g.items(g.ref(region, "region"))
-            indices = tuple(self._index(g.ref(r, "min"), numbers) for r in ranges)
+            indices = tuple(self.index(g.ref(r, "min"), numbers) for r in ranges)
             found.append(Access(self._buffer(g.ref(region, "buffer", "source")), indices))
         return tuple(found)
 
@@ -259,7 +268,8 @@ class _Reader:
         self._buffer_name[node] = name
         return name
 
-    def _index(self, node: int, numbers: Mapping[int, int]) -> Index:
+    def index(self, node: int, numbers: Mapping[int, int]) -> Index:
+        """The expression at ``node`` over the variables that ``numbers`` numbers by their nodes."""
         self._visit()
         if node in numbers:
             return Index("var", numbers[node])
@@ -270,10 +280,10 @@ class _Reader:
         kind = g.kind(node)
         if kind in _BINARY:
             operands = (g.ref(node, "a"), g.ref(node, "b"))
-            return Index(_BINARY[kind], 0, tuple(self._index(n, numbers) for n in operands))
+            return Index(_BINARY[kind], 0, tuple(self.index(n, numbers) for n in operands))
         if kind == "Cast":
-            return self._index(g.ref(node, "value"), numbers)
-        return Index("opaque", 0, tuple(self._index(n, numbers) for n in self._children(node)))
+            return self.index(g.ref(node, "value"), numbers)
+        return Index("opaque", 0, tuple(self.index(n, numbers) for n in self._children(node)))
 
     def _children(self, node: int) -> Sequence[int]:
         """Expressions directly below an expression or a store."""

@@ -63,6 +63,21 @@ def test_an_index_that_divides_hides_a_gather() -> None:
     assert found.gathers[0] == 1
 
 
+def test_a_vector_within_a_panel_is_no_gather() -> None:
+    """``X[j // 16, i, j % 16]``, walked along j in steps of the tile's last loop."""
+    column = [Index(op, 0, (var(1), Index("const", 16))) for op in ("//", "%")]
+    gathered = []
+    for inner in (8, 16, 24, 32):
+        stage = elementwise((4, 96), (column[0], var(0), column[1]))
+        axis = stage.axes[1]
+        sizes = (extents(96 // inner), extents(inner))
+        stage.loops[1:] = [Loop(size, ((axis, size),)) for size in sizes]
+        (found,) = schedules([stage], {"X": (6, 4, 16), "Y": (4, 96)})
+        assert found.vector[0] == inner
+        gathered.append(int(found.gathers[0]))
+    assert gathered == [0, 0, 1, 1]
+
+
 def test_a_copy_beside_the_next_loop_ends_what_is_parallel() -> None:
     axes = [Axis("i", extents(4), False), Axis("j", extents(4), False), Axis("k", extents(8), True)]
     i, j, k = (Loop.over(axis) for axis in axes)
@@ -99,16 +114,26 @@ def test_unknown_shapes_and_extents_are_no_vectors() -> None:
 
 @pytest.mark.tvm
 @pytest.mark.slow
-@pytest.mark.parametrize("operator", ["GMM", "C2D", "DEP", "DIL", "T2D", "CBR", "SFM", "NRM"])
-def test_it_is_what_tvm_makes_of_it(operator: str) -> None:
+@pytest.mark.parametrize(
+    "workload",
+    [
+        "GMM", "C2D", "DEP", "DIL", "T2D", "CBR", "SFM", "NRM",
+        # Operands packed, padded, both, and neither.
+        "dense-m32-n96-k48-bias-relu", "matmul-m31-n64-k24", "scores-b2-m37-n37-d16",
+        "bmm-b3-m16-n24-k40",
+    ],
+)  # fmt: skip
+def test_it_is_what_tvm_makes_of_it(workload: str) -> None:
     tvm = pytest.importorskip("tvm")
+    from wmhub.measure.packing import space_generator
     from wmhub.tvm_compat import Schedule, Trace, normalize, plain, use_target
     from wmhub.tvm_compat import meta_schedule as ms
 
-    module = normalize(_module(operator))
+    target = use_target(TARGET)
+    module = normalize(_module(workload))
     program = parse_program(tvm.ir.save_json(module))
     context = ms.TuneContext(
-        module, target=use_target(TARGET), space_generator="post-order-apply", rand_state=1
+        module, target=target, space_generator=space_generator(target), rand_state=1
     )
     agreed = blocks = 0
     for sketch in context.generate_design_space():
@@ -130,12 +155,16 @@ def test_it_is_what_tvm_makes_of_it(operator: str) -> None:
     assert agreed == blocks > 0
 
 
-def _module(operator: str) -> Any:
+def _module(workload: str) -> Any:
     import tvm
     from tvm import te
     from tvm.s_tir.meta_schedule.testing.te_workload import CONFIGS
 
-    build, configurations = CONFIGS[operator]
+    from wmhub.measure import zoo
+
+    if workload not in CONFIGS:
+        return zoo.build(workload)
+    build, configurations = CONFIGS[workload]
     return tvm.IRModule({"main": te.create_prim_func(build(*configurations[0]))})
 
 

@@ -27,13 +27,14 @@ METHODS = {
     "wmhub": "our search: checkpoint, adaptation, exploration",
     "zero": "the checkpoint's own choice, nothing measured",
     "stock": "tune_tir with its defaults: evolutionary search, XGB, local builder and runner",
+    "no-packing": "our search over TVM's own sketches alone",
     "no-adapt": "our search without learning from its measurements",
     "no-explore": "our search without its share for exploration",
     "xgb": "our search with gradient boosting on decisions in place of the checkpoint",
     "random": "our search with a random score",
 }
 #: Those that look at the checkpoint.
-CHECKPOINT_METHODS = frozenset({"wmhub", "zero", "no-adapt", "no-explore"})
+CHECKPOINT_METHODS = frozenset({"wmhub", "zero", "no-packing", "no-adapt", "no-explore"})
 
 
 @dataclass(frozen=True)
@@ -255,6 +256,7 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
             cores=cores,
             seed=spec.seed,
             log=Path(folder) / "tvm.log",
+            packing=spec.method != "no-packing",
         )
         for finalists in history.finalists.values():
             watch.settle(finalists[0][1])

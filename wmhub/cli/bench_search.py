@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     "methods",
     multiple=True,
     metavar="NAME",
-    help="Only these: wmhub, zero, stock, no-adapt, no-explore, xgb, random.",
+    help="Only these: wmhub, zero, stock, no-packing, no-adapt, no-explore, xgb, random.",
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, metavar="N")
 @click.option("--trials", type=click.IntRange(1), default=64, show_default=True, metavar="N")

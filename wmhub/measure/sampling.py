@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wmhub.errors import MeasureError
+from wmhub.measure.packing import space_generator
 from wmhub.measure.programs import save_program, trace_text
 from wmhub.measure.sketch import REFUSALS, Sketch, replay_trace, unchecked_schedule
 from wmhub.replay.limits import BlockLimits
@@ -53,7 +54,7 @@ class Sampler:
         context = ms.TuneContext(
             mod=mod,
             target=used,
-            space_generator="post-order-apply",
+            space_generator=space_generator(used),
             task_name="sample",
             rand_state=self._seed(),
             num_threads=1,

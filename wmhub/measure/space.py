@@ -74,7 +74,7 @@ class Slot:
             return None
         source = movable[int(random.integers(len(movable)))]
         target = (source + 1 + int(random.integers(len(factors) - 1))) % len(factors)
-        primes = _primes(factors[source])
+        primes = prime_factors(factors[source])
         prime = primes[int(random.integers(len(primes)))]
         moved = list(factors)
         moved[source] //= prime
@@ -155,7 +155,7 @@ def tilings(extent: int, levels: int, most_innermost: int) -> list[list[int]]:
         _enumerate(extent, levels, (), listed)
     else:
         random = np.random.default_rng(extent)
-        primes = np.asarray(_primes(extent))
+        primes = np.asarray(prime_factors(extent))
         drawn = set()
         for places in random.integers(levels, size=(_MOST_TILINGS, len(primes))):
             drawn.add(tuple(int(primes[places == level].prod()) for level in range(levels)))
@@ -190,7 +190,7 @@ def _prime_powers(number: int) -> tuple[tuple[int, int], ...]:
     return tuple(powers)
 
 
-def _primes(number: int) -> list[int]:
+def prime_factors(number: int) -> list[int]:
     """Prime factors with their multiplicity, ascending."""
     return [prime for prime, power in _prime_powers(number) for _ in range(power)]
 

@@ -18,8 +18,8 @@ from itertools import takewhile
 import numpy as np
 
 from wmhub.model.loop_table import LoopTable, inclusive
+from wmhub.model.movement import move_of, shapes_of
 from wmhub.nest import Stage, trips
-from wmhub.program import Access, Index
 from wmhub.trajectory import Trajectories
 
 
@@ -43,7 +43,7 @@ class CpuSchedule:
 def cpu_schedules(trajectories: Trajectories) -> list[tuple[Stage, CpuSchedule]]:
     """Of every stage that has loops and is not inlined."""
     live = [stage for stage in trajectories.stages if not stage.inlined and stage.loops]
-    shapes = _shapes(trajectories, live)
+    shapes = shapes_of(trajectories, live)
     return [(stage, _schedule(trajectories, stage, live, shapes)) for stage in live]
 
 
@@ -104,7 +104,7 @@ class _Fusing:
             # The loop whose body is more than one statement is the last one.
             self._most_outer = min(self._most_outer, _leading(single) + 1)
         self._most_inner = _leading([a and b for a, b in zip(spatial[::-1], single[::-1])])
-        found = {_move(access, stage, shapes) for access in (*stage.reads, *stage.writes)}
+        found = {move_of(access, stage, shapes) for access in (*stage.reads, *stage.writes)}
         #: Where a tensor's shape is unknown, TVM makes no vectors, and neither is there a gather.
         self._has_shapes = None not in found
         self._moves = [move for move in found if move is not None]
@@ -203,7 +203,7 @@ class _Fusing:
     def _walk(self) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
         """Of each inner loop that may be fused, from the inside, for each of M accesses: elements
         by which a step moves it, float64 [M, N or 1]; and whether it does so in a way that TVM does
-        not see, bool [M, 1]. ``None`` where no access moves so.
+        not see and that leaves gaps, bool [M, N or 1]. ``None`` where no access moves so.
 
         A loop of one iteration moves none. Neither does a fused one: it is hidden in divisions,
         where TVM does not look for it.
@@ -224,7 +224,8 @@ class _Fusing:
                 steps = np.where(extent > 1, inside[axes[0]], 0.0)
                 stride = strides[:, axes[0]][:, None] * steps
             if not hiding.isdisjoint(axes):
-                hidden = np.array([[not move.hidden.isdisjoint(axes)] for move in self._moves])
+                ends = [inside[at] * extent for at in axes]
+                hidden = np.stack([move.leaves_gaps(axes, ends) for move in self._moves])
             walks.append((stride, hidden))
             for axis, part in loop.parts:
                 if id(axis) in number:
@@ -238,16 +239,6 @@ def _leading(marks: Iterable[bool]) -> int:
     return sum(1 for _ in takewhile(bool, marks))
 
 
-@dataclass(frozen=True)
-class _Move:
-    """How an access moves with the axes of its stage."""
-
-    strides: tuple[int, ...]
-    """Elements for a step of each axis."""
-    hidden: frozenset[int]
-    """Axes that it moves with by a division or the like, which have no stride."""
-
-
 def _common(stage: Stage, other: Stage) -> int:
     """How many outer loops two stages share."""
     shared = 0
@@ -256,56 +247,3 @@ def _common(stage: Stage, other: Stage) -> int:
             break
         shared += 1
     return shared
-
-
-def _move(access: Access, stage: Stage, shapes: Mapping[str, Sequence[int]]) -> _Move | None:
-    """How ``access`` moves; ``None`` where the shape of its tensor is unknown."""
-    shape = shapes.get(access.buffer)
-    if shape is None or len(shape) != len(access.indices):
-        return None
-    strides = [0] * len(stage.axes)
-    used: set[int] = set()
-    size = 1
-    for index, extent in zip(access.indices[::-1], shape[::-1]):
-        for axis in {axis for axis in index.variables() if axis < len(strides)}:
-            used.add(axis)
-            # The last dimension that an axis occurs in counts, as in TVM.
-            if strides[axis] == 0:
-                strides[axis] = (_coefficient(index, axis) or 0) * size
-        size *= extent
-    return _Move(tuple(strides), frozenset(axis for axis in used if strides[axis] == 0))
-
-
-def _coefficient(index: Index, axis: int) -> int | None:
-    """The factor of ``axis`` in ``index``, as TVM's ``StrideExtractor`` sees it."""
-    if index.op == "var":
-        return 1 if index.value == axis else None
-    if index.op == "-" and index.args[1].op == "const":
-        return _coefficient(index.args[0], axis)
-    if index.op == "+":
-        found = [c for arg in index.args if (c := _coefficient(arg, axis)) is not None]
-        return min(found, default=None)
-    if index.op == "*":
-        for scale, other in (index.args, index.args[::-1]):
-            if scale.op == "const":
-                inner = _coefficient(other, axis)
-                return None if inner is None else inner * scale.value
-    return None
-
-
-def _shapes(trajectories: Trajectories, live: Sequence[Stage]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the buffers that ``live`` stages touch, as far as they are known."""
-    buffers = trajectories.program.buffers if trajectories.program else {}
-    shapes = {name: buffer.shape for name, buffer in buffers.items()}
-    for stage in live:
-        for access in stage.writes:
-            if access.buffer not in shapes and all(i.op == "var" for i in access.indices):
-                axes = [stage.axes[i.value] for i in access.indices if i.value < len(stage.axes)]
-                shapes[access.buffer] = tuple(int(axis.extent.max()) for axis in axes)
-    for stage in live:
-        for access in [*stage.reads, *stage.writes]:
-            # A copy in other memory, ``name.scope.number``, has the shape of the whole.
-            whole = shapes.get(access.buffer.split(".")[0])
-            if access.buffer not in shapes and whole is not None:
-                shapes[access.buffer] = whole
-    return shapes

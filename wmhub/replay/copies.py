@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wmhub.nest import Axis, Loop, Stage, extents
+from wmhub.errors import InvalidInputError
+from wmhub.nest import Axis, Loop, Stage, extents, span
 from wmhub.program import Access, Index
 from wmhub.replay.state import State
+from wmhub.tvm_json import parse_index_map
 
 if TYPE_CHECKING:
     from wmhub.replay.state import Bound
@@ -58,6 +61,9 @@ def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bou
     if number >= len(accesses):
         return []
     access = accesses[number]
+    layout = _layout(stage, values[1]) if name == "ReindexCacheRead" and len(values) > 1 else None
+    if layout is not None:
+        return [_reordered(state, stage, number, scope, layout)]
     role = "cache_read" if is_read else "cache_write"
     made, cache = _copy_stage(state, stage, access.buffer, scope, role)
     if access.buffer in state.blurred:
@@ -75,6 +81,46 @@ def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bou
     return [made]
 
 
+def _layout(stage: Stage, text: Any) -> tuple[Index, ...] | None:
+    """What a serialised index map makes of the iterators of ``stage``; ``None`` for no such map."""
+    try:
+        count, layout = parse_index_map(str(text))
+    except InvalidInputError:
+        return None
+    return layout if count == len(stage.axes) else None
+
+
+def _reordered(
+    state: State, stage: Stage, number: int, scope: str, layout: tuple[Index, ...]
+) -> Stage:
+    """A stage that copies a read in ``layout``, over those iterators that it is indexed by."""
+    access = stage.reads[number]
+    state.caches += 1
+    cache = f"{access.buffer}.{scope}.{state.caches}"
+    state.hints[cache] = f"{state.hints.get(access.buffer, access.buffer)}_{scope}"
+    state.scopes[cache] = scope
+    made = _copy_over_iterators(stage, access, cache, layout, state.hints[cache], "cache_read")
+    made.scope = scope
+    whole = [axis.extent for axis in made.axes]
+    state.shapes[cache] = tuple(int(span(i, whole).max()) for i in made.writes[0].indices)
+    stage.reads[number] = Access(cache, layout)
+    return state.add(made, after=stage, before=True)
+
+
+def _copy_over_iterators(
+    stage: Stage, access: Access, cache: str, layout: Sequence[Index], name: str, role: str
+) -> Stage:
+    """A stage that copies ``access`` of ``stage`` to ``cache``, which has ``layout``."""
+    used = sorted({v for index in access.indices for v in index.variables()})
+    axes = [Axis(stage.axes[v].name, stage.axes[v].extent, False) for v in used]
+    numbers = {v: k for k, v in enumerate(used)}
+    source, copy = (
+        Access(buffer, tuple(_renumber(index, numbers) for index in indices))
+        for buffer, indices in ((access.buffer, access.indices), (cache, layout))
+    )
+    return Stage(name, axes, [Loop.over(a) for a in axes], [source], [copy], role)
+
+
 def reindex(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
     """``ReIndex``: a copy in the order of the block's iterators."""
     stage = values[0]
@@ -86,20 +132,15 @@ def reindex(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[B
     if not attrs or int(attrs[0]) >= len(accesses):
         return []
     access = accesses[int(attrs[0])]
-    used = sorted({v for index in access.indices for v in index.variables()})
-    axes = [Axis(stage.axes[v].name, stage.axes[v].extent, False) for v in used]
+    layout = [Index("var", v) for v in sorted({v for i in access.indices for v in i.variables()})]
     state.caches += 1
     cache = f"{access.buffer}.reindex.{state.caches}"
     state.hints[cache] = f"{state.hints.get(access.buffer, access.buffer)}_reindex"
-    state.shapes[cache] = tuple(int(a.extent[0]) for a in axes)
-    renumbered = tuple(_renumber(i, {v: k for k, v in enumerate(used)}) for i in access.indices)
-    plain = tuple(Index("var", k) for k in range(len(used)))
-    outer, inner = Access(access.buffer, renumbered), Access(cache, plain)
-    made = Stage(
-        state.hints[cache], axes, [Loop.over(a) for a in axes],
-        [outer if is_read else inner], [inner if is_read else outer], "reindex",
-    )  # fmt: skip
-    accesses[int(attrs[0])] = Access(cache, tuple(Index("var", v) for v in used))
+    made = _copy_over_iterators(stage, access, cache, layout, state.hints[cache], "reindex")
+    state.shapes[cache] = tuple(int(a.extent[0]) for a in made.axes)
+    if not is_read:
+        made.reads, made.writes = made.writes, made.reads
+    accesses[int(attrs[0])] = Access(cache, tuple(layout))
     state.add(made, after=stage, before=is_read)
     return [made]
 
@@ -146,17 +187,54 @@ def blockize(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[
 
 
 def pad(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
-    """``PadEinsum``: extents rounded up."""
+    """``PadEinsum``: extents rounded up, in copies of what it reads, and cut from what it writes.
+
+    Of iterators that are no index of their own, as TVM would refuse them, nothing is known.
+    """
     stage = values[0]
     state.emit(name, stage)
-    if isinstance(stage, Stage) and attrs:
-        for axis, multiple in zip(stage.axes, attrs[0]):
-            padded = -(-axis.extent // int(multiple)) * int(multiple)
-            for loop in stage.loops:
-                if len(loop.parts) == 1 and loop.parts[0][0] is axis:
-                    loop.extent, loop.parts = padded, ((axis, padded),)
-            axis.extent = padded
+    if not isinstance(stage, Stage) or not attrs:
+        return []
+    before = [axis.extent for axis in stage.axes]
+    for axis, multiple in zip(stage.axes, attrs[0]):
+        padded = -(-axis.extent // int(multiple)) * int(multiple)
+        for loop in stage.loops:
+            if len(loop.parts) == 1 and loop.parts[0][0] is axis:
+                loop.extent, loop.parts = padded, ((axis, padded),)
+        axis.extent = padded
+    grown = {n for n, axis in enumerate(stage.axes) if (axis.extent != before[n]).any()}
+    for accesses, is_read in ((stage.reads, True), (stage.writes, False)):
+        for number, access in enumerate(accesses):
+            walked = [index.value for index in access.indices if index.op == "var"]
+            if grown.isdisjoint(walked) or len(walked) < len(access.indices):
+                continue
+            accesses[number] = _padded(state, stage, access, before, is_read)
     return []
+
+
+def _padded(
+    state: State, stage: Stage, access: Access, before: Sequence[np.ndarray], is_read: bool
+) -> Access:
+    """The access to a padded tensor in place of ``access``; a new stage pads or cuts it.
+
+    ``before``: extents of the axes of ``stage`` before they were rounded up.
+    """
+    walked = [index.value for index in access.indices]
+    state.caches += 1
+    name = f"{state.hints.get(access.buffer, access.buffer)}_pad"
+    padded = f"{access.buffer}_pad{state.caches}"
+    state.hints[padded] = name
+    state.shapes[padded] = tuple(int(stage.axes[v].extent[0]) for v in walked)
+    sizes = [stage.axes[v].extent if is_read else before[v] for v in walked]
+    axes = [Axis(f"ax{n}", size, False) for n, size in enumerate(sizes)]
+    index = tuple(Index("var", n) for n in range(len(axes)))
+    source, copy = (access.buffer, padded) if is_read else (padded, access.buffer)
+    made = Stage(
+        name, axes, [Loop.over(axis) for axis in axes],
+        [Access(source, index)], [Access(copy, index)], "reindex",
+    )  # fmt: skip
+    state.add(made, after=stage, before=is_read)
+    return Access(padded, access.indices)
 
 
 def _renumber(index: Index, numbers: dict[int, int]) -> Index:

@@ -6,12 +6,13 @@ wrong one.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
+from wmhub.errors import InvalidInputError
 from wmhub.nest import Axis, Loop, Stage, extents
+from wmhub.program import Index
 from wmhub.replay.state import State
-from wmhub.tvm_json import is_identity_map
+from wmhub.tvm_json import parse_index_map
 
 if TYPE_CHECKING:
     from wmhub.replay.state import Bound
@@ -54,6 +55,10 @@ def forget_loops(state: State, stage: Stage) -> None:
 def _keeps_order(texts: list[Any]) -> bool:
     maps = [text for text in texts if isinstance(text, str) and text.lstrip().startswith("{")]
     try:
-        return bool(maps) and all(is_identity_map(json.loads(text)) for text in maps)
-    except ValueError:
+        parsed = [parse_index_map(text) for text in maps]
+    except InvalidInputError:
         return False
+    return bool(parsed) and all(
+        indices == tuple(Index("var", number) for number in range(count))
+        for count, indices in parsed
+    )

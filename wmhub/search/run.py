@@ -13,6 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from wmhub.measure.packing import space_generator
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost, latency_of
 from wmhub.search.latent import LatentSearch
@@ -172,15 +173,19 @@ def make_contexts(
     cores: int,
     seed: int,
     log: Path | None,
+    packing: bool = True,
 ) -> list[Any]:
-    """One ``TuneContext`` for each task; TVM's own messages go to the file ``log``."""
+    """One ``TuneContext`` for each task; TVM's own messages go to the file ``log``.
+
+    Without ``packing`` there are TVM's own sketches alone, see `wmhub.measure.packing`.
+    """
     logger = _logger(log)
     seeds = ms.utils.fork_seed(seed, n=len(tasks))
     return [
         ms.TuneContext(
             mod=task.mod,
             target=target,
-            space_generator="post-order-apply",
+            space_generator=space_generator(target) if packing else "post-order-apply",
             search_strategy=strategy,
             task_name=task.name,
             rand_state=task_seed,
@@ -208,8 +213,12 @@ def run(
     cores: int,
     seed: int,
     log: Path,
+    packing: bool = True,
 ) -> None:
-    """Measures up to ``trials`` candidates over all tasks, ``batch`` at a time."""
+    """Measures up to ``trials`` candidates over all tasks, ``batch`` at a time.
+
+    ``packing`` as in `make_contexts`.
+    """
     callbacks = [ms.measure_callback.AddToDatabase()]
     if search == "latent":
         strategy, cost_model = LatentSearch(learner, config), "none"
@@ -219,7 +228,7 @@ def run(
         callbacks.append(ms.measure_callback.UpdateCostModel())
     callbacks.append(Recorder(history))
     contexts = make_contexts(
-        tasks, target, Budgeted(strategy, budget), cores=cores, seed=seed, log=log
+        tasks, target, Budgeted(strategy, budget), cores=cores, seed=seed, log=log, packing=packing
     )
     with _quiet(log):
         ms.tune.tune_tasks(

@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wmhub.measure import zoo
+from wmhub.measure.packing import space_generator
+from wmhub.measure.programs import trace_text
+
+pytestmark = pytest.mark.tvm
+pytest.importorskip("tvm")
+
+TARGET = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
+CUDA = {
+    "kind": "cuda",
+    "arch": "sm_80",
+    "max_threads_per_block": 1024,
+    "max_shared_memory_per_block": 48 << 10,
+    "thread_warp_size": 32,
+}
+
+
+def context(module: Any, generator: Any = None) -> Any:
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import use_target
+
+    target = use_target(TARGET)
+    return ms.TuneContext(
+        mod=module,
+        target=target,
+        space_generator=generator or space_generator(target),
+        rand_state=1,
+        num_threads=1,
+    )
+
+
+def steps(trace: Any, name: str) -> list[Any]:
+    """Instructions of that name as JSON has them."""
+    return [one for one in json.loads(trace_text(trace))[0] if one[0] == name]
+
+
+def packed_traces(module: Any) -> list[Any]:
+    traces = [space.trace for space in context(module).generate_design_space()]
+    return [trace for trace in traces if steps(trace, "ReindexCacheRead")]
+
+
+def panels(trace: Any) -> list[str]:
+    """The layouts that operands are copied to, as the trace prints them."""
+    lines = [line for line in str(trace).splitlines() if "reindex_cache_read" in line]
+    return [line.split(": (")[-1].rstrip(",)").replace("iterators_", "i") for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("workload", "padding", "layouts"),
+    [
+        # Vectors run across rows of the weights: those are packed, and nothing is padded.
+        ("dense-m32-n128-k48-bias", None, ["i1 // 64, i2, i1 % 64"]),
+        ("dense-m32-n96-k48-bias", None, ["i1 // 32, i2, i1 % 32"]),
+        # A prime number of rows: its operand is padded as it is copied, the other stays.
+        ("matmul-m197-n64-k24", [200, 1, 1], ["i0, i2"]),
+        # A prime number of columns.
+        ("matmul-m64-n197-k24", [1, 208, 1], ["i1 // 16, i2, i1 % 16"]),
+        # Both; the batch and the reduction stay as they are.
+        (
+            "scores-b7-m197-n197-d31",
+            [1, 200, 208, 1],
+            ["i0, i1, i3", "i0, i2 // 16, i3, i2 % 16"],
+        ),
+    ],
+)
+def test_what_is_packed_and_padded(
+    workload: str, padding: list[int] | None, layouts: list[str]
+) -> None:
+    traces = packed_traces(zoo.build(workload))
+    assert traces
+    for trace in traces:
+        assert [step[2][0] for step in steps(trace, "PadEinsum")] == ([padding] if padding else [])
+        assert panels(trace) == layouts
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        "matmul-m64-n64-k64",  # TVM's sketches have contiguous vectors and tiles already.
+        "dense-m4-n128-k64",  # The copy would cost more than four uses give back.
+        "context-b2-m16-n64-d32",
+        "conv2d-h13-w13-ci16-co32-k3",  # An index is no iterator alone.
+        "softmax-m37-n101",
+        "sum-m37-n101",
+    ],
+)
+def test_what_is_well_as_it_is_stays(workload: str) -> None:
+    assert not packed_traces(zoo.build(workload))
+
+
+def rows_times_rows(left: str, right: str, index_type: str = "int32") -> Any:
+    """``x @ w.T`` in float32 of operands of the given types."""
+    from wmhub.tvm_compat import tvm
+
+    te = tvm.te
+    x, w = te.placeholder((32, 48), left, "x"), te.placeholder((128, 48), right, "w")
+    k = te.reduce_axis((0, 48), "k")
+
+    def element(i: Any, j: Any) -> Any:
+        return te.sum(x[i, k].astype("float32") * w[j, k].astype("float32"), axis=k)
+
+    tensors = [x, w, te.compute((32, 128), element, "y")]
+    return tvm.IRModule({"main": te.create_prim_func(tensors, index_dtype_override=index_type)})
+
+
+@pytest.mark.parametrize("types", [("int8", "int8"), ("float32", "float16")])
+def test_integers_and_mixed_types_stay(types: tuple[str, str]) -> None:
+    assert not packed_traces(rows_times_rows(*types))
+
+
+@pytest.mark.parametrize("index_type", ["int32", "int64"])
+def test_indices_keep_their_type(index_type: str) -> None:
+    """Casts would hide from TVM that a vector stays within its panel."""
+    module = rows_times_rows("float32", "float32", index_type)
+    found = context(module).generate_design_space()
+    packed = [space for space in found if steps(space.trace, "ReindexCacheRead")]
+    assert packed
+    assert not any("Cast" in space.mod.script() for space in packed)
+
+
+def turned_weights(m: int, n: int, k: int) -> Any:
+    """As a linear layer of PyTorch comes: ``matmul(x, permute_dims(w))``."""
+    from wmhub.tvm_compat import tvm
+
+    te = tvm.te
+    x, w = te.placeholder((m, k), "float32", "x"), te.placeholder((n, k), "float32", "w")
+    turned = te.compute((k, n), lambda i, j: w[j, i], "turned")
+    r = te.reduce_axis((0, k), "r")
+    y = te.compute((m, n), lambda i, j: te.sum(x[i, r] * turned[r, j], axis=r), "y")
+    return tvm.IRModule({"main": te.create_prim_func([x, w, y])})
+
+
+def test_weights_that_are_turned_on_the_way_are_packed() -> None:
+    traces = packed_traces(turned_weights(32, 128, 48))
+    assert traces
+    for trace in traces:
+        assert panels(trace) == ["i1 // 64, i2, i1 % 64"]
+        # The copy reads the weights as they are.
+        assert len(steps(trace, "ComputeInline")) == 1
+
+
+def test_a_reduction_is_never_padded() -> None:
+    """Zeros add nothing to a sum of products, but a sum of exponentials changes with them."""
+    from wmhub.tvm_compat import tvm
+
+    te = tvm.te
+    x, w = te.placeholder((37, 31), "float32", "x"), te.placeholder((101, 31), "float32", "w")
+    scale, k = te.placeholder((37,), "float32", "scale"), te.reduce_axis((0, 31), "k")
+
+    def element(i: Any, j: Any) -> Any:
+        return te.sum(te.exp(x[i, k] - w[j, k]) * scale[i], axis=k)
+
+    tensors = [x, w, scale, te.compute((37, 101), element, "y")]
+    traces = packed_traces(tvm.IRModule({"main": te.create_prim_func(tensors)}))
+    assert traces
+    for trace in traces:
+        assert [step[2][0] for step in steps(trace, "PadEinsum")] == [[40, 112, 1]]
+
+
+def test_rows_of_one_operand_with_themselves_stay() -> None:
+    from wmhub.tvm_compat import tvm
+
+    te = tvm.te
+    x, k = te.placeholder((37, 31), "float32", "x"), te.reduce_axis((0, 31), "k")
+    y = te.compute((37, 37), lambda i, j: te.sum(x[i, k] * x[j, k], axis=k), "y")
+    assert not packed_traces(tvm.IRModule({"main": te.create_prim_func([x, y])}))
+
+
+def test_a_result_in_gaps_stays() -> None:
+    """It is indexed by more than an iterator, which TVM cannot pad."""
+    from wmhub.tvm_compat import tvm
+
+    source = """
+# from tvm.script import tirx as T
+@T.prim_func(s_tir=True)
+def main(x: T.Buffer((37, 31), "float32"), w: T.Buffer((101, 31), "float32"),
+         y: T.Buffer((74, 101), "float32")):
+    for i, j, k in T.grid(37, 101, 31):
+        with T.sblock("y"):
+            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
+            with T.init():
+                y[vi * 2, vj] = 0.0
+            y[vi * 2, vj] = y[vi * 2, vj] + x[vi, vk] * w[vj, vk]
+"""
+    function = tvm.script.from_source(source)
+    module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
+    assert context(module).generate_design_space()
+    assert not packed_traces(module)
+
+
+@pytest.mark.parametrize("workload", ["dense-m32-n96-k48-bias", "scores-b2-m37-n37-d16"])
+def test_sketches_of_tvm_stay_beside_ours(workload: str) -> None:
+    module = zoo.build(workload)
+
+    def structures(generator: Any) -> set[str]:
+        spaces = context(module, generator).generate_design_space()
+        return {json.dumps(json.loads(trace_text(space.trace))[0]) for space in spaces}
+
+    theirs, all_of_them = structures("post-order-apply"), structures(None)
+    assert theirs < all_of_them
+    assert len(all_of_them) == 2 * len(theirs)
+
+
+def test_gpus_have_the_sketches_of_tvm() -> None:
+    from wmhub.tvm_compat import use_target
+
+    assert space_generator(use_target(CUDA)) == "post-order-apply"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workload", "shapes", "expected"),
+    [
+        (lambda: turned_weights(19, 40, 13), [(19, 13), (40, 13)], lambda x, w: x @ w.T),
+        (
+            "dense-m23-n40-k31-bias",
+            [(23, 31), (40, 31), (40,)],
+            lambda x, w, bias: x @ w.T + bias,
+        ),
+        (
+            "scores-b3-m37-n37-d16",
+            [(3, 37, 16), (3, 37, 16)],
+            lambda q, k: q @ k.transpose(0, 2, 1) / 4,
+        ),
+        ("matmul-m29-n29-k13", [(29, 13), (13, 29)], lambda a, b: a @ b),
+    ],
+)
+def test_a_packed_schedule_computes_the_same(
+    workload: Any, shapes: list[tuple[int, ...]], expected: Any
+) -> None:
+    from wmhub.measure.sketch import Sketch
+    from wmhub.tvm_compat import tvm
+
+    module = zoo.build(workload) if isinstance(workload, str) else workload()
+    found = context(module)
+    random = np.random.default_rng(0)
+    given = [random.standard_normal(shape, dtype=np.float32) for shape in shapes]
+    right = expected(*given)
+    ran = 0
+    for space in found.generate_design_space():
+        if not steps(space.trace, "ReindexCacheRead"):
+            continue
+        sketch = Sketch(found.mod, space.trace, list(found.space_generator.postprocs))
+        schedule = sketch.replay(sketch.space.draw(random))
+        assert schedule is not None
+        compiled = tvm.compile(schedule.mod, target=found.target)
+        tensors = [tvm.runtime.tensor(array) for array in (*given, np.full_like(right, np.nan))]
+        compiled["main"](*tensors)
+        np.testing.assert_allclose(tensors[-1].numpy(), right, rtol=1e-4, atol=1e-5)
+        ran += 1
+    assert ran >= 1
+
+
+def test_a_record_of_it_needs_tvm_alone() -> None:
+    """The trace goes through JSON and gives the same program, and the same genes."""
+    from wmhub.measure.sketch import Sketch
+    from wmhub.tvm_compat import Schedule, Trace, same_structure
+
+    module = zoo.build("scores-b2-m37-n37-d16")
+    found = context(module)
+    for space in found.generate_design_space():
+        sketch = Sketch(found.mod, space.trace, list(found.space_generator.postprocs))
+        genes = sketch.space.draw(np.random.default_rng(0))
+        schedule = sketch.replay(genes)
+        again = Schedule(found.mod)
+        Trace.apply_json_to_schedule(json.loads(trace_text(schedule.trace)), again)
+        assert same_structure(again.mod) == same_structure(schedule.mod)
+        assert sketch.genes_of(again.trace) == genes

@@ -1,0 +1,110 @@
+"""How tensors are walked: elements by which a step of an axis moves an access, as TVM sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wmhub.nest import Stage, span
+from wmhub.program import Access, Index
+from wmhub.trajectory import Trajectories
+
+
+@dataclass(frozen=True)
+class Move:
+    """How an access moves with the axes of its stage."""
+
+    strides: tuple[int, ...]
+    """Elements for a step of each axis."""
+    hidden: frozenset[int]
+    """Axes that it moves with by a division or the like, which have no stride."""
+    panels: frozenset[tuple[int, int]] = frozenset()
+    """Axes among them that walk the last dimension panel by panel, and the panels' width."""
+
+    def leaves_gaps(self, axes: Sequence[int], ends: Sequence[np.ndarray]) -> np.ndarray:
+        """Whether steps of ``axes`` leave gaps that TVM does not see: bool [N or 1].
+
+        ``ends``: elements of each axis from one such step to the next, with all that lies inside.
+        What stays within a panel leaves none.
+        """
+        widths = dict(self.panels)
+        found = np.zeros(max((len(end) for end in ends), default=1), bool)
+        for axis, end in zip(axes, ends):
+            if axis in widths:
+                found = found | (widths[axis] % np.maximum(end, 1) != 0)
+            elif axis in self.hidden:
+                found = found | True
+        return found
+
+
+def move_of(access: Access, stage: Stage, shapes: Mapping[str, Sequence[int]]) -> Move | None:
+    """How ``access`` moves; ``None`` where the shape of its tensor is unknown."""
+    shape = shapes.get(access.buffer)
+    if shape is None or len(shape) != len(access.indices):
+        return None
+    strides = [0] * len(stage.axes)
+    used: set[int] = set()
+    size = 1
+    for index, extent in zip(access.indices[::-1], shape[::-1]):
+        for axis in {axis for axis in index.variables() if axis < len(strides)}:
+            used.add(axis)
+            # The last dimension that an axis occurs in counts, as in TVM.
+            if strides[axis] == 0:
+                strides[axis] = (_coefficient(index, axis) or 0) * size
+        size *= extent
+    hidden = frozenset(axis for axis in used if strides[axis] == 0)
+    last = access.indices[-1] if access.indices else None
+    panels = {(last.args[0].value, last.args[1].value)} if last and _is_panel(last) else set()
+    return Move(tuple(strides), hidden, frozenset(p for p in panels if p[0] in hidden))
+
+
+def _is_panel(index: Index, operations: Sequence[str] = ("%",)) -> bool:
+    """Whether ``index`` is an iterator divided by a constant, or what is left of it."""
+    return (
+        index.op in operations
+        and index.args[0].op == "var"
+        and index.args[1].op == "const"
+        and index.args[1].value > 0
+    )
+
+
+def _is_plain(index: Index) -> bool:
+    """Whether ``index`` walks all that it can in the order of one iterator."""
+    return index.op == "var" or _is_panel(index, ("//", "%"))
+
+
+def _coefficient(index: Index, axis: int) -> int | None:
+    """The factor of ``axis`` in ``index``, as TVM's ``StrideExtractor`` sees it."""
+    if index.op == "var":
+        return 1 if index.value == axis else None
+    if index.op == "-" and index.args[1].op == "const":
+        return _coefficient(index.args[0], axis)
+    if index.op == "+":
+        found = [c for arg in index.args if (c := _coefficient(arg, axis)) is not None]
+        return min(found, default=None)
+    if index.op == "*":
+        for scale, other in (index.args, index.args[::-1]):
+            if scale.op == "const":
+                inner = _coefficient(other, axis)
+                return None if inner is None else inner * scale.value
+    return None
+
+
+def shapes_of(trajectories: Trajectories, live: Sequence[Stage]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the buffers that ``live`` stages touch, as far as they are known."""
+    buffers = trajectories.program.buffers if trajectories.program else {}
+    shapes = {name: buffer.shape for name, buffer in buffers.items()}
+    for stage in live:
+        for access in stage.writes:
+            if access.buffer not in shapes and all(map(_is_plain, access.indices)):
+                steps = [axis.extent for axis in stage.axes]
+                shapes[access.buffer] = tuple(int(span(i, steps).max()) for i in access.indices)
+    for stage in live:
+        for access in [*stage.reads, *stage.writes]:
+            # A copy in other memory, ``name.scope.number``, has the shape of the whole.
+            whole = shapes.get(access.buffer.split(".")[0])
+            if access.buffer not in shapes and whole is not None:
+                shapes[access.buffer] = whole
+    return shapes
