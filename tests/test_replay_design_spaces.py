@@ -68,12 +68,14 @@ def test_nests_of_design_spaces_are_those_of_tvm(
         "matmul-m31-n61-k24",
         "scores-b2-m37-n37-d16",
         "bmm-b3-m31-n24-k40-nt",
+        "conv2d-h9-w9-ci6-co24-k3-s1-p1-nchw-bias-relu",
+        "conv1d-l16-ci8-co48-k3-s1-p1-nchw",
     ],
 )
-def test_nests_of_packed_products_are_those_of_tvm(workload: str) -> None:
+def test_nests_of_our_own_sketches_are_those_of_tvm(workload: str) -> None:
     tvm = pytest.importorskip("tvm")
     from wmhub.measure import zoo
-    from wmhub.measure.packing import space_generator
+    from wmhub.measure.rules import space_generator
     from wmhub.tvm_compat import Schedule, Trace, normalize, use_target
     from wmhub.tvm_compat import meta_schedule as ms
 
@@ -108,7 +110,7 @@ def _compare(program: Any, schedule: Any) -> None:
     ours = {stage.name: stage for stage in group.trajectories.stages if not stage.inlined}
     assert group.trajectories.unknown == ()
     names = {str(schedule.get(b).name_hint) for b in schedule.get_child_blocks(_root(schedule))}
-    assert set(ours) == names
+    assert names <= set(ours)
     for block in schedule.get_child_blocks(_root(schedule)):
         name = str(schedule.get(block).name_hint)
         theirs = [int(schedule.get(loop).extent) for loop in schedule.get_loops(block)]

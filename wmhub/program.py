@@ -35,6 +35,12 @@ class Index:
             found += [v for v in arg.variables() if v not in found]
         return found
 
+    def renumbered(self, numbers: Mapping[int, int]) -> Index:
+        """The same over iterators of other numbers; one that has none becomes the first."""
+        if self.op == "var":
+            return Index("var", numbers.get(self.value, 0))
+        return Index(self.op, self.value, tuple(arg.renumbered(numbers) for arg in self.args))
+
 
 @dataclass(frozen=True)
 class Buffer:

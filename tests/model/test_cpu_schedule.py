@@ -118,14 +118,14 @@ def test_unknown_shapes_and_extents_are_no_vectors() -> None:
     "workload",
     [
         "GMM", "C2D", "DEP", "DIL", "T2D", "CBR", "SFM", "NRM",
-        # Operands packed, padded, both, and neither.
+        # Operands packed, padded, both, neither; and a result turned.
         "dense-m32-n96-k48-bias-relu", "matmul-m31-n64-k24", "scores-b2-m37-n37-d16",
-        "bmm-b3-m16-n24-k40",
+        "bmm-b3-m16-n24-k40", "conv2d-h9-w9-ci6-co24-k3-s1-p1-nchw-bias-relu",
     ],
 )  # fmt: skip
 def test_it_is_what_tvm_makes_of_it(workload: str) -> None:
     tvm = pytest.importorskip("tvm")
-    from wmhub.measure.packing import space_generator
+    from wmhub.measure.rules import space_generator
     from wmhub.tvm_compat import Schedule, Trace, normalize, plain, use_target
     from wmhub.tvm_compat import meta_schedule as ms
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from wmhub.errors import MeasureError
-from wmhub.measure.packing import space_generator
 from wmhub.measure.programs import save_program, trace_text
+from wmhub.measure.rules import space_generator
 from wmhub.measure.sketch import REFUSALS, Sketch, replay_trace, unchecked_schedule
 from wmhub.replay.limits import BlockLimits
 from wmhub.tvm_compat import Trace, last_line, use_target

@@ -61,9 +61,9 @@ def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bou
     if number >= len(accesses):
         return []
     access = accesses[number]
-    layout = _layout(stage, values[1]) if name == "ReindexCacheRead" and len(values) > 1 else None
+    layout = _layout(stage, values[1]) if name.startswith("Reindex") and len(values) > 1 else None
     if layout is not None:
-        return [_reordered(state, stage, number, scope, layout)]
+        return [_reordered(state, stage, number, is_read, scope, layout)]
     role = "cache_read" if is_read else "cache_write"
     made, cache = _copy_stage(state, stage, access.buffer, scope, role)
     if access.buffer in state.blurred:
@@ -91,20 +91,39 @@ def _layout(stage: Stage, text: Any) -> tuple[Index, ...] | None:
 
 
 def _reordered(
-    state: State, stage: Stage, number: int, scope: str, layout: tuple[Index, ...]
+    state: State, stage: Stage, number: int, is_read: bool, scope: str, layout: tuple[Index, ...]
 ) -> Stage:
-    """A stage that copies a read in ``layout``, over those iterators that it is indexed by."""
-    access = stage.reads[number]
-    state.caches += 1
-    cache = f"{access.buffer}.{scope}.{state.caches}"
-    state.hints[cache] = f"{state.hints.get(access.buffer, access.buffer)}_{scope}"
+    """A stage that copies a read or write by way of ``layout``, over the iterators of its index."""
+    accesses = stage.reads if is_read else stage.writes
+    access = accesses[number]
+    cache = _new_shape(state, access.buffer, scope)
     state.scopes[cache] = scope
-    made = _copy_over_iterators(stage, access, cache, layout, state.hints[cache], "cache_read")
-    made.scope = scope
+    role = "cache_read" if is_read else "cache_write"
+    made = _copy_over_iterators(stage, access, cache, layout, state.hints[cache], role)
     whole = [axis.extent for axis in made.axes]
     state.shapes[cache] = tuple(int(span(i, whole).max()) for i in made.writes[0].indices)
-    stage.reads[number] = Access(cache, layout)
-    return state.add(made, after=stage, before=True)
+    if is_read:
+        made.scope = scope
+    else:
+        made.reads, made.writes, made.scope, stage.scope = (
+            made.writes,
+            made.reads,
+            stage.scope,
+            scope,
+        )
+    accesses[number] = Access(cache, layout)
+    return state.add(made, after=stage, before=is_read)
+
+
+def _new_shape(state: State, buffer: str, word: str) -> str:
+    """Name of a new buffer with what ``buffer`` holds, in another shape.
+
+    Without a dot: what follows one stands for a copy of the same shape.
+    """
+    state.caches += 1
+    name = f"{buffer.replace('.', '_')}@{state.caches}"
+    state.hints[name] = f"{state.hints.get(buffer, buffer)}_{word}"
+    return name
 
 
 def _copy_over_iterators(
@@ -115,7 +134,7 @@ def _copy_over_iterators(
     axes = [Axis(stage.axes[v].name, stage.axes[v].extent, False) for v in used]
     numbers = {v: k for k, v in enumerate(used)}
     source, copy = (
-        Access(buffer, tuple(_renumber(index, numbers) for index in indices))
+        Access(buffer, tuple(index.renumbered(numbers) for index in indices))
         for buffer, indices in ((access.buffer, access.indices), (cache, layout))
     )
     return Stage(name, axes, [Loop.over(a) for a in axes], [source], [copy], role)
@@ -220,24 +239,15 @@ def _padded(
     ``before``: extents of the axes of ``stage`` before they were rounded up.
     """
     walked = [index.value for index in access.indices]
-    state.caches += 1
-    name = f"{state.hints.get(access.buffer, access.buffer)}_pad"
-    padded = f"{access.buffer}_pad{state.caches}"
-    state.hints[padded] = name
+    padded = _new_shape(state, access.buffer, "pad")
     state.shapes[padded] = tuple(int(stage.axes[v].extent[0]) for v in walked)
     sizes = [stage.axes[v].extent if is_read else before[v] for v in walked]
     axes = [Axis(f"ax{n}", size, False) for n, size in enumerate(sizes)]
     index = tuple(Index("var", n) for n in range(len(axes)))
     source, copy = (access.buffer, padded) if is_read else (padded, access.buffer)
     made = Stage(
-        name, axes, [Loop.over(axis) for axis in axes],
+        state.hints[padded], axes, [Loop.over(axis) for axis in axes],
         [Access(source, index)], [Access(copy, index)], "reindex",
     )  # fmt: skip
     state.add(made, after=stage, before=is_read)
     return Access(padded, access.indices)
-
-
-def _renumber(index: Index, numbers: dict[int, int]) -> Index:
-    if index.op == "var":
-        return Index("var", numbers.get(index.value, 0))
-    return Index(index.op, index.value, tuple(_renumber(a, numbers) for a in index.args))

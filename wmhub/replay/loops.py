@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wmhub.nest import PIPELINE, Loop, Stage, extents, fuse_loops, split_loop
+from wmhub.program import Access
 from wmhub.replay.state import State
 
 if TYPE_CHECKING:
@@ -40,11 +41,28 @@ def fuse(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
     return [made]
 
 
+def reorder_iterators(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
+    """``ReorderBlockIterVar``: the iterators of a block in another order; its loops stay."""
+    stage, order = values[0], values[1] if len(values) > 1 else None
+    state.emit(name, stage)
+    if not isinstance(stage, Stage) or not isinstance(order, list):
+        return []
+    if sorted(order) == list(range(len(stage.axes))):
+        number = {old: new for new, old in enumerate(order)}
+        stage.axes = [stage.axes[old] for old in order]
+        for accesses in (stage.reads, stage.writes):
+            accesses[:] = [
+                Access(one.buffer, tuple(index.renumbered(number) for index in one.indices))
+                for one in accesses
+            ]
+    return []
+
+
 def reorder(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
-    """``Reorder``; block iterators keep their nest."""
+    """``Reorder``."""
     loops = [v for v in values if isinstance(v, Loop)]
     owner = state.owner(loops[0]) if loops else None
-    if owner is None or name != "Reorder":
+    if owner is None:
         state.emit(name, values[0] if values else None)
         return []
     order = tuple(owner.index(loop) for loop in loops)

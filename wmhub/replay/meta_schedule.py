@@ -203,7 +203,7 @@ _HANDLERS: dict[str, _Handler] = {
     "Fuse": loops.fuse,
     "AddUnitLoop": loops.add_loop,
     "Reorder": loops.reorder,
-    "ReorderBlockIterVar": loops.reorder,
+    "ReorderBlockIterVar": loops.reorder_iterators,
     "Parallel": loops.annotate_loop,
     "Vectorize": loops.annotate_loop,
     "Unroll": loops.annotate_loop,

@@ -13,7 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from wmhub.measure.packing import space_generator
+from wmhub.measure.rules import space_generator
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost, latency_of
 from wmhub.search.latent import LatentSearch
@@ -177,7 +177,7 @@ def make_contexts(
 ) -> list[Any]:
     """One ``TuneContext`` for each task; TVM's own messages go to the file ``log``.
 
-    Without ``packing`` there are TVM's own sketches alone, see `wmhub.measure.packing`.
+    Without ``packing`` there are TVM's own sketches alone, see `wmhub.measure.rules`.
     """
     logger = _logger(log)
     seeds = ms.utils.fork_seed(seed, n=len(tasks))

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from measure.sketches import context, steps
+
+from wmhub.measure import zoo
+from wmhub.measure.programs import trace_text
+from wmhub.measure.rules import space_generator
+
+pytestmark = pytest.mark.tvm
+pytest.importorskip("tvm")
+
+CUDA = {
+    "kind": "cuda",
+    "arch": "sm_80",
+    "max_threads_per_block": 1024,
+    "max_shared_memory_per_block": 48 << 10,
+    "thread_warp_size": 32,
+}
+#: One of each rule: packed, padded and packed, turned.
+OURS = [
+    "dense-m32-n96-k48-bias",
+    "scores-b2-m37-n37-d16",
+    "conv2d-h6-w6-ci8-co32-k3-s1-p1-nchw-relu",
+]
+
+
+@pytest.mark.parametrize("workload", OURS)
+def test_sketches_of_tvm_stay_beside_ours(workload: str) -> None:
+    module = zoo.build(workload)
+
+    def structures(generator: Any) -> set[str]:
+        spaces = context(module, generator).generate_design_space()
+        return {json.dumps(json.loads(trace_text(space.trace))[0]) for space in spaces}
+
+    theirs, all_of_them = structures("post-order-apply"), structures(None)
+    assert theirs < all_of_them
+
+
+def test_gpus_have_the_sketches_of_tvm() -> None:
+    from wmhub.tvm_compat import use_target
+
+    assert space_generator(use_target(CUDA)) == "post-order-apply"
+
+
+@pytest.mark.parametrize("workload", OURS)
+def test_a_record_of_ours_needs_tvm_alone(workload: str) -> None:
+    """The trace goes through JSON and gives the same program, and the same genes."""
+    from wmhub.measure.sketch import Sketch
+    from wmhub.tvm_compat import Schedule, Trace, same_structure
+
+    found = context(zoo.build(workload))
+    ours = 0
+    for space in found.generate_design_space():
+        ours += bool(steps(space.trace, "ReindexCacheRead"))
+        sketch = Sketch(found.mod, space.trace, list(found.space_generator.postprocs))
+        sketch.learn_locations(0)
+        genes = sketch.space.draw(np.random.default_rng(0))
+        schedule = sketch.replay(genes)
+        again = Schedule(found.mod)
+        Trace.apply_json_to_schedule(json.loads(trace_text(schedule.trace)), again)
+        assert same_structure(again.mod) == same_structure(schedule.mod)
+        assert sketch.genes_of(again.trace) == sketch.genes_of(schedule.trace)
+    assert ours

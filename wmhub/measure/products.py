@@ -1,0 +1,94 @@
+"""``Product``: what rules of ours have to know of a reduction over the product of its operands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from wmhub.errors import InvalidInputError
+from wmhub.measure.programs import save_program
+from wmhub.program import Access, Block, Program
+from wmhub.tvm_json import parse_program
+
+#: Bytes of a cache line.
+_LINE_BYTES = 64
+_FLOATS = {"float16", "bfloat16", "float32", "float64"}
+
+
+@dataclass(frozen=True)
+class Product:
+    """A block that reduces over two operands or more of one floating-point type.
+
+    Iterators are known by their number in the block.
+    """
+
+    extents: tuple[int, ...]
+    """Of the iterators."""
+    reductions: frozenset[int]
+    """The iterators that are reductions."""
+    result: tuple[int, ...]
+    """The iterator of each dimension of what the block writes."""
+    operands: tuple[tuple[int, ...] | None, ...]
+    """For each read, the iterator of each dimension of the tensor that it comes from; ``None``
+    where an index is more than an iterator."""
+    uses: tuple[frozenset[int], ...]
+    """For each read, all iterators that it is indexed by."""
+    copies: tuple[int, ...]
+    """For each read, how many blocks do nothing but turn that tensor on its way."""
+    line: int
+    """Elements of a cache line."""
+
+    @classmethod
+    def of(cls, schedule: Any, block: Any) -> Product | None:
+        """The product that ``block`` of a TVM ``schedule`` computes; ``None`` where it is none."""
+        name = str(schedule.get(block).name_hint)
+        try:
+            program = parse_program(save_program(schedule.mod))
+        except InvalidInputError:
+            return None
+        found = next((one for one in program.blocks if one.name == name), None)
+        return None if found is None else cls._of(found, program)
+
+    @classmethod
+    def _of(cls, block: Block, program: Program) -> Product | None:
+        types = {program.buffers[access.buffer].dtype for access in block.reads}
+        result = _iterators(block.writes[0]) if len(block.writes) == 1 else None
+        if not result or not block.is_reduction or len(block.reads) < 2:
+            return None
+        if len(types) != 1 or not types <= _FLOATS:
+            return None
+        found = [_before_turns(program, access) for access in block.reads]
+        element_bytes = program.buffers[block.reads[0].buffer].element_bytes
+        return cls(
+            tuple(iterator.extent for iterator in block.iterators),
+            frozenset(n for n, iterator in enumerate(block.iterators) if iterator.is_reduction),
+            result,
+            tuple(operand for operand, _ in found),
+            tuple(frozenset(v for i in a.indices for v in i.variables()) for a in block.reads),
+            tuple(count for _, count in found),
+            int(_LINE_BYTES // element_bytes),
+        )
+
+
+def _iterators(access: Access) -> tuple[int, ...] | None:
+    """The iterator that each dimension is indexed by; ``None`` where one is anything else."""
+    found = tuple(index.value for index in access.indices if index.op == "var")
+    return found if len(set(found)) == len(access.indices) else None
+
+
+def _before_turns(program: Program, access: Access) -> tuple[tuple[int, ...] | None, int]:
+    """The iterators of ``access`` in the order of the tensor that its buffer is a transposition of,
+    and of how many blocks it is one after the other."""
+    operand, buffer, count = _iterators(access), access.buffer, 0
+    makers = {write.buffer: block for block in program.blocks for write in block.writes}
+    while operand is not None and count < len(makers):
+        maker = makers.get(buffer)
+        if maker is None or any(maker.operations) or len(maker.reads) != 1:
+            break
+        made, taken = _iterators(maker.writes[0]), _iterators(maker.reads[0])
+        if made is None or taken is None or {*made} != {*taken}:
+            break
+        dimension = {iterator: number for number, iterator in enumerate(made)}
+        operand = tuple(operand[dimension[iterator]] for iterator in taken)
+        buffer, count = maker.reads[0].buffer, count + 1
+    return operand, count
