@@ -3,7 +3,8 @@
 So a model sees more than powers of two. The second part is of operators that errors were largest
 for: products of many small matrices, softmax, pooling, transposed convolutions, reductions, and
 vectors of 24 or 48 elements behind a clip. The third has extents that no vector divides, as
-networks with a class token and odd images have: there LLVM decides what becomes a vector.
+networks with a class token and odd images have: there LLVM decides what becomes a vector. The last
+has images whose channels come first, as PyTorch keeps them.
 """
 
 from __future__ import annotations
@@ -179,6 +180,22 @@ def _no_vector_divides() -> dict[str, list[str]]:
     }
 
 
+_CHANNELS_FIRST = [(112, 16, 32, 3, 2), (80, 24, 48, 3, 1), (56, 48, 96, 1, 1), (56, 96, 48, 3, 1),
+                   (40, 80, 160, 3, 2), (33, 64, 128, 3, 1), (28, 96, 192, 3, 1),
+                   (28, 192, 96, 1, 1), (20, 160, 320, 1, 1), (20, 128, 128, 3, 1),
+                   (14, 384, 192, 1, 1), (14, 192, 384, 3, 2), (10, 256, 256, 3, 1),
+                   (7, 320, 640, 1, 1), (7, 640, 160, 1, 1), (7, 160, 320, 3, 1)]  # fmt: skip
+
+
+def _channels_first() -> dict[str, list[str]]:
+    return {
+        "sweep-channels-first": [
+            *convs(_CHANNELS_FIRST[::2], "nchw", "bias", "relu"),
+            *convs(_CHANNELS_FIRST[1::2], "nchw"),
+        ]
+    }
+
+
 def sweeps() -> dict[str, list[str]]:
     """Name of a sweep -> names of its workloads."""
-    return {**_broad(), **_hard(), **_no_vector_divides()}
+    return {**_broad(), **_hard(), **_no_vector_divides(), **_channels_first()}
