@@ -78,6 +78,30 @@ def test_programs_with_symbolic_shapes_are_read(folder: str, shared_logs: Path) 
             assert parse_program(json.loads(line)[1]).blocks
 
 
+@pytest.mark.tvm
+def test_of_an_index_map_and_its_inverse_it_is_the_map() -> None:
+    tvm = pytest.importorskip("tvm")
+    from wmhub.tvm_compat import IndexMap
+
+    made = IndexMap.from_func(
+        lambda i, j: [j // 8, i, j % 8],
+        inverse_index_map=lambda a, b, c: [b, a * 8 + c],
+        index_dtype="int32",
+    )
+    count, indices = parse_index_map(str(tvm.ir.save_json(made)))
+    assert (count, [index.op for index in indices]) == (2, ["//", "var", "%"])
+
+
+def test_an_index_map_that_takes_too_long_to_walk_is_refused() -> None:
+    nodes: list[dict[str, Any]] = [{"type": "None"}, {"type": "ir.Var"}]
+    for at in range(1, 40):
+        nodes.append({"type": "prim.Add", "data": {"a": at, "b": at}})
+    nodes += [{"type": "ffi.Array", "data": [1]}, {"type": "ffi.Array", "data": [40]}]
+    nodes.append({"type": "IndexMap", "data": {"initial_indices": 41, "final_indices": 42}})
+    with pytest.raises(InvalidInputError, match="steps"):
+        parse_index_map(json.dumps({"root_index": 43, "nodes": nodes}))
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -36,9 +36,9 @@ class Index:
         return found
 
     def renumbered(self, numbers: Mapping[int, int]) -> Index:
-        """The same over iterators of other numbers; one that has none becomes the first."""
+        """The same over iterators of other numbers; raises ``KeyError`` for one that has none."""
         if self.op == "var":
-            return Index("var", numbers.get(self.value, 0))
+            return Index("var", numbers[self.value])
         return Index(self.op, self.value, tuple(arg.renumbered(numbers) for arg in self.args))
 
 
@@ -96,6 +96,8 @@ class Block:
     operations: tuple[float, ...]
     """Operations of one execution of the body, by class (`OPERATIONS`)."""
     has_init: bool
+    is_whole: bool = True
+    """Whether it runs for all values of its iterators, counted from 0, without a condition."""
 
     @property
     def is_reduction(self) -> bool:

@@ -23,6 +23,8 @@ _ADD, _MUL, _DIV, _COMPARE, _SELECT, _SPECIAL, _INTEGER = range(len(OPERATIONS))
 
 #: Statements and expressions that are walked; those of real programs are a few thousand.
 _MOST_VISITS = 200_000
+#: Those of an index map are a few dozen.
+_MOST_VISITS_OF_A_MAP = 1000
 #: TVM's integers have 64 bits.
 _MOST_INTEGER = 2**63
 
@@ -70,11 +72,12 @@ def parse_index_map(text: str) -> tuple[int, tuple[Index, ...]]:
     """
     try:
         graph = _Graph(json.loads(text))
-        root = next(n for n in range(len(graph.nodes)) if graph.kind(n) == "IndexMap")
-        before = graph.items(graph.ref(root, "initial_indices"))
-        after = graph.items(graph.ref(root, "final_indices"))
+        if graph.kind(graph.root) != "IndexMap":
+            raise ValueError(f"it is of type {graph.kind(graph.root)}")
+        before = graph.items(graph.ref(graph.root, "initial_indices"))
+        after = graph.items(graph.ref(graph.root, "final_indices"))
         numbers = {node: number for number, node in enumerate(before)}
-        reader = _Reader(graph)
+        reader = _Reader(graph, most_visits=_MOST_VISITS_OF_A_MAP)
         return len(before), tuple(reader.index(node, numbers) for node in after)
     except RecursionError:
         raise InvalidInputError("the serialised index map nests too deeply") from None
@@ -156,6 +159,7 @@ class _Reader:
     """Walks one IRModule's statement tree and collects its blocks."""
 
     graph: _Graph
+    most_visits: int = _MOST_VISITS
     blocks: list[Block] = field(default_factory=list)
     buffers: dict[str, Buffer] = field(default_factory=dict)
     _buffer_name: dict[int, str] = field(default_factory=dict)
@@ -178,8 +182,8 @@ class _Reader:
     def _visit(self) -> None:
         """Counts a step: a graph of nodes that share nodes has more paths than anyone can walk."""
         self._visits += 1
-        if self._visits > _MOST_VISITS:
-            raise ValueError(f"it takes more than {_MOST_VISITS:,} steps to walk")
+        if self._visits > self.most_visits:
+            raise ValueError(f"it takes more than {self.most_visits:,} steps to walk")
 
     def _prim_functions(self) -> list[int]:
         g = self.graph
@@ -219,10 +223,12 @@ class _Reader:
             self._statement(g.ref(block, "body"), loops)
             return
         iterators, numbers = [], {}
+        is_whole = g.integer(g.ref(realize, "predicate")) == 1
         for number, iter_var in enumerate(iter_vars):
-            var = g.ref(iter_var, "var")
+            var, domain = g.ref(iter_var, "var"), g.ref(iter_var, "dom")
             numbers[var] = number
-            extent = g.integer(g.ref(g.ref(iter_var, "dom"), "extent")) or 1
+            extent = g.integer(g.ref(domain, "extent")) or 1
+            is_whole = is_whole and g.integer(g.ref(domain, "min")) == 0
             is_reduction = int(g._fields(iter_var)["iter_type"]) == 2  # IterVarType kCommReduce
             iterators.append(
                 Iterator(g.text(g.ref(var, "name", "name_hint")), extent, is_reduction)
@@ -240,6 +246,7 @@ class _Reader:
                 writes=self._accesses(g.ref(block, "writes"), numbers),
                 operations=tuple(operations),
                 has_init=g.ref(block, "init") != 0,
+                is_whole=is_whole,
             )
         )
 

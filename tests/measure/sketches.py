@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 
-TARGET = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
 
-
-def context(module: Any, generator: Any = None) -> Any:
-    """A ``TuneContext`` of ``module``; with our rules by default."""
+def context(module: Any, generator: Any = None, mcpu: str = "haswell") -> Any:
+    """A ``TuneContext`` of ``module`` for a CPU; with our rules by default."""
     from wmhub.measure.rules import space_generator
     from wmhub.tvm_compat import meta_schedule as ms
     from wmhub.tvm_compat import use_target
 
-    target = use_target(TARGET)
+    target = use_target({"kind": "llvm", "mcpu": mcpu, "num-cores": 2})
     return ms.TuneContext(
         mod=module,
         target=target,

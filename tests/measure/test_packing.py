@@ -141,26 +141,38 @@ def test_rows_of_one_operand_with_themselves_stay() -> None:
     assert not packed_traces(tvm.IRModule({"main": te.create_prim_func([x, y])}))
 
 
-def test_a_result_in_gaps_stays() -> None:
-    """It is indexed by more than an iterator, which TVM cannot pad."""
+def test_a_batch_is_not_padded() -> None:
     from wmhub.tvm_compat import tvm
 
-    source = """
-# from tvm.script import tirx as T
-@T.prim_func(s_tir=True)
-def main(x: T.Buffer((37, 31), "float32"), w: T.Buffer((101, 31), "float32"),
-         y: T.Buffer((74, 101), "float32")):
-    for i, j, k in T.grid(37, 101, 31):
-        with T.sblock("y"):
-            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
-            with T.init():
-                y[vi * 2, vj] = 0.0
-            y[vi * 2, vj] = y[vi * 2, vj] + x[vi, vk] * w[vj, vk]
-"""
-    function = tvm.script.from_source(source)
-    module = tvm.IRModule({"main": function.with_attr("global_symbol", "main")})
-    assert context(module).generate_design_space()
-    assert not packed_traces(module)
+    te = tvm.te
+    q, keys = (te.placeholder((37, n, 24), "float32", f"x{n}") for n in (37, 101))
+    scale, k = te.placeholder((37,), "float32", "scale"), te.reduce_axis((0, 24), "k")
+
+    def element(b: Any, i: Any, j: Any) -> Any:
+        return te.sum(q[b, i, k] * keys[b, j, k] * scale[i], axis=k)
+
+    tensors = [q, keys, scale, te.compute((37, 37, 101), element, "y")]
+    traces = packed_traces(tvm.IRModule({"main": te.create_prim_func(tensors)}))
+    assert traces
+    for trace in traces:
+        assert [step[2][0] for step in steps(trace, "PadEinsum")] == [[1, 40, 112, 1]]
+
+
+def test_products_of_a_chain_are_packed_together() -> None:
+    """Or a network's part of six layers would have 64 times the sketches of TVM."""
+    from wmhub.tvm_compat import tvm
+
+    te = tvm.te
+    x = te.placeholder((32, 48), "float32", "x")
+    weights = [te.placeholder((48, 48), "float32", f"w{n}") for n in range(2)]
+    k, r = te.reduce_axis((0, 48), "k"), te.reduce_axis((0, 48), "r")
+    y = te.compute((32, 48), lambda i, j: te.sum(x[i, k] * weights[0][j, k], axis=k), "y")
+    z = te.compute((32, 48), lambda i, j: te.sum(y[i, r] * weights[1][j, r], axis=r), "z")
+    module = tvm.IRModule({"main": te.create_prim_func([x, *weights, z])})
+    spaces = context(module).generate_design_space()
+    packed = [len(steps(space.trace, "ReindexCacheRead")) for space in spaces]
+    assert sorted(set(packed)) == [0, 1, 2]
+    assert packed.count(0) == packed.count(1) == packed.count(2)
 
 
 @pytest.mark.slow

@@ -75,3 +75,68 @@ def test_what_follows_turns_it_back() -> None:
     alone = turned_traces(zoo.build("conv2d-h8-w8-ci8-co32-k3-s1-p1-nchw"))
     assert {len(steps(t, "ComputeInline")) for t in alone} == {0}
     assert all(steps(t, "ComputeInline") for t in with_epilogue)
+
+
+def following(consumer: str) -> Any:
+    """A convolution whose result goes into something else than an image of the same order."""
+    from wmhub.tvm_compat import tvm
+
+    te = tvm.te
+    x = te.placeholder((1, 8, 10, 10), "float32", "x")
+    w = te.placeholder((32, 8, 3, 3), "float32", "w")
+    c, i, j = (te.reduce_axis((0, n), name) for n, name in ((8, "c"), (3, "i"), (3, "j")))
+    conv = te.compute(
+        (1, 32, 8, 8),
+        lambda n, f, y, z: te.sum(x[n, c, y + i, z + j] * w[f, c, i, j], axis=[c, i, j]),
+        "conv",
+    )
+    if consumer == "pool":
+        h, v = te.reduce_axis((0, 8), "h"), te.reduce_axis((0, 8), "v")
+        last = te.compute((1, 32), lambda n, f: te.sum(conv[n, f, h, v], axis=[h, v]), "pool")
+    else:
+        last = te.compute((1, 8, 8, 32), lambda n, y, z, f: te.exp(conv[n, f, y, z]), "turned")
+    return tvm.IRModule({"main": te.create_prim_func([x, w, last])})
+
+
+@pytest.mark.parametrize("consumer", ["pool", "turned"])
+def test_only_what_goes_alike_turns_it_back(consumer: str) -> None:
+    traces = turned_traces(following(consumer))
+    assert traces
+    for trace in traces:
+        # A copy turns the result back, and what follows reads that.
+        assert not steps(trace, "ComputeInline")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("consumer", ["pool", "turned"])
+def test_what_follows_gets_the_same(consumer: str) -> None:
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(0)
+    image, weights = (
+        random.standard_normal(shape, dtype=np.float32) for shape in ((1, 8, 10, 10), (32, 8, 3, 3))
+    )
+    weights *= 0.1
+    right = torch.conv2d(*map(torch.tensor, (image, weights)))
+    right = right.sum((2, 3)) if consumer == "pool" else right.permute(0, 2, 3, 1).exp()
+    given = [image, weights]
+    assert check_results(following(consumer), "ReindexCacheWrite", given, right.numpy()) >= 1
+
+
+def test_a_part_of_the_image_stays() -> None:
+    from wmhub.tvm_compat import tvm
+
+    source = """
+# from tvm.script import tirx as T
+@T.prim_func(s_tir=True)
+def main(x: T.Buffer((1, 8, 10, 10), "float32"), w: T.Buffer((32, 8, 3, 3), "float32"),
+         y: T.Buffer((1, 32, 8, 8), "float32")):
+    for n, f, h, l, c, i, j in T.grid(1, 32, 8, 8, 8, 3, 3):
+        with T.sblock("y"):
+            T.where(h < 5)
+            vn, vf, vh, vl, vc, vi, vj = T.axis.remap("SSSSRRR", [n, f, h, l, c, i, j])
+            with T.init():
+                y[vn, vf, vh, vl] = 0.0
+            y[vn, vf, vh, vl] = y[vn, vf, vh, vl] + x[vn, vc, vh + vi, vl + vj] * w[vf, vc, vi, vj]
+"""
+    function = tvm.script.from_source(source)
+    assert not turned_traces(tvm.IRModule({"main": function.with_attr("global_symbol", "main")}))

@@ -14,17 +14,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from wmhub.measure.panels import Panels, in_order, index_map
+from wmhub.measure.panels import LEAST_REUSE, PANEL_LINES, Panels, beside, in_order, index_map
 from wmhub.measure.products import Product
-from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.space import prime_factors
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
 
-#: Widths of a panel in cache lines, the widest first, and what the extent may grow for it.
-_PANELS, _MOST_GROWN = (4, 2, 1), 0.06
-#: How often each element of a panel is used at least, so that copying it can pay.
-_LEAST_REUSE = 8
+#: What an extent may grow for wider panels.
+_MOST_GROWN = 0.06
 #: An extent with a larger prime factor has too few tiles, and grows by this share at most, to a
 #: multiple of ``_ROW_STEP``.
 _LARGEST_PRIME, _MOST_ROWS_GROWN, _ROW_STEP = 13, 0.12, 4
@@ -43,13 +40,7 @@ class PackOperands(ms.schedule_rule.PyScheduleRule):  # type: ignore[misc]
         plan = product and _plan(product)
         if not product or not plan:
             return [schedule]
-        packed = schedule.copy()
-        try:
-            _pack(packed, block, product, plan)
-        except REFUSALS:
-            # It looked like a product, but TVM cannot pad or copy it.
-            return [schedule]
-        return [packed, schedule]
+        return beside(schedule, lambda packed: _pack(packed, block, product, plan))
 
     def clone(self) -> Any:
         """Another one like it."""
@@ -81,11 +72,11 @@ def _plan(product: Product) -> _Plan | None:
     operand = product.operands[wide[0]]
     assert operand is not None
     reuse = math.prod(product.extents[n] for n in product.result if n not in operand)
-    if reuse < _LEAST_REUSE or product.extents[column] < product.line // 2:
+    if reuse < LEAST_REUSE or product.extents[column] < product.line // 2:
         return None
     panel, width = _panels(product.extents[column], product.line)
-    # The batch is no tile of a register, and what TVM pads with (zeros) may change a reduction.
-    stays = frozenset.intersection(*product.uses) | product.reductions
+    # A batch is no tile of a register, and what TVM pads with (zeros) may change a reduction.
+    stays = product.reductions | product.uses[wide[0]]
     padded = tuple(
         width if n == column else extent if n in stays else _with_tiles(extent)
         for n, extent in enumerate(product.extents)
@@ -99,7 +90,7 @@ def _plan(product: Product) -> _Plan | None:
 
 def _panels(extent: int, line: int) -> tuple[int, int]:
     """Width of the panels of ``extent`` columns, and the columns of all of them."""
-    for lines in _PANELS:
+    for lines in PANEL_LINES:
         width = lines * line
         columns = -(-extent // width) * width
         if columns <= (1 + _MOST_GROWN) * extent:

@@ -12,10 +12,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from wmhub.measure.products import Product
+from wmhub.measure.sketch import REFUSALS
 from wmhub.tvm_compat import IndexMap, dtype_of
+
+#: Widths of a panel in cache lines, the widest first.
+PANEL_LINES = (4, 2, 1)
+#: How often each element of a panel is used at least, so that copying it can pay.
+LEAST_REUSE = 8
 
 #: Iterators of a block to the indices of a buffer.
 Layout = Callable[..., Sequence[Any]]
+
+
+def beside(schedule: Any, step: Callable[[Any], None]) -> list[Any]:
+    """A copy of ``schedule`` after ``step``, and ``schedule`` as it is.
+
+    It alone where TVM refuses the step. The copy alone where a product was packed before: all
+    products of a program together, or there would be twice as many sketches for each of them.
+    """
+    changed = schedule.copy()
+    try:
+        step(changed)
+    except REFUSALS:
+        return [schedule]
+    is_packed = any(one.kind.name == "ReindexCacheRead" for one in schedule.trace.insts)
+    return [changed] if is_packed else [changed, schedule]
 
 
 def in_order(order: Sequence[int]) -> Layout:

@@ -40,19 +40,18 @@ class Product:
 
     @classmethod
     def of(cls, schedule: Any, block: Any) -> Product | None:
-        """The product that ``block`` of a TVM ``schedule`` computes; ``None`` where it is none."""
-        name = str(schedule.get(block).name_hint)
-        try:
-            program = parse_program(save_program(schedule.mod))
-        except InvalidInputError:
-            return None
-        found = next((one for one in program.blocks if one.name == name), None)
-        return None if found is None else cls._of(found, program)
+        """The product that ``block`` of a TVM ``schedule`` computes; ``None`` where it is none.
+
+        The block writes all of its result, alone: copies of it would make more than it did.
+        """
+        found = parsed(schedule, block)
+        return None if found is None else cls._of(*found)
 
     @classmethod
     def _of(cls, block: Block, program: Program) -> Product | None:
+        extents = tuple(iterator.extent for iterator in block.iterators)
         types = {program.buffers[access.buffer].dtype for access in block.reads}
-        result = _iterators(block.writes[0]) if len(block.writes) == 1 else None
+        result = written_whole(block, program)
         if not result or not block.is_reduction or len(block.reads) < 2:
             return None
         if len(types) != 1 or not types <= _FLOATS:
@@ -60,7 +59,7 @@ class Product:
         found = [_before_turns(program, access) for access in block.reads]
         element_bytes = program.buffers[block.reads[0].buffer].element_bytes
         return cls(
-            tuple(iterator.extent for iterator in block.iterators),
+            extents,
             frozenset(n for n, iterator in enumerate(block.iterators) if iterator.is_reduction),
             result,
             tuple(operand for operand, _ in found),
@@ -68,6 +67,32 @@ class Product:
             tuple(count for _, count in found),
             int(_LINE_BYTES // element_bytes),
         )
+
+
+def parsed(schedule: Any, block: Any) -> tuple[Block, Program] | None:
+    """``block`` of a TVM ``schedule`` and its program; ``None`` where it cannot be told."""
+    try:
+        program = parse_program(save_program(schedule.mod))
+    except InvalidInputError:
+        return None
+    name = str(schedule.get(block).name_hint)
+    # Names are unique within a function only.
+    found = [one for one in program.blocks if one.name == name]
+    return (found[0], program) if len(found) == 1 else None
+
+
+def written_whole(block: Block, program: Program) -> tuple[int, ...] | None:
+    """The iterator of each dimension of what ``block`` writes.
+
+    ``None`` unless that is one whole buffer, and nothing else writes to it.
+    """
+    result = _iterators(block.writes[0]) if len(block.writes) == 1 and block.is_whole else None
+    if result is None:
+        return None
+    name = block.writes[0].buffer
+    writers = [one for one in program.blocks if name in {access.buffer for access in one.writes}]
+    extents = tuple(block.iterators[n].extent for n in result)
+    return result if len(writers) == 1 and program.buffers[name].shape == extents else None
 
 
 def _iterators(access: Access) -> tuple[int, ...] | None:
@@ -85,10 +110,13 @@ def _before_turns(program: Program, access: Access) -> tuple[tuple[int, ...] | N
         maker = makers.get(buffer)
         if maker is None or any(maker.operations) or len(maker.reads) != 1:
             break
-        made, taken = _iterators(maker.writes[0]), _iterators(maker.reads[0])
+        made, taken = written_whole(maker, program), _iterators(maker.reads[0])
         if made is None or taken is None or {*made} != {*taken}:
             break
+        source = maker.reads[0].buffer
+        if program.buffers[source].dtype != program.buffers[buffer].dtype:
+            break  # It converts as well.
         dimension = {iterator: number for number, iterator in enumerate(made)}
         operand = tuple(operand[dimension[iterator]] for iterator in taken)
-        buffer, count = maker.reads[0].buffer, count + 1
+        buffer, count = source, count + 1
     return operand, count

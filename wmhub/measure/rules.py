@@ -1,6 +1,6 @@
 """The sketches that a search and a collection draw from: TVM's, and on a CPU ours beside them.
 
-A record of a sketch of ours holds TVM's own instructions alone, so any TVM can apply it.
+A record of a sketch of ours holds TVM's own instructions alone: a TVM without wmhub applies it.
 """
 
 from __future__ import annotations
@@ -8,15 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 from wmhub.measure.packing import PackOperands
+from wmhub.measure.programs import trivial_program
 from wmhub.measure.turning import TurnResult
 from wmhub.tvm_compat import meta_schedule as ms
 
 
 def space_generator(target: Any) -> Any:
     """The space generator for ``target``, as ``TuneContext`` takes it."""
+    theirs = "post-order-apply"
     if target.kind.name != "llvm":
-        return "post-order-apply"
-    rules = list(ms.ScheduleRule.create("llvm"))
+        return theirs
+    # TVM chooses its rules by features of the target, and tells them to a context alone.
+    context = ms.TuneContext(
+        trivial_program(target), target=target, space_generator=theirs, num_threads=1
+    )
+    rules = list(context.space_generator.sch_rules)
     # Only what is inlined shows how an operand is walked.
     inlining = [n for n, rule in enumerate(rules) if isinstance(rule, ms.schedule_rule.AutoInline)]
     at = 1 + max(inlining, default=-1)

@@ -11,17 +11,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from wmhub.measure.panels import Panels, in_order, index_map, largest_divisor
-from wmhub.measure.products import Product
-from wmhub.measure.sketch import REFUSALS
+from wmhub.measure.panels import (
+    LEAST_REUSE,
+    PANEL_LINES,
+    Panels,
+    beside,
+    in_order,
+    index_map,
+    largest_divisor,
+)
+from wmhub.measure.products import Product, parsed, written_whole
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
 
-#: Widths of a panel in cache lines, the widest first; fewer elements than ``_LEAST_WIDTH`` are not
-#: worth it.
-_PANELS, _LEAST_WIDTH = (4, 2, 1), 8
-#: How often each element of a panel is used at least, so that copying it can pay.
-_LEAST_REUSE = 8
+#: Panels of fewer elements are not worth it.
+_LEAST_WIDTH = 8
 
 
 @derived_object
@@ -37,13 +41,8 @@ class TurnResult(ms.schedule_rule.PyScheduleRule):  # type: ignore[misc]
         found = product and _weights(product)
         if not product or not found:
             return [schedule]
-        turned = schedule.copy()
-        try:
-            _turn(turned, block, product, *found)
-        except REFUSALS:
-            # It looked like a convolution, but TVM cannot copy it.
-            return [schedule]
-        return [turned, schedule]
+        read, panels = found
+        return beside(schedule, lambda turned: _turn(turned, block, product, read, panels))
 
     def clone(self) -> Any:
         """Another one like it."""
@@ -53,7 +52,8 @@ class TurnResult(ms.schedule_rule.PyScheduleRule):  # type: ignore[misc]
 def _weights(product: Product) -> tuple[int, Panels] | None:
     """The number of the operand that holds weights, and its panels of channels.
 
-    Weights are what no place of the image changes; ``None`` where channels come last already.
+    Weights are what no place of the image changes; ``None`` where channels come last already, and
+    where no operand is walked as an image is: a matrix product.
     """
     if None not in product.operands:
         return None
@@ -61,20 +61,20 @@ def _weights(product: Product) -> tuple[int, Panels] | None:
         others = set(product.result) - {channel}
         holders = [n for n, used in enumerate(product.uses) if channel in used]
         operand = product.operands[holders[0]] if len(holders) == 1 else None
-        if operand is None or not others.isdisjoint(operand) or product.copies[holders[0]]:
+        if operand is None or not others.isdisjoint(operand):
             continue
         width = _width(product.extents[channel], product.line)
-        if width and math.prod(product.extents[n] for n in others) >= _LEAST_REUSE:
+        if width and math.prod(product.extents[n] for n in others) >= LEAST_REUSE:
             return holders[0], Panels.of(product, operand, channel, width)
     return None
 
 
 def _width(channels: int, line: int) -> int | None:
     """The width of the panels of so many channels, which it divides."""
-    for lines in _PANELS:
+    for lines in PANEL_LINES:
         if channels % (lines * line) == 0:
             return lines * line
-    width = largest_divisor(channels, _PANELS[0] * line)
+    width = largest_divisor(channels, PANEL_LINES[0] * line)
     return width if width >= _LEAST_WIDTH else None
 
 
@@ -84,6 +84,9 @@ def _turn(schedule: Any, block: Any, product: Product, read: int, panels: Panels
     copy = schedule.reindex_cache_read(
         block, read, "global", index_map(schedule, block, panels.layout)
     )
+    for _ in range(product.copies[read]):
+        (before,) = schedule.get_producers(copy)
+        schedule.compute_inline(before)
     back = schedule.reindex_cache_write(
         block, 0, "global", index_map(schedule, block, in_order(order))
     )
@@ -93,17 +96,25 @@ def _turn(schedule: Any, block: Any, product: Product, read: int, panels: Panels
     schedule.reorder_block_iter_var(block, order)
     panels.order(schedule, copy, product.extents, product.line)
     consumers = schedule.get_consumers(back)
-    if len(consumers) == 1:
+    if len(consumers) == 1 and _goes_alike(schedule, consumers[0], product):
         schedule.compute_inline(back)
         (back,) = consumers
     _order_back(schedule, back, product, panels.column)
 
 
+def _goes_alike(schedule: Any, block: Any, product: Product) -> bool:
+    """Whether ``block`` writes element for element what has the result's shape."""
+    found = parsed(schedule, block)
+    if found is None:
+        return False
+    extents = [iterator.extent for iterator in found[0].iterators]
+    alike = extents == [product.extents[n] for n in product.result]
+    return alike and written_whole(*found) == tuple(range(len(extents)))
+
+
 def _order_back(schedule: Any, block: Any, product: Product, channel: int) -> None:
     """Orders the loops of what turns the result back: lines of the image by lines of channels."""
     loops = list(schedule.get_loops(block))
-    if len(loops) != len(product.result):
-        return
     at = product.result.index(channel)
     sizes = [product.extents[n] for n in product.result]
     channels, lane = schedule.split(loops[at], [None, largest_divisor(sizes[at], product.line)])

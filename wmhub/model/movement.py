@@ -26,8 +26,8 @@ class Move:
     def leaves_gaps(self, axes: Sequence[int], ends: Sequence[np.ndarray]) -> np.ndarray:
         """Whether steps of ``axes`` leave gaps that TVM does not see: bool [N or 1].
 
-        ``ends``: elements of each axis from one such step to the next, with all that lies inside.
-        What stays within a panel leaves none.
+        ``ends``: elements of each axis that all steps of it cover. What stays within a panel
+        leaves none.
         """
         widths = dict(self.panels)
         found = np.zeros(max((len(end) for end in ends), default=1), bool)

@@ -78,7 +78,7 @@ def _footprints(trajectories: Trajectories, stage: Stage) -> list[np.ndarray]:
     found = []
     for access in [*stage.writes, *stage.reads]:
         buffer = buffers.get(access.buffer.split(".")[0])
-        # A copy in another layout has other dimensions.
+        # A copy in panels has more dimensions than what it is a copy of.
         limits = buffer.shape if buffer and len(buffer.shape) == len(access.indices) else ()
         size = np.ones((len(stage.loops) + 1, 1))
         for dimension, index in enumerate(access.indices):

@@ -61,7 +61,8 @@ def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bou
     if number >= len(accesses):
         return []
     access = accesses[number]
-    layout = _layout(stage, values[1]) if name.startswith("Reindex") and len(values) > 1 else None
+    reindexes = name.startswith("Reindex") and len(values) > 1
+    layout = _layout(stage, access, values[1]) if reindexes else None
     if layout is not None:
         return [_reordered(state, stage, number, is_read, scope, layout)]
     role = "cache_read" if is_read else "cache_write"
@@ -81,13 +82,19 @@ def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bou
     return [made]
 
 
-def _layout(stage: Stage, text: Any) -> tuple[Index, ...] | None:
-    """What a serialised index map makes of the iterators of ``stage``; ``None`` for no such map."""
+def _layout(stage: Stage, access: Access, text: Any) -> tuple[Index, ...] | None:
+    """What a serialised index map makes of the iterators of ``stage``.
+
+    ``None`` for what is none, or uses others than ``access`` does, which TVM refuses.
+    """
     try:
         count, layout = parse_index_map(str(text))
     except InvalidInputError:
         return None
-    return layout if count == len(stage.axes) else None
+    used, mapped = (
+        {v for index in indices for v in index.variables()} for indices in (access.indices, layout)
+    )
+    return layout if count == len(stage.axes) and used == mapped else None
 
 
 def _reordered(
@@ -208,7 +215,7 @@ def blockize(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[
 def pad(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
     """``PadEinsum``: extents rounded up, in copies of what it reads, and cut from what it writes.
 
-    Of iterators that are no index of their own, as TVM would refuse them, nothing is known.
+    TVM refuses indices that are neither an iterator nor a constant.
     """
     stage = values[0]
     state.emit(name, stage)
@@ -224,10 +231,9 @@ def pad(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound
     grown = {n for n, axis in enumerate(stage.axes) if (axis.extent != before[n]).any()}
     for accesses, is_read in ((stage.reads, True), (stage.writes, False)):
         for number, access in enumerate(accesses):
-            walked = [index.value for index in access.indices if index.op == "var"]
-            if grown.isdisjoint(walked) or len(walked) < len(access.indices):
-                continue
-            accesses[number] = _padded(state, stage, access, before, is_read)
+            walked = {index.value for index in access.indices if index.op == "var"}
+            if not grown.isdisjoint(walked):
+                accesses[number] = _padded(state, stage, access, before, is_read)
     return []
 
 
@@ -238,10 +244,13 @@ def _padded(
 
     ``before``: extents of the axes of ``stage`` before they were rounded up.
     """
-    walked = [index.value for index in access.indices]
+    # A constant is an axis of one step.
+    walked = [index.value if index.op == "var" else None for index in access.indices]
     padded = _new_shape(state, access.buffer, "pad")
-    state.shapes[padded] = tuple(int(stage.axes[v].extent[0]) for v in walked)
-    sizes = [stage.axes[v].extent if is_read else before[v] for v in walked]
+    after = [extents(1) if v is None else stage.axes[v].extent for v in walked]
+    state.shapes[padded] = tuple(int(size[0]) for size in after)
+    cut = [extents(1) if v is None else before[v] for v in walked]
+    sizes = after if is_read else [extents(n) for n in state.shapes.get(access.buffer, ())] or cut
     axes = [Axis(f"ax{n}", size, False) for n, size in enumerate(sizes)]
     index = tuple(Index("var", n) for n in range(len(axes)))
     source, copy = (access.buffer, padded) if is_read else (padded, access.buffer)

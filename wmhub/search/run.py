@@ -177,7 +177,7 @@ def make_contexts(
 ) -> list[Any]:
     """One ``TuneContext`` for each task; TVM's own messages go to the file ``log``.
 
-    Without ``packing`` there are TVM's own sketches alone, see `wmhub.measure.rules`.
+    Without ``packing`` there is none of our own sketches, see `wmhub.measure.rules`.
     """
     logger = _logger(log)
     seeds = ms.utils.fork_seed(seed, n=len(tasks))
