@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-
 from measure.sketches import steps
+
 from wmhub.measure import zoo
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.run import make_contexts
