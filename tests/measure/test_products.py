@@ -97,7 +97,7 @@ def test_a_convolution_has_an_operand_that_is_no_plain_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("workload", "block"), [("dense-m32-n96-k48-bias", "add_bias"), ("sum-m37-n101", "sum")]
+    ("workload", "block"), [("dense-m32-n96-k48-bias", "add_bias"), ("sum-m37-n101", "X_red")]
 )
 def test_what_reduces_nothing_or_one_operand_is_none(workload: str, block: str) -> None:
     assert product_in(workload, block) is None
