@@ -1,9 +1,9 @@
-"""``PackOperands``: sketches of matrix products whose operands are copied to fit a CPU.
+"""``pack_operands``: sketches of matrix products whose operands are copied to fit a CPU.
 
 TVM's rules tile a product as it stands. Two kinds are slow however they are tiled: one whose vector
 runs across an operand's rows (the weights of ``x @ w.T``, the keys of attention), so that each of
 its elements is fetched from a line of its own; and one with a prime extent, such as the 197 tokens
-of a vision transformer, which has no tile but all of it. For these the rule adds sketches in which
+of a vision transformer, which has no tile but all of it. For these there are sketches in which
 the operand is copied to panels, and extents are rounded up on the way. TVM's own sketches stay
 beside them.
 """
@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from wmhub.measure.panels import LEAST_REUSE, PANEL_LINES, Panels, beside, in_order, index_map
+from wmhub.measure.panels import LEAST_REUSE, PANEL_LINES, Panels, Step, copied, in_order
 from wmhub.measure.products import Product
 from wmhub.measure.space import prime_factors
-from wmhub.tvm_callbacks import derived_object
-from wmhub.tvm_compat import meta_schedule as ms
 
 #: What an extent may grow for wider panels.
 _MOST_GROWN = 0.06
@@ -27,24 +26,10 @@ _MOST_GROWN = 0.06
 _LARGEST_PRIME, _MOST_ROWS_GROWN, _ROW_STEP = 13, 0.12, 4
 
 
-@derived_object
-class PackOperands(ms.schedule_rule.PyScheduleRule):  # type: ignore[misc]
-    """The rule; it stands after those that inline and before those that tile."""
-
-    def _initialize_with_tune_context(self, context: Any) -> None:
-        """Nothing depends on the context."""
-
-    def apply(self, schedule: Any, block: Any) -> list[Any]:
-        """``schedule`` as it is and, where that can pay, with the operands of ``block`` packed."""
-        product = Product.of(schedule, block)
-        plan = product and _plan(product)
-        if not product or not plan:
-            return [schedule]
-        return beside(schedule, lambda packed: _pack(packed, block, product, plan))
-
-    def clone(self) -> Any:
-        """Another one like it."""
-        return PackOperands()
+def pack_operands(product: Product) -> Step | None:
+    """How to pack the operands of ``product``; ``None`` where they are well as they are."""
+    plan = _plan(product)
+    return None if plan is None else partial(_pack, product, plan)
 
 
 @dataclass(frozen=True)
@@ -53,18 +38,15 @@ class _Plan:
 
     padded: tuple[int, ...]
     """Extents of the iterators, rounded up."""
+    grows: frozenset[int]
+    """The iterators whose extents that changes."""
     read: int
     """The operand that is packed."""
     panels: Panels | None
     """How; ``None`` where its rows are as they should be."""
 
-    def grows(self, product: Product) -> set[int]:
-        """The iterators whose extents are rounded up."""
-        return {n for n, extent in enumerate(product.extents) if self.padded[n] != extent}
-
 
 def _plan(product: Product) -> _Plan | None:
-    """How to pack a product; ``None`` where its operands are well as they are."""
     column = product.result[-1]
     wide = [n for n, used in enumerate(product.uses) if column in used]
     if None in product.operands or len(wide) != 1:
@@ -81,11 +63,10 @@ def _plan(product: Product) -> _Plan | None:
         width if n == column else extent if n in stays else _with_tiles(extent)
         for n, extent in enumerate(product.extents)
     )
-    plan = _Plan(padded, wide[0], None)
-    grows = plan.grows(product)
-    if operand[-1] != column or not grows.isdisjoint(operand):
-        return _Plan(padded, wide[0], Panels.of(product, operand, column, panel))
-    return plan if grows else None
+    grows = frozenset(n for n, extent in enumerate(product.extents) if padded[n] != extent)
+    is_packed = operand[-1] != column or not grows.isdisjoint(operand)
+    panels = Panels.of(product, operand, column, panel) if is_packed else None
+    return _Plan(padded, grows, wide[0], panels) if grows or panels else None
 
 
 def _panels(extent: int, line: int) -> tuple[int, int]:
@@ -111,26 +92,19 @@ def _with_tiles(extent: int) -> int:
     return next(filter(has_tiles, near), extent)
 
 
-def _pack(schedule: Any, block: Any, product: Product, plan: _Plan) -> None:
-    """Applies ``plan`` to ``schedule``."""
-    grows = plan.grows(product)
-    if grows:
-        multiples = [padded if n in grows else 1 for n, padded in enumerate(plan.padded)]
+def _pack(product: Product, plan: _Plan, schedule: Any, block: Any) -> None:
+    if plan.grows:
+        multiples = [padded if n in plan.grows else 1 for n, padded in enumerate(plan.padded)]
         schedule.pad_einsum(block, multiples)
         (cut,) = schedule.get_consumers(block)
         if schedule.get_consumers(cut):
             schedule.compute_inline(cut)
     for read, (used, turns) in enumerate(zip(product.uses, product.copies, strict=True)):
-        is_padded = not grows.isdisjoint(used)
+        is_padded = not plan.grows.isdisjoint(used)
         panels = plan.panels if read == plan.read else None
         if panels is None and not is_padded:
             continue
         layout = panels.layout if panels else in_order(sorted(used))
-        mapping = index_map(schedule, block, layout)
-        copy = schedule.reindex_cache_read(block, read, "global", mapping)
-        # The copy pads and turns on its way.
-        for _ in range(is_padded + turns):
-            (before,) = schedule.get_producers(copy)
-            schedule.compute_inline(before)
+        copy = copied(schedule, block, read, layout, is_padded + turns)
         if panels:
             panels.order(schedule, copy, plan.padded, product.line)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from wmhub.measure.products import Product
-from wmhub.measure.sketch import REFUSALS
 from wmhub.tvm_compat import IndexMap, dtype_of
 
 #: Widths of a panel in cache lines, the widest first.
@@ -22,21 +21,8 @@ LEAST_REUSE = 8
 
 #: Iterators of a block to the indices of a buffer.
 Layout = Callable[..., Sequence[Any]]
-
-
-def beside(schedule: Any, step: Callable[[Any], None]) -> list[Any]:
-    """A copy of ``schedule`` after ``step``, and ``schedule`` as it is.
-
-    It alone where TVM refuses the step. The copy alone where a product was packed before: all
-    products of a program together, or there would be twice as many sketches for each of them.
-    """
-    changed = schedule.copy()
-    try:
-        step(changed)
-    except REFUSALS:
-        return [schedule]
-    is_packed = any(one.kind.name == "ReindexCacheRead" for one in schedule.trace.insts)
-    return [changed] if is_packed else [changed, schedule]
+#: Changes a TVM schedule and one of its blocks in place; TVM may refuse it.
+Step = Callable[[Any, Any], None]
 
 
 def in_order(order: Sequence[int]) -> Layout:
@@ -51,9 +37,21 @@ def index_map(schedule: Any, block: Any, layout: Layout) -> Any:
     In their type: casts would hide from TVM that a vector stays within its panel.
     """
     iterators = schedule.get(block).iter_vars
-    return IndexMap.from_func(
-        layout, ndim=len(iterators), index_dtype=dtype_of(iterators[0].var)
-    )  # fmt: skip
+    dtype = dtype_of(iterators[0].var)
+    return IndexMap.from_func(layout, ndim=len(iterators), index_dtype=dtype)
+
+
+def copied(schedule: Any, block: Any, read: int, layout: Layout, before: int) -> Any:
+    """The block that copies an operand of ``block`` in ``layout``.
+
+    It does on its way what the last ``before`` blocks before it did, such as to pad or to turn.
+    """
+    mapping = index_map(schedule, block, layout)
+    copy = schedule.reindex_cache_read(block, read, "global", mapping)
+    for _ in range(before):
+        (producer,) = schedule.get_producers(copy)
+        schedule.compute_inline(producer)
+    return copy
 
 
 def largest_divisor(number: int, most: int) -> int:

@@ -5,12 +5,52 @@ A record of a sketch of ours holds TVM's own instructions alone: a TVM without w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from wmhub.measure.packing import PackOperands
+from wmhub.measure.packing import pack_operands
+from wmhub.measure.panels import Step
+from wmhub.measure.products import Product
 from wmhub.measure.programs import trivial_program
-from wmhub.measure.turning import TurnResult
+from wmhub.measure.sketch import REFUSALS
+from wmhub.measure.turning import turn_result
+from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
+
+
+@derived_object
+class ProductRule(ms.schedule_rule.PyScheduleRule):  # type: ignore[misc]
+    """Adds sketches with a product changed; it stands between rules that inline and that tile."""
+
+    def __init__(self, plan: Callable[[Product], Step | None]) -> None:
+        super().__init__()
+        self._plan = plan
+
+    def _initialize_with_tune_context(self, context: Any) -> None:
+        """Nothing depends on the context."""
+
+    def apply(self, schedule: Any, block: Any) -> list[Any]:
+        """A copy of ``schedule`` with ``block`` changed, and ``schedule`` as it is.
+
+        It alone where there is no plan for the block, or TVM refuses it. The copy alone where a
+        product was packed before: all products of a program together, or there would be twice as
+        many sketches for each of them.
+        """
+        product = Product.of(schedule, block)
+        step = product and self._plan(product)
+        if not step:
+            return [schedule]
+        changed = schedule.copy()
+        try:
+            step(changed, block)
+        except REFUSALS:
+            return [schedule]
+        is_packed = any(one.kind.name == "ReindexCacheRead" for one in schedule.trace.insts)
+        return [changed] if is_packed else [changed, schedule]
+
+    def clone(self) -> Any:
+        """Another one like it."""
+        return ProductRule(self._plan)
 
 
 def space_generator(target: Any) -> Any:
@@ -27,7 +67,7 @@ def space_generator(target: Any) -> Any:
     inlining = [n for n, rule in enumerate(rules) if isinstance(rule, ms.schedule_rule.AutoInline)]
     at = 1 + max(inlining, default=-1)
     # In this order: an operand in panels would look like the image of a convolution.
-    rules[at:at] = [TurnResult(), PackOperands()]
+    rules[at:at] = [ProductRule(turn_result), ProductRule(pack_operands)]
     return ms.space_generator.PostOrderApply(
         sch_rules=rules, postprocs="from-target", mutator_probs="from-target"
     )

@@ -1,7 +1,7 @@
-"""``TurnResult``: sketches of convolutions whose vectors run along the channels.
+"""``turn_result``: sketches of convolutions whose vectors run along the channels.
 
 Where channels come before the image (PyTorch's layout), TVM's vectors run along its rows: of 7, 14
-or 28 elements, which hardly fill one. The rule adds sketches in which the weights are copied to
+or 28 elements, which hardly fill one. Here are sketches in which the weights are copied to
 panels of output channels, the result is computed with these as its last dimension, and what follows
 turns it back, block by block.
 """
@@ -9,44 +9,29 @@ turns it back, block by block.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from wmhub.measure.panels import (
     LEAST_REUSE,
     PANEL_LINES,
     Panels,
-    beside,
+    Step,
+    copied,
     in_order,
     index_map,
     largest_divisor,
 )
 from wmhub.measure.products import Product, parsed, written_whole
-from wmhub.tvm_callbacks import derived_object
-from wmhub.tvm_compat import meta_schedule as ms
 
 #: Panels of fewer elements are not worth it.
 _LEAST_WIDTH = 8
 
 
-@derived_object
-class TurnResult(ms.schedule_rule.PyScheduleRule):  # type: ignore[misc]
-    """The rule; it stands after those that inline and before those that tile."""
-
-    def _initialize_with_tune_context(self, context: Any) -> None:
-        """Nothing depends on the context."""
-
-    def apply(self, schedule: Any, block: Any) -> list[Any]:
-        """``schedule`` as it is and, where that can pay, with the result of ``block`` turned."""
-        product = Product.of(schedule, block)
-        found = product and _weights(product)
-        if not product or not found:
-            return [schedule]
-        read, panels = found
-        return beside(schedule, lambda turned: _turn(turned, block, product, read, panels))
-
-    def clone(self) -> Any:
-        """Another one like it."""
-        return TurnResult()
+def turn_result(product: Product) -> Step | None:
+    """How to turn the result of ``product``; ``None`` where that cannot pay."""
+    found = _weights(product)
+    return None if found is None else partial(_turn, product, *found)
 
 
 def _weights(product: Product) -> tuple[int, Panels] | None:
@@ -78,19 +63,12 @@ def _width(channels: int, line: int) -> int | None:
     return width if width >= _LEAST_WIDTH else None
 
 
-def _turn(schedule: Any, block: Any, product: Product, read: int, panels: Panels) -> None:
-    """Packs the weights of ``block``, and turns its result."""
-    order = [*(n for n in product.result if n != panels.column), panels.column]
-    copy = schedule.reindex_cache_read(
-        block, read, "global", index_map(schedule, block, panels.layout)
-    )
-    for _ in range(product.copies[read]):
-        (before,) = schedule.get_producers(copy)
-        schedule.compute_inline(before)
-    back = schedule.reindex_cache_write(
-        block, 0, "global", index_map(schedule, block, in_order(order))
-    )
-    order += [n for n in range(len(product.extents)) if n in product.reductions]
+def _turn(product: Product, read: int, panels: Panels, schedule: Any, block: Any) -> None:
+    copy = copied(schedule, block, read, panels.layout, product.copies[read])
+    spatial = [*(n for n in product.result if n != panels.column), panels.column]
+    mapping = index_map(schedule, block, in_order(spatial))
+    back = schedule.reindex_cache_write(block, 0, "global", mapping)
+    order = [*spatial, *sorted(product.reductions)]
     loops = schedule.get_loops(block)
     schedule.reorder(*(loops[n] for n in order))
     schedule.reorder_block_iter_var(block, order)
