@@ -63,9 +63,16 @@ def cache(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bou
     access = accesses[number]
     reindexes = name.startswith("Reindex") and len(values) > 1
     layout = _layout(stage, access, values[1]) if reindexes else None
-    if layout is not None:
-        return [_reordered(state, stage, number, is_read, scope, layout)]
     role = "cache_read" if is_read else "cache_write"
+    if layout is not None:
+        cache = _new_shape(state, access.buffer, scope)
+        state.scopes[cache] = scope
+        made = _copy_in_layout(state, stage, number, is_read, cache, layout, role)
+        if is_read:
+            made.scope = scope
+        else:
+            made.scope, stage.scope = stage.scope, scope
+        return [made]
     made, cache = _copy_stage(state, stage, access.buffer, scope, role)
     if access.buffer in state.blurred:
         state.blurred.add(cache)
@@ -97,31 +104,6 @@ def _layout(stage: Stage, access: Access, text: Any) -> tuple[Index, ...] | None
     return layout if count == len(stage.axes) and used == mapped else None
 
 
-def _reordered(
-    state: State, stage: Stage, number: int, is_read: bool, scope: str, layout: tuple[Index, ...]
-) -> Stage:
-    """A stage that copies a read or write by way of ``layout``, over the iterators of its index."""
-    accesses = stage.reads if is_read else stage.writes
-    access = accesses[number]
-    cache = _new_shape(state, access.buffer, scope)
-    state.scopes[cache] = scope
-    role = "cache_read" if is_read else "cache_write"
-    made = _copy_over_iterators(stage, access, cache, layout, state.hints[cache], role)
-    whole = [axis.extent for axis in made.axes]
-    state.shapes[cache] = tuple(int(span(i, whole).max()) for i in made.writes[0].indices)
-    if is_read:
-        made.scope = scope
-    else:
-        made.reads, made.writes, made.scope, stage.scope = (
-            made.writes,
-            made.reads,
-            stage.scope,
-            scope,
-        )
-    accesses[number] = Access(cache, layout)
-    return state.add(made, after=stage, before=is_read)
-
-
 def _new_shape(state: State, buffer: str, word: str) -> str:
     """Name of a new buffer with what ``buffer`` holds, in another shape.
 
@@ -133,18 +115,31 @@ def _new_shape(state: State, buffer: str, word: str) -> str:
     return name
 
 
-def _copy_over_iterators(
-    stage: Stage, access: Access, cache: str, layout: Sequence[Index], name: str, role: str
-) -> Stage:
-    """A stage that copies ``access`` of ``stage`` to ``cache``, which has ``layout``."""
+def _copy_in_layout(
+    state: State, stage: Stage, number: int, is_read: bool, cache: str, layout: Sequence[Index],
+    role: str,
+) -> Stage:  # fmt: skip
+    """Puts ``cache``, which has ``layout``, between ``stage`` and what it reads or writes there.
+
+    The stage that copies walks the iterators of the access.
+    """
+    accesses = stage.reads if is_read else stage.writes
+    access = accesses[number]
     used = sorted({v for index in access.indices for v in index.variables()})
     axes = [Axis(stage.axes[v].name, stage.axes[v].extent, False) for v in used]
     numbers = {v: k for k, v in enumerate(used)}
-    source, copy = (
+    outer, inner = (
         Access(buffer, tuple(index.renumbered(numbers) for index in indices))
         for buffer, indices in ((access.buffer, access.indices), (cache, layout))
     )
-    return Stage(name, axes, [Loop.over(a) for a in axes], [source], [copy], role)
+    whole = [axis.extent for axis in axes]
+    state.shapes[cache] = tuple(int(span(index, whole).max()) for index in inner.indices)
+    reads, writes = ([outer], [inner]) if is_read else ([inner], [outer])
+    made = Stage(
+        state.hints[cache], axes, [Loop.over(axis) for axis in axes], reads, writes, role
+    )  # fmt: skip
+    accesses[number] = Access(cache, tuple(layout))
+    return state.add(made, after=stage, before=is_read)
 
 
 def reindex(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
@@ -162,13 +157,7 @@ def reindex(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[B
     state.caches += 1
     cache = f"{access.buffer}.reindex.{state.caches}"
     state.hints[cache] = f"{state.hints.get(access.buffer, access.buffer)}_reindex"
-    made = _copy_over_iterators(stage, access, cache, layout, state.hints[cache], "reindex")
-    state.shapes[cache] = tuple(int(a.extent[0]) for a in made.axes)
-    if not is_read:
-        made.reads, made.writes = made.writes, made.reads
-    accesses[int(attrs[0])] = Access(cache, tuple(layout))
-    state.add(made, after=stage, before=is_read)
-    return [made]
+    return [_copy_in_layout(state, stage, int(attrs[0]), is_read, cache, layout, "reindex")]
 
 
 def decompose(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
