@@ -22,49 +22,21 @@ def main(x: T.Buffer((37, 31), "float32"), w: T.Buffer((101, 31), "float32"),
                 y[vi, vj] = 0.0
             y[vi, vj] = y[vi, vj] + x[vi, vk] * w[vj, vk]
 """
+REMAP = 'vi, vj, vk = T.axis.remap("SSR", [i, j, k])'
 GAPS = WHOLE.replace("y[vi, vj]", "y[vi * 2, vj]").replace("(37, 101)", "(74, 101)")
-PARTS = """
-# from tvm.script import tirx as T
-@T.prim_func(s_tir=True)
-def main(x: T.Buffer((37, 31), "float32"), w: T.Buffer((101, 31), "float32"),
-         y: T.Buffer((80, 101), "float32")):
-    for i, j, k in T.grid(37, 101, 31):
-        with T.sblock("y"):
-            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
-            with T.init():
-                y[vi, vj] = 0.0
-            y[vi, vj] = y[vi, vj] + x[vi, vk] * w[vj, vk]
-    for i, j in T.grid(43, 101):
+PARTS = (
+    WHOLE.replace("(37, 101)", "(80, 101)")
+    + """    for i, j in T.grid(43, 101):
         with T.sblock("rest"):
             vi, vj = T.axis.remap("SS", [i, j])
             y[vi + 37, vj] = 1.0
 """
-CAUSAL = """
-# from tvm.script import tirx as T
-@T.prim_func(s_tir=True)
-def main(x: T.Buffer((101, 31), "float32"), w: T.Buffer((101, 31), "float32"),
-         y: T.Buffer((101, 101), "float32")):
-    for i, j, k in T.grid(101, 101, 31):
-        with T.sblock("y"):
-            T.where(j <= i)
-            vi, vj, vk = T.axis.remap("SSR", [i, j, k])
-            with T.init():
-                y[vi, vj] = 0.0
-            y[vi, vj] = y[vi, vj] + x[vi, vk] * w[vj, vk]
-"""
-SHIFTED = """
-# from tvm.script import tirx as T
-@T.prim_func(s_tir=True)
-def main(x: T.Buffer((38, 31), "float32"), w: T.Buffer((101, 31), "float32"),
-         y: T.Buffer((38, 101), "float32")):
-    for i, j, k in T.grid(37, 101, 31):
-        with T.sblock("y"):
-            vi = T.axis.spatial((1, 38), i + 1)
-            vj, vk = T.axis.remap("SR", [j, k])
-            with T.init():
-                y[vi, vj] = 0.0
-            y[vi, vj] = y[vi, vj] + x[vi, vk] * w[vj, vk]
-"""
+)
+CAUSAL = WHOLE.replace("37", "101").replace(REMAP, f"T.where(j <= i)\n            {REMAP}")
+SHIFTED = WHOLE.replace("Buffer((37", "Buffer((38").replace(
+    REMAP,
+    'vi = T.axis.spatial((1, 38), i + 1)\n            vj, vk = T.axis.remap("SR", [j, k])',
+)
 
 
 def product_of(source: str) -> Product | None:
