@@ -90,9 +90,12 @@ class RunResult:
 
 
 def workload_module(name: str) -> Any:
-    """The ``IRModule`` of a zoo name, or of ``te:NAME:NUMBER`` of TVM's own ``te_workload``."""
+    """The ``IRModule`` of a zoo name, or of ``te:NAME:NUMBER`` of TVM's own ``te_workload``.
+
+    Raises ``InvalidInputError`` for any other, and for what TVM names but fails to make.
+    """
     from wmhub.measure import zoo
-    from wmhub.tvm_compat import normalize
+    from wmhub.tvm_compat import last_line, normalize
 
     family, _, rest = name.partition(":")
     if family != "te":
@@ -104,7 +107,11 @@ def workload_module(name: str) -> Any:
         raise InvalidInputError(
             f"workload {name!r} is not te:NAME:NUMBER with a name of {', '.join(CONFIGS)}"
         )
-    return normalize(create_te_workload(key, int(number)))
+    try:
+        return normalize(create_te_workload(key, int(number)))
+    except Exception as error:  # It no longer makes all that it names, and raises its own kinds.
+        reason = last_line(error)
+        raise InvalidInputError(f"workload {name!r}: TVM cannot make it: {reason}") from None
 
 
 class _Watch:
