@@ -116,6 +116,36 @@ def test_design_spaces_come_without_the_other_vendors_intrinsics() -> None:
     assert done.stdout.split() == ["2", "llvm", str(min(3, os.cpu_count() or 1))]
 
 
+_DROP_IN = """
+import tvm
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule.testing.te_workload import create_te_workload
+from wmhub.search.cost_model import cost_model
+from wmhub.bench.peers import Peer
+from wmhub.names import HardwareKey
+
+# Its rules look up the intrinsics of VNNI, which nothing of ours was told to load.
+target = {"kind": "llvm", "mcpu": "cascadelake", "num-cores": 2}
+for given in (target, tvm.target.Target(target)):
+    context = ms.TuneContext(
+        create_te_workload("GMM", 0), target=given, space_generator="post-order-apply"
+    )
+    spaces = context.generate_design_space()
+    print(len(spaces))
+model = cost_model(Peer("random", HardwareKey("llvm", "here", 2), 0))
+print(len(model.predict(context, [ms.MeasureCandidate(space, []) for space in spaces])))
+"""
+
+
+@pytest.mark.tvm
+def test_a_search_that_is_tvms_own_finds_the_intrinsics_of_its_target() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _DROP_IN], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len({*done.stdout.split()}) == 1
+
+
 @pytest.mark.tvm
 def test_a_target_that_tvm_refuses_is_the_users_mistake() -> None:
     with pytest.raises(InvalidInputError, match="dictionary"):

@@ -3,14 +3,15 @@
 ``from wmhub.tvm_compat import meta_schedule as ms`` imports TVM on first use, after ``check_tvm``
 has looked at the installed versions, and with the tensor intrinsics of other vendors left out:
 ``tvm.s_tir.tensor_intrin`` parses those of every vendor (15 to 28 CPU seconds, CUDA alone 11),
-and every ``TuneContext`` and every build worker imports it. ``use_target`` loads what one target
-needs (0.3 s for x86).
+and every ``TuneContext`` and every build worker imports it. From then on a ``TuneContext`` of this
+process, whoever makes it, loads those of its target (0.3 s for x86), and so does ``use_target``.
 
 Written for apache-tvm 0.25 to 0.27.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.machinery
 import importlib.util
@@ -75,12 +76,12 @@ def __getattr__(name: str) -> Any:
     module_name, attribute = _NAMES[name]
     try:
         module = importlib.import_module(module_name)
+        _leave_out_intrinsics()
     except ImportError as error:
         raise MissingDependencyError(
-            f"apache-tvm {tvm_versions()['apache-tvm']} is installed but {module_name} does not "
-            f'import ({error}): pip install "wmhub[tvm]"'
+            f"TVM {tvm_versions()['apache-tvm'] or 'without a version'} is installed but has no "
+            f'MetaSchedule of 0.25 to 0.27 ({error}): pip install "wmhub[tvm]"'
         ) from error
-    _leave_out_intrinsics()
     value = getattr(module, attribute) if attribute else module
     globals()[name] = value
     return value
@@ -152,12 +153,32 @@ def _leave_out_intrinsics() -> None:
     """
     if _INTRINSICS in sys.modules:
         return
-    folder = Path(str(importlib.import_module("tvm").__file__)).parent / "s_tir" / "tensor_intrin"
+    parent = importlib.import_module("tvm.s_tir")
+    _load_intrinsics_with_contexts(importlib.import_module("tvm.s_tir.meta_schedule").TuneContext)
     module = ModuleType(_INTRINSICS, "Tensor intrinsics, imported by target (wmhub.tvm_compat).")
     module.__spec__ = importlib.machinery.ModuleSpec(_INTRINSICS, None, is_package=True)
-    module.__path__ = [str(folder)]
+    module.__path__ = [str(Path(str(parent.__file__)).parent / "tensor_intrin")]
     sys.modules[_INTRINSICS] = module
-    importlib.import_module("tvm.s_tir").tensor_intrin = module  # type: ignore[attr-defined]
+    parent.tensor_intrin = module  # type: ignore[attr-defined]
+
+
+def _load_intrinsics_with_contexts(context_class: Any) -> None:
+    """Has TVM's ``TuneContext`` load its target's intrinsics, as its own import of all would.
+
+    Searches that are not started by us, such as ``tune_tir`` with a cost model of ours or none, may
+    share this process.
+    """
+    begin = context_class.__init__
+
+    @functools.wraps(begin)
+    def loading(self: Any, *arguments: Any, target: Any = None, **options: Any) -> None:
+        if target is not None:
+            known = importlib.import_module("tvm.target").Target
+            target = target if isinstance(target, known) else known(target)
+            _load_intrinsics(target)
+        begin(self, *arguments, target=target, **options)
+
+    context_class.__init__ = loading
 
 
 def without_torch() -> None:
@@ -187,9 +208,14 @@ def use_target(target: Any, intrinsics: bool = True) -> Any:
         except Exception as error:  # TVM raises its own kinds, which differ by version.
             reason = last_line(error) or type(error).__name__
             raise InvalidInputError(f"target {target!r}: {reason}") from error
-    for name in _INTRINSICS_OF.get(_architecture(target), ()) if intrinsics else ():
-        importlib.import_module(f"{_INTRINSICS}.{name}")
+    if intrinsics:
+        _load_intrinsics(target)
     return target
+
+
+def _load_intrinsics(target: Any) -> None:
+    for name in _INTRINSICS_OF.get(_architecture(target), ()):
+        importlib.import_module(f"{_INTRINSICS}.{name}")
 
 
 def _architecture(target: Any) -> str:

@@ -108,6 +108,17 @@ def test_update_adapts_and_save_load_resume(
     np.testing.assert_array_equal(frozen.predict(context, candidates), before)
 
 
+def test_a_batch_of_which_nothing_could_be_built_is_no_news(
+    context: Any, candidates: list[Any]
+) -> None:
+    from wmhub.search.cost_model import cost_model
+
+    model = cost_model(FakeEvaluator())
+    before = model.predict(context, candidates)
+    model.update(context, [], [])
+    np.testing.assert_array_equal(model.predict(context, candidates), before)
+
+
 def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     learner = Learner(FakeEvaluator())
     with pytest.raises(MissingInputError):

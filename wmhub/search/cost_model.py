@@ -84,7 +84,12 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
         return np.asarray(np.exp(np.clip(mean - reference, -20.0, 20.0)), np.float64)
 
     def update(self, context: Any, candidates: Sequence[Any], results: Sequence[Any]) -> None:
-        """Takes in measurements; the pretrained weights stay as they are."""
+        """Takes in measurements; the pretrained weights stay as they are.
+
+        TVM leaves out what could not be built, which may be the whole batch.
+        """
+        if not candidates:
+            return
         identity, workload = self._workload(context)
         scores = score_traces(workload.scorer, [candidate.sch.trace for candidate in candidates])
         workload.update(scores, np.asarray([latency_of(result) for result in results]))
