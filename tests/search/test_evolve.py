@@ -89,6 +89,27 @@ def test_seeds_are_scored_first() -> None:
     assert len(first) == 8
 
 
+def test_a_generation_has_few_structures() -> None:
+    # The tiles are part of the structure where there is an RFactor.
+    it = DesignSpace([*INSTRUCTIONS, ["RFactor", ["l1"], [0], ["b9"]]], DECISIONS)
+    batches: list[list[Candidate]] = []
+
+    def score(batch: Any) -> np.ndarray:
+        batches.append(list(batch))
+        return np.asarray([-sum(candidate.genes) for candidate in batch], float)
+
+    seeds = [Candidate(0, it.draw(np.random.default_rng(n))) for n in range(20)]
+    few = Evolution(population=100, generations=4, structures=7)
+    evolve([it], score, seeds, np.random.default_rng(0), few)
+    assert len(batches) == 4
+    for batch in batches:
+        assert 1 <= len({it.structure(candidate.genes) for candidate in batch}) <= 7
+    assert batches[0][0] == seeds[0]
+    batches.clear()
+    evolve([space()], score, [], np.random.default_rng(0), few)
+    assert min(len(batch) for batch in batches) > 90
+
+
 def test_an_empty_population_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="at least 1"):
         Evolution(population=0)

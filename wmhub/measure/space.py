@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from wmhub.replay.meta_schedule import hashable
+from wmhub.replay.meta_schedule import hashable, structural
 
 #: Most factorisations of one loop that are listed; of a larger set this many are drawn.
 _MOST_TILINGS = 1 << 15
@@ -91,6 +91,12 @@ class DesignSpace:
         self.slots = [
             _slot(int(number), instructions[int(number)], value) for number, value in decisions
         ]
+        deciding = set(structural(instructions))
+        self._deciding = [at for at, slot in enumerate(self.slots) if slot.instruction in deciding]
+
+    def structure(self, genes: Sequence[int]) -> tuple[int, ...]:
+        """What candidates have to share to be replayed together."""
+        return tuple(genes[at] for at in self._deciding)
 
     def genes(self, decisions: Sequence[Sequence[Any]]) -> tuple[int, ...]:
         """The genes of ``decisions``, each ``[instruction number, value]`` in the slots' order."""
@@ -125,6 +131,18 @@ class DesignSpace:
         """Each slot from one of two parents."""
         from_left = random.random(len(left)) < 0.5
         return tuple(a if own else b for a, b, own in zip(left, right, from_left, strict=True))
+
+
+def of_few_structures(
+    spaces: Sequence[DesignSpace], candidates: Iterable[Candidate], most: int
+) -> Iterator[Candidate]:
+    """The candidates, in their order, without those of any structure beyond the first ``most``."""
+    met: set[tuple[int, tuple[int, ...]]] = set()
+    for candidate in candidates:
+        structure = candidate.space, spaces[candidate.space].structure(candidate.genes)
+        if structure in met or len(met) < most:
+            met.add(structure)
+            yield candidate
 
 
 def _slot(number: int, instruction: Sequence[Any], value: Any) -> Slot:

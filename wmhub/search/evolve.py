@@ -10,7 +10,7 @@ from operator import itemgetter
 import numpy as np
 
 from wmhub.errors import InvalidInputError
-from wmhub.measure.space import Candidate, DesignSpace
+from wmhub.measure.space import Candidate, DesignSpace, of_few_structures
 
 #: Scores candidates, float64 [N], higher is better.
 ScoreCandidates = Callable[[Sequence[Candidate]], np.ndarray]
@@ -29,6 +29,10 @@ class Evolution:
     """Candidates scored in each generation."""
     generations: int = 6
     """Generations, the first of which is drawn at random."""
+    structures: int = 128
+    """Most structures in a generation: each is replayed by itself, which takes as long as scoring a
+    hundred candidates of one. Only softmax and its like have so many; a generation of theirs is
+    smaller."""
     elite: float = 0.15
     """Share of the best so far that become parents."""
     fresh: float = 0.15
@@ -37,8 +41,8 @@ class Evolution:
     """Share of the other children that have two parents."""
 
     def __post_init__(self) -> None:
-        if self.population < 1 or self.generations < 1:
-            raise InvalidInputError("population and generations must be at least 1")
+        if min(self.population, self.generations, self.structures) < 1:
+            raise InvalidInputError("population, generations, structures must be at least 1")
 
 
 def evolve(
@@ -55,16 +59,19 @@ def evolve(
     """
     known: dict[Candidate, float] = {}
     parents: list[Candidate] = []
+    most = evolution.structures
     for generation in range(evolution.generations):
-        wanted: dict[Candidate, None] = dict.fromkeys(seeds) if generation == 0 else {}
+        first = of_few_structures(spaces, seeds, most) if generation == 0 else ()
+        wanted: dict[Candidate, None] = dict.fromkeys(first)
         for _ in range(_ROUNDS):
             missing = evolution.population - len(wanted)
             if missing <= 0:
                 break
             children = [_child(spaces, parents, random, evolution) for _ in range(missing)]
             new = [child for child in dict.fromkeys(children) if child not in known]
-            wanted.update(dict.fromkeys(itertools.compress(new, fits(new))))
-            if len(new) <= _LEAST_NEW * missing:
+            kept = list(of_few_structures(spaces, [*wanted, *new], most))[len(wanted) :]
+            wanted.update(dict.fromkeys(itertools.compress(kept, fits(kept))))
+            if len(new) <= _LEAST_NEW * missing or len(kept) < len(new):
                 break
         if not wanted:
             break

@@ -18,7 +18,7 @@ import numpy as np
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.evaluator import Scores, Settings
 from wmhub.measure.sketch import Sketch
-from wmhub.measure.space import Candidate
+from wmhub.measure.space import Candidate, of_few_structures
 from wmhub.replay.limits import BlockLimits
 from wmhub.search.cost_model import program_of
 from wmhub.search.evolve import Evolution, evolve
@@ -38,7 +38,7 @@ class LatentSearchConfig:
 
     evolution: Evolution = field(default_factory=lambda: Evolution(population=2048, generations=8))
     """How candidates evolve before the first batch, and where nothing is measured."""
-    later: Evolution = field(default_factory=lambda: Evolution(population=512, generations=4))
+    later: Evolution = field(default_factory=lambda: Evolution(512, generations=4, structures=64))
     """How they evolve between batches, from the best that were measured."""
     exploration: float = 0.15
     """Share of each batch that is chosen by uncertainty."""
@@ -67,6 +67,7 @@ class TaskSearch:
         seed: int,
     ) -> None:
         self._sketches = sketches
+        self._spaces = [sketch.space for sketch in sketches]
         self._learner = learner
         self._config = config
         self._random = np.random.default_rng(seed)
@@ -164,7 +165,7 @@ class TaskSearch:
         """All candidates of one evolution with their mean of the posterior, best first."""
         elite = sorted(self._best, key=self._best.__getitem__)[:_ELITE_SEEDS]
         return evolve(
-            [sketch.space for sketch in self._sketches],
+            self._spaces,
             lambda batch: self._learner.predict(self.scores(batch))[0],
             elite,
             self._random,
@@ -221,8 +222,10 @@ class TaskSearch:
         temperature = 0.5 * float(deviation.mean())
         noise = temperature * self._random.gumbel(size=len(candidates))
         noise[:greedy] = np.inf
-        order = np.argsort(-(np.asarray(list(ranked.values())) + noise), kind="stable")[:count]
-        return [candidates[i] for i in order]
+        order = np.argsort(-(np.asarray(list(ranked.values())) + noise), kind="stable")
+        drawn = (candidates[i] for i in order)
+        few = of_few_structures(self._spaces, drawn, self._config.evolution.structures)
+        return list(itertools.islice(few, count))
 
     def _new_schedule(self, candidate: Candidate) -> Any | None:
         """The schedule of a candidate, unless it is impossible or its program was made before."""
