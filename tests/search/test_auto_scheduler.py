@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wmhub.errors import CheckpointError, MissingDependencyError
+from wmhub.errors import CheckpointError, InvalidInputError, MissingDependencyError
 from wmhub.evaluator import LatentSpace, Scores
 from wmhub.search.auto_scheduler import auto_scheduler_model
 
@@ -49,13 +49,11 @@ class Task:
 
 
 class State:
-    """No fields but its stages, as the real one."""
+    """Shows no fields, as the real one."""
 
-    def __init__(self, inner: int, outer: int = 1, stages: int = 3, broken: bool = False) -> None:
+    def __init__(self, inner: int, outer: int = 1, broken: bool = False) -> None:
         self._line = [["SP", 2, 0, 64, [outer, inner], 1], ["AN", 2, 5, 2]]
         self._broken = broken
-        if stages:
-            self.stages = [None] * stages
 
 
 class MeasureInput:
@@ -187,11 +185,31 @@ def test_a_log_can_be_learned_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("tvm")
-def test_stages_share_the_score() -> None:
+def test_stages_have_no_scores_of_their_own() -> None:
     model = auto_scheduler_model(StepsEvaluator())
-    flat = model.predict_stages(Task(), [State(4, stages=2), State(8, stages=0)])
-    first, second = flat[:2]
-    assert flat[2:] == [2.0, first / 2, first / 2, 1.0, second]
+    states = [State(4), State(8)]
+    flat = model.predict_stages(Task(), states)
+    # TVM asks the answer for its shape, and a number of stages other than 0 must be its own.
+    assert flat.shape == (4,)
+    assert flat.tolist() == [*model.predict(Task(), states), 0.0, 0.0]
+
+
+@pytest.mark.usefixtures("tvm")
+def test_steps_that_are_no_schedule_cost_no_others_their_score() -> None:
+    class Strict(StepsEvaluator):
+        def score_steps(self, workload_key: str, steps: Sequence[Sequence[Any]]) -> Scores:
+            if any(candidate[0][4][-1] == 7 for candidate in steps):
+                raise InvalidInputError("7 does not divide")
+            return super().score_steps(workload_key, steps)
+
+    model = auto_scheduler_model(Strict())
+    assert model.predict(Task(), [State(4), State(7), State(8)])[1] == -math.inf
+    sizes = [1, 2, 4, 7, 8, 16, 32]
+    model.update([MeasureInput(Task(), State(n)) for n in sizes], [ran(n**3) for n in sizes])
+    learned = model.predict(Task(), [State(1), State(7), State(32)])
+    assert learned[0] > learned[2] > learned[1]
+    with pytest.raises(InvalidInputError, match="7 does not divide"):
+        model.predict(Task(), [State(7)])
 
 
 def test_without_such_a_tvm_the_error_names_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:

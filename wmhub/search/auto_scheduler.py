@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wmhub.errors import MissingDependencyError
+from wmhub.errors import InvalidInputError, MissingDependencyError
 from wmhub.evaluator import LatentSpace, Scores
 from wmhub.search.learner import Posteriors
 
@@ -95,18 +95,13 @@ def _model_class(auto_scheduler: Any) -> type:
             inputs, results = auto_scheduler.RecordReader(file_name).read_lines(n_lines)
             self.update(inputs, results)
 
-        def predict_stages(self, task: Any, states: Sequence[Any]) -> list[float]:
-            """The scores, then for each state its number of stages and a score for each.
+        def predict_stages(self, task: Any, states: Sequence[Any]) -> np.ndarray:
+            """The scores, then for each state that it has no scores of stages. float64 [2 N].
 
-            The model judges whole programs, so that every stage gets an equal share.
+            The model judges whole programs. So answers TVM's ``XGBModel`` before it has learned:
+            any other number of stages TVM would compare with its own.
             """
-            scores = self.predict(task, states)
-            flat = list(scores)
-            for state, score in zip(states, scores):  # noqa: B905 (Python 3.8)
-                count = _stage_count(state)
-                flat.append(float(count))
-                flat += [score / count] * count
-            return flat
+            return np.concatenate([self.predict(task, states), np.zeros(len(states))])
 
         def save(self, file_name: str) -> None:
             """Writes what was learned; ``load`` takes it up."""
@@ -129,16 +124,16 @@ class StepsRanker:
         self._reference: dict[str, float] = {}
 
     def predict(self, key: str, steps: Sequence[list[Any] | None]) -> np.ndarray:
-        """Expected best latency over latency, float64 [N]; minus infinity where steps are ``None``.
+        """Expected best latency over latency, float64 [N]; minus infinity where steps are ``None``
+        or no schedule. Raises ``InvalidInputError`` where those of no candidate are one.
 
         Ansor clips scores at zero and draws in proportion to them, so logarithms would not do, and
         a sum of zero or a NaN would leave it searching for ever.
         """
         predicted = np.full(len(steps), _DISCARD)
-        known = [index for index, candidate in enumerate(steps) if candidate is not None]
-        if not known:
+        known, scores = self._scored(key, steps)
+        if scores is None:
             return predicted
-        scores = self._evaluator.score_steps(key, [steps[index] or [] for index in known])
         mean = np.asarray(scores.score, np.float64)
         if self._adapt:
             mean, _ = self.posteriors.of(key).predict(scores)
@@ -148,11 +143,34 @@ class StepsRanker:
         predicted[known] = np.exp(np.clip(mean - reference, -20.0, 20.0))
         return predicted
 
-    def update(self, key: str, steps: Sequence[list[Any]], latency: Sequence[float]) -> None:
+    def update(self, key: str, steps: Sequence[list[Any] | None], latency: Sequence[float]) -> None:
         """Takes in measured candidates: seconds, NaN for a failed one."""
-        scores = self._evaluator.score_steps(key, steps)
-        self.posteriors.of(key).update(scores, np.asarray(latency))
-        self._reference.pop(key, None)
+        known, scores = self._scored(key, steps)
+        if scores is not None:
+            self.posteriors.of(key).update(scores, np.asarray(latency)[known])
+            self._reference.pop(key, None)
+
+    def _scored(
+        self, key: str, steps: Sequence[list[Any] | None]
+    ) -> tuple[list[int], Scores | None]:
+        """Positions of the candidates that can be replayed, and their scores, if there are any."""
+        known = [index for index, candidate in enumerate(steps) if candidate is not None]
+        if not known:
+            return [], None
+        try:
+            return known, self._evaluator.score_steps(key, [steps[at] or [] for at in known])
+        except InvalidInputError:
+            known = [at for at in known if self._is_sound(key, steps[at] or [])]
+            if not known:
+                raise
+        return known, self._evaluator.score_steps(key, [steps[at] or [] for at in known])
+
+    def _is_sound(self, key: str, steps: list[Any]) -> bool:
+        try:
+            self._evaluator.score_steps(key, [steps])
+        except InvalidInputError:
+            return False
+        return True
 
 
 class StepsReader:
@@ -189,11 +207,3 @@ def _latency(result: Any) -> float:
     if int(result.error_no) != 0 or not costs:
         return float("nan")
     return float(np.median(costs))
-
-
-def _stage_count(state: Any) -> int:
-    """Stages of a state; one where they cannot be seen."""
-    try:
-        return max(1, len(state.stages))
-    except (AttributeError, TypeError, RuntimeError):
-        return 1
