@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from wmhub.checkpoint import MANIFEST, WEIGHTS, BasePin, Checkpoint, DatasetPin, read_checkpoint
+from wmhub.checkpoint import (
+    MANIFEST,
+    WEIGHTS,
+    BasePin,
+    Checkpoint,
+    DatasetPin,
+    SeenWorkloads,
+    read_checkpoint,
+)
 from wmhub.checkpoint import write_checkpoint as write
 from wmhub.errors import CheckpointError, MissingInputError, SchemaVersionError
 from wmhub.evaluator import Evaluator, Settings, load_evaluator
@@ -38,6 +46,7 @@ def checkpoint(seed: int = 0) -> Checkpoint:
     return Checkpoint(
         "wm-cuda-a100", "1.0.0", KEY, profile, DatasetPin("cuda-a100", "v1.0.0", "0" * 64),
         {"top1": 0.5, "top5": 0.9, "workloads": 3}, {"steps": 1}, {"torch": "2"}, network,
+        kept_base=True, seen=SeenWorkloads(frozenset({"b", "a"}), frozenset({"c"})),
     )  # fmt: skip
 
 
@@ -54,7 +63,8 @@ def change(folder: Path, **fields: Any) -> None:
 
 def test_round_trip(folder: Path) -> None:
     before, after = checkpoint(), read_checkpoint(folder)
-    for name in ("name", "version", "hardware", "profile", "dataset", "metrics", "environment"):
+    for name in ("name", "version", "hardware", "profile", "dataset", "metrics", "environment",
+                 "kept_base", "seen"):  # fmt: skip
         assert getattr(before, name) == getattr(after, name)
     assert before.network.config == after.network.config
     for key, value in before.network.state_dict().items():

@@ -66,6 +66,23 @@ class BasePin:
 
 
 @dataclass(frozen=True)
+class SeenWorkloads:
+    """Ids of the workloads that a checkpoint knows, its base's too: none of them can judge what is
+    trained from it. Empty where that was not written down."""
+
+    learned: frozenset[str] = frozenset()
+    """Trained on."""
+    chosen_by: frozenset[str] = frozenset()
+    """Looked at to choose weights."""
+
+    def __or__(self, other: SeenWorkloads) -> SeenWorkloads:
+        return SeenWorkloads(self.learned | other.learned, self.chosen_by | other.chosen_by)
+
+
+NOTHING_SEEN = SeenWorkloads()
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A trained network and what it is."""
 
@@ -91,6 +108,11 @@ class Checkpoint:
     """All that it was trained on, ``dataset`` first; empty where that is the only one known."""
     base: BasePin | None = None
     """What training began with; ``None`` for a fresh network."""
+    kept_base: bool = False
+    """Whether ``base`` ranked the validation workloads better than what came of the training, and
+    is what this is, but for its uncertainty."""
+    seen: SeenWorkloads = NOTHING_SEEN
+    """Workloads that are no test of it."""
 
     @property
     def parameters(self) -> int:
@@ -127,6 +149,11 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
         "dataset": dataclasses.asdict(checkpoint.dataset),
         "datasets": [dataclasses.asdict(pin) for pin in checkpoint.datasets],
         "base": dataclasses.asdict(checkpoint.base) if checkpoint.base is not None else None,
+        "kept_base": checkpoint.kept_base,
+        "seen": {
+            "learned": sorted(checkpoint.seen.learned),
+            "chosen_by": sorted(checkpoint.seen.chosen_by),
+        },
         "metrics": dict(checkpoint.metrics),
         "parameters": checkpoint.parameters,
         "profile": checkpoint.profile.to_json(),
@@ -169,6 +196,8 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             network=network,
             datasets=tuple(DatasetPin(**pin) for pin in document.get("datasets", [])),
             base=BasePin(**document["base"]) if document.get("base") is not None else None,
+            kept_base=bool(document.get("kept_base", False)),
+            seen=_seen(document.get("seen", {})),
         )
     except UserError as error:
         raise CheckpointError(f"{folder / MANIFEST}: {error}") from error
@@ -219,12 +248,17 @@ def _spec(data: Mapping[str, Any]) -> FeatureSpec:
     return FeatureSpec(int(data["version"]), *(tuple(map(str, data[name])) for name in names))
 
 
+def _seen(data: Mapping[str, Any]) -> SeenWorkloads:
+    learned, chosen_by = (frozenset(map(str, data.get(k, ()))) for k in ("learned", "chosen_by"))
+    return SeenWorkloads(learned, chosen_by)
+
+
 def _require_same_features(spec: FeatureSpec, current: FeatureSpec) -> None:
-    for field in dataclasses.fields(FeatureSpec):
-        theirs, ours = getattr(spec, field.name), getattr(current, field.name)
+    for part in dataclasses.fields(FeatureSpec):
+        theirs, ours = getattr(spec, part.name), getattr(current, part.name)
         if theirs != ours:
             raise CheckpointError(
-                f"its features ({field.name}) are not those of this wmhub; use the version that "
+                f"its features ({part.name}) are not those of this wmhub; use the version that "
                 "trained it, or train again"
             )
 

@@ -157,6 +157,10 @@ def test_joint_training_and_its_beginning(checkpoint: Path) -> None:
     text = render_model_card(read_card_facts(checkpoint), stored_evaluation(checkpoint))
     assert "| trained on | wmhub/cuda-a100@v1.0.0, wmhub/cuda-v100@v2.1.0 |" in text
     assert "| training began with | wm-cuda-v100 1.2.0 |" in text
+    document["kept_base"] = True
+    (checkpoint / "checkpoint.json").write_text(json.dumps(document))
+    kept = render_model_card(read_card_facts(checkpoint), stored_evaluation(checkpoint))
+    assert "wm-cuda-v100 1.2.0, and kept its weights: what came of it ranked worse |" in kept
     assert "| a/b | MIT | 1,200 |" in text
     assert "author = {a/b}" in text
     assert ModelCard(text).data.datasets == ["wmhub/cuda-a100", "wmhub/cuda-v100"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from trainmaking import SMALL, make_dataset
 
+from wmhub.checkpoint import SeenWorkloads
 from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.rewrite import split
 from wmhub.errors import DatasetError, HardwareMismatchError
@@ -71,3 +72,25 @@ def test_what_is_test_in_one_dataset_chooses_no_weights(tmp_path: Path) -> None:
     assert chosen
     assert set(held["test"]) <= tested
     assert not chosen & tested
+
+
+def test_what_a_base_has_seen_does_not_judge(tmp_path: Path) -> None:
+    one = make_dataset(tmp_path / "one", workloads=30)
+    target, datasets = open_datasets([one], None)
+    splits = datasets[0].splits
+    base = SeenWorkloads(
+        learned=frozenset({splits["validation"][0], "another"}),
+        chosen_by=frozenset({splits["validation"][1], splits["test"][0]}),
+    )
+    corpus = gather_corpus(target, datasets, SMALL, tmp_path / "cache", 1, base=base)
+    chosen, tested = (
+        {stored.workload.id for stored in part} for part in (corpus.validation, corpus.test)
+    )
+    assert chosen == set(splits["validation"][1:])
+    assert tested == set(splits["test"][1:])
+    assert corpus.left_out == 2
+    assert corpus.seen.learned == base.learned | set(splits["train"])
+    assert corpus.seen.chosen_by == base.chosen_by | chosen
+    everything = SeenWorkloads(learned=frozenset(splits["test"]))
+    with pytest.raises(DatasetError, match=r"test 0 without the \d+ that the base has seen"):
+        gather_corpus(target, datasets, SMALL, tmp_path / "cache", 1, base=everything)

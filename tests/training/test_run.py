@@ -185,6 +185,8 @@ def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path:
         if not name.startswith("forest.") and name != "uncertainty_scale":
             assert torch.allclose(value, ours.network.state_dict()[name], atol=1e-6), name
     assert ours.network.config.trees == 2 * SMALL.trees
+    assert ours.seen.learned == base.seen.learned | set(open_dataset(other).splits["train"])
+    assert ours.seen.chosen_by >= base.seen.chosen_by > set()
     assert torch.equal(ours.network.forest.leaf[: SMALL.trees], base.network.forest.leaf)
     wider = dataclasses.replace(none, model=dataclasses.replace(SMALL.model, latent=24))
     with pytest.raises(InvalidInputError, match="keeps its network"):
@@ -195,7 +197,10 @@ def test_what_training_spoils_is_not_written(trained: Path, other: Path, tmp_pat
     spoiling = dataclasses.replace(SMALL, steps=2, learning_rate=3.0, samples=40)
     report = train(other, tmp_path / "a", start_from=trained, config=spoiling)
     assert report.kept_base
-    ours, base = (read_checkpoint(folder).network for folder in (report.checkpoint, trained))
+    written, begun = (read_checkpoint(folder) for folder in (report.checkpoint, trained))
+    assert written.kept_base
+    assert not begun.kept_base
+    ours, base = written.network, begun.network
     assert ours.config.trees == base.config.trees
     for name, value in base.state_dict().items():
         if name != "uncertainty_scale":

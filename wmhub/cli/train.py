@@ -196,7 +196,12 @@ def _show(report: TrainReport, as_json: bool) -> None:
     if report.kept_base:
         show_line(
             "what came of the training ranks the validation workloads worse than what it started "
-            "from, which is written unchanged"
+            "from, which is written as it was but for its uncertainty"
+        )
+    if report.left_out:
+        show_line(
+            f"{report.left_out:,} held-out workloads are left out of validation and test: the "
+            "checkpoint that training started from has seen them"
         )
     show_line(f"checkpoint: {report.checkpoint}")
     if as_json:
@@ -211,6 +216,7 @@ def _show(report: TrainReport, as_json: bool) -> None:
                 **metrics_json(report.test, report.random, "test"),
                 "validation": dataclasses.asdict(report.validation),
                 "kept_base": report.kept_base,
+                "left_out": report.left_out,
             }
         )
 

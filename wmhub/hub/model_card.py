@@ -89,7 +89,7 @@ def read_card_facts(checkpoint: Path) -> CardFacts:
             manifest=manifest,
             dataset=pinned,
             datasets=(pinned, *(item for item in more if item != pinned)),
-            base=f"{base['name']} {base['version']}" if base else None,
+            base=_base(base, bool(data.get("kept_base"))) if base else None,
             metrics=metrics,
             parameters=parameters if isinstance(parameters, int) else None,
             trees=trees if isinstance(trees, int) else 0,
@@ -100,6 +100,12 @@ def read_card_facts(checkpoint: Path) -> CardFacts:
         )
     except (KeyError, TypeError, CheckpointError) as error:
         raise CheckpointError(f"{where}: datasets, base or sources are odd: {error}") from error
+
+
+def _base(base: Mapping[str, object], was_kept: bool) -> str:
+    """The base, and whether its weights are these."""
+    kept = ", and kept its weights: what came of it ranked worse" if was_kept else ""
+    return f"{base['name']} {base['version']}{kept}"
 
 
 def _pin(item: Mapping[str, object]) -> PinnedDataset:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wmhub.checkpoint import DatasetPin
+from wmhub.checkpoint import NOTHING_SEEN, DatasetPin, SeenWorkloads
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.errors import DatasetError, HardwareMismatchError, nearest
 from wmhub.hardware.profile import HardwareProfile
@@ -40,6 +40,10 @@ class Corpus:
     """Choose the weights and when to stop."""
     test: list[StoredWorkload]
     """Looked at once, at the end."""
+    left_out: int
+    """Workloads held out for either that the base has seen, and that are neither therefore."""
+    seen: SeenWorkloads
+    """What the network knows after training, the base's too."""
 
     @property
     def records(self) -> int:
@@ -88,10 +92,13 @@ def gather_corpus(
     cache: Path,
     processes: int | None = None,
     on_encoded: OnEncoded | None = None,
+    base: SeenWorkloads = NOTHING_SEEN,
 ) -> Corpus:
     """Encodes what is not in ``cache`` yet and sorts the workloads by what they are for.
 
-    Raises ``DatasetError`` where the target has too few workloads.
+    What ``base``, the checkpoint that training begins with, has learned from chooses and judges
+    nothing; what has chosen its weights judges nothing. Raises ``DatasetError`` where the target
+    has too few workloads.
     """
     profiles = [profile_of(dataset) for dataset in datasets]
     stores = [
@@ -104,6 +111,13 @@ def gather_corpus(
                 for w in store.split(split)]
         for split in ("validation", "test")
     }  # fmt: skip
+    unfit = {"validation": base.learned, "test": base.learned | base.chosen_by}
+    fit = {
+        split: [w for w in workloads if w.workload.id not in unfit[split]]
+        for split, workloads in held.items()
+    }
+    left_out = sum(len(held[split]) - len(fit[split]) for split in held)
+    held = fit
     # What is test in one dataset of the target may be validation in another: it stays unseen.
     tested = {workload.workload.id for workload in held["test"]}
     held["validation"] = [w for w in held["validation"] if w.workload.id not in tested]
@@ -115,7 +129,15 @@ def gather_corpus(
             f"{datasets[0].path}: training needs workloads with two measured candidates or more in "
             f"each split; train has {own}, validation {len(held['validation'])}, test "
             f"{len(held['test'])}"
+            + (f" without the {left_out} that the base has seen" if left_out else "")
         )
+    learned = {
+        w.workload.id
+        for store in stores
+        for w in store.split("train")
+        if w.workload.id not in judges
+    }
+    seen = SeenWorkloads(frozenset(learned), frozenset(w.workload.id for w in held["validation"]))
     return Corpus(
         hardware=target,
         profile=profiles[0],
@@ -125,6 +147,8 @@ def gather_corpus(
         own_training=[part for part, is_ours in zip(training, ours, strict=True) if is_ours],
         validation=held["validation"],
         test=held["test"],
+        left_out=left_out,
+        seen=base | seen,
     )
 
 

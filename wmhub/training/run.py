@@ -15,7 +15,14 @@ from pathlib import Path
 import torch
 
 import wmhub
-from wmhub.checkpoint import MANIFEST, BasePin, Checkpoint, read_checkpoint, write_checkpoint
+from wmhub.checkpoint import (
+    MANIFEST,
+    NOTHING_SEEN,
+    BasePin,
+    Checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
 from wmhub.dataset.version import Version
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.hardware.profile import HardwareProfile
@@ -61,7 +68,9 @@ class TrainReport:
     """On the validation workloads, which chose the weights."""
     kept_base: bool
     """Whether the checkpoint that training started from ranks the validation workloads better than
-    what came of it, and so is what was written."""
+    what came of it, and so is what was written, its uncertainty scaled anew."""
+    left_out: int
+    """Held-out workloads that the checkpoint has seen, and that judge nothing therefore."""
 
 
 def train(
@@ -117,7 +126,8 @@ def train(
         if not world.is_main:
             world.wait()
         encoding = partial(preparing, "encoding workloads")
-        corpus = gather_corpus(target, datasets, config, folder, workers, encoding)
+        known = NOTHING_SEEN if base is None else base[1].seen
+        corpus = gather_corpus(target, datasets, config, folder, workers, encoding, known)
         if world.is_main:
             world.wait()
         network = (
@@ -199,6 +209,7 @@ def _report(
         random=random,
         validation=chosen,
         kept_base=kept_base,
+        left_out=corpus.left_out,
     )
 
 
@@ -217,6 +228,8 @@ def _checkpoint(
         network=loop.network,
         datasets=corpus.pins,
         base=base,
+        kept_base=report.kept_base,
+        seen=corpus.seen,
     )
 
 
