@@ -41,6 +41,10 @@ def test_every_configuration_trains_and_a_second_call_trains_nothing(
     found = json.loads(json.dumps(result.to_json()))
     assert set(found["configs"]) == set(VARIANTS)
     assert set(METRICS) <= set(found["configs"]["tlp"])
+    # Trees read structured features and nothing else.
+    for name, variant in VARIANTS.items():
+        if not variant.model.get("structured", True):
+            assert configured(name, SMALL, 0).trees == 0
     sizes = {name: found["configs"][name]["parameters"] for name in VARIANTS}
     assert sizes["no-dynamics"] < sizes["bag"] < sizes["full"]
     assert sizes["transformer"] != sizes["full"]

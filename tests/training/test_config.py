@@ -46,6 +46,14 @@ def test_settings_change_one_field_each() -> None:
         ("candidates_per_list=1", "at least 2"),
         ("learning_rate=0.0", "positive"),
         ("average=1.0", "below 1"),
+        ("learning_rate=nan", "positive"),
+        ("temperature=-1", "positive"),
+        ("temperature=inf", "finite"),
+        ("weight_decay=-1", "not be negative"),
+        ("latency_weight=nan", "not be negative"),
+        ("consistency_weight=-0.1", "not be negative"),
+        ("worst_gain=3.0", "must be negative"),
+        ("seed=100000000000000", "within 0 and"),
     ],
 )
 def test_senseless_settings_are_refused(setting: str, said: str) -> None:

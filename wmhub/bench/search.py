@@ -206,9 +206,13 @@ def _final_latencies(
         for mark, program in run.checkpoints.items()
     }
     file = folder / "final.json"
-    builder = runs[0].spec.tvm
+    # Every program alike: none is timed less because it is slower than another.
+    plan = TimingPlan(
+        rounds=_FINAL_TIMINGS, extra_rounds=0, slow_ratio=ANY_RATIO, close_ratio=ANY_RATIO
+    )
+    how = f"{runs[0].spec.tvm}\n{sorted(target.items())}\n{_FINAL_ROUNDS} of {plan}\n"
     digests = {
-        key: hashlib.blake2b(f"{builder}\n{program}".encode(), digest_size=8).hexdigest()
+        key: hashlib.blake2b((how + program).encode(), digest_size=8).hexdigest()
         for key, program in programs.items()
     }
     if file.is_file():
@@ -217,10 +221,6 @@ def _final_latencies(
             return {(method, mark, seed): _settled(times) for method, mark, seed, _, times in rows}
     if on_run is not None:
         on_run(f"{folder.name}: {len(programs)} best programs measured together")
-    # Every program alike: none is timed less because it is slower than another.
-    plan = TimingPlan(
-        rounds=_FINAL_TIMINGS, extra_rounds=0, slow_ratio=ANY_RATIO, close_ratio=ANY_RATIO
-    )
     seconds: dict[FinalKey, list[tuple[float, ...]]] = {key: [] for key in programs}
     order = np.random.default_rng(0)
     with Engine(target, workers=1, plan=plan, run_timeout_seconds=60.0) as engine:

@@ -88,11 +88,16 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
 
         TVM leaves out what could not be built, which may be the whole batch.
         """
-        if not candidates:
+        measured = zip(candidates, results, strict=True)
+        self.recall(context, [(one.sch.trace, latency_of(result)) for one, result in measured])
+
+    def recall(self, context: Any, measured: Sequence[tuple[Any, float]]) -> None:
+        """Takes in traces of the context's workload with their seconds (NaN: failed)."""
+        if not measured:
             return
         identity, workload = self._workload(context)
-        scores = score_traces(workload.scorer, [candidate.sch.trace for candidate in candidates])
-        workload.update(scores, np.asarray([latency_of(result) for result in results]))
+        scores = score_traces(workload.scorer, [trace for trace, _ in measured])
+        workload.update(scores, np.asarray([seconds for _, seconds in measured]))
         self._reference.pop(identity, None)
 
     def save(self, path: str) -> None:

@@ -43,9 +43,8 @@ def prepare(output: Path, database: Path | None) -> None:
     """Makes the folder ``output``, with the database to go on from in it."""
     output.mkdir(parents=True, exist_ok=True)
     if database is not None and not _goes_on(output, database):
-        for name in (*DATABASE, LEARNED):
-            if (database / name).is_file():
-                shutil.copyfile(database / name, output / name)
+        for name in DATABASE:
+            shutil.copyfile(database / name, output / name)
 
 
 def _goes_on(output: Path, database: Path | None) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 from wmhub.measure.rules import space_generator
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost, latency_of
-from wmhub.search.latent import LatentSearch
+from wmhub.search.latent import LatentSearch, measured_before
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import discard, failure_reason, measure
 from wmhub.search.result import Trial
@@ -220,8 +220,9 @@ def run(
     ``packing`` as in `make_contexts`.
     """
     callbacks = [ms.measure_callback.AddToDatabase()]
+    cost_model: Any = "none"
     if search == "latent":
-        strategy, cost_model = LatentSearch(learner, config), "none"
+        strategy = LatentSearch(learner, config)
     else:
         strategy = ms.search_strategy.EvolutionarySearch()
         cost_model = WorldModelCost(learner)
@@ -230,6 +231,10 @@ def run(
     contexts = make_contexts(
         tasks, target, Budgeted(strategy, budget), cores=cores, seed=seed, log=log, packing=packing
     )
+    if search != "latent":
+        # Our own strategy takes up the database by itself.
+        for context in contexts:
+            cost_model.recall(context, measured_before(database, context))
     with _quiet(log):
         ms.tune.tune_tasks(
             tasks=contexts,

@@ -110,9 +110,6 @@ def tune(
         seed=seed,
         folder=folder,
     )
-    if search == "evolutionary" and known is not None and (known / files.LEARNED).is_file():
-        # Our own search takes up the database itself.
-        job.learner.load(known / files.LEARNED)
     files.prepare(folder, known)
     history, firsts = History(budget, on_progress), [_NO_BASELINE] * len(tasks)
     with own_errors(), interruptible(budget) if trials else nullcontext():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ else:
     import tomli as tomllib
 
 PRECISIONS = ("fp32", "bf16")
+#: Every step has a seed of its own, this and the step's number, in 64 bits.
+_MOST_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -74,14 +77,23 @@ class TrainConfig:
                 raise InvalidInputError(f"training: {name} must be at least 1")
         if self.ranking not in RANKINGS:
             raise InvalidInputError(f"training: ranking must be one of {', '.join(RANKINGS)}")
-        if self.seed < 0:
-            raise InvalidInputError("training: seed must not be negative")
+        if not 0 <= self.seed <= _MOST_SEED:
+            raise InvalidInputError(f"training: seed must be within 0 and {_MOST_SEED}")
         if self.candidates_per_list < 2:
             raise InvalidInputError("training: candidates_per_list must be at least 2")
         if self.samples < 0 or self.samples == 1:
             raise InvalidInputError("training: samples must be at least 2, or 0 for all")
-        if self.learning_rate <= 0 or not 0 <= self.average < 1:
-            raise InvalidInputError("training: learning_rate must be positive, average below 1")
+        # Written so that what is no number is refused, too.
+        for name in ("learning_rate", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidInputError(f"training: {name} must be positive and finite")
+        for name in ("weight_decay", "latency_weight", "consistency_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidInputError(f"training: {name} must not be negative, and finite")
+        if not 0 <= self.average < 1:
+            raise InvalidInputError("training: average must be at least 0 and below 1")
+        if not -math.inf < self.worst_gain < 0:
+            raise InvalidInputError("training: worst_gain must be negative and finite")
         if self.model.trees:
             raise InvalidInputError("training: set trees; model.trees is what it comes to")
         if self.trees < 0 or not 0 < self.tree_rate <= 1:
