@@ -146,8 +146,9 @@ def _scorer(evaluator: Evaluator) -> Any:
 
 
 def test_padded_batches_score_as_single_groups() -> None:
+    from model.collating import collate
+
     from wmhub.model.encode import encode
-    from wmhub.model.network import collate
     from wmhub.replay.ansor import replay_steps
     from wmhub.replay.meta_schedule import replay_traces
 

@@ -17,7 +17,7 @@ from wmhub.names import HardwareKey
 from wmhub.program import Program
 from wmhub.replay.ansor import replay_steps
 from wmhub.replay.meta_schedule import replay_settings, replay_traces
-from wmhub.trajectory import Group, Trajectories
+from wmhub.trajectory import Group
 from wmhub.tvm_json import parse_program
 
 
@@ -149,12 +149,6 @@ class Evaluator:
             embedding[members] = judged.embedding
             leaves[members] = judged.leaves
         return Scores(*network.verdict(opinions), embedding, leaves)
-
-    def score_trajectories(self, trajectories: Trajectories) -> Scores:
-        """Scores N candidates of one structure."""
-        judged = self._judge(encode(trajectories, self.checkpoint.profile))
-        verdict = self.checkpoint.network.verdict(judged.opinions)
-        return Scores(*verdict, judged.embedding, judged.leaves)
 
     def _judge(self, encoded: Encoded) -> Judgement:
         import torch

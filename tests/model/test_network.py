@@ -11,11 +11,12 @@ import torch
 
 from wmhub.hardware.table import lookup
 from wmhub.model.encode import Encoded, current_spec, encode, structured_columns
-from wmhub.model.network import ModelConfig, WorldModel, collate
+from wmhub.model.network import ModelConfig, WorldModel
 from wmhub.names import HardwareKey
 from wmhub.replay.meta_schedule import replay_traces
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from model.collating import collate
 from test_replay_meta_schedule import TILED, matmul
 
 CPU = lookup(HardwareKey.parse("llvm-emeraldrapids-2c"))

@@ -285,6 +285,15 @@ def test_bad_arguments_are_named(
         tune(tmp_path / "out", **options)
 
 
+def test_the_command_line_takes_exploration_for_our_own_search_alone(tmp_path: Path) -> None:
+    from wmhub.cli.tune import command
+
+    options = ["--search", "evolutionary", "--exploration", "0.3", "--output", str(tmp_path / "o")]
+    done = CliRunner().invoke(command, [WORKLOAD, *options])
+    assert done.exit_code == 2
+    assert "--exploration is of --search latent" in done.output
+
+
 def test_the_command_line_prints_one_json_object(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from model.collating import collate
 from trainmaking import make_dataset
 
 from wmhub.dataset.reader import open_dataset
-from wmhub.model.network import collate
 from wmhub.training.corpus import profile_of
 from wmhub.training.data import (
     Examples,

@@ -41,7 +41,7 @@ class MeasureResult:
     """What one run of the benchmark measured."""
 
     candidates: int
-    """Candidates that both measured."""
+    """Candidates that both were given, those that failed included."""
     our_rate: float
     """Candidates per second of the engine, start-up of its workers included."""
     tvm_rate: float

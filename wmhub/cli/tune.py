@@ -78,10 +78,8 @@ class JsonTarget(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--exploration",
     type=click.FloatRange(0, 1),
-    default=0.15,
-    show_default=True,
     metavar="SHARE",
-    help="Share of each batch that is chosen by uncertainty.",
+    help="Share of each batch that is chosen by uncertainty; 0.15 by default. Of our own search.",
 )
 @click.option("--no-adapt", is_flag=True, help="Do not learn from the measurements of this run.")
 @click.option(
@@ -105,7 +103,7 @@ class JsonTarget(click.ParamType):  # type: ignore[type-arg]
 @click.option("--allow-other-hardware", is_flag=True, help="Use a checkpoint of other hardware.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    workload: str, as_json: bool, no_adapt: bool, exploration: float, **options: Any
+    workload: str, as_json: bool, no_adapt: bool, exploration: float | None, **options: Any
 ) -> None:
     """Search for the fastest schedule of WORKLOAD.
 
@@ -119,12 +117,18 @@ def command(
     from wmhub.search.task_search import LatentSearchConfig
     from wmhub.search.tune import tune
 
+    if exploration is None:
+        config = LatentSearchConfig()
+    elif options["search"] == "latent":
+        config = LatentSearchConfig(exploration=exploration)
+    else:
+        raise click.UsageError("--exploration is of --search latent; TVM's has none")
     console = Console(stderr=True, highlight=False)
     with live_table(console, options["trials"]) as on_progress:
         result = tune(
             workload,
             adapt=not no_adapt,
-            config=LatentSearchConfig(exploration=exploration),
+            config=config,
             on_progress=on_progress,
             **options,
         )

@@ -90,12 +90,6 @@ class Encoded:
         """N."""
         return len(self.structured)
 
-    @property
-    def prefix(self) -> int:
-        """How many leading actions all candidates share, numbers included."""
-        shared = [len(rows) == 1 for rows in self.actions]
-        return shared.index(False) if False in shared else len(shared)
-
 
 def current_spec(structured: tuple[str, ...]) -> FeatureSpec:
     """The spec of this version of wmhub."""

@@ -102,12 +102,6 @@ class Posterior:
     def __len__(self) -> int:
         return len(self._latency)
 
-    @property
-    def best_seconds(self) -> float | None:
-        """Lowest latency that was measured, in seconds."""
-        ran = [latency for latency in self._latency if np.isfinite(latency)]
-        return min(ran) if ran else None
-
     def update(self, scores: Scores, latency: np.ndarray) -> None:
         """Adds measurements: ``latency`` is float [N] in seconds, NaN for a failed candidate."""
         latency = np.asarray(latency, np.float64)
