@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +106,16 @@ def test_every_entry_is_its_name(data: st.DataObject, family: str) -> None:
     assert ZooEntry.parse(str(entry)) == entry
 
 
+def run(name: str, given: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray:
+    """The output of a workload, unscheduled."""
+    from wmhub.tvm_compat import llvm_target, tvm
+
+    compiled = tvm.compile(zoo.build(name), target=tvm.target.Target(llvm_target(cores=1)))
+    tensors = [tvm.runtime.tensor(array) for array in (*given, np.empty(shape, np.float32))]
+    compiled["main"](*tensors)
+    return np.asarray(tensors[-1].numpy())
+
+
 @pytest.mark.tvm
 class TestPrograms:
     def test_every_workload_builds_and_no_two_are_the_same(self) -> None:
@@ -125,10 +139,36 @@ class TestPrograms:
         assert len(fused) == len(plain) + 1
 
     @pytest.mark.parametrize(
+        ("size", "stride", "padding"), [(4, 2, 1), (3, 1, 1), (2, 2, 0), (3, 2, 1), (5, 3, 0)]
+    )
+    def test_channels_last_a_transposed_convolution_is_what_it_is_first(
+        self, size: int, stride: int, padding: int
+    ) -> None:
+        pytest.importorskip("tvm")
+        h, w, ci, co = 5, 7, 3, 4
+        random = np.random.default_rng(0)
+        image = random.standard_normal((1, h, w, ci)).astype(np.float32)
+        weight = random.standard_normal((size, size, ci, co)).astype(np.float32)
+        wanted = torch.nn.functional.conv_transpose2d(
+            torch.from_numpy(image).permute(0, 3, 1, 2),
+            torch.from_numpy(weight).permute(2, 3, 0, 1),
+            stride=stride, padding=padding,
+        ).permute(0, 2, 3, 1)  # fmt: skip
+        name = f"deconv2d-h{h}-w{w}-ci{ci}-co{co}-k{size}-s{stride}-p{padding}-nhwc"
+        np.testing.assert_allclose(run(name, [image, weight], wanted.shape), wanted, atol=1e-5)
+
+    def test_a_norm_is_one_number_for_each_matrix(self) -> None:
+        pytest.importorskip("tvm")
+        x = np.random.default_rng(0).standard_normal((3, 5, 7)).astype(np.float32)
+        found = run("norm-b3-m5-n7", [x], (3,))
+        np.testing.assert_allclose(found, np.linalg.norm(x, axis=(1, 2)), rtol=1e-5)
+
+    @pytest.mark.parametrize(
         "name",
         [
             "conv2d-h4-w4-ci8-co8-k7",
             "conv2d-h8-w8-ci6-co8-k1-g4",
+            "deconv2d-h4-w4-ci8-co8-k2-s1-p2-nhwc",
             "matmul-m9999999-n9999999-k1",
         ],
     )

@@ -190,14 +190,46 @@ def _depthwise2d(s: _Sizes, flags: _Flags) -> list[Any]:
 
 
 def _deconv2d(s: _Sizes, flags: _Flags) -> list[Any]:
-    """Transposed convolution, channels first, as PyTorch programs have it."""
+    """Transposed convolution, channels first as PyTorch programs have it, or last (``nhwc``)."""
     from tvm import topi
 
+    if "nhwc" in flags:
+        x, w, y = _deconv2d_channels_last(s)
+        return _finish([x, w], y, 3, flags)
     x = _tensor("X", s["n"], s["ci"], s["h"], s["w"])
     w = _tensor("W", s["ci"], s["co"], s["k"], s["k"])
     strides, padding = (s["s"], s["s"]), [s["p"]] * 4
     y = topi.nn.conv2d_transpose_nchw(x, w, strides, padding, "float32", (0, 0))
     return _finish([x, w], y, 1, flags)
+
+
+def _deconv2d_channels_last(s: _Sizes) -> tuple[Any, Any, Any]:
+    """Image, weight and output; zeros between the pixels are read, not written down first."""
+    from tvm import te, tirx, topi
+
+    k, stride = s["k"], s["s"]
+    x, w = _tensor("X", s["n"], s["h"], s["w"], s["ci"]), _tensor("W", k, k, s["ci"], s["co"])
+    before = k - 1 - s["p"]
+    if before < 0:
+        raise ValueError(f"a padding of {s['p']} is wider than the window of {k} reaches")
+    rim = -(-before // stride)
+    padded = topi.nn.pad(x, [0, rim, rim, 0], [0, rim, rim, 0])
+    height, width = ((s[side] - 1) * stride - 2 * s["p"] + k for side in ("h", "w"))
+    axes = [te.reduce_axis((0, extent), name=n) for extent, n in ((k, "kh"), (k, "kw"))]
+    axes.append(te.reduce_axis((0, s["ci"]), name="ci"))
+
+    def pixel(n: Any, i: Any, j: Any) -> Any:
+        read = padded[n, i // stride, j // stride, axes[2]]
+        there = tirx.all(i % stride == 0, j % stride == 0)
+        return read if stride == 1 else tirx.if_then_else(there, read, tirx.const(0, "float32"))
+
+    def output(n: Any, i: Any, j: Any, c: Any) -> Any:
+        kh, kw, ci = axes
+        at = [i + kh + rim * stride - before, j + kw + rim * stride - before]
+        return te.sum(pixel(n, *at) * w[k - 1 - kh, k - 1 - kw, ci, c], axis=axes)
+
+    y = te.compute((s["n"], height, width, s["co"]), output, name="conv2d_transpose")
+    return x, w, y
 
 
 def _pool2d(kind: str) -> Callable[[_Sizes, _Flags], list[Any]]:
@@ -269,6 +301,18 @@ def _reduce(kind: str) -> Callable[[_Sizes, _Flags], list[Any]]:
     return build
 
 
+def _norm(s: _Sizes, flags: _Flags) -> list[Any]:
+    """Euclidean norm of each of ``b`` matrices: nothing but a reduction can be parallel."""
+    from tvm import te
+
+    x = _tensor("X", s["b"], s["m"], s["n"])
+    i, j = te.reduce_axis((0, s["m"]), name="i"), te.reduce_axis((0, s["n"]), name="j")
+    total = te.compute(
+        (s["b"],), lambda b: te.sum(x[b, i, j] * x[b, i, j], axis=[i, j]), name="squares"
+    )
+    return [x, te.compute((s["b"],), lambda b: te.sqrt(total[b]), name="root")]
+
+
 def _chain(s: _Sizes, flags: _Flags) -> list[Any]:
     """Elementwise: optional bias, batch norm and residual, then one activation."""
     x = _tensor("X", s["m"], s["n"])
@@ -321,7 +365,7 @@ FAMILIES: Mapping[str, Family] = {
         _depthwise2d,
     ),
     "deconv2d": Family(
-        (*_IMAGE, "ci", "co", *_WINDOW), {"n": 1, "s": 1, "p": 0}, _EPILOGUE, _deconv2d
+        (*_IMAGE, "ci", "co", *_WINDOW), {"n": 1, "s": 1, "p": 0}, ("nhwc", *_EPILOGUE), _deconv2d
     ),
     "maxpool2d": Family(
         (*_IMAGE, "c", *_WINDOW), {"n": 1, "s": 1, "p": 0}, ("nchw",), _pool2d("max")
@@ -337,6 +381,7 @@ FAMILIES: Mapping[str, Family] = {
     "sum": Family(("m", "n"), {}, ("columns",), _reduce("sum")),
     "max": Family(("m", "n"), {}, ("columns",), _reduce("max")),
     "argmax": Family(("m", "n"), {}, ("columns",), _reduce("argmax")),
+    "norm": Family(("b", "m", "n"), {"b": 1}, (), _norm),
     "chain": Family(("m", "n"), {}, _EPILOGUE, _chain),
     "glu": Family(("m", "n"), {}, _ACTIVATIONS, _glu),
     "transpose": Family(("m", "n"), {}, (), _transpose),

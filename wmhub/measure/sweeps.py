@@ -3,8 +3,9 @@
 So a model sees more than powers of two. The second part is of operators that errors were largest
 for: products of many small matrices, softmax, pooling, transposed convolutions, reductions, and
 vectors of 24 or 48 elements behind a clip. The third has extents that no vector divides, as
-networks with a class token and odd images have: there LLVM decides what becomes a vector. The last
-has images whose channels come first, as PyTorch keeps them.
+networks with a class token and odd images have: there LLVM decides what becomes a vector. The
+fourth has images whose channels come first, as PyTorch keeps them; the last transposed convolutions
+whose channels come last, and reductions of whole matrices to a number.
 """
 
 from __future__ import annotations
@@ -196,6 +197,33 @@ def _channels_first() -> dict[str, list[str]]:
     }
 
 
+_WIDENED_LAST = [(5, 384, 192, 4, 2, 1), (7, 512, 128, 4, 2, 1), (16, 96, 64, 4, 2, 1),
+                 (32, 48, 16, 4, 2, 1), (9, 160, 80, 3, 2, 1), (14, 128, 48, 2, 2, 0)]  # fmt: skip
+_WHOLE = [(37, 53), (100, 100), (64, 768), (300, 300), (2048, 128), (768, 768), (1000, 700),
+          (512, 3072), (3000, 1000), (50_000, 10)]  # fmt: skip
+_WHOLE_OF_EACH = [(2, 320, 320), (4, 56, 300), (8, 64, 64), (16, 100, 200), (32, 28, 28),
+                  (64, 7, 49)]  # fmt: skip
+
+
+def _transposed_and_whole() -> dict[str, list[str]]:
+    return {
+        "sweep-transposed": [
+            *deconvs(_WIDENED[::2], "nhwc", "bias", "relu"),
+            *deconvs([*_WIDENED[1::2], *_WIDENED_LAST], "nhwc"),
+        ],
+        "sweep-norms": [
+            *each("norm", "m n", _WHOLE),
+            *each("norm", "b m n", _WHOLE_OF_EACH),
+        ],
+    }
+
+
 def sweeps() -> dict[str, list[str]]:
     """Name of a sweep -> names of its workloads."""
-    return {**_broad(), **_hard(), **_no_vector_divides(), **_channels_first()}
+    return {
+        **_broad(),
+        **_hard(),
+        **_no_vector_divides(),
+        **_channels_first(),
+        **_transposed_and_whole(),
+    }
