@@ -109,6 +109,20 @@ def test_an_unreachable_hub_is_a_note_without_the_password(monkeypatch: pytest.M
     assert only(doctor._hub()).severity is Severity.OK
 
 
+def test_a_look_that_breaks_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def _cpu() -> list[Finding]:
+        raise RuntimeError("undefined symbol: TVMFFIFoo")
+
+    monkeypatch.setattr(doctor, "_cpu", _cpu)
+    for slow in ("_tvm_at_work", "_gpu", "_model"):
+        monkeypatch.setattr(doctor, slow, list)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    findings = {finding.subject: finding for finding in doctor.examine()}
+    assert findings["cpu"].severity is Severity.PROBLEM
+    assert findings["cpu"].said == "RuntimeError('undefined symbol: TVMFFIFoo')"
+    assert {"python", "linker", "threads", "hub"} <= set(findings)
+
+
 def test_the_command_prints_findings_and_exits_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "examine", lambda: [Finding("tvm", Severity.OK, "here")])
     done = CliRunner().invoke(command, ["--json"])

@@ -67,8 +67,9 @@ def examine() -> list[Finding]:
     ):
         try:
             found += look()
-        except WmhubError as error:
-            found.append(Finding(look.__name__.strip("_"), Severity.PROBLEM, str(error)))
+        except Exception as error:  # What is broken here must not hide what else was found.
+            said = str(error) if isinstance(error, WmhubError) else f"{error!r}"[:300]
+            found.append(Finding(look.__name__.strip("_"), Severity.PROBLEM, said))
     return found
 
 

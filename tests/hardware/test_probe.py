@@ -4,7 +4,12 @@ import dataclasses
 
 import pytest
 
-from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
+from wmhub.errors import (
+    HardwareMismatchError,
+    InvalidInputError,
+    MeasureError,
+    MissingDependencyError,
+)
 from wmhub.hardware.calibrate import Calibration, calibrate
 from wmhub.hardware.machine import CpuFacts
 from wmhub.hardware.probe import (
@@ -58,6 +63,18 @@ def test_without_tvm_the_name_comes_from_the_machine() -> None:
     found = judge_cpu(FACTS, llvm_name=None, calibration=None, load=0.0)
     assert str(found.profile.key) == "llvm-emeraldrapids-2c"
     assert found.noise is None
+
+
+@pytest.mark.parametrize("kind", [MissingDependencyError, RuntimeError, OSError, AttributeError])
+def test_a_tvm_that_does_not_work_is_none(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def broken() -> str:
+        raise kind("undefined symbol: TVMFFIFoo")
+
+    monkeypatch.setattr("wmhub.tvm_compat.llvm_cpu", broken)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    assert probe(quick=True).key.backend == "llvm"
 
 
 def test_without_calibration_an_unknown_cpu_gets_numbers_from_clock_and_width() -> None:

@@ -75,7 +75,7 @@ def judge_cpu(
 ) -> Probe:
     """The profile and the warnings that follow from what was read and measured.
 
-    ``llvm_name``: what TVM's LLVM calls the CPU, ``None`` where TVM is not installed; it wins over
+    ``llvm_name``: what TVM's LLVM calls the CPU, ``None`` without a TVM that works; it wins over
     the name read here, because code is generated for it. ``load``: runnable processes, on average.
     """
     device = re.sub(r"[^a-z0-9]+", "-", (llvm_name or facts.microarchitecture).lower()).strip("-")
@@ -161,11 +161,15 @@ def _cpu_warnings(
 
 
 def _llvm_name() -> str | None:
-    if importlib.util.find_spec("tvm") is None:
-        return None
-    from wmhub import tvm_compat
+    """LLVM's name of this CPU as TVM tells it; ``None`` without a TVM that works."""
+    try:
+        if importlib.util.find_spec("tvm") is None:
+            return None
+        from wmhub import tvm_compat
 
-    return tvm_compat.llvm_cpu()
+        return tvm_compat.llvm_cpu()
+    except Exception:  # A TVM of another age, or a broken one, has kinds of its own.
+        return None
 
 
 @dataclass(frozen=True)
