@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+import urllib.request
 from importlib import metadata
 
 import pytest
@@ -100,13 +102,41 @@ def test_a_missing_linker_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(doctor._compiler()).severity is Severity.NOTE
 
 
-def test_an_unreachable_hub_is_a_note_without_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://user:secret@127.0.0.1:9")
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://user:secret@127.0.0.1:9",
+        "http://user:se@cret@127.0.0.1:9/hub",
+        "http://user:secret@127.0.0.1:port",
+        "user:secret@127.0.0.1",
+        "http://127.0.0.1:9/?token=secret",
+    ],
+)
+def test_an_unreachable_hub_is_a_note_without_the_password(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
     finding = only(doctor._hub())
     assert finding.severity is Severity.NOTE
-    assert "secret" not in finding.said + finding.remedy
+    assert "127.0.0.1" in finding.said
+    assert "cret" not in finding.said + finding.remedy
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert only(doctor._hub()).severity is Severity.OK
+    finding = only(doctor._hub())
+    assert finding.severity is Severity.OK
+    assert "cret" not in finding.said
+
+
+def test_a_hub_is_asked_without_the_login_of_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def answer(request: urllib.request.Request, timeout: float) -> io.BytesIO:
+        asked.append(request.full_url)
+        return io.BytesIO()
+
+    monkeypatch.setattr("urllib.request.urlopen", answer)
+    monkeypatch.setenv("HF_ENDPOINT", "https://ada:hunter2secret@mirror.invalid:8443")
+    assert only(doctor._hub()).said.startswith("https://mirror.invalid:8443 answered")
+    assert asked == ["https://mirror.invalid:8443"]
 
 
 def test_a_look_that_breaks_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import http.client
 import json
 import os
 import platform
@@ -274,33 +275,37 @@ def _model() -> Iterator[Finding]:
 
 
 def _hub() -> Iterator[Finding]:
+    from wmhub.hub.patience import without_secrets
+    from wmhub.hub.settings import is_offline, open_hub
+
     spec = os.environ.get("WMHUB_HUB") or "hf-hub"
     if spec != "hf-hub":
-        from wmhub.hub.settings import open_hub
-
         yield Finding("hub", Severity.OK, open_hub(spec).location)
         return
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        yield Finding("hub", Severity.OK, f"{endpoint}, not asked: HF_HUB_OFFLINE is set")
+    # Whether it answers can be asked without a login, and no login is anyone's business here.
+    login = re.compile(r"^(\w+://)?[^/]*@")
+    endpoint = login.sub(r"\1", os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    shown = without_secrets(endpoint.rstrip("/"))
+    if is_offline(None):
+        yield Finding("hub", Severity.OK, f"{shown}, not asked: HF_HUB_OFFLINE is set")
         return
-    # User names and passwords may stand in a URL; they are nobody's business here.
-    shown = re.sub(r"//[^/@]*@", "//", endpoint)
     began = time.monotonic()
     problem = _unreachable(endpoint)
     if problem is None:
         milliseconds = 1e3 * (time.monotonic() - began)
         yield Finding("hub", Severity.OK, f"{shown} answered in {milliseconds:.0f} ms")
     else:
+        said = f"{shown} cannot be reached ({without_secrets(problem)[:160]})"
         yield Finding(
             "hub",
             Severity.NOTE,
-            f"{shown} cannot be reached ({problem}); embedded checkpoints and the cache still work",
+            f"{said}; embedded checkpoints and the cache still work",
             "set HF_ENDPOINT to a mirror, WMHUB_HUB=folder:PATH, or HF_HUB_OFFLINE=1",
         )
 
 
 def _unreachable(endpoint: str) -> str | None:
+    """Why nothing answers at ``endpoint``, a URL without a login; ``None`` if something does."""
     if not endpoint.startswith(("https://", "http://")):
         return "HF_ENDPOINT is no URL"
     request = urllib.request.Request(endpoint, method="HEAD")
@@ -308,6 +313,6 @@ def _unreachable(endpoint: str) -> str | None:
         urllib.request.urlopen(request, timeout=_OFFLINE_SECONDS).close()
     except urllib.error.HTTPError:
         return None  # It answered.
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))[:160]
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return str(getattr(error, "reason", error))
     return None
