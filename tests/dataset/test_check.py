@@ -160,6 +160,17 @@ def test_rows_that_are_published_already(make: Make) -> None:
     assert kinds(report) == {"published": "warning"}
     assert report.totals == {"published": 6}
     assert report.passed
+    (warning,) = report.warnings
+    assert warning.startswith("published (6): row ")
+
+
+def test_rows_that_are_all_published_already(make: Make) -> None:
+    lines = [ansor_line(timestamp=n) for n in range(30)]
+    copied = make("copied", lines, contributor="eve")
+    report = check(copied, published=[make("first", lines[:9]), make("second", lines[9:])])
+    assert kinds(report) == {"published": "warning", "nothing-new": "error"}
+    assert not report.passed
+    assert "all 30 records are published already" in report.findings[0].reason
 
 
 def test_ids_hardware_and_scheduler_of_rows(make: Make) -> None:

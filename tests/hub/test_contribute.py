@@ -15,7 +15,13 @@ from hub_server import HubServer
 
 import wmhub
 from wmhub.cli import cli
-from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
+from wmhub.errors import (
+    DatasetError,
+    HubError,
+    InvalidInputError,
+    OutputExistsError,
+    UnknownNameError,
+)
 from wmhub.hub import (
     contribute,
     create_community,
@@ -171,6 +177,38 @@ def test_rows_that_are_there_already_are_reported(
     found, report = review_contribution(2, **options)
     assert len(found.published) == 1
     assert report.totals["published"] == 2
+    proposed = contribute(write_dataset(tmp_path / "3", latencies=(1e-3, 3e-3)), **options)
+    for warnings in (proposed.warnings, merge_contribution(2, **options).warnings):
+        (warning,) = warnings
+        assert "this measurement is published already" in warning
+
+
+def test_rows_that_are_all_there_are_refused_under_another_name(
+    writable: Place, tmp_path: Path, embedded: Path
+) -> None:
+    options = {"to": "acme/community", "hub": writable.spec}
+    create_community(**options)
+    log = tmp_path / "log.json"
+    log.write_text(_one_record())
+    for name in ("ada", "eve"):
+        wmhub.collect(
+            [log],
+            tmp_path / name,
+            hardware="cuda-a100",
+            contributor=name,
+            licence="MIT",
+            workers=1,
+        )
+        contribute(tmp_path / name, **options)
+    merge_contribution(1, **options)
+    head = writable.hub.resolve(DATASET, COMMUNITY, "main")
+    for refused in (
+        lambda: contribute(tmp_path / "eve", **options),
+        lambda: merge_contribution(2, **options),
+    ):
+        with pytest.raises(DatasetError, match="all 3 records are published already"):
+            refused()
+    assert writable.hub.resolve(DATASET, COMMUNITY, "main") == head
 
 
 def test_two_at_once_both_arrive(writable: Place, tmp_path: Path, embedded: Path) -> None:
@@ -274,6 +312,9 @@ def test_the_verb(tmp_path: Path) -> None:
             assert refused.exit_code == 2
             assert f"{option[0]} goes with DIR" in refused.stderr
     merged = runner.invoke(cli, ["contribute", "--merge", "1", *where])
+    more = write_dataset(tmp_path / "more", latencies=(1e-3, 7e-3))
+    doubtful = runner.invoke(cli, ["contribute", str(more), "--dry-run", *where])
+    assert "warning published (1): " in doubtful.stderr
     assert "acme/community is at v0.2.0: cuda-a100/ada-" in merged.stderr
     assert runner.invoke(cli, ["contribute", *where]).exit_code == 2
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from wmhub.cli._listing import human_bytes
-from wmhub.cli._show import printable
+from wmhub.cli._show import printable, show_note
 
 
 @click.command()
@@ -64,15 +64,22 @@ def command(
         if as_json:
             click.echo(json.dumps({**vars(merged), "repository": str(merged.repository)}))
         else:
+            _show_warnings(merged.warnings)
             click.echo(f"{merged.repository} is at {merged.tag}: {merged.folder}", err=True)
         return
     proposed = contribute(path, to=to, message=message, dry_run=dry_run, hub=hub)
     if as_json:
         click.echo(json.dumps({**vars(proposed), "repository": str(proposed.repository)}))
         return
+    _show_warnings(proposed.warnings)
     verb = "would propose" if dry_run else "proposed"
     click.echo(f"{verb} {proposed.folder} for {proposed.repository}", err=True)
     for file, length in proposed.files.items():
         click.echo(f"  {human_bytes(length):>9}  {file}", err=True)
     if proposed.url:
         click.echo(printable(proposed.url), err=True)
+
+
+def _show_warnings(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        show_note("warning", warning)

@@ -68,6 +68,18 @@ class CheckReport:
         """Whether nothing forbids publishing."""
         return all(finding.severity < Severity.ERROR for finding in self.findings)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a maintainer should look at: a sentence for each kind, with its first finding."""
+        first: dict[str, Finding] = {}
+        for finding in self.findings:
+            if finding.severity is Severity.WARNING:
+                first.setdefault(finding.kind, finding)
+        return tuple(
+            f"{kind} ({self.totals[kind]:,}): {finding.where}: {finding.reason}"
+            for kind, finding in first.items()
+        )
+
     def to_markdown(self) -> str:
         """The report as a maintainer pastes it into a pull request."""
         counts = self.manifest.counts
@@ -96,8 +108,9 @@ def check(dataset: str | Path, *, published: Sequence[str | Path] = ()) -> Check
     """Checks a dataset before it is published.
 
     Digests, schema and counts; licences and contributors, of the manifest and of the rows; the
-    hardware profile; ids; impossible times; rows that one of the datasets in ``published`` has
-    already. Damage is a finding; only a folder that is no dataset raises ``DatasetError``.
+    hardware profile; ids; impossible times; rows that the datasets in ``published`` have already,
+    which must not be all. Damage is a finding; only a folder that is no dataset raises
+    ``DatasetError``.
     """
     manifest, faults = verify(dataset)
     found = [Finding(Severity.ERROR, "damage", fault.file, fault.reason) for fault in faults]
@@ -182,19 +195,25 @@ def _count_findings(dataset: Dataset) -> Iterator[Finding]:
 
 def _row_findings(dataset: Dataset, published: Sequence[Dataset]) -> Iterator[Finding]:
     seen: set[str] = set()
+    records = repeats = 0
     for split in dataset.splits:
         for workload, rows in dataset.iter_workload_records(split):
             if workload.id in seen:
                 reason = "its rows are in more than one place: in two splits, or not side by side"
                 yield Finding(Severity.ERROR, "order", workload.id, reason)
             seen.add(workload.id)
+            records += len(rows)
             if workload.id not in dataset.splits[split]:
                 reason = f"its rows are in {split}, which is not its split"
                 yield Finding(Severity.ERROR, "split", workload.id, reason)
             others = [o.workload_records(workload.id) for o in published if workload.id in o]
             for fault in check_workload(workload, rows, dataset.manifest, others):
+                repeats += fault.kind == "published"
                 severity = Severity.WARNING if fault.doubtful else Severity.ERROR
                 yield Finding(severity, fault.kind, fault.where, fault.reason)
+    if records and repeats == records:
+        reason = f"all {records:,} records are published already"
+        yield Finding(Severity.ERROR, "nothing-new", "manifest.json", reason)
 
 
 def _cell(text: str) -> str:

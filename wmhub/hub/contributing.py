@@ -53,6 +53,8 @@ class Contributed:
     """Its number; ``None`` for a dry run."""
     url: str | None
     """Where a person can look at it; ``None`` for a dry run."""
+    warnings: tuple[str, ...]
+    """What the checks found doubtful, for people."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Merged:
     """The repository's new version."""
     commit: str
     """Its commit."""
+    warnings: tuple[str, ...] = ()
+    """What the checks before the merge found doubtful, for people."""
 
 
 def contribute(
@@ -92,11 +96,11 @@ def contribute(
     for member in members(place, repository, head):
         if member.artifact.digest == artifact.digest or member.folder == under:
             raise OutputExistsError(f"{repository} has this dataset already, in {member.folder}")
-    require_publishable(folder, neighbours(place, repository, head, manifest.hardware))
+    report = require_publishable(folder, neighbours(place, repository, head, manifest.hardware))
     names = published_names(DATASET, folder, artifact)
     files = {name: (folder / name).stat().st_size for name in names}
     if dry_run:
-        return Contributed(repository, place.location, under, files, None, None)
+        return Contributed(repository, place.location, under, files, None, None, report.warnings)
     counts = manifest.counts
     made = place.commit(
         DATASET,
@@ -111,7 +115,9 @@ def contribute(
             pull_request=True,
         ),
     )
-    return Contributed(repository, place.location, under, files, made.pull_request, made.url)
+    return Contributed(
+        repository, place.location, under, files, made.pull_request, made.url, report.warnings
+    )
 
 
 def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = None) -> Merged:
@@ -123,10 +129,11 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
     repository = target_repository(DATASET, to)
     found = review(place, repository, number)
     head = place.resolve(DATASET, repository, "main")
+    warnings: tuple[str, ...] = ()
     if found.member.artifact.digest not in {
         member.artifact.digest for member in members(place, repository, head)
     }:
-        require_publishable(found.path, found.published)
+        warnings = require_publishable(found.path, found.published).warnings
         if place.resolve(DATASET, repository, f"refs/pr/{number}") != found.commit:
             raise InvalidInputError(
                 f"pull request {number} of {repository} was changed while it was checked; "
@@ -135,7 +142,7 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
         head = place.merge(DATASET, repository, number)
     # Else it was merged before, perhaps by a run that did not come to the card: that is done now.
     made, tag = _write_card(place, repository, head, Change.MINOR)
-    return Merged(repository, found.member.folder, tag, made.id)
+    return Merged(repository, found.member.folder, tag, made.id, warnings)
 
 
 def review_contribution(
