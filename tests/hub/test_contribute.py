@@ -15,6 +15,7 @@ from hub_server import HubServer
 
 import wmhub
 from wmhub.cli import cli
+from wmhub.dataset.manifest import read_manifest
 from wmhub.errors import (
     DatasetError,
     HubError,
@@ -32,7 +33,7 @@ from wmhub.hub import (
     review_contribution,
 )
 from wmhub.hub.artifact import DATASET
-from wmhub.hub.community import Review, review
+from wmhub.hub.community import Review, folder_of, review
 from wmhub.hub.folder import FolderHub
 from wmhub.hub.markdown import cell
 from wmhub.hub.place import Repository, Upload
@@ -258,6 +259,20 @@ def test_a_contributor_cannot_write_markup_into_the_card(
     assert cell(hostile) in row
     assert "<img" not in row.replace("\\<img", "")
     assert len(row.replace("\\|", "").split("|")) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "slug"), [("李雷", "contributor"), ("Ada L.", "ada-l"), ("Žofie", "ofie")]
+)
+def test_a_contributor_may_have_any_name(tmp_path: Path, name: str, slug: str) -> None:
+    folder = write_dataset(tmp_path / "rows")
+    manifest = dataclasses.replace(read_manifest(folder), contributors={name: 3})
+    artifact = DATASET.verify(folder)
+    assert folder_of(manifest, artifact) == f"cuda-a100/{slug}-{artifact.digest[:8]}"
+    for nobody in ("", " "):
+        unsaid = dataclasses.replace(manifest, contributors={nobody: 3})
+        with pytest.raises(InvalidInputError, match="does not say who measured it"):
+            folder_of(unsaid, artifact)
 
 
 def _one_record() -> str:

@@ -58,15 +58,19 @@ class Review:
 
 
 def folder_of(manifest: Manifest, artifact: ArtifactManifest) -> str:
-    """The folder that a contribution gets: the same for the same content."""
+    """The folder that a contribution gets: the same for the same content.
+
+    Raises ``InvalidInputError`` where the dataset names no contributor.
+    """
     contributor = max(
         manifest.contributors, key=lambda name: manifest.contributors[name], default=""
     )
-    slug = _SLUG.sub("-", contributor.lower()).strip("-")
-    if not slug:
+    if not contributor.strip():
         raise InvalidInputError(
             "the dataset does not say who measured it; collect it with --contributor NAME"
         )
+    # A name may have no letter that a path may have; the digest tells such folders apart.
+    slug = _SLUG.sub("-", contributor.lower()).strip("-") or "contributor"
     return check_path(f"{manifest.hardware}/{slug[:40]}-{artifact.digest[:8]}")
 
 
