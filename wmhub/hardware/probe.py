@@ -19,6 +19,16 @@ from wmhub.names import HardwareKey
 PROBED = ("llvm", "cuda", "rocm")
 #: Above this share, repeated timings of one program differ by more than most schedules do.
 NOISY = 0.05
+#: Words after a GPU's name that make another device of it.
+_VARIANT = re.compile(r"-(ti|super|laptop|max-q|d|pcie|nvl|mig.*)(?=-|$)")
+#: Cards that have the whole chip of the table's device, and its memory, all the same.
+_WHOLE = {
+    ("p100", "pcie"),
+    ("v100", "pcie"),
+    ("a100", "pcie"),
+    ("a100-80gb", "pcie"),
+    ("h200", "nvl"),
+}
 
 
 @dataclass(frozen=True)
@@ -196,20 +206,29 @@ def gpu_device(backend: str, name: str, memory_bytes: int) -> str:
     """Device part of the key for a marketing name: the table's device, else the name's own words.
 
     The longest device of the table whose words all stand in the name wins; memory tells the two
-    A100 apart, which carry the same name in some drivers.
+    A100 apart, which carry the same name in some drivers. Words after it that name another cut of
+    the chip (``3080 Ti``, ``4090 Laptop GPU``, ``H100 PCIe``) or a slice of it (``MIG 1g.10gb``)
+    make it a device of its own; a card of another form with the whole chip and its memory stays
+    what it is: clock and power differ, and the driver tells the clock.
     """
     words = re.sub(r"[^a-z0-9]+", " ", name.lower()).split()
     joined = "-".join(words)
     fitting = [
-        row.device
+        (row.device, found.end())
         for row in known()
-        if row.backend == backend and re.search(rf"(?:^|-){re.escape(row.device)}(?:-|$)", joined)
+        if row.backend == backend
+        and (found := re.search(rf"(?:^|-){re.escape(row.device)}(?=-|$)", joined))
     ]
-    device = max(fitting, key=len, default="")
+    if not fitting:
+        own = [
+            word for word in words if word not in ("nvidia", "amd", "geforce", "tesla", "radeon")
+        ]
+        return "-".join(own)[:64].strip("-") or "unknown"
+    device, end = max(fitting, key=lambda found: len(found[0]))
     if device == "a100" and memory_bytes > 60e9:
-        return "a100-80gb"
-    own = [word for word in words if word not in ("nvidia", "amd", "geforce", "tesla", "radeon")]
-    return device or "-".join(own)[:64].strip("-") or "unknown"
+        device = "a100-80gb"
+    variants = [word for word in _VARIANT.findall(joined[end:]) if (device, word) not in _WHOLE]
+    return "-".join([device, *variants])
 
 
 def gpu_profile(backend: str, facts: GpuFacts) -> HardwareProfile:

@@ -3,7 +3,8 @@
 
 Sources: vendors' data sheets and architecture white papers (NVIDIA, AMD, Apple, Intel, Arm).
 Where a CPU key names a microarchitecture, its typical server part gives clock, last-level cache and
-memory channels, and the core count of the key scales them.
+memory channels, and the core count of the key scales them. A GPU's name says which form of it the
+numbers are of; ``probe.gpu_device`` says which others have its key.
 """
 
 from __future__ import annotations
