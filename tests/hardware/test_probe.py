@@ -10,7 +10,7 @@ from wmhub.errors import (
     MeasureError,
     MissingDependencyError,
 )
-from wmhub.hardware.calibrate import Calibration, calibrate
+from wmhub.hardware.calibrate import Calibration, calibrate, copy_bytes
 from wmhub.hardware.machine import CpuFacts
 from wmhub.hardware.probe import (
     GpuFacts,
@@ -195,6 +195,23 @@ def test_the_calibration_reaches_plausible_numbers() -> None:
     assert 1e9 < measured.flops < 1e12
     assert 1e8 < measured.bandwidth < 1e12
     assert measured.noise >= 0
+
+
+@pytest.mark.parametrize(
+    ("cores", "l3_mib", "memory_gib", "mib"),
+    [
+        (2, 260, 24, 256),
+        (2, 8, 1, 64),
+        (8, 0, 0, 512),
+        (64, 32, 512, 1024),
+        (128, 504, 1024, 2048),
+        (192, 32, 16, 1024),
+    ],
+)
+def test_the_calibration_takes_little_memory_and_exceeds_the_caches(
+    cores: int, l3_mib: int, memory_gib: int, mib: int
+) -> None:
+    assert copy_bytes(cores, l3_mib << 20, memory_gib << 30) == mib << 20
 
 
 def test_a_calibration_that_fails_says_so() -> None:

@@ -15,9 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 from wmhub.errors import MeasureError
+from wmhub.hardware.machine import read_cpu
 
 _MATRIX = 1024
-_COPY_BYTES = 128 << 20
+_COPY_BYTES = 128 << 20  # per core, where caches and memory do not say otherwise
+_COPY_ENOUGH_BYTES = 512 << 20
+#: No core has a larger share of a last-level cache, of which the system tells one of many.
+_CACHE_SHARE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,16 @@ def calibrate(cores: int, timeout_seconds: float = 120.0) -> Calibration:
         ) from error
 
 
+def copy_bytes(cores: int, l3_bytes: int, memory_bytes: int) -> int:
+    """Bytes of each of the two arrays of the copy: beyond the caches, within an eighth of memory.
+
+    ``l3_bytes`` and ``memory_bytes`` are 0 where they are not known.
+    """
+    beyond = max(_COPY_ENOUGH_BYTES, 4 * l3_bytes, cores * _CACHE_SHARE_BYTES)
+    wanted = min(cores * _COPY_BYTES, beyond)
+    return min(wanted, memory_bytes // 16) if memory_bytes else wanted
+
+
 def _seconds(run: Callable[[], object], repeats: int) -> list[float]:
     run()
     times = []
@@ -72,7 +86,9 @@ def _measure(cores: int) -> Calibration:
     left = np.ones((_MATRIX, _MATRIX), np.float32)
     right, out = left.copy(), left.copy()
     times = sorted(_seconds(lambda: np.matmul(left, right, out=out), 30))
-    source = np.ones(_COPY_BYTES * cores // 4, np.float32)
+    facts = read_cpu()
+    length = copy_bytes(cores, facts.l3_bytes, facts.memory_bytes) // 4
+    source = np.ones(length, np.float32)
     target = np.empty_like(source)
     parts = list(zip(np.array_split(source, cores), np.array_split(target, cores), strict=True))
     with ThreadPoolExecutor(cores) as pool:
