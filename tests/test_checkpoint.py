@@ -61,6 +61,10 @@ def change(folder: Path, **fields: Any) -> None:
     (folder / MANIFEST).write_text(json.dumps(document))
 
 
+def test_the_weights_are_as_readable_as_the_manifest(folder: Path) -> None:
+    assert (folder / WEIGHTS).stat().st_mode == (folder / MANIFEST).stat().st_mode
+
+
 def test_round_trip(folder: Path) -> None:
     before, after = checkpoint(), read_checkpoint(folder)
     for name in ("name", "version", "hardware", "profile", "dataset", "metrics", "environment",

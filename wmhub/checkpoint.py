@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from wmhub.errors import (
     CheckpointError,
@@ -137,8 +137,9 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
     if manifest.exists():
         manifest.unlink()
     tensors = {k: v.detach().cpu().contiguous() for k, v in checkpoint.network.state_dict().items()}
-    save_file(tensors, str(folder / WEIGHTS))
-    weights = (folder / WEIGHTS).read_bytes()
+    # Not by save_file, whose files no one else may read.
+    weights = save(tensors)
+    (folder / WEIGHTS).write_bytes(weights)
     spec = current_spec(structured_columns(checkpoint.profile))
     document = {
         "schema_version": SCHEMA_VERSION,

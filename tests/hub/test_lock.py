@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from wmhub.dataset.reader import open_dataset
 from wmhub.errors import CheckpointError, InvalidInputError, MissingInputError, UnknownNameError
 from wmhub.hub import lock, resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
+from wmhub.hub.atomic import write_file
 from wmhub.hub.lockfile import read_lock, write_lock
 from wmhub.hub.place import Repository
 
@@ -166,3 +170,24 @@ def test_writing_is_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         write_lock(path, Lockfile())
     assert path.read_text() == before
     assert [item.name for item in tmp_path.iterdir()] == ["wmhub.lock"]
+
+
+@pytest.fixture
+def readable_by_the_group() -> Iterator[None]:
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("readable_by_the_group")
+def test_what_is_written_has_the_mode_that_others_expect(tmp_path: Path) -> None:
+    path, link = tmp_path / "real" / "wmhub.lock", tmp_path / "link.lock"
+    write_file(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.chmod(0o664)
+    link.symlink_to(path)
+    write_file(link, b"newer")
+    assert link.is_symlink()
+    assert path.read_bytes() == b"newer"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o664
+    assert [entry.name for entry in path.parent.iterdir()] == ["wmhub.lock"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -59,13 +60,19 @@ def place_folder(staged: Path, target: Path) -> bool:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Replaces ``path`` by ``content`` at once; its folder is made if it is not there."""
+    """Replaces ``path`` by ``content`` at once; its folder is made if it is not there.
+
+    A file that is there keeps its mode; of a link, the file that it leads to is replaced.
+    """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
+    # Not by tempfile, whose files no one else may read.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(path, temporary)
         _flush(temporary)
         temporary.replace(path)
     except BaseException:
