@@ -18,7 +18,7 @@ HEAVY = ("torch", "tvm", "datasets", "huggingface_hub", "pyarrow", "matplotlib",
 #: A room is a module or a package directly below ``wmhub``.
 ORDER = (
     "errors", "names", "code_digest", "hardware", "records", "logs", "program", "tvm_json",
-    "nest", "actions", "trajectory", "replay", "dataset", "collection", "model",
+    "nest", "actions", "trajectory", "replay", "markdown", "dataset", "collection", "model",
     "checkpoint", "evaluator", "training", "hub", "load", "tvm_compat", "tvm_callbacks",
     "measure", "live_collection", "search", "doctor", "bench", "cli",
 )  # fmt: skip

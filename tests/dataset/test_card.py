@@ -58,6 +58,16 @@ def test_a_dataset_without_profile_or_measured_record(make: Make) -> None:
     assert "1 failed (100.0 %)" in text
 
 
+def test_a_contributor_cannot_write_markup_into_the_card(make: Make) -> None:
+    lines = (
+        (make(contributor="x | y <img src=z>}\n```\n# pwn") / "README.md").read_text().splitlines()
+    )
+    (row,) = [line for line in lines if "img" in line and line.startswith("|")]
+    assert row.startswith("| x \\| y \\<img src=z\\>} \\`\\`\\` \\# pwn | MIT |")
+    assert "  author = {x | y <img src=z>  # pwn}," in lines
+    assert sum(line.startswith("```") for line in lines) % 2 == 0
+
+
 def test_several_licences(make: Make, tmp_path: Path) -> None:
     from wmhub.dataset.rewrite import merge
 

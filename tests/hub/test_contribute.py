@@ -35,8 +35,8 @@ from wmhub.hub import (
 from wmhub.hub.artifact import DATASET
 from wmhub.hub.community import Review, folder_of, review
 from wmhub.hub.folder import FolderHub
-from wmhub.hub.markdown import cell
 from wmhub.hub.place import Repository, Upload
+from wmhub.markdown import cell
 
 COMMUNITY = Repository("acme", "community")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
@@ -15,7 +16,7 @@ import wmhub.hub.registry as registry_module
 from wmhub.errors import CheckpointError
 from wmhub.hub.artifact import MODEL
 from wmhub.hub.embedded import EMBEDDED_PATH
-from wmhub.hub.evaluation import Evaluation, curves_of, evaluation_of_metrics
+from wmhub.hub.evaluation import DataSource, Evaluation, curves_of, evaluation_of_metrics
 from wmhub.hub.figures import pictures_of, possible_pictures
 from wmhub.hub.model_card import (
     read_card_facts,
@@ -52,6 +53,14 @@ def test_golden(checkpoint: Path) -> None:
     pictures = list(pictures_of(evaluation.figures, "wm-cuda-a100").values())
     text = render_model_card(read_card_facts(checkpoint), evaluation, pictures)
     assert text == GOLDEN.read_text()
+
+
+def test_a_contributors_name_stays_one_in_the_citation(checkpoint: Path) -> None:
+    hostile = DataSource(contributor="ada}\n```\n# pwn", licence="MIT", records=3)
+    named = dataclasses.replace(stored_evaluation(checkpoint), sources=(hostile,))
+    lines = render_model_card(read_card_facts(checkpoint), named).splitlines()
+    assert "  author = {ada  # pwn}," in lines
+    assert sum(line.startswith("```") for line in lines) % 2 == 0
 
 
 def evaluate_like(checkpoint: Path) -> Evaluation:

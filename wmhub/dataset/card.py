@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from wmhub.dataset.manifest import Manifest
 from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.statistics import LATENCY_BORDERS, RATIO_BORDERS, Statistics
+from wmhub.markdown import bibtex, cell
 from wmhub.records import Scheduler
 
 CARD = "README.md"
@@ -30,6 +31,7 @@ def render_card(manifest: Manifest, statistics: Statistics, scheduler: Scheduler
     )
     environment.filters["seconds"] = show_seconds
     environment.filters["bytes"] = show_bytes
+    environment.filters.update(cell=cell, bibtex=bibtex)
     template = environment.get_template("card.md.jinja")
     return template.render(
         front=front_matter(manifest),

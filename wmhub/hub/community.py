@@ -19,9 +19,9 @@ from wmhub.dataset.splits import SPLITS
 from wmhub.errors import InvalidInputError
 from wmhub.hub.artifact import CARD_NAME, DATASET, ArtifactManifest
 from wmhub.hub.integrity import check_path
-from wmhub.hub.markdown import cell
 from wmhub.hub.obtain import obtain, obtain_manifest
 from wmhub.hub.place import Hub, Repository
+from wmhub.markdown import cell
 from wmhub.names import HardwareKey
 
 #: Folders above each file of a contribution.

@@ -13,9 +13,9 @@ from wmhub.hub.artifact import MODEL, ArtifactManifest, read_manifest
 from wmhub.hub.evaluation import METRICS, DataSource, Evaluation, evaluation_of_metrics
 from wmhub.hub.figures import Picture, draw_pictures, pictures_of
 from wmhub.hub.integrity import read_bounded
-from wmhub.hub.markdown import cell
 from wmhub.hub.registry import load_registry
 from wmhub.hub.settings import organisation_override
+from wmhub.markdown import bibtex, cell
 
 _LICENCE = "apache-2.0"
 
@@ -166,7 +166,7 @@ def render_model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = cell
+    environment.filters.update(cell=cell, bibtex=bibtex)
     manifest = facts.manifest
     hardware = ", ".join(map(str, manifest.hardware))
     profile = lookup(manifest.hardware[0]) if len(manifest.hardware) == 1 else None
