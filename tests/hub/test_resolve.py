@@ -53,6 +53,14 @@ def test_the_registry_pins_the_embedded_one(
         resolve_model("wm-cuda-a100")
 
 
+def test_a_home_that_no_one_has_is_said(embedded: Path) -> None:
+    for name in ("~nosuchuser/x", "local-dir:~nosuchuser/x"):
+        with pytest.raises(InvalidInputError, match="~nosuchuser/x: no home folder of that user"):
+            resolve_model(name)
+    with pytest.raises(InvalidInputError, match="no home folder of that user"):
+        resolve_model("acme/x", hub="folder:~nosuchuser/x")
+
+
 def test_paths_are_explicit(
     embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from wmhub.hub.lockfile import lock_path, read_lock
 from wmhub.hub.obtain import obtain
 from wmhub.hub.place import Hub, Repository
 from wmhub.hub.registry import load_registry
-from wmhub.hub.settings import has_hub, is_offline, open_hub, organisation_override
+from wmhub.hub.settings import expanded, has_hub, is_offline, open_hub, organisation_override
 from wmhub.hub.tags import newest_tag
 from wmhub.hub.unknown import unknown_name
 from wmhub.names import DatasetId, ModelId
@@ -131,7 +131,7 @@ def _resolve(
     hub: str | None,
 ) -> Resolved:
     if identity.place == "local-dir":
-        folder = Path(identity.name).expanduser()
+        folder = expanded(identity.name)
         if locked:
             raise InvalidInputError(f"{folder}: a folder is in no lock; leave out --locked")
         manifest = kind.verify(folder, _linked_from(folder))

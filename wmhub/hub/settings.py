@@ -42,6 +42,15 @@ def is_offline(offline: bool | None) -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
+def expanded(path: str) -> Path:
+    """``path`` with a home folder for its ``~``; raises ``InvalidInputError`` for no known one."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        reason = "no home folder of that user is known; write the path out"
+        raise InvalidInputError.at(Path(path), reason) from error
+
+
 def open_hub(hub: str | None = None, *, offline: bool | None = None) -> Hub:
     """The place that ``hub`` names, or ``WMHUB_HUB``: ``hf-hub`` or ``folder:PATH``."""
     spec = hub or os.environ.get("WMHUB_HUB") or "hf-hub"
@@ -50,7 +59,7 @@ def open_hub(hub: str | None = None, *, offline: bool | None = None) -> Hub:
         from wmhub.hub.folder import FolderHub
 
         # One place by whatever path it is named: its tags are remembered by this.
-        return FolderHub(Path(path).expanduser().resolve())
+        return FolderHub(expanded(path).resolve())
     if spec == "hf-hub":
         from wmhub.hub.huggingface import HuggingFaceHub
 
