@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+from wmhub.evaluator import Evaluator
 from wmhub.hardware.table import lookup
 from wmhub.names import BACKENDS, HardwareKey
 
@@ -19,3 +21,12 @@ def test_every_hardware_key_has_a_profile(name: str) -> None:
     keys = set(_KEY.findall((ROOT / name).read_text()))
     assert keys
     assert {key for key in keys if lookup(HardwareKey.parse(key)) is None} == set()
+
+
+def test_no_python_is_promised_that_wmhub_does_not_install_on() -> None:
+    told = re.search(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert told is not None
+    classic = inspect.getdoc(Evaluator.auto_scheduler_model) or ""
+    for text in ((ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text(), classic):
+        minors = [int(minor) for minor in re.findall(r"Python\s3\.(\d+)", text)]
+        assert min(minors) == int(told[1])

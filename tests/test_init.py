@@ -159,7 +159,7 @@ SCORING = (
 
 
 @pytest.mark.parametrize("name", SCORING)
-def test_the_scoring_path_is_written_for_python_3_8(name: str) -> None:
+def test_the_scoring_path_keeps_to_the_grammar_of_python_3_8(name: str) -> None:
     """A classic AutoScheduler lives in Python 3.8 to 3.11: no newer grammar, no newer runtime."""
     text = (PACKAGE / name).read_text(encoding="utf-8")
     tree = ast.parse(text, feature_version=(3, 8))

@@ -130,7 +130,11 @@ class Evaluator:
         return cost_model(self, adapt)
 
     def auto_scheduler_model(self, adapt: bool = True) -> Any:
-        """A cost model for ``SketchPolicy(task, program_cost_model=...)`` of TVM 0.8 to 0.19."""
+        """A cost model for ``SketchPolicy(task, program_cost_model=...)`` of TVM 0.8 to 0.19.
+
+        Such a TVM must have been built for Python 3.10 or 3.11: wmhub needs the one, and it knows
+        nothing newer than the other.
+        """
         from wmhub.search.auto_scheduler import auto_scheduler_model
 
         return auto_scheduler_model(self, adapt)
