@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import wmhub
+from wmhub.cli import VERBS
 from wmhub.evaluator import Evaluator
 from wmhub.hardware.table import lookup
 from wmhub.names import BACKENDS, HardwareKey
@@ -30,3 +32,12 @@ def test_no_python_is_promised_that_wmhub_does_not_install_on() -> None:
     for text in ((ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text(), classic):
         minors = [int(minor) for minor in re.findall(r"Python\s3\.(\d+)", text)]
         assert min(minors) == int(told[1])
+
+
+def test_the_verbs_that_are_said_to_be_library_functions_are() -> None:
+    text = (ROOT / "README.md").read_text()
+    said = re.search(r"lists every verb; (.*?) are library functions", text, re.DOTALL)
+    assert said is not None
+    assert set(re.findall(r"`(\w+)`", said[1])) == VERBS.keys() & set(wmhub.__all__)
+    for name in re.findall(r"`wmhub\.(\w+)`", text):
+        assert name in wmhub.__all__

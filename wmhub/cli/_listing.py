@@ -27,7 +27,7 @@ def hub_options(function: _F) -> _F:
 
 
 def locked_option(function: _F) -> _F:
-    """``--locked FILE``, which every verb that loads a model has."""
+    """``--locked FILE``, which the verbs have that use a model: eval, tune and schedule."""
     return click.option(
         "--locked",
         type=click.Path(exists=True, dir_okay=False),
