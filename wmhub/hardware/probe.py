@@ -36,8 +36,6 @@ class Probe:
     """A machine's profile and what is doubtful about it."""
 
     profile: HardwareProfile
-    noise: float | None
-    """Median over best time of a repeated product, minus 1; ``None`` without calibration."""
     warnings: tuple[str, ...]
     """Sentences for people; empty on a quiet machine that is what it says it is."""
 
@@ -76,7 +74,7 @@ def examine(backend: str = "llvm", *, quick: bool = False) -> Probe:
             load=os.getloadavg()[0],
         )
     if backend in PROBED:
-        return Probe(gpu_profile(backend, _read_gpu(backend)), None, ())
+        return Probe(gpu_profile(backend, _read_gpu(backend)), ())
     raise InvalidInputError(f"only llvm, cuda and rocm can be probed, not {backend!r}")
 
 
@@ -91,11 +89,7 @@ def judge_cpu(
     device = re.sub(r"[^a-z0-9]+", "-", (llvm_name or facts.microarchitecture).lower()).strip("-")
     key = HardwareKey("llvm", device or "unknown", facts.cores)
     profile = _cpu_profile(key, facts, calibration)
-    return Probe(
-        profile,
-        calibration.noise if calibration else None,
-        tuple(_cpu_warnings(device, facts, calibration, load)),
-    )
+    return Probe(profile, tuple(_cpu_warnings(device, facts, calibration, load)))
 
 
 def _cpu_profile(

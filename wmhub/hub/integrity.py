@@ -7,7 +7,6 @@ manifest is read, and nothing in it is opened before its path and its length are
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -141,16 +140,6 @@ def copy_file(source: Path, target: Path) -> FileDigest:
             length += len(block)
             writer.write(block)
     return FileDigest(digest.hexdigest(), length)
-
-
-def link_file(source: Path, target: Path) -> FileDigest:
-    """As ``copy_file``, but shares the content where the file system can: for files that stay."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        return copy_file(source, target)
-    return digest_file(target)
 
 
 def verify_files(folder: Path, files: Mapping[str, FileDigest], within: Path | None = None) -> None:
