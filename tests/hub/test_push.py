@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,7 @@ def test_the_verb(tmp_path: Path) -> None:
     dry = runner.invoke(cli, [*arguments, "--dry-run"])
     assert dry.exit_code == 0, dry.output
     assert "would publish dataset acme/cuda-a100 v1.0.0 on" in dry.stderr
+    assert re.search(r" [0-9.]+ KiB  manifest\.json$", dry.stderr, re.MULTILINE)
     result = runner.invoke(cli, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)

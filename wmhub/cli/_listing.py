@@ -58,6 +58,7 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
     from rich.table import Table
 
     from wmhub.cli._show import plain, printable
+    from wmhub.dataset.card import show_bytes
 
     console = Console(stderr=True)
     table = Table(
@@ -70,7 +71,7 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
             plain(row.name),
             ", ".join(map(str, row.hardware)),
             str(row.version),
-            human_bytes(row.bytes),
+            show_bytes(row.bytes),
             ", ".join(row.places),
             plain(row.headline),
             style="bold" if row.is_nearest else None,
@@ -81,16 +82,6 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
         console.print(plain(f"{row.name}: {row.fit}", style), soft_wrap=True)
     for problem in listing.problems:
         click.echo(f"{click.style('warning:', fg='yellow')} {printable(problem)}", err=True)
-
-
-def human_bytes(count: int) -> str:
-    """``count`` bytes for people, such as ``1.4 MB``."""
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
 
 
 def _as_json(title: str, listing: Listing) -> dict[str, object]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from wmhub.cli._listing import human_bytes
 from wmhub.cli._show import printable, show_note
 
 
@@ -41,6 +40,7 @@ def command(
     The pull request adds one new folder to the community's repository and touches nothing else.
     --review prints a report to paste into it, and exits with 2 if it must not be merged.
     """
+    from wmhub.dataset.card import show_bytes
     from wmhub.hub import contribute, create_community, merge_contribution, review_contribution
 
     if sum((path is not None, review is not None, merge is not None, create)) != 1:
@@ -75,7 +75,7 @@ def command(
     verb = "would propose" if dry_run else "proposed"
     click.echo(f"{verb} {proposed.folder} for {proposed.repository}", err=True)
     for file, length in proposed.files.items():
-        click.echo(f"  {human_bytes(length):>9}  {file}", err=True)
+        click.echo(f"  {show_bytes(length):>10}  {file}", err=True)
     if proposed.url:
         click.echo(printable(proposed.url), err=True)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from wmhub.cli._listing import human_bytes
 from wmhub.cli._show import printable
 
 
@@ -46,6 +45,7 @@ def command(
     The version in its manifest becomes the tag vX.Y.Z, which never moves. Log in with
     `hf auth login` first.
     """
+    from wmhub.dataset.card import show_bytes
     from wmhub.hub import push
 
     pushed = push(
@@ -71,6 +71,6 @@ def command(
         err=True,
     )
     for file, length in pushed.files.items():
-        click.echo(f"  {human_bytes(length):>9}  {file}", err=True)
+        click.echo(f"  {show_bytes(length):>10}  {file}", err=True)
     if pushed.url:
         click.echo(printable(pushed.url), err=True)
