@@ -310,7 +310,7 @@ def _norm(s: _Sizes, flags: _Flags) -> list[Any]:
     total = te.compute(
         (s["b"],), lambda b: te.sum(x[b, i, j] * x[b, i, j], axis=[i, j]), name="squares"
     )
-    return [x, te.compute((s["b"],), lambda b: te.sqrt(total[b]), name="root")]
+    return [x, te.compute((s["b"],), lambda b: te.sqrt(total[b]), name="norm")]
 
 
 def _chain(s: _Sizes, flags: _Flags) -> list[Any]:
