@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,13 @@ def test_a_file_name_that_is_no_utf_8(folder: Path) -> None:
     (folder / "ansor/a.log").rename(os.fsdecode(target))
     sources = [log.source for log in discover([folder / "ansor"])]
     assert sources == ["b.json.gz", "\ufffd.log"]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_a_cut_log_is_a_log(tmp_path: Path, compress: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "cut.log").write_bytes(compress(ansor_log().encode())[:-10])
+    for named in (tmp_path, tmp_path / "cut.log"):
+        assert [log.kind for log in discover([named])] == [LogKind.AUTO_SCHEDULER]
 
 
 def test_a_link_that_goes_round_ends(folder: Path) -> None:

@@ -72,6 +72,16 @@ def test_a_cut_stream_keeps_what_came_before_and_says_so(name: str) -> None:
     assert found[-1].first_line == kept.count(b"\n") + (not kept.endswith(b"\n")) + 1
 
 
+@pytest.mark.parametrize("name", ["gzip", "xz", "zstd"])
+def test_a_cut_stream_keeps_its_last_block_too(name: str) -> None:
+    text = b"".join(b"%d\n" % number for number in range(50_000))
+    found = chunks(COMPRESSIONS[name](text)[:-10], 8 << 20)
+    kept = b"".join(chunk.data for chunk in found)
+    assert text.startswith(kept)
+    assert len(kept) > len(text) // 2
+    assert found[-1].fault is not None
+
+
 def test_damage_inside_a_stream_is_a_fault_not_an_error() -> None:
     chance = random.Random(2)
     text = b"".join(b"%d\n" % chance.randrange(10**12) for _ in range(5000))

@@ -140,7 +140,7 @@ def _copy(logs: Sequence[str | Path], folder: Path) -> None:
 def _length(path: Path) -> int:
     with open_raw(path) as raw:
         stream = decompressed(raw)
-        return sum(map(len, iter(lambda: stream.read(_BLOCK_BYTES), b"")))
+        return sum(map(len, iter(lambda: stream.read1(_BLOCK_BYTES), b"")))
 
 
 def _make_log(path: Path, records: int, seed: int) -> None:

@@ -181,7 +181,7 @@ def _why_missing(mirror: Path | None, path: str, blob: str) -> str:
 def _blocks(path: Path, as_is: bool) -> Iterator[bytes]:
     with open_raw(path) as raw:
         stream = raw if as_is else decompressed(raw)
-        while block := stream.read(_BLOCK_BYTES):
+        while block := stream.read1(_BLOCK_BYTES):
             yield block
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmhub.errors import LogFormatError, MissingInputError
-from wmhub.logs.lines import STREAM_ERRORS, decompressed, open_raw
+from wmhub.logs.lines import decompressed, open_raw, read_block
 
 #: The name that means standard input.
 STDIN = "-"
@@ -59,12 +59,10 @@ def sniff(head: bytes) -> LogKind | None:
 
 
 def sniff_file(path: Path) -> LogKind | None:
-    """What ``path`` holds; ``None`` where it is no log or cannot be decompressed."""
+    """What ``path`` holds, by what can be read of its beginning; ``None`` where it is no log."""
     with open_raw(path) as raw:
-        try:
-            return sniff(decompressed(raw).read(_HEAD_BYTES))
-        except STREAM_ERRORS:
-            return None
+        head, _ = read_block(decompressed(raw), _HEAD_BYTES)
+        return sniff(head)
 
 
 def discover(inputs: Sequence[str | Path]) -> list[LogFile]:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 import zstandard
 
@@ -22,6 +22,9 @@ CHUNK_BYTES = 8 << 20
 
 #: Compressed bytes that are taken at once: they may become 128 KiB for every four of them.
 _ZSTD_BYTES = 128
+
+#: Plain bytes that are asked for at once.
+_PIECE_BYTES = 1 << 20
 
 _BOM = b"\xef\xbb\xbf"
 #: What reading a damaged compressed stream may raise.
@@ -40,7 +43,15 @@ class Chunk:
     """Why ``data`` is empty: a line that is too long, or a stream that is damaged from here on."""
 
 
-def open_raw(path: Path) -> BinaryIO:
+class PlainBytes(Protocol):
+    """A stream of bytes, decompressed where they were compressed."""
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """At least one byte and at most ``size``, or none at the end; raises ``STREAM_ERRORS``."""
+        ...
+
+
+def open_raw(path: Path) -> io.BufferedReader:
     """Opens ``path`` as it is.
 
     Raises ``MissingInputError`` where there is no such file, ``LogFormatError`` where it cannot
@@ -54,22 +65,22 @@ def open_raw(path: Path) -> BinaryIO:
         raise LogFormatError(f"{path}: cannot be opened: {error.strerror or error}") from None
 
 
-def decompressed(raw: BinaryIO) -> BinaryIO:
+def decompressed(raw: BinaryIO) -> PlainBytes:
     """``raw`` as plain bytes, whatever compression its first bytes show."""
     buffered = (
         raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", raw))
     )
     head = buffered.peek(6)[:6]
     if head.startswith(b"\x1f\x8b"):
-        return cast("BinaryIO", gzip.GzipFile(fileobj=buffered))
+        return gzip.GzipFile(fileobj=buffered)
     if head.startswith(b"\xfd7zXZ\x00"):
-        return cast("BinaryIO", lzma.LZMAFile(buffered))
+        return lzma.LZMAFile(buffered)
     if head.startswith(b"\x28\xb5\x2f\xfd"):
-        return cast("BinaryIO", _ZstdFrames(buffered))
+        return _ZstdFrames(buffered)
     return buffered
 
 
-class _ZstdFrames(io.RawIOBase):
+class _ZstdFrames:
     """Zstandard frames, one after another, as plain bytes.
 
     The library's own reader ends without a word amid a frame, as if the rest had never been.
@@ -81,20 +92,13 @@ class _ZstdFrames(io.RawIOBase):
         self._rest, self._plain = b"", memoryview(b"")
         self._failed: Exception | None = None
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fills ``buffer``; raises ``EOFError`` or ``ZstdError`` when all before is given."""
-        count = 0
-        while count < len(buffer) and self._has_plain():
-            part = self._plain[: len(buffer) - count]
-            buffer[count : count + len(part)] = part
-            self._plain = self._plain[len(part) :]
-            count += len(part)
-        if not count and self._failed is not None:
+    def read1(self, size: int = -1, /) -> bytes:
+        """As that of ``PlainBytes``; a fault is raised when all before it is given."""
+        if not self._has_plain() and self._failed is not None:
             raise self._failed
-        return count
+        size = len(self._plain) if size < 0 else size
+        piece, self._plain = self._plain[:size], self._plain[size:]
+        return bytes(piece)
 
     def _has_plain(self) -> bool:
         while not self._plain and self._failed is None:
@@ -114,7 +118,7 @@ class _ZstdFrames(io.RawIOBase):
         return bool(self._plain)
 
 
-def read_chunks(stream: BinaryIO, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
+def read_chunks(stream: PlainBytes, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
     """Splits ``stream`` into chunks of whole lines of about ``size`` bytes.
 
     The split depends on the text alone, so that a second run over the same log meets the same
@@ -150,24 +154,29 @@ def read_chunks(stream: BinaryIO, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
         yield Chunk(line, b"", fault)
 
 
-def _blocks(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, str | None]]:
+def read_block(stream: PlainBytes, size: int) -> tuple[bytes, str | None]:
+    """The next ``size`` bytes; fewer at the end, with the fault that ended them, if one did."""
+    pieces: list[bytes] = []
+    wanted = size
+    while wanted:
+        try:
+            # What one call of ``read`` had decompressed before the fault would be lost with it.
+            piece = stream.read1(min(wanted, _PIECE_BYTES))
+        except STREAM_ERRORS as error:
+            return b"".join(pieces), f"the compressed stream is damaged or cut short ({error})"
+        if not piece:
+            break
+        pieces.append(piece)
+        wanted -= len(piece)
+    return b"".join(pieces), None
+
+
+def _blocks(stream: PlainBytes, size: int) -> Iterator[tuple[bytes, str | None]]:
     """Blocks of exactly ``size`` bytes; the last is shorter and has the fault that ended it."""
     first = True
     while True:
-        pieces: list[bytes] = []
-        wanted, fault = size, None
-        while wanted and fault is None:
-            try:
-                piece = stream.read(wanted)
-            except STREAM_ERRORS as error:
-                fault = f"the compressed stream is damaged or cut short ({error})"
-                break
-            if not piece:
-                break
-            pieces.append(piece)
-            wanted -= len(piece)
-        block = b"".join(pieces)
-        yield (block[len(_BOM) :] if first and block.startswith(_BOM) else block), fault
-        if wanted:
+        block, fault = read_block(stream, size)
+        yield (block.removeprefix(_BOM) if first else block), fault
+        if len(block) < size:
             return
         first = False
