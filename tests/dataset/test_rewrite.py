@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -7,10 +8,16 @@ import pytest
 from datasetmaking import Make, lines_of
 from logmaking import ansor_line
 
+from wmhub.dataset.card import PICTURE
 from wmhub.dataset.reader import Dataset, open_dataset
-from wmhub.dataset.rewrite import merge, split
+from wmhub.dataset.rewrite import merge, render_again, split
 from wmhub.dataset.verify import verify
-from wmhub.errors import HardwareMismatchError, InvalidInputError, OutputExistsError
+from wmhub.errors import (
+    DatasetError,
+    HardwareMismatchError,
+    InvalidInputError,
+    OutputExistsError,
+)
 
 
 def rows(dataset: Dataset) -> list[str]:
@@ -69,3 +76,33 @@ def test_splitting_moves_whole_workloads_and_keeps_every_row(make: Make, tmp_pat
     assert open_dataset(tmp_path / "back").splits == open_dataset(first).splits
     same = split(first, tmp_path / "same")
     assert str(same.version) == "1.0.0"
+
+
+def test_a_card_that_cannot_be_written_leaves_the_dataset_as_it_was(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make("a", lines_of(9))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail(path: Path, _: object) -> None:
+        path.write_bytes(b"half a pict")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("wmhub.dataset.writer.draw_picture", fail)
+        with pytest.raises(OSError, match="No space left"):
+            render_again(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert not list(tmp_path.glob("a.*"))
+    assert str(render_again(folder).version) == "1.0.1"
+
+
+def test_a_card_whose_writing_was_killed_is_mended_by_another(make: Make) -> None:
+    folder = make("a", lines_of(9))
+    (folder / PICTURE).write_bytes(b"of the card that its manifest did not follow")
+    assert verify(folder)[1] != []
+    render_again(folder)
+    assert verify(folder)[1] == []
+    (folder / "workloads-00000.parquet").write_bytes(b"other damage")
+    with pytest.raises(DatasetError, match="workloads"):
+        render_again(folder)

@@ -7,12 +7,14 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from wmhub.dataset.assemble import COLLECTOR, assemble, chosen_workloads, part_of
-from wmhub.dataset.manifest import Manifest, Repeatability, write_manifest
+from wmhub.dataset.card import CARD, PICTURE
+from wmhub.dataset.manifest import MANIFEST, Manifest, Repeatability, write_manifest
 from wmhub.dataset.placing import destination, refuse_existing
+from wmhub.dataset.reader import Dataset
 from wmhub.dataset.splits import assign_splits
 from wmhub.dataset.verify import open_verified, require_verified
 from wmhub.dataset.version import Change, Version
-from wmhub.dataset.working import begin_work, finish_work, refuse_inside
+from wmhub.dataset.working import begin_anew, begin_work, finish_work, refuse_inside
 from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 
@@ -94,15 +96,23 @@ def render_again(dataset: str | Path, repeatability: Repeatability | None = None
 
     ``repeatability`` is noted in the manifest; without it, what is noted there stays.
 
-    Raises ``DatasetError`` where the folder is not what its manifest says.
+    Raises ``DatasetError`` where the folder is not what its manifest says, but for the picture,
+    which is drawn again: what a kill between the files leaves is mended by another call.
     """
-    folder = Path(dataset)
-    manifest = require_verified(folder)
+    folder = destination(dataset)
+    manifest = require_verified(folder, but_for=PICTURE)
     patched = dataclasses.replace(
         manifest,
         version=manifest.version.after(Change.PATCH),
         repeatability=repeatability or manifest.repeatability,
     )
-    patched = add_card(folder, patched)
-    write_manifest(folder, patched)
+    scratch = begin_anew(folder, "card")
+    try:
+        patched = add_card(Dataset(folder, patched), scratch)
+        write_manifest(scratch, patched)
+        # Only now, when all of it is written: a full disk must leave the dataset as it was.
+        for name in (PICTURE, MANIFEST, CARD):
+            (scratch / name).replace(folder / name)
+    finally:
+        finish_work(folder, "card")
     return patched

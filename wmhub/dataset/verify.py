@@ -38,9 +38,10 @@ def verify(dataset: str | Path) -> tuple[Manifest, list[Fault]]:
     return manifest, faults
 
 
-def require_verified(dataset: str | Path) -> Manifest:
-    """``verify``, raising ``DatasetError`` with the first fault."""
-    manifest, faults = verify(dataset)
+def require_verified(dataset: str | Path, *, but_for: str | None = None) -> Manifest:
+    """``verify``, raising ``DatasetError`` with the first fault of any file but ``but_for``."""
+    manifest, found = verify(dataset)
+    faults = [fault for fault in found if fault.file != but_for]
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         raise DatasetError(f"{Path(dataset) / faults[0].file}: {faults[0].reason}{more}")

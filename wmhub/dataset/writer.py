@@ -196,15 +196,15 @@ def write_dataset(
             sorted(id_ for id_ in description.test_workloads if splits.get(id_) == "test")
         ),
     )
-    manifest = add_card(staging, manifest)
+    manifest = add_card(Dataset(staging, manifest), staging)
     write_manifest(staging, manifest)
     put(staging, output, replace)
     return manifest
 
 
-def add_card(folder: Path, manifest: Manifest) -> Manifest:
-    """Renders the card of the rows in ``folder``; the manifest that names its picture."""
-    dataset = Dataset(folder, manifest)
+def add_card(dataset: Dataset, folder: Path) -> Manifest:
+    """Renders the card of ``dataset`` into ``folder``; the manifest that names its picture."""
+    manifest = dataset.manifest
     numbers = statistics(dataset)
     schedulers = [workload.scheduler for workload in dataset.workloads().values()]
     card = render_card(manifest, numbers, max(schedulers, key=schedulers.count))
