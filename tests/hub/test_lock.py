@@ -165,7 +165,7 @@ def test_writing_is_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("wmhub.hub.atomic._flush", fail)
+    monkeypatch.setattr("wmhub.hub.atomic.flush", fail)
     with pytest.raises(OSError, match="disk full"):
         write_lock(path, Lockfile())
     assert path.read_text() == before

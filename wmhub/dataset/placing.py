@@ -9,6 +9,7 @@ from wmhub.dataset.card import CARD
 from wmhub.dataset.manifest import MANIFEST, read_manifest
 from wmhub.dataset.working import begin_work, working_folder
 from wmhub.errors import OutputExistsError
+from wmhub.flushing import flush, flush_folder
 
 #: Part of the working folder that an older dataset is put aside in.
 _OLDER = "older"
@@ -16,14 +17,16 @@ _OLDER = "older"
 
 def put(staging: Path, output: Path, replace: bool) -> None:
     """Moves the finished dataset ``staging`` to ``output``; with ``replace`` in an older one's
-    place. A kill at any moment leaves one of the two whole."""
-    if not replace:
+    place. A kill or a loss of power at any moment leaves one of the two whole."""
+    flush_folder(staging)
+    if replace:
+        finish_replacement(output)
+        output.replace(begin_work(output, _OLDER))
+    else:
         refuse_existing(output)
-        staging.replace(output)
-        return
-    finish_replacement(output)
-    output.replace(begin_work(output, _OLDER))
     staging.replace(output)
+    # Before what it was made of, and what it replaces, are removed.
+    flush(output.parent)
     finish_replacement(output)
 
 

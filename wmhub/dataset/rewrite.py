@@ -17,6 +17,7 @@ from wmhub.dataset.version import Change, Version
 from wmhub.dataset.working import begin_anew, begin_work, finish_work, refuse_inside
 from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
+from wmhub.flushing import flush_folder
 
 
 def merge(
@@ -111,6 +112,7 @@ def render_again(dataset: str | Path, repeatability: Repeatability | None = None
         patched = add_card(Dataset(folder, patched), scratch)
         write_manifest(scratch, patched)
         # Only now, when all of it is written: a full disk must leave the dataset as it was.
+        flush_folder(scratch)
         for name in (PICTURE, MANIFEST, CARD):
             (scratch / name).replace(folder / name)
     finally:

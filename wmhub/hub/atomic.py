@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wmhub.errors import HubError, WmhubError
+from wmhub.flushing import flush, flush_folder
 
 _INCOMING = ".incoming"
 #: Age in seconds at which something unfinished counts as abandoned by a writer that was killed.
@@ -44,9 +45,7 @@ def staging_folder(root: Path) -> Iterator[Path]:
 
 def place_folder(staged: Path, target: Path) -> bool:
     """Flushes ``staged`` and renames it to ``target``; ``False`` if that exists already."""
-    for path in staged.rglob("*"):
-        _flush(path)
-    _flush(staged)
+    flush_folder(staged)
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         # Renaming onto a folder that is not empty fails everywhere, and none of ours is empty.
@@ -55,7 +54,7 @@ def place_folder(staged: Path, target: Path) -> bool:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
             return False
         raise
-    _flush(target.parent)
+    flush(target.parent)
     return True
 
 
@@ -73,19 +72,11 @@ def write_file(path: Path, content: bytes) -> None:
             file.write(content)
         with contextlib.suppress(FileNotFoundError):
             shutil.copymode(path, temporary)
-        _flush(temporary)
+        flush(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_abandoned(incoming: Path) -> None:

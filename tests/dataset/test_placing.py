@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from datasetmaking import Make, lines_of
+
+import wmhub
+from wmhub.dataset.manifest import read_manifest
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_a_dataset_is_on_disk_before_what_it_replaces_is_removed(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grows: bool
+) -> None:
+    flushed: set[str] = set()
+    removed: dict[str, set[str]] = {}
+    fsync, rmtree = os.fsync, shutil.rmtree
+
+    def note_flush(descriptor: int) -> None:
+        flushed.add(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def note_removal(path: Path, **options: bool) -> None:
+        removed.setdefault(Path(path).name, set(flushed))
+        rmtree(path, **options)
+
+    output = make("data", lines_of(9)) if grows else tmp_path / "new"
+    log = tmp_path / "more.log"
+    log.write_text("\n".join(lines_of(12)))
+    monkeypatch.setattr(os, "fsync", note_flush)
+    monkeypatch.setattr(shutil, "rmtree", note_removal)
+    wmhub.collect(log, output, hardware="cuda-v100", update=grows)
+    files = {"manifest.json", *(entry.name for entry in read_manifest(output).files)}
+    for name in ("runs", *(["older"] if grows else [])):
+        assert files | {"writing", tmp_path.name} <= removed[name]
+
+
+def test_a_disk_that_fails_costs_no_older_dataset(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = make("data", lines_of(9))
+    log = tmp_path / "more.log"
+    log.write_text("\n".join(lines_of(12)))
+
+    def fail(_: int) -> None:
+        raise OSError("Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            wmhub.collect(log, output, hardware="cuda-v100", update=True)
+    assert read_manifest(output).counts.records == 9
+    wmhub.collect(log, output, hardware="cuda-v100", update=True)
+    assert read_manifest(output).counts.records == 12
