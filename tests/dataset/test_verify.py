@@ -91,6 +91,10 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
         ("counts", "lines", "40"),
         ("counts", "records", -1),
         ("counts", "workloads", True),
+        pytest.param("counts", "lines", 10**400, id="no such count"),
+        ("profile", "matrix_flops", None),
+        ("profile", "l1_bytes", None),
+        pytest.param("profile", "peak_flops", 10**400, id="beyond floats"),
         ("counts", "failures", {"crash": None}),
         ("counts", "failures", []),
         ("splits", "train", {"workloads": 1, "records": 1.5, "measured": 1}),
@@ -104,6 +108,16 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
 def test_wrong_types_in_a_manifest(make: Make, place: str, name: str, value: object) -> None:
     folder = make()
     edit(folder, **{place: {**json.loads((folder / MANIFEST).read_text())[place], name: value}})
+    with pytest.raises(DatasetError, match=r"manifest\.json: "):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": [1]}, {"licence": 3}, {"test_workloads": [7]}, {"collector": None}]
+)
+def test_what_must_be_text_in_a_manifest(make: Make, changes: dict[str, object]) -> None:
+    folder = make()
+    edit(folder, **changes)
     with pytest.raises(DatasetError, match=r"manifest\.json: "):
         read_manifest(folder)
 

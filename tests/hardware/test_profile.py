@@ -89,7 +89,17 @@ def test_numbers_that_cannot_be_are_refused(field: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"cores": "many"}, {"name": 3}, {"bandwidth": True}, {"key": "nope"}]
+    "change",
+    [
+        {"cores": "many"},
+        {"name": 3},
+        {"bandwidth": True},
+        {"key": "nope"},
+        {"matrix_flops": None},
+        {"l1_bytes": None},
+        {"l2_bytes": [1]},
+        {"peak_flops": 10**400},
+    ],
 )
 def test_hostile_json_is_refused(change: dict[str, object]) -> None:
     profile = lookup(HardwareKey("cuda", "a100"))

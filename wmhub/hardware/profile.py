@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,10 +53,11 @@ class HardwareProfile:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, (int, float)) and not (0 <= value < math.inf):
+            # Also an integer beyond floats, which is below infinity, cannot be computed with.
+            if isinstance(value, (int, float)) and not (0 <= value <= sys.float_info.max):
                 raise InvalidInputError(
-                    f"hardware profile {self.key}: {field.name} is {value!r}; it must be finite "
-                    "and not negative"
+                    f"hardware profile {self.key}: {field.name} is {str(value)[:60]}; it must be "
+                    "finite and not negative"
                 )
         for positive in ("cores", "vector_bits", "clock_hz", "bandwidth", "peak_flops"):
             if not getattr(self, positive) > 0:
@@ -80,8 +81,8 @@ class HardwareProfile:
             if field.name not in data:
                 raise InvalidInputError(f"hardware profile: the field {field.name!r} is missing")
             value = data[field.name]
-            textual = field.name in ("key", "name", "origin")
-            if isinstance(value, str) != textual or isinstance(value, bool):
+            kinds = (str,) if field.name in ("key", "name", "origin") else (int, float)
+            if not isinstance(value, kinds) or isinstance(value, bool):
                 raise InvalidInputError(f"hardware profile: {field.name!r} cannot be {value!r}")
             values[field.name] = HardwareKey.parse(str(value)) if field.name == "key" else value
         return cls(**values)  # type: ignore[arg-type]
