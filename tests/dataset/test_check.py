@@ -11,8 +11,10 @@ from datasetmaking import Make, lines_of
 from logmaking import ansor_line, tiled
 
 from wmhub.dataset.check import CheckReport, Severity, check
+from wmhub.dataset.export import export
 from wmhub.dataset.manifest import file_entry, read_manifest, write_manifest
 from wmhub.dataset.row_checks import least_flops, most_flops
+from wmhub.errors import DatasetError
 from wmhub.hardware.table import lookup
 from wmhub.names import HardwareKey
 from wmhub.records import Scheduler, Workload
@@ -221,6 +223,42 @@ def test_damage_is_a_finding(make: Make) -> None:
     (folder / "workloads-00000.parquet").write_text("broken")
     report = check(folder)
     assert kinds(report) == {"damage": "error"}
+
+
+def test_text_that_is_no_utf_8_is_damage(make: Make) -> None:
+    folder = make()
+    name = "trajectories-train-00000.parquet"
+    table = pq.read_table(folder / name)
+    traces = pa.array([b"\xff\xfe"] * len(table), pa.binary()).view(pa.string())
+    index = table.schema.get_field_index("trace")
+    replace_file(folder, name, table.set_column(index, table.schema.field(index), traces))
+    assert kinds(check(folder)) == {"damage": "error"}
+    with pytest.raises(DatasetError, match="UTF8"):
+        export(folder, folder.with_name("logs"))
+
+
+def test_a_run_time_that_is_null_is_damage(make: Make) -> None:
+    folder = make()
+    change_rows(folder, run_seconds=[[None, 1e-3]])
+    report = check(folder)
+    assert kinds(report) == {"damage": "error"}
+    assert "run time" in report.findings[0].reason
+
+
+def test_a_failure_of_no_kind_is_not_exported(make: Make) -> None:
+    folder = make()
+    change_rows(folder, failure=["zzz"])
+    with pytest.raises(DatasetError, match="'zzz'"):
+        export(folder, folder.with_name("logs"))
+    assert not folder.with_name("logs").exists()
+
+
+def test_what_no_check_foresaw_is_a_finding(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("beyond what can be counted")
+
+    monkeypatch.setattr("wmhub.dataset.check.check_workload", fail)
+    assert "beyond what" in check(make()).findings[0].reason
 
 
 def test_the_report_for_a_pull_request(make: Make) -> None:

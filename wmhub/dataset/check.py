@@ -12,7 +12,6 @@ from wmhub.dataset.manifest import Manifest, licence_of
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.row_checks import check_workload
 from wmhub.dataset.verify import verify
-from wmhub.errors import DatasetError
 
 #: SPDX identifiers of licences under which records may be published again.
 OPEN_LICENCES = frozenset(
@@ -121,8 +120,8 @@ def check(dataset: str | Path, *, published: Sequence[str | Path] = ()) -> Check
         try:
             found.extend(_count_findings(open_dataset(dataset)))
             found.extend(_row_findings(open_dataset(dataset), others))
-        except DatasetError as error:
-            # What was found before it is kept.
+        except ValueError as error:
+            # A DatasetError, or values that no check foresaw; what was found before is kept.
             found.append(Finding(Severity.ERROR, "damage", manifest.name, str(error)))
     kept = []
     for finding in found:

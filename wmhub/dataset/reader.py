@@ -28,7 +28,8 @@ from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.names import HardwareKey
 from wmhub.records import MeasureRecord, Workload
 
-_READ_ROWS = 1 << 13
+#: Rows that are decoded at once.
+READ_ROWS = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Dataset:
         present = self.manifest.schema_version == SCHEMA_VERSION
         with open_parquet(path) as file:
             read = columns if present else None
-            for batch in file.iter_batches(batch_size=_READ_ROWS, columns=read):
+            for batch in file.iter_batches(batch_size=READ_ROWS, columns=read):
                 table = upgraded(pa.Table.from_batches([batch]), self.manifest.schema_version)
                 yield table.select(columns)
 

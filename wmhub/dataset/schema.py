@@ -105,19 +105,17 @@ def check_version(version: int) -> None:
 
 
 def records_of(table: pa.Table) -> Iterable[MeasureRecord]:
-    """The rows of a table of trajectories as records."""
+    """The rows of a table of trajectories as records; raises ``DatasetError``."""
     for batch in table.select(_RECORD_COLUMNS).to_batches(max_chunksize=4096):
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             workload, scheduler, trace, target, seconds, failure, *rest = row
-            yield MeasureRecord(
-                workload,
-                Scheduler(scheduler),
-                trace,
-                target,
-                tuple(seconds),
-                None if failure is None else FailureKind(failure),
-                *rest,
-            )
+            try:
+                known = Scheduler(scheduler), None if failure is None else FailureKind(failure)
+            except ValueError as error:
+                raise DatasetError(
+                    f"a record of no scheduler or failure that is known: {error}"
+                ) from error
+            yield MeasureRecord(workload, known[0], trace, target, tuple(seconds), known[1], *rest)
 
 
 def workloads_of(table: pa.Table) -> dict[str, Workload]:

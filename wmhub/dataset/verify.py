@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from wmhub.dataset.card import CARD
 from wmhub.dataset.manifest import MANIFEST, FileEntry, Manifest, read_manifest, sha256_of
-from wmhub.dataset.reader import Dataset, open_parquet
+from wmhub.dataset.reader import READ_ROWS, Dataset, open_parquet
 from wmhub.dataset.schema import SCHEMA_VERSION, TRAJECTORIES, WORKLOADS
 from wmhub.dataset.splits import SPLITS
 from wmhub.errors import DatasetError
@@ -25,7 +26,8 @@ class Fault:
 
 
 def verify(dataset: str | Path) -> tuple[Manifest, list[Fault]]:
-    """Checks names, lengths, digests, schemas and counts; returns all faults at once."""
+    """Checks names, lengths, digests, schemas, counts and the form of all values; returns all
+    faults at once."""
     folder = Path(dataset)
     manifest = read_manifest(folder)
     faults: list[Fault] = []
@@ -74,15 +76,15 @@ def _parquet_fault(folder: Path, entry: FileEntry, manifest: Manifest) -> str | 
         return None
     try:
         with open_parquet(folder / entry.name) as file:
-            rows, schema = file.metadata.num_rows, file.schema_arrow
+            rows = file.metadata.num_rows
+            if rows != entry.rows:
+                return f"{rows:,} rows, and {entry.rows:,} in the manifest"
+            wanted = WORKLOADS if entry.name.startswith("workloads-") else TRAJECTORIES
+            is_present = manifest.schema_version == SCHEMA_VERSION
+            reason = _schema_fault(file.schema_arrow, wanted) if is_present else None
+            return reason or _value_fault(file)
     except DatasetError as error:
         return str(error)
-    if rows != entry.rows:
-        return f"{rows:,} rows, and {entry.rows:,} in the manifest"
-    if manifest.schema_version != SCHEMA_VERSION:
-        return None
-    wanted = WORKLOADS if entry.name.startswith("workloads-") else TRAJECTORIES
-    return _schema_fault(schema, wanted)
 
 
 def _schema_fault(schema: pa.Schema, wanted: pa.Schema) -> str | None:
@@ -94,6 +96,15 @@ def _schema_fault(schema: pa.Schema, wanted: pa.Schema) -> str | None:
             return f"column {field.name} is {schema.field(index).type}, and must be {field.type}"
         if schema.field(index).nullable and not field.nullable:
             return f"column {field.name} may be empty, and must not"
+    return None
+
+
+def _value_fault(file: pq.ParquetFile) -> str | None:
+    """What Parquet itself lets pass: text that is no UTF-8 (raised), a run time that is null."""
+    for batch in file.iter_batches(batch_size=READ_ROWS):
+        batch.validate(full=True)
+        if "run_seconds" in batch.schema.names and batch["run_seconds"].flatten().null_count:
+            return "a run time in it is missing amid others"
     return None
 
 
