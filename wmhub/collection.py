@@ -19,7 +19,7 @@ from wmhub.dataset.recipe import MissingSource, gather, read_recipe
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Version
-from wmhub.dataset.working import begin_work, finish_work, refuse_inside, working_folder
+from wmhub.dataset.working import finish_work, refuse_inside, working, working_folder
 from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, LogFormatError, MissingInputError
 from wmhub.hardware.profile import HardwareProfile
@@ -89,66 +89,68 @@ def collect(
     """
     began = time.monotonic()
     output = destination(output)
-    older = open_verified(output) if update and (output / MANIFEST).exists() else None
-    if older is None:
-        refuse_existing(output)
-    folder = working_folder(output) / "runs"
-    missing: list[MissingSource] = []
-    if recipe is None:
-        provenance = Provenance(contributor, licence, COLLECTOR)
-        named = [logs] if isinstance(logs, (str, Path)) else logs
-        files = [(log, provenance) for log in discover(named)]
-        refuse_inside(output, [log.path for log, _ in files if log.path is not None])
-    else:
-        if logs or hardware:
-            raise InvalidInputError("a recipe names logs and hardware itself; leave out both")
-        ordered = read_recipe(Path(recipe))
-        hardware = ordered.hardware
-        refuse_inside(output, [Path(mirror)] if mirror else [])
-        begin_work(output, "runs")
-        gathered = gather(ordered, Path(mirror) if mirror else None, folder, COLLECTOR)
-        files, missing = gathered.logs, gathered.missing
-        if missing and strict:
-            raise MissingInputError(f"{len(missing)} files of the recipe are missing: {missing[0]}")
-    key, profile = _hardware(hardware, older)
-    begin_work(output, "runs").mkdir(exist_ok=True)
-    read = ingest(files, folder, str(key), strict=strict, workers=workers, progress=progress)
-    if not read.workloads:
-        finish_work(output, "runs")
-        raise LogFormatError(_nothing_found([log for log, _ in files], read))
-    rejections = [orjson.dumps(rejection) for rejection in read.rejections]
-    parts = [Part(read.runs, read.workloads, read.counts, rejections)]
-    description = Description(
-        key,
-        profile,
-        COLLECTOR,
-        version=Version.named(version),
-        test_workloads=chosen_workloads(
-            test_workloads, {**(older.workloads() if older else {}), **read.workloads}
-        ),
-    )
-    settled = None
-    if older is not None:
-        parts.insert(0, part_of(older, folder, "older"))
-        settled = {id_: name for name, ids in older.splits.items() for id_ in ids}
-        _require_settled(description.test_workloads, settled)
-        chosen = {*older.manifest.test_workloads, *description.test_workloads}
-        description = dataclasses.replace(
-            description, older=older.manifest, test_workloads=tuple(chosen)
+    with working(output):
+        older = open_verified(output) if update and (output / MANIFEST).exists() else None
+        if older is None:
+            refuse_existing(output)
+        folder = working_folder(output) / "runs"
+        missing: list[MissingSource] = []
+        if recipe is None:
+            provenance = Provenance(contributor, licence, COLLECTOR)
+            named = [logs] if isinstance(logs, (str, Path)) else logs
+            files = [(log, provenance) for log in discover(named)]
+            refuse_inside(output, [log.path for log, _ in files if log.path is not None])
+        else:
+            if logs or hardware:
+                raise InvalidInputError("a recipe names logs and hardware itself; leave out both")
+            ordered = read_recipe(Path(recipe))
+            hardware = ordered.hardware
+            refuse_inside(output, [Path(mirror)] if mirror else [])
+            gathered = gather(ordered, Path(mirror) if mirror else None, folder, COLLECTOR)
+            files, missing = gathered.logs, gathered.missing
+            if missing and strict:
+                raise MissingInputError(
+                    f"{len(missing)} files of the recipe are missing: {missing[0]}"
+                )
+        key, profile = _hardware(hardware, older)
+        folder.mkdir(exist_ok=True)
+        read = ingest(files, folder, str(key), strict=strict, workers=workers, progress=progress)
+        if not read.workloads:
+            finish_work(output, "runs")
+            raise LogFormatError(_nothing_found([log for log, _ in files], read))
+        rejections = [orjson.dumps(rejection) for rejection in read.rejections]
+        parts = [Part(read.runs, read.workloads, read.counts, rejections)]
+        description = Description(
+            key,
+            profile,
+            COLLECTOR,
+            version=Version.named(version),
+            test_workloads=chosen_workloads(
+                test_workloads, {**(older.workloads() if older else {}), **read.workloads}
+            ),
         )
-    manifest = assemble(parts, output, description, settled=settled, replace=older is not None)
-    finish_work(output, "runs")
-    return CollectReport(
-        output,
-        manifest,
-        len(files),
-        read.counts,
-        read.rejections,
-        manifest.counts.records - (older.manifest.counts.records if older else 0),
-        older is not None and manifest is older.manifest,
-        missing,
-        time.monotonic() - began,
-    )
+        settled = None
+        if older is not None:
+            parts.insert(0, part_of(older, folder, "older"))
+            settled = {id_: name for name, ids in older.splits.items() for id_ in ids}
+            _require_settled(description.test_workloads, settled)
+            chosen = {*older.manifest.test_workloads, *description.test_workloads}
+            description = dataclasses.replace(
+                description, older=older.manifest, test_workloads=tuple(chosen)
+            )
+        manifest = assemble(parts, output, description, settled=settled, replace=older is not None)
+        finish_work(output, "runs")
+        return CollectReport(
+            output,
+            manifest,
+            len(files),
+            read.counts,
+            read.rejections,
+            manifest.counts.records - (older.manifest.counts.records if older else 0),
+            older is not None and manifest is older.manifest,
+            missing,
+            time.monotonic() - began,
+        )
 
 
 def _require_settled(test_workloads: Sequence[str], settled: Mapping[str, str]) -> None:

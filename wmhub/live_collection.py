@@ -27,7 +27,7 @@ from wmhub.dataset.schema import Provenance
 from wmhub.dataset.spool import to_table, write_run
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Version
-from wmhub.dataset.working import begin_work, finish_work, working_folder
+from wmhub.dataset.working import finish_work, working, working_folder
 from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
 from wmhub.hardware.profile import HardwareProfile
@@ -93,44 +93,44 @@ def collect_live(
         raise InvalidInputError("a device key is one of a tracker's: name that too")
     number = Version.named(version)
     output = destination(output)
-    older = open_verified(output) if (output / MANIFEST).exists() else None
-    if older is None:
-        refuse_existing(output)
-    working_folder(output)  # Refused before anything is measured, where it is not ours.
-    key, profile = _hardware(hardware, older, remote=rpc_tracker is not None)
-    head, target = _head(key, profile, target)
-    plan = plan or LivePlan()
-    from wmhub.measure.sources import extract
+    with working(output):
+        older = open_verified(output) if (output / MANIFEST).exists() else None
+        if older is None:
+            refuse_existing(output)
+        key, profile = _hardware(hardware, older, remote=rpc_tracker is not None)
+        head, target = _head(key, profile, target)
+        plan = plan or LivePlan()
+        from wmhub.measure.sources import extract
 
-    found = extract(workloads, target)
-    limits = {
-        "workers": workers,
-        "plan": timing,
-        "build_timeout_seconds": build_timeout_seconds,
-        "run_timeout_seconds": run_timeout_seconds,
-    }
-    with (
-        Journal(begin_work(output, "live") / "journal.jsonl", head) as journal,
-        _interruptible() as stop,
-    ):
-        with _engine(target, rpc_tracker, device_key, limits) as engine:
-            engine.wait_ready()
-            state = measure_live(
-                journal,
-                found,
-                engine,
-                plan,
-                known=_known(older),
-                progress=progress,
-                stop=stop,
-            )
-        provenance = Provenance(contributor, licence, COLLECTOR)
-        try:
-            manifest = _finish(journal, output, older, provenance, number)
-        except MeasureError as error:
-            reasons = [f"\n  {name}: {reason}" for name, reason in state.skipped.items()]
-            raise MeasureError(str(error) + "".join(reasons)) from error
-    finish_work(output, "live")
+        found = extract(workloads, target)
+        limits = {
+            "workers": workers,
+            "plan": timing,
+            "build_timeout_seconds": build_timeout_seconds,
+            "run_timeout_seconds": run_timeout_seconds,
+        }
+        with (
+            Journal(working_folder(output) / "live" / "journal.jsonl", head) as journal,
+            _interruptible() as stop,
+        ):
+            with _engine(target, rpc_tracker, device_key, limits) as engine:
+                engine.wait_ready()
+                state = measure_live(
+                    journal,
+                    found,
+                    engine,
+                    plan,
+                    known=_known(older),
+                    progress=progress,
+                    stop=stop,
+                )
+            provenance = Provenance(contributor, licence, COLLECTOR)
+            try:
+                manifest = _finish(journal, output, older, provenance, number)
+            except MeasureError as error:
+                reasons = [f"\n  {name}: {reason}" for name, reason in state.skipped.items()]
+                raise MeasureError(str(error) + "".join(reasons)) from error
+        finish_work(output, "live")
     return LiveReport(output, manifest, state, stop())
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from logmaking import ansor_line
 
+from wmhub.dataset.working import working, working_folder
+
 #: Makes a dataset of the lines of an Ansor log, or of a made-up log; see ``conftest.py``.
 Make = Callable[..., Path]
 
@@ -20,3 +22,11 @@ def die(*_: object) -> None:
 def lines_of(count: int) -> list[str]:
     """Distinct records of ``count`` workloads."""
     return [ansor_line(key=f'["matmul", {number}]') for number in range(count)]
+
+
+def interrupted(output: Path, part: str) -> Path:
+    """An empty ``part`` of the working folder of ``output``, as a run that was killed leaves it."""
+    with working(output):
+        folder = working_folder(output) / part
+        folder.mkdir()
+    return folder

@@ -13,13 +13,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from datasetmaking import die
+from datasetmaking import die, interrupted
 from logmaking import ansor_line, ansor_log, meta_database
 
 import wmhub
 from wmhub.dataset.manifest import MANIFEST
 from wmhub.dataset.reader import open_dataset
-from wmhub.dataset.working import begin_work
 from wmhub.errors import (
     HardwareMismatchError,
     InvalidInputError,
@@ -214,7 +213,7 @@ def test_a_dataset_grows_by_what_it_lacks(log: Path, tmp_path: Path) -> None:
 def test_an_interrupted_replacement_is_undone(log: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     collect(log, output=out)
-    out.rename(begin_work(out, "older"))  # where a kill between two renames leaves it
+    out.rename(interrupted(out, "older"))  # where a kill between two renames leaves it
     with pytest.raises(OutputExistsError, match="back as it was"):
         collect(log, output=out, update=True)
     with log.open("a") as file:
@@ -358,8 +357,8 @@ def test_what_else_lies_in_the_folder_of_a_dataset_stays_when_it_grows(
 def test_a_removal_that_was_cut_loses_nothing_of_the_users(log: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     collect(log, output=output)
-    older = begin_work(output, "older")
-    shutil.copytree(output, older)
+    older = interrupted(output, "older")
+    shutil.copytree(output, older, dirs_exist_ok=True)
     (older / "notes.txt").write_text("mine")
     collect(log, output=output, update=True)
     assert (output / "notes.txt").read_text() == "mine"

@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from datasetmaking import Make
+from datasetmaking import Make, interrupted
 from logmaking import ansor_line, ansor_log
 
 import wmhub
 from wmhub.dataset.export import export
 from wmhub.dataset.reader import open_dataset
-from wmhub.dataset.working import begin_work
 from wmhub.errors import InvalidInputError, OutputExistsError
 
 
@@ -84,8 +83,7 @@ def test_what_is_cut_leaves_no_half_export(
     assert not list(tmp_path.glob("log*"))
     monkeypatch.undo()
     # What a kill leaves, and an empty folder that is there already.
-    killed = begin_work(output, "export")
-    killed.mkdir()
+    killed = interrupted(output, "export")
     (killed / "half").write_text("{}")
     output.mkdir()
     report = export(folder, output)

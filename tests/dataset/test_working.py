@@ -4,14 +4,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from datasetmaking import Make, lines_of
+from datasetmaking import Make, interrupted, lines_of
 from logmaking import ansor_log
 
 import wmhub
+from wmhub.dataset.export import export
 from wmhub.dataset.reader import open_dataset
-from wmhub.dataset.rewrite import merge, split
-from wmhub.dataset.working import begin_work, finish_work, working_folder
+from wmhub.dataset.rewrite import merge, render_again, split
+from wmhub.dataset.working import finish_work, working, working_folder
 from wmhub.errors import InvalidInputError, OutputExistsError
+from wmhub.live_collection import collect_live
 
 
 @pytest.mark.parametrize("name", ["runs", "older", "writing", "live"])
@@ -45,7 +47,7 @@ def test_a_folder_of_that_name_that_wmhub_did_not_make_is_refused(
         lambda: wmhub.collect(tmp_path / "data-log", new, hardware="cuda-v100"),
         lambda: merge([data], new),
         lambda: split(data, new),
-        lambda: begin_work(new, "live"),
+        lambda: export(data, new),
     ):
         with pytest.raises(OutputExistsError, match="did not make this one"):
             write()
@@ -58,8 +60,7 @@ def test_a_folder_of_that_name_that_wmhub_did_not_make_is_refused(
 
 def test_an_input_that_would_be_removed_is_refused(make: Make, tmp_path: Path) -> None:
     data, new = make("data", lines_of(3)), tmp_path / "new"
-    inside = begin_work(new, "runs")
-    inside.mkdir()
+    inside = interrupted(new, "runs")
     (inside / "a.log").write_text(ansor_log())
     shutil.copytree(data, inside / "data")
     for write in (
@@ -75,13 +76,48 @@ def test_an_input_that_would_be_removed_is_refused(make: Make, tmp_path: Path) -
 def test_the_working_folder_goes_with_its_last_part(tmp_path: Path) -> None:
     output = tmp_path / "out"
     for part in ("runs", "live"):
-        begin_work(output, part).mkdir()
-    finish_work(output, "runs")
+        interrupted(output, part)
+    with working(output):
+        finish_work(output, "runs")
     assert (working_folder(output) / "live").is_dir()
-    finish_work(output, "live")
+    with working(output):
+        finish_work(output, "live")
     assert not list(tmp_path.iterdir())
     # What a kill leaves between making the folder and marking it.
     working_folder(output).mkdir()
-    begin_work(output, "runs")
-    finish_work(output, "runs")
+    with working(output):
+        pass
     assert not list(tmp_path.iterdir())
+
+
+def test_one_process_at_a_time_works_on_an_output(make: Make, tmp_path: Path) -> None:
+    data, new, log = make("data", lines_of(3)), tmp_path / "new", tmp_path / "data-log"
+    with working(data), working(new):
+        for write in (
+            lambda: wmhub.collect(log, data, update=True),
+            lambda: render_again(data),
+            lambda: merge([data], new),
+            lambda: split(data, new),
+            lambda: export(data, new),
+            lambda: collect_live(data, workloads=["zoo"]),
+        ):
+            with pytest.raises(OutputExistsError, match=r"\.wmhub: another process is at work"):
+                write()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data-log"]
+
+
+def test_what_another_adds_while_a_dataset_grows_is_not_lost(make: Make, tmp_path: Path) -> None:
+    data = make("data", lines_of(3))
+    refused = []
+    for name, lines in (("one", lines_of(9)[3:6]), ("two", lines_of(9)[6:])):
+        (tmp_path / f"{name}.log").write_text("\n".join(lines))
+
+    def another(_: object) -> None:
+        with pytest.raises(OutputExistsError, match="another process") as refusal:
+            wmhub.collect(tmp_path / "two.log", data, update=True)
+        refused.append(refusal)
+
+    wmhub.collect(tmp_path / "one.log", data, update=True, progress=another)
+    assert refused
+    wmhub.collect(tmp_path / "two.log", data, update=True)
+    assert open_dataset(data).manifest.counts.records == 9

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wmhub.dataset.card import CARD
 from wmhub.dataset.manifest import MANIFEST, read_manifest
-from wmhub.dataset.working import begin_work, working_folder
+from wmhub.dataset.working import working_folder
 from wmhub.errors import OutputExistsError
 from wmhub.flushing import flush, flush_folder
 
@@ -21,7 +21,7 @@ def put(staging: Path, output: Path, replace: bool) -> None:
     flush_folder(staging)
     if replace:
         finish_replacement(output)
-        output.replace(begin_work(output, _OLDER))
+        output.replace(working_folder(output) / _OLDER)
     else:
         refuse_existing(output)
     staging.replace(output)

@@ -14,7 +14,7 @@ from wmhub.dataset.reader import Dataset
 from wmhub.dataset.splits import assign_splits
 from wmhub.dataset.verify import open_verified, require_verified
 from wmhub.dataset.version import Change, Version
-from wmhub.dataset.working import begin_anew, begin_work, finish_work, refuse_inside
+from wmhub.dataset.working import begin_anew, finish_work, refuse_inside, working
 from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.flushing import flush_folder
@@ -51,13 +51,13 @@ def merge(
         test_workloads=tuple({id_ for item in opened for id_ in item.manifest.test_workloads}),
     )
     output = destination(output)
-    refuse_existing(output)
     refuse_inside(output, [dataset.path for dataset in opened])
-    folder = begin_work(output, "runs")
-    folder.mkdir(exist_ok=True)
-    parts = [part_of(dataset, folder, f"merge-{n}") for n, dataset in enumerate(opened)]
-    manifest = assemble(parts, output, description, settled=settled)
-    finish_work(output, "runs")
+    with working(output):
+        refuse_existing(output)
+        folder = begin_anew(output, "runs")
+        parts = [part_of(dataset, folder, f"merge-{n}") for n, dataset in enumerate(opened)]
+        manifest = assemble(parts, output, description, settled=settled)
+        finish_work(output, "runs")
     return manifest
 
 
@@ -72,7 +72,6 @@ def split(
     """
     older = open_verified(dataset)
     output = destination(output)
-    refuse_existing(output)
     refuse_inside(output, [older.path])
     workloads = older.workloads()
     chosen = chosen_workloads(test_workloads, workloads)
@@ -85,10 +84,11 @@ def split(
         version=older.manifest.version.after(Change.MAJOR if moved else Change.NONE),
         test_workloads=chosen,
     )
-    folder = begin_work(output, "runs")
-    folder.mkdir(exist_ok=True)
-    manifest = assemble([part_of(older, folder, "split")], output, description)
-    finish_work(output, "runs")
+    with working(output):
+        refuse_existing(output)
+        folder = begin_anew(output, "runs")
+        manifest = assemble([part_of(older, folder, "split")], output, description)
+        finish_work(output, "runs")
     return manifest
 
 
@@ -101,20 +101,21 @@ def render_again(dataset: str | Path, repeatability: Repeatability | None = None
     which is drawn again: what a kill between the files leaves is mended by another call.
     """
     folder = destination(dataset)
-    manifest = require_verified(folder, but_for=PICTURE)
-    patched = dataclasses.replace(
-        manifest,
-        version=manifest.version.after(Change.PATCH),
-        repeatability=repeatability or manifest.repeatability,
-    )
-    scratch = begin_anew(folder, "card")
-    try:
-        patched = add_card(Dataset(folder, patched), scratch)
-        write_manifest(scratch, patched)
-        # Only now, when all of it is written: a full disk must leave the dataset as it was.
-        flush_folder(scratch)
-        for name in (PICTURE, MANIFEST, CARD):
-            (scratch / name).replace(folder / name)
-    finally:
-        finish_work(folder, "card")
+    with working(folder):
+        manifest = require_verified(folder, but_for=PICTURE)
+        patched = dataclasses.replace(
+            manifest,
+            version=manifest.version.after(Change.PATCH),
+            repeatability=repeatability or manifest.repeatability,
+        )
+        scratch = begin_anew(folder, "card")
+        try:
+            patched = add_card(Dataset(folder, patched), scratch)
+            write_manifest(scratch, patched)
+            # Only now, when all of it is written: a full disk must leave the dataset as it was.
+            flush_folder(scratch)
+            for name in (PICTURE, MANIFEST, CARD):
+                (scratch / name).replace(folder / name)
+        finally:
+            finish_work(folder, "card")
     return patched

@@ -8,8 +8,11 @@ the user's.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from wmhub.errors import InvalidInputError, OutputExistsError
@@ -35,34 +38,49 @@ def working_folder(output: Path) -> Path:
     return folder
 
 
-def begin_work(output: Path, part: str) -> Path:
-    """Makes and marks the working folder; where its ``part`` is or is to be.
+@contextlib.contextmanager
+def working(output: Path) -> Iterator[None]:
+    """Makes and marks the working folder, and holds it alone; what is empty at the end goes.
 
-    Raises ``OutputExistsError`` as ``working_folder`` does.
+    Whoever reads a dataset to write it again holds it from before the one until after the other:
+    else what another process adds meanwhile is lost. Raises ``OutputExistsError`` as
+    ``working_folder`` does, and where another process holds it.
     """
     folder = working_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / _MARK).touch()
-    return folder / part
+    with (folder / _MARK).open("ab") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_held = os.fstat(mark.fileno()).st_nlink > 0  # Another may just have removed it.
+        except BlockingIOError:
+            is_held = False
+        if not is_held:
+            raise OutputExistsError(
+                f"{folder}: another process is at work on {output} there; wait until it has "
+                "finished, or choose another output"
+            )
+        try:
+            yield
+        finally:
+            if [path.name for path in folder.iterdir()] == [_MARK]:
+                # The mark goes last: without it, what is left would be nobody's.
+                (folder / _MARK).unlink()
+                folder.rmdir()
 
 
 def begin_anew(output: Path, part: str) -> Path:
-    """``begin_work`` with an empty folder ``part``, whatever a run that was killed left there."""
-    folder = begin_work(output, part)
+    """The ``part`` of the working folder as an empty folder, whatever a killed run left there."""
+    folder = working_folder(output) / part
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return folder
 
 
 def finish_work(output: Path, part: str) -> None:
-    """Removes ``part``, and the working folder when nothing else is in it."""
-    folder = working_folder(output)
-    if (folder / part).exists():
-        shutil.rmtree(folder / part)
-    if [path.name for path in folder.iterdir()] == [_MARK]:
-        # The mark goes last: without it, what is left would be nobody's.
-        (folder / _MARK).unlink()
-        folder.rmdir()
+    """Removes ``part`` of the working folder, where it is there."""
+    folder = working_folder(output) / part
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def refuse_inside(output: Path, inputs: Iterable[Path]) -> None:
