@@ -87,15 +87,22 @@ def assemble(
 
 
 def chosen_workloads(names: Collection[str], workloads: Mapping[str, Workload]) -> tuple[str, ...]:
-    """The ids behind a list of workload ids or keys; raises ``InvalidInputError``."""
-    by_key = {workload.key: id_ for id_, workload in workloads.items()}
+    """The ids behind a list of workload ids or keys; raises ``InvalidInputError``.
+
+    A key stands for all workloads that have it: those of MetaSchedule are hashes of the structure,
+    and two versions of TVM write one program in two ways.
+    """
+    by_key: dict[str, list[str]] = {}
+    for id_, workload in workloads.items():
+        by_key.setdefault(workload.key, []).append(id_)
     unknown = [name for name in names if name not in workloads and name not in by_key]
     if unknown:
         raise InvalidInputError(
             f"test workload {unknown[0][:100]!r}: neither the id nor the key of a workload of this "
             f"dataset ({len(unknown)} of {len(names)} are unknown)"
         )
-    return tuple(sorted(name if name in workloads else by_key[name] for name in names))
+    chosen = (([name] if name in workloads else by_key[name]) for name in names)
+    return tuple(sorted({id_ for ids in chosen for id_ in ids}))
 
 
 def _keyed(table: pa.Table) -> pa.Table:
