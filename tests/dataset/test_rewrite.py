@@ -8,7 +8,9 @@ import pytest
 from datasetmaking import Make, lines_of
 from logmaking import ansor_line
 
+import wmhub
 from wmhub.dataset.card import PICTURE
+from wmhub.dataset.manifest import Repeatability
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.rewrite import merge, render_again, split
 from wmhub.dataset.verify import verify
@@ -106,3 +108,24 @@ def test_a_card_whose_writing_was_killed_is_mended_by_another(make: Make) -> Non
     (folder / "workloads-00000.parquet").write_bytes(b"other damage")
     with pytest.raises(DatasetError, match="workloads"):
         render_again(folder)
+
+
+def test_other_splits_keep_how_the_rows_repeat(make: Make, tmp_path: Path) -> None:
+    folder = make("a", lines_of(9))
+    repeated = Repeatability("2026-01-31", 9, 0, 1.0, 0.5, 0.6, 0.7, 0.8, 0.9)
+    render_again(folder, repeated)
+    assert split(folder, tmp_path / "same").repeatability == repeated
+    assert merge([folder], tmp_path / "joined").repeatability is None
+
+
+def test_a_version_that_goes_back_is_refused(make: Make, tmp_path: Path) -> None:
+    folder = make("a", lines_of(3))
+    more = make("b", lines_of(9))
+    for version in ("0.5.0", "1.0.5"):
+        with pytest.raises(InvalidInputError, match=r"cannot follow 1\.0\.0.* 1\.1\.0 or later"):
+            merge([folder, more], tmp_path / "joined", version=version)
+        with pytest.raises(InvalidInputError, match="cannot follow"):
+            wmhub.collect(tmp_path / "b-log", folder, update=True, version=version)
+    assert open_dataset(folder).manifest.counts.records == 3
+    report = wmhub.collect(tmp_path / "b-log", folder, update=True, version="1.1.0")
+    assert str(report.manifest.version) == "1.1.0"

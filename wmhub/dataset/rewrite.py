@@ -26,7 +26,8 @@ def merge(
     """Writes the records of all ``datasets``, each once, into the new dataset ``output``.
 
     A workload stays in the split that the first dataset with it has. The version follows that of
-    the first dataset, unless it is given. Raises ``HardwareMismatchError`` for datasets of
+    the first dataset, unless it is given. What is known of how records repeat is that of one part,
+    and is left out. Raises ``HardwareMismatchError`` for datasets of
     different hardware, and ``DatasetError`` for one that is not what its manifest says.
     """
     if not datasets:
@@ -83,6 +84,7 @@ def split(
         COLLECTOR,
         version=older.manifest.version.after(Change.MAJOR if moved else Change.NONE),
         test_workloads=chosen,
+        repeatability=older.manifest.repeatability,
     )
     with working(output):
         refuse_existing(output)

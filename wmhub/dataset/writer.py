@@ -21,6 +21,7 @@ from wmhub.dataset.manifest import (
     Counts,
     FileEntry,
     Manifest,
+    Repeatability,
     SplitCounts,
     file_entry,
     licence_of,
@@ -33,7 +34,7 @@ from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.statistics import statistics
 from wmhub.dataset.version import FIRST_VERSION, Change, Version
 from wmhub.dataset.working import begin_anew
-from wmhub.errors import DatasetError
+from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts
 from wmhub.names import HardwareKey
@@ -63,15 +64,24 @@ class Description:
     """Ids, where they were chosen by hand."""
     counts: ReadCounts = field(default_factory=ReadCounts)
     """What was read to make it."""
+    repeatability: Repeatability | None = None
+    """Of the very same rows, where it was measured."""
 
     def version_with(self, records: int) -> Version:
-        """The content version of a dataset of ``records`` rows."""
-        if self.version is not None:
-            return self.version
+        """The content version of a dataset of ``records`` rows.
+
+        Raises ``InvalidInputError`` for a ``version`` that may not follow that of ``older``.
+        """
         if self.older is None:
-            return FIRST_VERSION
-        grown = records > self.older.counts.records
-        return self.older.version.after(Change.MINOR if grown else Change.NONE)
+            return self.version or FIRST_VERSION
+        change = Change.MINOR if records > self.older.counts.records else Change.NONE
+        least = self.older.version.after(change)
+        if self.version is not None and not self.version.allows(change, self.older.version):
+            raise InvalidInputError(
+                f"version {self.version} cannot follow {self.older.version}: it must be {least} or "
+                "later"
+            )
+        return self.version or least
 
     def is_unchanged_by(self, records: int) -> bool:
         """Whether ``records`` rows are those of ``older``, and no other version was asked for."""
@@ -195,6 +205,7 @@ def write_dataset(
         test_workloads=tuple(
             sorted(id_ for id_ in description.test_workloads if splits.get(id_) == "test")
         ),
+        repeatability=description.repeatability,
     )
     manifest = add_card(Dataset(staging, manifest), staging)
     write_manifest(staging, manifest)
