@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,3 +54,16 @@ def test_fractions_of_many() -> None:
     counts = Counter(assign_splits(names).values())
     assert 0.77 < counts["train"] / 5000 < 0.83
     assert 0.08 < counts["validation"] / 5000 < 0.12
+
+
+def test_many_workloads_are_not_gone_through_for_each_of_them() -> None:
+    class Watched(list[str]):
+        times = 0
+
+        def __iter__(self) -> Iterator[str]:
+            self.times += 1
+            return super().__iter__()
+
+    workloads = Watched(f"w{number:020x}" for number in range(100))
+    assign_splits(workloads, settled=dict.fromkeys(list(workloads), "train"))
+    assert workloads.times < 10

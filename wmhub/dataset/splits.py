@@ -26,11 +26,12 @@ def assign_splits(
     as it takes. Workloads in ``settled`` stay where they are: a dataset that grows keeps its test
     split.
     """
-    settled = {id_: split for id_, split in (settled or {}).items() if id_ in set(workloads)}
-    chosen = set(test_workloads) & set(workloads)
+    present = set(workloads)
+    settled = {id_: split for id_, split in (settled or {}).items() if id_ in present}
+    chosen = present & set(test_workloads)
     if settled:
         return {id_: settled.get(id_) or _by_hash(id_, chosen) for id_ in workloads}
-    order = sorted(set(workloads) - chosen, key=_place)
+    order = sorted(present - chosen, key=_place)
     places = [_place(id_) for id_ in order]
     if chosen:
         train = bisect.bisect_left(places, _TEST_FROM)

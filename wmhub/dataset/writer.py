@@ -162,6 +162,7 @@ def write_dataset(
     returned.
     """
     staging = begin_anew(output, "writing")
+    workloads_of = Counter(splits.values())
     # Its import takes as long as writing many rows, and can run beside that.
     threading.Thread(target=import_module, args=("matplotlib.figure",)).start()
     writers = {split: _SplitWriter(staging, split) for split in SPLITS}
@@ -194,7 +195,7 @@ def write_dataset(
         version=description.version_with(records),
         counts=_counts(description.counts, workloads, records),
         splits={
-            split: SplitCounts(list(splits.values()).count(split), writer.records, writer.measured)
+            split: SplitCounts(workloads_of[split], writer.records, writer.measured)
             for split, writer in writers.items()
         },
         files=tuple(files),
@@ -217,8 +218,8 @@ def add_card(dataset: Dataset, folder: Path) -> Manifest:
     """Renders the card of ``dataset`` into ``folder``; the manifest that names its picture."""
     manifest = dataset.manifest
     numbers = statistics(dataset)
-    schedulers = [workload.scheduler for workload in dataset.workloads().values()]
-    card = render_card(manifest, numbers, max(schedulers, key=schedulers.count))
+    schedulers = Counter(workload.scheduler for workload in dataset.workloads().values())
+    card = render_card(manifest, numbers, schedulers.most_common(1)[0][0])
     (folder / CARD).write_text(card, encoding="utf-8")
     draw_picture(folder / PICTURE, numbers)
     rest = [entry for entry in manifest.files if entry.name != PICTURE]
