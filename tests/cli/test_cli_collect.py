@@ -182,3 +182,19 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         assert ran.code == 0
         assert "Usage: wmhub " + " ".join(arguments) in ran.out
     assert Ran(capsys, "bench", "ingst").code == 2
+
+
+def test_options_without_effect_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("sources.toml").write_text("")
+    recipe = ("collect", "--recipe", "sources.toml", "--output", "out")
+    community = ("dataset", "check", "wmhub/community", "--revision", "refs/pr/1")
+    for arguments, reason in (
+        (("collect", "a.log", "--mirror", ".", "--output", "out"), "--mirror needs --recipe"),
+        ((*recipe, "--licence", "MIT"), "names each --licence itself"),
+        ((*recipe, "--contributor", "me"), "names each --contributor itself"),
+        ((*community, "--published", "out"), "leave out --published"),
+    ):
+        ran = Ran(capsys, *arguments)
+        assert ran.code == 2
+        assert reason in ran.err
+    assert not Path("out").exists()

@@ -80,6 +80,7 @@ def command(
     """
     if take_live(logs, output, test_workloads, workers, as_json, options):
         return
+    _refuse_without_effect(options)
     from wmhub.cli._show import reading_progress, show_json
     from wmhub.collection import collect
 
@@ -96,6 +97,16 @@ def command(
         show_json(_as_json(report))
     else:
         _show(report)
+
+
+def _refuse_without_effect(options: dict[str, Any]) -> None:
+    if options["recipe"] is None:
+        if options["mirror"]:
+            raise click.UsageError("--mirror needs --recipe, whose files it holds")
+        return
+    for name in ("licence", "contributor"):
+        if options[name]:
+            raise click.UsageError(f"a recipe names each --{name} itself; leave it out")
 
 
 def names_in(file: Path | None) -> list[str]:

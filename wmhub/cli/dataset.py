@@ -210,6 +210,8 @@ def check(
 
     if revision is None:
         report = examine(Path(dataset), published=published)
+    elif published:
+        raise click.UsageError("--revision compares with what is published; leave out --published")
     else:
         from wmhub.hub.contributing import review_contribution
 
