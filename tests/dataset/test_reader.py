@@ -29,7 +29,7 @@ def test_each_workload_comes_once_with_all_its_records(make: Make) -> None:
 def test_workloads_that_span_batches_and_row_groups(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wmhub.dataset.reader._READ_ROWS", 3)
+    monkeypatch.setattr("wmhub.dataset.reader.READ_ROWS", 3)
     monkeypatch.setattr("wmhub.dataset.writer._GROUP_ROWS", 4)
     monkeypatch.setattr("wmhub.dataset.writer._FILE_ROWS", 8)
     by_row = partial(read_sorted, range_bytes=1)
