@@ -255,11 +255,11 @@ def _seen(data: Mapping[str, Any]) -> SeenWorkloads:
 
 
 def _require_same_features(spec: FeatureSpec, current: FeatureSpec) -> None:
-    for part in dataclasses.fields(FeatureSpec):
-        theirs, ours = getattr(spec, part.name), getattr(current, part.name)
+    for field in dataclasses.fields(FeatureSpec):
+        theirs, ours = getattr(spec, field.name), getattr(current, field.name)
         if theirs != ours:
             raise CheckpointError(
-                f"its features ({part.name}) are not those of this wmhub; use the version that "
+                f"its features ({field.name}) are not those of this wmhub; use the version that "
                 "trained it, or train again"
             )
 

@@ -3,13 +3,12 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-import pytest
 import yaml
 from datasetmaking import Make
 from huggingface_hub import DatasetCard
 from logmaking import ansor_line
 
-from wmhub.dataset.card import PICTURE, show_bytes, show_seconds
+from wmhub.dataset.card import PICTURE
 from wmhub.dataset.manifest import read_manifest
 
 GOLDEN = Path(__file__).with_name("card.golden.md")
@@ -74,19 +73,3 @@ def test_several_licences(make: Make, tmp_path: Path) -> None:
     other = make("other", licence="Apache-2.0")
     merge([make("one", LINES), other], tmp_path / "both")
     assert DatasetCard.load(tmp_path / "both/README.md").data.license == ["apache-2.0", "mit"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(2.5, "2.5 s"), (0.0012, "1.2 ms"), (3e-6, "3 µs"), (5e-9, "5 ns")]
-)
-def test_times_for_people(seconds: float, shown: str) -> None:
-    assert show_seconds(seconds) == shown
-
-
-def test_sizes_for_people() -> None:
-    assert [show_bytes(n) for n in (0, 1023, 1536, 5 << 30)] == [
-        "0 bytes",
-        "1023 bytes",
-        "1.5 KiB",
-        "5.0 GiB",
-    ]

@@ -58,7 +58,7 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
     from rich.table import Table
 
     from wmhub.cli._show import plain, printable
-    from wmhub.dataset.card import show_bytes
+    from wmhub.units import show_bytes
 
     console = Console(stderr=True)
     table = Table(

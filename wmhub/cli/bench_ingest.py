@@ -21,7 +21,7 @@ def command(
     """Collect LOGs, or a made-up Ansor log, and report records per second and peak memory."""
     from wmhub.bench.ingest import ingest
     from wmhub.cli._show import reading_progress, show_facts, show_json
-    from wmhub.dataset.card import show_bytes
+    from wmhub.units import show_bytes
 
     with reading_progress() as progress:
         result = ingest(logs, records=records, repeat=repeat, workers=workers, progress=progress)

@@ -55,7 +55,7 @@ def command(
     """
     from wmhub.bench.score import DEFAULT_WORKLOADS, score
     from wmhub.cli._show import show_facts, show_json, show_note, show_table
-    from wmhub.dataset.card import show_bytes
+    from wmhub.units import show_bytes
 
     result = score(
         model,

@@ -40,8 +40,8 @@ def command(
     The pull request adds one new folder to the community's repository and touches nothing else.
     --review prints a report to paste into it, and exits with 2 if it must not be merged.
     """
-    from wmhub.dataset.card import show_bytes
     from wmhub.hub import contribute, create_community, merge_contribution, review_contribution
+    from wmhub.units import show_bytes
 
     if sum((path is not None, review is not None, merge is not None, create)) != 1:
         raise click.UsageError("give either DIR, or --review N, or --merge N, or --create")

@@ -35,9 +35,9 @@ def command() -> None:
 def info(dataset: Path, as_json: bool) -> None:
     """Show what a dataset holds."""
     from wmhub.cli._show import show_json, show_table
-    from wmhub.dataset.card import show_seconds
     from wmhub.dataset.reader import open_dataset
     from wmhub.dataset.statistics import statistics
+    from wmhub.units import show_seconds
 
     opened = open_dataset(dataset)
     numbers = statistics(opened)
@@ -287,7 +287,7 @@ def _manifest_json(manifest: Manifest) -> dict[str, Any]:
 
 def _show_manifest(manifest: Manifest, folder: Path, *more: tuple[str, str]) -> None:
     from wmhub.cli._show import show_facts
-    from wmhub.dataset.card import show_bytes
+    from wmhub.units import show_bytes
 
     counts = manifest.counts
     failures = ", ".join(f"{count:,} {kind}" for kind, count in counts.failures.items())

@@ -45,8 +45,8 @@ def command(
     The version in its manifest becomes the tag vX.Y.Z, which never moves. Log in with
     `hf auth login` first.
     """
-    from wmhub.dataset.card import show_bytes
     from wmhub.hub import push
+    from wmhub.units import show_bytes
 
     pushed = push(
         path,

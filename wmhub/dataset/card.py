@@ -13,6 +13,7 @@ from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.statistics import LATENCY_BORDERS, RATIO_BORDERS, Statistics
 from wmhub.markdown import bibtex, cell
 from wmhub.records import Scheduler
+from wmhub.units import show_bytes, show_seconds
 
 CARD = "README.md"
 PICTURE = "overview.png"
@@ -102,23 +103,6 @@ def draw_picture(path: Path, statistics: Statistics) -> None:
     operators.xaxis.set_major_formatter(EngFormatter(sep=""))
     operators.xaxis.set_major_locator(MaxNLocator(4))
     figure.savefig(path, dpi=100, metadata={"Software": None})
-
-
-def show_seconds(value: float) -> str:
-    """A time for people: ``3.2 µs``."""
-    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value / 1e-9:.3g} ns"
-
-
-def show_bytes(value: float) -> str:
-    """A size for people: ``3.2 MiB``."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if value < 1024 or unit == "GiB":
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1024
-    raise AssertionError
 
 
 def _hub_licences(licences: Sequence[str]) -> str | list[str]:
