@@ -23,7 +23,6 @@ from wmhub.errors import (
     OutputExistsError,
 )
 from wmhub.names import HardwareKey
-from wmhub.search.choose import alike
 
 pytest.importorskip("tvm")
 pytestmark = pytest.mark.tvm
@@ -200,22 +199,6 @@ def test_tvms_own_search_can_use_the_checkpoint(
         assert archive["rows0"].shape[1] > 4
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [
-        ("cuda-a100", "cuda-a100", True),
-        ("llvm-rocketlake-2c", "llvm-emeraldrapids-2c", True),
-        ("llvm-emeraldrapids-4c", "llvm-emeraldrapids-2c", False),
-        ("llvm-znver3-2c", "llvm-emeraldrapids-2c", False),
-        ("llvm-unheardof-2c", "llvm-emeraldrapids-2c", False),
-        ("cuda-v100", "cuda-k80", False),
-        ("cuda-a100", "llvm-emeraldrapids-2c", False),
-    ],
-)
-def test_hardware_that_is_alike(one: str, other: str, expected: bool) -> None:
-    assert alike(HardwareKey.parse(one), HardwareKey.parse(other)) is expected
-
-
 def test_a_checkpoint_of_other_hardware_is_refused_unless_allowed(tmp_path: Path) -> None:
     with pytest.raises(HardwareMismatchError, match="--allow-other-hardware"):
         tune(tmp_path / "out", hardware="llvm-znver3-8c", trials=0)
@@ -255,15 +238,6 @@ def test_what_is_alike_or_allowed_is_measured_as_what_it_is(
     assert result.hardware == "llvm-rocketlake-2c"
     assert made[0]["num-cores"] == 2
     assert any(f"llvm-rocketlake-2c, not {named}" in note for note in result.notes)
-
-
-def test_what_cannot_be_probed_is_taken_on_trust() -> None:
-    from wmhub.search.choose import machine_for
-
-    named = HardwareKey.parse("vulkan-mi50")
-    key, note = machine_for(named, allow_other_hardware=False)
-    assert key == named
-    assert "on trust" in str(note)
 
 
 @pytest.mark.parametrize(
@@ -329,17 +303,6 @@ def test_the_demo_uses_an_embedded_checkpoint_and_can_be_run_again(tmp_path: Pat
     with pytest.raises(OutputExistsError, match=r"thesis\.tex"):
         demo(tmp_path / "demo", workload=WORKLOAD, trials=2)
     assert (tmp_path / "demo" / "report.json").is_file()
-
-
-def test_what_runs_elsewhere_is_compiled_for_that_cpu() -> None:
-    from wmhub.search.choose import target_for
-    from wmhub.tvm_compat import llvm_cpu
-
-    key = HardwareKey.parse("llvm-znver3-8c")
-    there = target_for(key, None, runs_here=False)
-    assert (there["mcpu"], there["num-cores"]) == ("znver3", 8)
-    here = target_for(key, None, runs_here=True)
-    assert (here["mcpu"], here["num-cores"]) == (llvm_cpu(), 8)
 
 
 @pytest.mark.parametrize("options", [{"baselines": True}, {"rpc": "10.0.0.1:9190/pi"}])
