@@ -14,6 +14,7 @@ from wmhub.dataset.diff import Difference, diff
 from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.rewrite import render_again, split
 from wmhub.dataset.version import Change
+from wmhub.errors import DatasetError
 
 LINES = lines_of(6)
 
@@ -74,3 +75,12 @@ def test_each_change_asks_for_its_version(make: Make, tmp_path: Path) -> None:
     removed = compare(grown, first)
     assert (removed.change, removed.follows_rules) == (Change.MAJOR, False)
     assert len(removed.removed_workloads) == 2
+
+
+def test_rows_that_were_changed_are_not_compared(make: Make, tmp_path: Path) -> None:
+    first = make("a", LINES)
+    shutil.copytree(first, tmp_path / "changed")
+    (rows,) = (tmp_path / "changed").glob("trajectories-train-*.parquet")
+    rows.write_bytes(rows.read_bytes()[:-1] + b"?")
+    with pytest.raises(DatasetError, match="SHA-256"):
+        diff(first, tmp_path / "changed")

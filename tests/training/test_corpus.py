@@ -94,3 +94,11 @@ def test_what_a_base_has_seen_does_not_judge(tmp_path: Path) -> None:
     everything = SeenWorkloads(learned=frozenset(splits["test"]))
     with pytest.raises(DatasetError, match=r"test 0 without the \d+ that the base has seen"):
         gather_corpus(target, datasets, SMALL, tmp_path / "cache", 1, base=everything)
+
+
+def test_rows_that_were_changed_are_not_learned_from(tmp_path: Path) -> None:
+    folder = make_dataset(tmp_path / "data", workloads=3)
+    (rows,) = folder.glob("trajectories-train-*.parquet")
+    rows.write_bytes(rows.read_bytes()[:-1] + b"?")
+    with pytest.raises(DatasetError, match="trajectories-train"):
+        open_datasets([folder], None)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, run_path
-from wmhub.dataset.reader import open_dataset
+from wmhub.dataset.verify import open_verified
 from wmhub.errors import InvalidInputError, nearest
 from wmhub.model.network import ModelConfig
 from wmhub.training.boosting import require_xgboost
@@ -158,7 +158,7 @@ def ablation(
         raise InvalidInputError("ablation needs a seed, and validation or test to compare on")
     if config.trees:
         require_xgboost("bench ablation")
-    source = open_dataset(dataset)
+    source = open_verified(dataset)
     folder = default_cache() if cache is None else Path(cache)
     corpus = gather_corpus(source.hardware, [source], config, folder)
     encoded = store_key(source, corpus.profile)

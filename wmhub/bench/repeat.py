@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from wmhub.dataset.manifest import Repeatability
-from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.reader import Dataset
+from wmhub.dataset.verify import open_verified
 from wmhub.errors import MeasureError
 from wmhub.hardware.probe import measured_here
 from wmhub.measure.candidate import Program
@@ -56,7 +57,7 @@ def repeat(
 
 def open_on_this_machine(dataset: str | Path) -> Dataset:
     """The dataset; raises ``HardwareMismatchError`` where it was measured on other hardware."""
-    opened = open_dataset(dataset)
+    opened = open_verified(dataset)
     measured_here(opened.hardware)
     return opened
 

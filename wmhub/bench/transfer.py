@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, run_path
-from wmhub.dataset.reader import open_dataset
+from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.network import WorldModel
@@ -118,7 +118,7 @@ def transfer(
     if folds < 2 or samples < 2 or many < samples:
         raise InvalidInputError("transfer needs two folds, two samples, and many be no fewer")
     require_xgboost("bench transfer")
-    new, other = open_dataset(dataset), open_dataset(source)
+    new, other = open_verified(dataset), open_verified(source)
     folder = default_cache() if cache is None else Path(cache)
     profiles = [profile_of(one) for one in (new, other)]
     # The other hardware's model as it is takes all hardware for its own: the last of these.

@@ -8,32 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from wmhub.cli._options import hub_options
+
 if TYPE_CHECKING:
     from wmhub.hub.listing import Listing
 
 _F = TypeVar("_F", bound=Callable[..., object])
-
-
-def hub_options(function: _F) -> _F:
-    """``--hub`` and ``--offline``, which every verb that looks at a hub has."""
-    function = click.option("--offline", is_flag=True, help="Ask no server; use what is here.")(
-        function
-    )
-    return click.option(
-        "--hub",
-        metavar="PLACE",
-        help="hf-hub (the default) or folder:PATH; also WMHUB_HUB.",
-    )(function)
-
-
-def locked_option(function: _F) -> _F:
-    """``--locked FILE``, which the verbs have that use a model: eval, tune and schedule."""
-    return click.option(
-        "--locked",
-        type=click.Path(exists=True, dir_okay=False),
-        metavar="FILE",
-        help="Lock (of `wmhub lock`) that must name the model, by commit and digests.",
-    )(function)
 
 
 def listing_options(function: _F) -> _F:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wmhub.cli._options import runs_option, threads_option
+
 if TYPE_CHECKING:
     from wmhub.bench.ablation import Ablation
 
@@ -19,14 +21,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Dataset folder to train and compare on.",
 )
-@click.option(
-    "--output",
-    default=Path("bench-ablation"),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the runs' results; what is there already is not trained again.",
-)
+@runs_option("bench-ablation", "what is there already is not trained again")
 @click.option(
     "--config",
     "variants",
@@ -43,7 +38,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Workloads to compare on; no choice may follow from test.",
 )
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads; all cores.")
+@threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     dataset: Path, output: Path, variants: tuple[str, ...], seeds: int, steps: int | None,

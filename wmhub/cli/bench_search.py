@@ -7,20 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wmhub.cli._options import runs_option
+
 if TYPE_CHECKING:
     from wmhub.bench.ratios import Ratio
 
 
 @click.command()
 @click.option("--model", required=True, metavar="NAME", help="Checkpoint to search with.")
-@click.option(
-    "--output",
-    default=Path("bench-search"),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the runs; what is there already is not run again.",
-)
+@runs_option("bench-search", "what is there already is not run again")
 @click.option(
     "--workload",
     "workloads",

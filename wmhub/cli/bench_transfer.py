@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wmhub.cli._options import runs_option, threads_option
+
 if TYPE_CHECKING:
     from wmhub.bench.transfer import Transfer
 
@@ -26,14 +28,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Dataset of the other hardware, of the same workloads.",
 )
-@click.option(
-    "--output",
-    default=Path("bench-transfer"),
-    show_default=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Folder of the runs' results; what is there already is not trained again.",
-)
+@runs_option("bench-transfer", "what is there already is not trained again")
 @click.option(
     "--samples",
     type=click.IntRange(2),
@@ -66,7 +61,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Optimiser steps of a model; half of them with few records.",
 )
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads; all cores.")
+@threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     dataset: Path, source: Path, output: Path, samples: int, many: int, folds: int, steps: int,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wmhub.cli._listing import locked_option
+from wmhub.cli._options import locked_option
 from wmhub.dataset.splits import SPLITS
 
 if TYPE_CHECKING:

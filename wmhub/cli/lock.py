@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from wmhub.cli._listing import hub_options
+from wmhub.cli._options import hub_options
 from wmhub.cli._show import printable
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from wmhub.cli._listing import locked_option
+from wmhub.cli._options import locked_option
 from wmhub.cli.tune import JsonTarget
 
 

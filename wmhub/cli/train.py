@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wmhub.cli._options import threads_option
+
 if TYPE_CHECKING:
     from wmhub.training.baselines import Progress
     from wmhub.training.config import TrainConfig
@@ -59,7 +61,7 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
 def _machine(command: Callable[..., None]) -> Callable[..., None]:
     """The options that change where and how fast, but not what is trained."""
     for option in (
-        click.option("--threads", type=click.IntRange(1), metavar="N", help="CPU threads; all."),
+        threads_option,
         click.option(
             "--workers", type=click.IntRange(1), metavar="N", help="Processes that encode; all."
         ),

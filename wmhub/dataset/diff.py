@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from wmhub.dataset.card import CARD
-from wmhub.dataset.reader import Dataset, WorkloadRecords, open_dataset
+from wmhub.dataset.reader import Dataset, WorkloadRecords
 from wmhub.dataset.spool import MEASUREMENT, measurement_digests
+from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Change, Version
 
 #: What a row says beside its measurement. Not the collector: a newer one may write the same row.
@@ -69,7 +70,7 @@ class _Rows(NamedTuple):
 
 def diff(before: str | Path, after: str | Path) -> Difference:
     """Compares two datasets row by row, in the memory of one workload."""
-    older, newer = open_dataset(before), open_dataset(after)
+    older, newer = open_verified(before), open_verified(after)
     total = _Rows(0, 0, 0, 0)
     old_digests, new_digests = _digests(older), _digests(newer)
     for workload in sorted(old_digests.keys() | new_digests.keys()):

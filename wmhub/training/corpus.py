@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from wmhub.checkpoint import NOTHING_SEEN, DatasetPin, SeenWorkloads
-from wmhub.dataset.reader import Dataset, open_dataset
+from wmhub.dataset.reader import Dataset
+from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, HardwareMismatchError, nearest
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import lookup
@@ -56,9 +57,10 @@ def open_datasets(
 ) -> tuple[HardwareKey, list[Dataset]]:
     """The datasets, those of the target first: of ``hardware``, or of the first one's.
 
-    Raises ``HardwareMismatchError`` where none is of ``hardware``.
+    Raises ``HardwareMismatchError`` where none is of ``hardware``, and ``DatasetError`` for one
+    that is not what its manifest says: the checkpoint will name that manifest.
     """
-    datasets = [open_dataset(path) for path in paths]
+    datasets = [open_verified(path) for path in paths]
     if not datasets:
         raise DatasetError("training needs at least one dataset")
     target = hardware or datasets[0].hardware

@@ -1,0 +1,53 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def hub_options(function: _F) -> _F:
+    """``--hub`` and ``--offline``, which every verb that looks at a hub has."""
+    function = click.option("--offline", is_flag=True, help="Ask no server; use what is here.")(
+        function
+    )
+    return click.option(
+        "--hub",
+        metavar="PLACE",
+        help="hf-hub (the default) or folder:PATH; also WMHUB_HUB.",
+    )(function)
+
+
+def locked_option(function: _F) -> _F:
+    """``--locked FILE``, which the verbs have that use a model: eval, tune and schedule."""
+    return click.option(
+        "--locked",
+        type=click.Path(exists=True, dir_okay=False),
+        metavar="FILE",
+        help="Lock (of `wmhub lock`) that must name the model, by commit and digests.",
+    )(function)
+
+
+def threads_option(function: _F) -> _F:
+    """``--threads N`` of what trains."""
+    return click.option(
+        "--threads", type=click.IntRange(1), metavar="N", help="CPU threads; all cores."
+    )(function)
+
+
+def runs_option(folder: str, kept: str) -> Callable[[_F], _F]:
+    """``--output DIR`` of a benchmark of many runs that goes on where it was, by default
+    ``folder``. ``kept``: what is not done again."""
+    return click.option(
+        "--output",
+        default=Path(folder),
+        show_default=True,
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help=f"Folder of the runs; {kept}.",
+    )
