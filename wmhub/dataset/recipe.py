@@ -120,7 +120,9 @@ def gather(recipe: Recipe, mirror: Path | None, cache: Path, collector: str) -> 
         provenance = Provenance(upstream.contributor, upstream.licence, collector)
         for path, blob in sorted(upstream.files.items()):
             if blob not in found:
-                missing.append(MissingSource(f"{name}:{path}", _why_missing(mirror, path, blob)))
+                missing.append(
+                    MissingSource(f"{name}:{path}", _why_missing(mirror, path, blob, upstream))
+                )
                 continue
             kind = sniff_file(found[blob])
             if kind is None:
@@ -168,9 +170,9 @@ def _blobs_in(mirror: Path) -> dict[str, Path]:
     return found
 
 
-def _why_missing(mirror: Path | None, path: str, blob: str) -> str:
+def _why_missing(mirror: Path | None, path: str, blob: str, upstream: Upstream) -> str:
     if mirror is None:
-        return f"upstream no longer has blob {blob[:12]}"
+        return f"upstream no longer has blob {blob[:12]}, which commit {upstream.commit[:12]} had"
     name = path.rpartition("/")[2]
     alike = next((file for file in mirror.rglob(f"*{name}*") if file.is_file()), None)
     if alike is None:
