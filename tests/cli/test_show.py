@@ -15,8 +15,8 @@ from wmhub.cli.progress import live_table, print_result
 from wmhub.dataset.version import Version
 from wmhub.hub.listing import Listed, Listing
 from wmhub.names import HardwareKey
+from wmhub.search.history import Progress
 from wmhub.search.result import TaskResult, Trial, TuneResult
-from wmhub.search.run import Progress
 
 HOSTILE = "[/x][bold]\x1b[2J"
 SHOWN = r"[/x][bold]\x1b[2J"

@@ -229,8 +229,9 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
     from wmhub.measure.sources import NamedWorkload
     from wmhub.measure.targets import cores_for
     from wmhub.search.cost_model import latency_of
+    from wmhub.search.history import Budget, History
     from wmhub.search.measuring import measuring
-    from wmhub.search.run import Budget, History, run
+    from wmhub.search.run import run
     from wmhub.search.task_search import LatentSearchConfig
     from wmhub.tvm_compat import meta_schedule as ms
     from wmhub.tvm_compat import use_target

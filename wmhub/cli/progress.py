@@ -14,8 +14,8 @@ from rich.text import Text
 from wmhub.cli._show import plain
 
 if TYPE_CHECKING:
+    from wmhub.search.history import OnProgress, Progress
     from wmhub.search.result import TuneResult
-    from wmhub.search.run import OnProgress, Progress
 
 
 def milliseconds(seconds: float | None) -> str:

@@ -9,10 +9,8 @@ and the next child goes on with the rest.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import os
-import resource
 import select
 import signal
 import socket
@@ -24,6 +22,13 @@ from typing import Any
 
 import orjson
 
+from wmhub.measure.child import (
+    ask_for_priority,
+    cause_of_death,
+    in_child,
+    limit_memory,
+    own_bytes,
+)
 from wmhub.measure.lock import Turn
 from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
 from wmhub.measure.wire import Channel
@@ -117,7 +122,7 @@ class Worker:
         """Forgets the programs ``ids``; answers how much memory this process holds, in bytes."""
         for id_ in message["ids"]:
             self._programs.pop(id_, None)
-        self._channel.send({"memory": _own_bytes(1)})
+        self._channel.send({"memory": own_bytes(1)})
 
     def _run_in_child(
         self, ids: list[int], message: dict[str, Any], send: Callable[[dict[str, Any]], None]
@@ -126,7 +131,7 @@ class Worker:
         ours, theirs = Channel.pair()
         pid = os.fork()
         if pid == 0:
-            _in_child(lambda: self._time_all(theirs, ids, message))
+            in_child(lambda: self._time_all(theirs, ids, message))
         theirs.close()
         waiting = list(ids)
         current, is_waiting = ids[0], False
@@ -137,7 +142,7 @@ class Worker:
                 answer = self._next_answer(ours, limit)
                 if answer is None:
                     current = current if current in waiting else waiting[0]
-                    send(_failure(current, *_cause_of_death(os.waitpid(pid, 0)[1])))
+                    send(_failure(current, *cause_of_death(os.waitpid(pid, 0)[1])))
                     waiting.remove(current)
                     pid = 0
                     break
@@ -175,10 +180,10 @@ class Worker:
         from wmhub.tvm_compat import tvm
 
         self._channel.close()
-        _ask_for_priority()
+        ask_for_priority()
         if self._device == "cpu":
             # A GPU's driver maps far more address space than it uses.
-            _limit_memory(self._memory_bytes)
+            limit_memory(self._memory_bytes)
         plan = TimingPlan(**message["plan"])
         arguments: dict[str, list[Any]] = {}
         timers = {id_: self._timer(id_, arguments, plan) for id_ in ids}
@@ -259,20 +264,6 @@ def _send_settled(
         channel.send({**answer, "wall": wall.pop(id_)})
 
 
-def _in_child(work: Callable[[], None]) -> None:
-    """Runs ``work`` in the forked child and ends it without the parent's clean-up."""
-    code = 1
-    try:
-        # The child must not outlive its parent, however that ends.
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        work()
-        code = 0
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-    finally:
-        os._exit(code)
-
-
 def _failure(id_: int, kind: FailureKind, why: str, again: bool = False) -> dict[str, Any]:
     return {
         "id": id_,
@@ -282,31 +273,6 @@ def _failure(id_: int, kind: FailureKind, why: str, again: bool = False) -> dict
         "seconds": [],
         "wall": 0.0,
     }
-
-
-def _ask_for_priority() -> None:
-    """Puts this process before all that is not urgent, where the system lets it (root may).
-
-    Whatever else runs then waits for the program that is timed, not the other way round. A nice
-    value would not do: Linux groups processes by session, and weighs the groups first. Threads
-    inherit it, so this comes before the first kernel starts its pool. Not where the system leaves
-    nothing to the others: whoever must end a hanging program is one of them.
-    """
-    with contextlib.suppress(OSError, ValueError):
-        if int(Path("/proc/sys/kernel/sched_rt_runtime_us").read_text()) < 0:
-            return
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-
-
-def _limit_memory(extra_bytes: int) -> None:
-    """Lets this process map ``extra_bytes`` more than it has."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_own_bytes(0) + extra_bytes, hard))
-
-
-def _own_bytes(column: int) -> int:
-    """Memory of this process: mapped (column 0) or resident (column 1), in bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[column]) * resource.getpagesize()
 
 
 def _build_failure(text: str) -> FailureKind:
@@ -323,19 +289,6 @@ def _run_failure(text: str) -> FailureKind:
     if any(word in text.lower() for word in memory):
         return FailureKind.OUT_OF_MEMORY
     return FailureKind.RUNTIME_DEVICE
-
-
-def _cause_of_death(status: int) -> tuple[FailureKind, str, bool]:
-    """Why a child died, and whether that may have been someone else's doing."""
-    if not os.WIFSIGNALED(status):
-        why = f"the process that ran it ended with {os.WEXITSTATUS(status)}"
-        return FailureKind.CRASH, why, False
-    name = signal.Signals(os.WTERMSIG(status)).name
-    if os.WTERMSIG(status) == signal.SIGKILL:
-        # Not by us: the kernel takes the process that uses the most memory.
-        why = "killed by the system, which does so for want of memory"
-        return FailureKind.OUT_OF_MEMORY, why, True
-    return FailureKind.CRASH, f"the process that ran it died of {name}", False
 
 
 def main(descriptor: int) -> None:

@@ -9,8 +9,8 @@ from wmhub.hub import known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
 from wmhub.search import output as files
 from wmhub.search.choose import this_hardware
+from wmhub.search.history import OnProgress
 from wmhub.search.result import TuneResult
-from wmhub.search.run import OnProgress
 from wmhub.search.tune import tune
 
 #: First dense layer of a BERT-base feed-forward block, with its bias and GELU.

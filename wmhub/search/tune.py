@@ -18,11 +18,12 @@ from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
 from wmhub.search.choose import choose_evaluator, machine_for, target_for, this_hardware
+from wmhub.search.history import Budget, History, OnProgress, interruptible
 from wmhub.search.latent import best_measured, measured_before
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measure, measuring
 from wmhub.search.result import TaskResult, TuneResult
-from wmhub.search.run import Budget, History, OnProgress, interruptible, make_contexts, run
+from wmhub.search.run import make_contexts, run
 from wmhub.search.task_search import LatentSearchConfig, task_search
 from wmhub.search.tasks import tasks_of
 from wmhub.tvm_callbacks import own_errors
