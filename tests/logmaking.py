@@ -25,7 +25,7 @@ def ansor_line(
     cost: Any = 1.5,
     timestamp: Any = 1637575039,
     version: str = "v0.6",
-    target: Any = "llvm -keys=cpu",
+    target: Any = "cuda -keys=cuda,gpu",
     rest: list[Any] | None = None,
 ) -> str:
     rest = [HARDWARE_PARAMS, "", 0, []] if rest is None else rest

@@ -171,3 +171,12 @@ def test_importing_it_loads_no_tvm() -> None:
 
     code = "import sys, wmhub.doctor; assert not {'tvm', 'torch'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_any_compiler_that_tvm_takes_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CXX", "CC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("shutil.which", {"gcc": "/bin/gcc", "zig": "/opt/zig"}.get)
+    assert only(doctor._compiler()).said == "/bin/gcc"
+    monkeypatch.setenv("CXX", "zig")
+    assert only(doctor._compiler()).said == "/opt/zig"

@@ -75,6 +75,11 @@ class SeenWorkloads:
     chosen_by: frozenset[str] = frozenset()
     """Looked at to choose weights."""
 
+    def unfit_for(self, split: str) -> frozenset[str]:
+        """Those that may not stand in ``split`` of what the checkpoint is judged or chosen by."""
+        unfit = {"validation": self.learned, "test": self.learned | self.chosen_by}
+        return unfit.get(split, frozenset())
+
     def __or__(self, other: SeenWorkloads) -> SeenWorkloads:
         return SeenWorkloads(self.learned | other.learned, self.chosen_by | other.chosen_by)
 

@@ -70,8 +70,8 @@ def collect(
     """Reads measurement logs into the dataset folder ``output``.
 
     ``logs`` is a file, a folder, a glob or ``-``, or several; see ``wmhub.logs.discover``.
-    ``hardware`` is what they were measured on; without it, this machine, probed. Every line is
-    measured, failed or rejected, and counted; with ``strict`` the first rejected one raises
+    ``hardware`` is what they were measured on; without it, this machine's CPU, probed. Every line
+    is measured, failed or rejected, and counted; with ``strict`` the first rejected one raises
     ``LogFormatError``. ``test_workloads`` are ids or keys of the test split; without them a hash
     decides. With ``update``, a dataset that is in ``output`` grows by the records that it lacks;
     one that lacks none, where no ``version`` is asked for, stays as it is.
@@ -118,6 +118,8 @@ def collect(
         if not read.workloads:
             finish_work(output, "runs")
             raise LogFormatError(_nothing_found([log for log, _ in files], read))
+        if hardware is None and older is None:
+            _require_measured_here(key, read.target_kinds)
         rejections = [orjson.dumps(rejection) for rejection in read.rejections]
         parts = [Part(read.runs, read.workloads, read.counts, rejections)]
         description = Description(
@@ -182,6 +184,16 @@ def _hardware(
         return older.hardware, older.manifest.profile
     assert key is not None
     return key, lookup(key)
+
+
+def _require_measured_here(key: HardwareKey, target_kinds: Collection[str]) -> None:
+    """Raises ``HardwareMismatchError`` for targets that the probed ``key`` cannot have run."""
+    foreign = {kind for kind in target_kinds if not key.runs(kind)}
+    if foreign:
+        raise HardwareMismatchError(
+            f"these logs are of {' and '.join(sorted(foreign))}, and without --hardware they would "
+            f"pass for this machine's {key}: name what they were measured on"
+        )
 
 
 def _nothing_found(logs: Sequence[LogFile], read: Ingested) -> str:

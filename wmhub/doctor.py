@@ -183,7 +183,10 @@ def _tvm_at_work() -> Iterator[Finding]:
 
 
 def _compiler() -> Iterator[Finding]:
-    found = next((path for name in ("g++", "clang++", "c++") if (path := shutil.which(name))), None)
+    # Those that TVM looks for, in its order.
+    names = [os.environ.get("CXX"), os.environ.get("CC")]
+    names += ["g++", "gcc", "clang++", "clang", "c++", "cc"]
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
     if found:
         yield Finding("linker", Severity.OK, found)
     else:

@@ -20,6 +20,8 @@ from wmhub.errors import InvalidNameError
 #: Code generators of TVM that a hardware key may begin with.
 BACKENDS = ("llvm", "cuda", "rocm", "metal", "vulkan", "opencl", "webgpu", "hexagon")
 
+#: Kinds of TVM's targets that make code for a CPU.
+_CPU_KINDS = ("llvm", "c")
 _DEVICE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 _CORES = re.compile(r"(?P<device>.+)-(?P<cores>[1-9][0-9]{0,3})c\Z")
 _SEGMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?\Z")
@@ -70,6 +72,11 @@ class HardwareKey:
         if cores:
             return cls(backend, cores["device"], int(cores["cores"]))
         return cls(backend, rest)
+
+    def runs(self, target_kind: str) -> bool:
+        """Whether it can have run what was compiled for a TVM target of that kind; ``""``, which
+        is not known, passes."""
+        return not target_kind or (target_kind in _CPU_KINDS) == (self.backend == "llvm")
 
     def __str__(self) -> str:
         suffix = f"-{self.cores}c" if self.cores is not None else ""

@@ -180,6 +180,7 @@ def test_boosting_learns_from_measurements() -> None:
     from wmhub.bench.peers import BoostedWorkload
 
     workload = BoostedWorkload(0)
+    assert workload.predict(workload.scorer.score_decisions([], [[], []]))[1].all()
     instructions = [["SamplePerfectTile", ["l0"], [2, 64], []]]
     decisions = [[[0, [64 // inner, inner]]] for inner in (1, 2, 4, 8, 16, 32, 64)]
     scores = workload.scorer.score_decisions(instructions, decisions)
@@ -187,7 +188,10 @@ def test_boosting_learns_from_measurements() -> None:
     seconds[0] = np.nan
     for _ in range(4):
         workload.update(scores, seconds)
-    assert int(np.argmax(workload.predict(scores)[0])) == 3
+    label, deviation = workload.predict(scores)
+    assert int(np.argmax(label)) == 3
+    # Or the search would draw from the ranking instead of taking the best.
+    assert not deviation.any()
 
 
 def test_a_disturbed_round_and_an_unlucky_build_are_outvoted() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 from logmaking import ansor_line, ansor_log, meta_database
 
 from wmhub.cli import main
+from wmhub.errors import MeasureError
 
 
 @pytest.fixture(autouse=True)
@@ -198,3 +200,18 @@ def test_options_without_effect_are_refused(capsys: pytest.CaptureFixture[str]) 
         assert ran.code == 2
         assert reason in ran.err
     assert not Path("out").exists()
+
+
+def test_what_disturbs_a_live_collection_is_said_before_it_is_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from wmhub import live_collection
+
+    def measures(*_: object, **__: object) -> None:
+        warnings.warn("busy: stop other work", live_collection.NoisyMachineWarning, stacklevel=2)
+        assert "warning busy: stop other work" in capsys.readouterr().err
+        raise MeasureError("the machine is gone")
+
+    monkeypatch.setattr(live_collection, "collect_live", measures)
+    ran = Ran(capsys, "collect", "--live", "--output", str(tmp_path / "out"))
+    assert (ran.code != 0, "the machine is gone" in ran.err) == (True, True)

@@ -330,3 +330,11 @@ def test_a_column_that_may_be_empty_is_damage(make: Make) -> None:
     loose = pa.schema([field.with_nullable(True) for field in table.schema])
     replace_file(folder, name, table.cast(loose))
     assert any("may be empty" in finding.reason for finding in check(folder).findings)
+
+
+def test_a_cpus_records_in_a_gpus_dataset(make: Make) -> None:
+    lines = [*lines_of(6), ansor_line(key='["matmul", 9]', target="llvm -keys=cpu")]
+    report = check(make(lines=lines, hardware="cuda-v100"))
+    (error,) = [finding for finding in report.findings if finding.kind == "target"]
+    assert "compiled for llvm, which cuda-v100 cannot have run" in error.reason
+    assert not report.passed

@@ -376,3 +376,20 @@ def test_test_workloads_of_a_dataset_that_grows(log: Path, tmp_path: Path) -> No
     assert open_dataset(output).manifest.test_workloads == tuple(splits["test"])
     with pytest.raises(InvalidInputError, match=r"train split already.*wmhub dataset split"):
         collect(log, output=output, update=True, test_workloads=splits["train"][:1])
+
+
+def test_a_gpus_logs_do_not_pass_for_this_machines_cpu(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.hardware import probe
+    from wmhub.hardware.table import lookup
+    from wmhub.names import HardwareKey
+
+    monkeypatch.setattr(probe, "probe", lambda: lookup(HardwareKey.parse("llvm-znver4-2c")))
+    with pytest.raises(HardwareMismatchError, match=r"of cuda, and without --hardware .*znver4"):
+        collect(log, output=tmp_path / "out", hardware=None)
+    assert not (tmp_path / "out").exists()
+    log.write_text(ansor_line(target="llvm -keys=cpu") + "\n")
+    assert str(collect(log, output=tmp_path / "out", hardware=None).manifest.hardware).startswith(
+        "llvm-"
+    )

@@ -146,3 +146,42 @@ def test_this_machine_can_be_read() -> None:
     facts = read_cpu()
     assert 1 <= facts.cores <= facts.threads
     assert facts.memory_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "gib"),
+    [
+        ("memory.max", "8589934592", 8),
+        ("memory.max", "max", None),
+        ("memory/memory.limit_in_bytes", "4294967296", 4),
+        ("memory/memory.limit_in_bytes", "9223372036854771712", None),
+    ],
+)
+def test_a_container_limits_the_memory(
+    tmp_path: Path, file: str, text: str, gib: int | None
+) -> None:
+    root = machine(tmp_path, XEON.format(model=0x3F, flags=""))
+    path = root / "sys/fs/cgroup" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(f"{text}\n")
+    assert read(root).memory_bytes == (24684084 * 1024 if gib is None else gib << 30)
+
+
+def test_threads_that_a_container_grants_no_time_are_of_no_use(tmp_path: Path) -> None:
+    root = machine(tmp_path, XEON.format(model=0x3F, flags=""), cpus=8, threads_per_core=2)
+    assert read(root, 8).usable_threads == 8
+    (root / "sys/fs/cgroup").mkdir(parents=True)
+    for quota, threads in (("250000", 2), ("50000", 1), ("1600000", 8)):
+        (root / "sys/fs/cgroup/cpu.max").write_text(f"{quota} 100000")
+        assert read(root, 8).usable_threads == threads
+
+
+def test_a_machine_is_shared_where_threads_cannot_be_counted_from_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = XEON.format(model=0x3F, flags="")
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    plain = machine(tmp_path / "plain", info, cpus=4)
+    assert not read(plain, 4).is_shared
+    assert read(plain, 2).is_shared
+    assert read(machine(tmp_path / "pairs", info, cpus=4, threads_per_core=2), 4).is_shared

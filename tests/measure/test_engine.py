@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.candidate import Measurement, Program
+from wmhub.measure.crew import Crew
 from wmhub.measure.engine import Engine
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.process import WorkerProcess
 from wmhub.measure.timing import TimingPlan
+from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -163,3 +167,39 @@ def test_the_pause_between_rounds_is_no_programs_time(
         results = engine.measure(_programs("fine", "fine"))
     assert [result.failure for result in results] == [None, None]
     assert all(len(result.run_seconds) == 3 for result in results)
+
+
+def test_what_a_broken_off_run_left_is_no_answer() -> None:
+    ours, theirs = Channel.pair()
+    crew = Crew("none", 1, {}, {})
+    worker = SimpleNamespace(channel=ours)
+    crew.workers.append(worker)  # type: ignore[arg-type]
+    theirs.send({"id": 7, "failure": None, "message": "", "seconds": [1.0], "wall": 1.0})
+    theirs.send({"memory": 1})
+    crew.drop([7])
+    assert crew.workers == [worker]
+    assert theirs.receive(1.0) == {"do": "drop", "ids": [7]}
+    ours.close()
+    theirs.close()
+
+
+def test_a_limit_of_the_system_is_kept() -> None:
+    code = (
+        "import resource\n"
+        "from wmhub.measure.child import limit_memory\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))\n"
+        "limit_memory(1 << 40)\n"
+        "print(resource.getrlimit(resource.RLIMIT_AS)[0] >> 30)\n"
+        "limit_memory(1 << 30)\n"
+        "print(resource.getrlimit(resource.RLIMIT_AS)[0] < 8 << 30)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["8", "True"]
+
+
+def test_threads_are_not_bound_where_cpus_are_not_all_ours(
+    monkeypatch: pytest.MonkeyPatch, target: dict[str, object]
+) -> None:
+    assert "TVM_BIND_THREADS" not in Engine(target, workers=1)._environment
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    assert Engine(target, workers=1)._environment["TVM_BIND_THREADS"] == "0"

@@ -386,3 +386,36 @@ def test_a_task_without_a_schedule_costs_the_others_nothing(
     assert (tmp_path / "out" / "report.json").is_file()
     with pytest.raises(MeasureError, match="none of the 64"):
         tune(tmp_path / "other", trials=0)
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    from wmhub.dataset.working import working
+
+    with working(tmp_path / "out"), pytest.raises(OutputExistsError, match="another process"):
+        tune(tmp_path / "out", trials=0)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("warm")
+def test_what_a_full_disk_leaves_is_said_and_can_be_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search import output as files
+
+    def cut(_job: Any, _context: Any) -> Any:
+        path = tmp_path / "out" / files.DATABASE[1]
+        path.write_bytes(path.read_bytes()[:-40])
+        raise RuntimeError("parallel_for_dynamic error with\nUnexpected end of string")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wmhub.search.tune.best_measured", cut)
+        patch.setattr(files, "records_in", lambda _output: 4)
+        result = tune(tmp_path / "out")
+    assert result.best_latency_s is not None
+    assert (tmp_path / "out/report.json").is_file()
+    told = "\n".join(result.notes)
+    assert "2 of 6 trials are not in" in told
+    assert "cannot be read again: Unexpected end of string" in told
+    more = tune(tmp_path / "out", database=tmp_path / "out", trials=3)
+    assert len(more.history) == 3
+    assert files.records_in(tmp_path / "out") == 5 + 3

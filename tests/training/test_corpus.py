@@ -102,3 +102,17 @@ def test_rows_that_were_changed_are_not_learned_from(tmp_path: Path) -> None:
     rows.write_bytes(rows.read_bytes()[:-1] + b"?")
     with pytest.raises(DatasetError, match="trajectories-train"):
         open_datasets([folder], None)
+
+
+def test_a_workload_of_two_datasets_judges_once_and_as_the_first_has_it(tmp_path: Path) -> None:
+    one = make_dataset(tmp_path / "one", workloads=30)
+    two = make_dataset(tmp_path / "two", workloads=40)
+    target, datasets = open_datasets([one, two], None)
+    corpus = gather_corpus(target, datasets, SMALL, tmp_path / "cache", 1)
+    tested = [stored.workload.id for stored in corpus.test]
+    assert sorted(tested) == sorted(datasets[0].splits["test"])
+    chosen = [stored.workload.id for stored in corpus.validation]
+    assert len(chosen) == len({*chosen})
+    assert {*chosen} == {*datasets[0].splits["validation"], *datasets[1].splits["validation"]}
+    # Nor is what only the second tests trained on.
+    assert not corpus.seen.learned & {*datasets[1].splits["test"]}

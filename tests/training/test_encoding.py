@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import os
 from pathlib import Path
@@ -11,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from trainmaking import make_dataset, steps
 
+import wmhub
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.errors import DatasetError
 from wmhub.model.encode import Encoded
-from wmhub.training import encoding
+from wmhub.training import encoding, store
 from wmhub.training.corpus import profile_of
 from wmhub.training.data import from_groups, from_store, load_candidates
 from wmhub.training.encoding import open_store
@@ -150,3 +152,34 @@ def test_a_dataset_that_is_not_what_its_manifest_says_is_not_encoded(tmp_path: P
     pq.write_table(table.slice(1), folder / name)
     with pytest.raises(DatasetError, match=name):
         open_store(dataset, profile_of(dataset), tmp_path / "cache", 1)
+
+
+def test_all_code_that_encodes_decides_whether_a_folder_fits() -> None:
+    """A change of what is imported on the way, but for what all of wmhub stands on, counts."""
+    package = Path(wmhub.__file__).parent
+    foundations = {"records", "names", "errors", "hardware.profile", "code_digest", "flushing"}
+    foundations |= {"dataset.manifest", "dataset.reader", "training.data"}
+    digested = {
+        path.relative_to(package)
+        .with_suffix("")
+        .as_posix()
+        .replace("/__init__", "")
+        .replace("/", ".")
+        for part in store._CODE
+        for path in ([package / part] if part.endswith(".py") else (package / part).rglob("*.py"))
+    }
+    found, waiting = set[str](), ["training.packing", "model.encode"]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in foundations:
+            continue
+        found.add(name)
+        path = package / (name.replace(".", "/") + ".py")
+        tree = ast.parse(
+            (path if path.exists() else path.with_suffix("") / "__init__.py").read_text()
+        )
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("wmhub."):
+                waiting.append(str(node.module).removeprefix("wmhub."))
+    assert {"model.movement", "replay.meta_schedule", "nest"} <= found
+    assert found - {"model", "training"} <= digested

@@ -14,7 +14,7 @@ import torch
 from trainmaking import SMALL, make_dataset
 
 import wmhub
-from wmhub.checkpoint import BasePin, read_checkpoint
+from wmhub.checkpoint import BasePin, SeenWorkloads, read_checkpoint
 from wmhub.dataset.reader import open_dataset
 from wmhub.errors import (
     CheckpointError,
@@ -25,6 +25,7 @@ from wmhub.errors import (
     OutputExistsError,
     WmhubError,
 )
+from wmhub.evaluator import Evaluator, load_evaluator
 from wmhub.hub.artifact import MODEL
 from wmhub.training.config import with_settings
 from wmhub.training.metrics import Validation
@@ -304,3 +305,42 @@ def test_trees_have_their_say_in_validation(dataset: Path, tmp_path: Path) -> No
 
 def die(*_: object, **__: object) -> None:
     raise AssertionError("trees were grown")
+
+
+def test_what_a_model_has_seen_does_not_judge_it(trained: Path, tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "more", workloads=40)
+    evaluator = load_evaluator(trained)
+    (first, *others) = open_dataset(dataset).splits["test"]
+    seen = SeenWorkloads(chosen_by=frozenset([first]))
+    knowing = Evaluator(dataclasses.replace(evaluator.checkpoint, seen=seen))
+    report = wmhub.evaluate(knowing, dataset)
+    assert report.metrics.workloads == len(others)
+    assert report.notes[0].startswith("1 workloads of the test split are left out")
+    assert wmhub.evaluate(knowing, dataset, split="validation").notes == ()
+    all_seen = SeenWorkloads(learned=frozenset([first, *others]))
+    knowing = Evaluator(dataclasses.replace(evaluator.checkpoint, seen=all_seen))
+    with pytest.raises(DatasetError, match="but those that wm-test has seen"):
+        wmhub.evaluate(knowing, dataset)
+    with pytest.raises(InvalidInputError, match="lock"):
+        wmhub.evaluate(evaluator, dataset, locked="wmhub.lock")
+
+
+def test_what_fails_at_the_very_end_can_be_resumed(
+    dataset: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    config = dataclasses.replace(SMALL, validate_every=SMALL.steps)
+    with monkeypatch.context() as patch:
+        patch.setattr("wmhub.training.run.write_curves", no_space)
+        with pytest.raises(OSError, match="space"):
+            train(dataset, tmp_path / "run", config=SMALL)
+    assert not (tmp_path / "run" / "checkpoint.json").exists()
+    train(dataset, tmp_path / "run", config=SMALL, resume=True)
+    assert weights_of(tmp_path / "run") == weights_of(trained)
+    state = tmp_path / "run" / "training-state.safetensors"
+    state.write_bytes(b"of a kill after the checkpoint")
+    with pytest.raises(OutputExistsError):
+        train(dataset, tmp_path / "run", config=config, resume=True)
+    assert not state.exists()

@@ -130,14 +130,15 @@ class BoostedWorkload(WorkloadLearner):
         )
 
     def predict(self, scores: Scores) -> tuple[np.ndarray, np.ndarray]:
-        """Predicted label, and no idea how sure it is."""
+        """Predicted label, taken at its word; before there is one, anything."""
         count = len(scores.score)
         if self._booster is None:
             return self._random.normal(size=count), np.ones(count)
         import xgboost
 
         predicted = self._booster.predict(xgboost.DMatrix(scores.embedding))
-        return np.asarray(predicted, np.float64), np.ones(count)
+        # A deviation would have the search draw from its ranking instead of taking the best.
+        return np.asarray(predicted, np.float64), np.zeros(count)
 
     def covariance(self, scores: Scores) -> np.ndarray:
         """Zero: a batch is the best predicted ones."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-import wmhub
+from wmhub.code_digest import code_digest
 from wmhub.errors import InvalidInputError
 from wmhub.model.network import WorldModel
 from wmhub.training.boosting import fit_forest
@@ -56,9 +56,9 @@ class Run:
 
 
 def run_path(folder: Path, variant: str, seed: int, *means: object) -> Path:
-    """File of a run in ``folder``; runs by other ``means`` (JSON values) would not end alike, and
-    have other files."""
-    value = json.dumps([wmhub.__version__, *means], sort_keys=True)
+    """File of a run in ``folder``; runs by other ``means`` (JSON values), or by other code, would
+    not end alike, and have other files."""
+    value = json.dumps([code_digest("model", "training", "bench"), *means], sort_keys=True)
     identity = hashlib.sha256(value.encode()).hexdigest()[:12]
     return folder / f"{variant}-seed{seed}-{identity}.json"
 
@@ -103,8 +103,20 @@ def ranked(
 ) -> Run:
     """The run that led to ``network`` in so many seconds, compared on ``held_out``."""
     metrics, _ = evaluate_rankings(rank_stored(network, held_out))
-    reached = sum(p.numel() for p in network.parameters() if p.grad is not None)
-    return Run(variant, seed, reached, round(seconds, 1), metrics)
+    return Run(variant, seed, _reached(network), round(seconds, 1), metrics)
+
+
+def _reached(network: WorldModel) -> int:
+    """Weights that the last step reached; those of an input that is always zero are none."""
+    return sum(_live(p.grad) for p in network.parameters() if p.grad is not None)
+
+
+def _live(gradient: torch.Tensor) -> int:
+    if gradient.dim() == 1:
+        return gradient.numel()
+    # A layer of torch has its outputs first, the scoring networks' layers have them last.
+    outputs = 0 if gradient.dim() == 2 else -1
+    return int((gradient != 0).any(dim=outputs).sum()) * gradient.shape[outputs]
 
 
 def _read(path: Path, variant: str, seed: int) -> Run | None:

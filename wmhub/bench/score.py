@@ -106,8 +106,9 @@ def score(
     """Scores ``candidates`` mutated candidates in each design space of each zoo workload.
 
     TVM's model looks at ``tvm_candidates`` of them for each design space, because it needs
-    milliseconds for each. Everything runs in one thread on one core; each rate is the median of
-    ``rounds``, in CPU time, so that other work on the machine does not count.
+    milliseconds for each. Everything runs in one thread on one core, in CPU time, so that other
+    work on the machine does not count; our rates are medians of ``rounds``, TVM's of half as many,
+    and the replay that it needs is timed once.
 
     Raises ``MissingDependencyError`` without TVM or XGBoost.
     """

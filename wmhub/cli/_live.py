@@ -160,8 +160,13 @@ def _collect_live(
     from wmhub.measure.live import LivePlan
     from wmhub.measure.timing import TimingPlan
 
-    with _progress() as progress, warnings.catch_warnings(record=True) as caught:
+    def tell(message: Warning | str, *_: Any, **__: Any) -> None:
+        show_note("warning", str(message))
+
+    with _progress() as progress, warnings.catch_warnings():
         warnings.simplefilter("always", live_collection.NoisyMachineWarning)
+        # At once: that other work disturbs the measuring is of no use when all is measured.
+        warnings.showwarning = tell
         report = live_collection.collect_live(
             output,
             workloads=workloads or ("zoo",),
@@ -173,8 +178,6 @@ def _collect_live(
             progress=progress,
             **options,
         )
-    for warning in caught:
-        show_note("warning", str(warning.message))
     if as_json:
         show_json(_as_json(report))
     else:
@@ -258,5 +261,5 @@ def _show(report: LiveReport) -> None:
         reasons = [f"{name}: {reason}" for name, reason in state.skipped.items()]
         facts.append(("skipped", "\n".join(reasons)))
     if report.interrupted:
-        facts.append(("interrupted", "the same command goes on with what is missing"))
+        facts.append(("interrupted", "the same command adds to it"))
     show_facts(f"{manifest.hardware} {manifest.version.tag} in {report.output}", facts)

@@ -51,7 +51,8 @@ def command(
 
     The speedup is our rate from parsed traces over that of TVM's feature extraction and XGBoost
     prediction from schedules that have been replayed already; the replay is a second number. Rates
-    are medians in CPU time. Sharing is the gain from rolling common prefixes of actions out once.
+    are medians in CPU time, but the replay's, which is timed once. Sharing is the gain from rolling
+    common prefixes of actions out once.
     """
     from wmhub.bench.score import DEFAULT_WORKLOADS, score
     from wmhub.cli._show import show_facts, show_json, show_note, show_table

@@ -29,7 +29,7 @@ from wmhub.logs.chunks import ReadCounts, Rejection, parse_chunk
 from wmhub.logs.discover import LogFile, LogKind, sniff
 from wmhub.logs.lines import Chunk, decompressed, open_raw, read_chunks
 from wmhub.logs.meta_schedule import MetaScheduleReader, parse_workload
-from wmhub.logs.text import RejectedLineError
+from wmhub.logs.text import RejectedLineError, target_kind
 from wmhub.records import Scheduler, Workload
 
 _KNOWN_ACTIONS: Mapping[LogKind | None, frozenset[str]] = {
@@ -69,6 +69,8 @@ class Ingested:
     workloads: dict[str, Workload] = field(default_factory=dict)
     """The workloads that have records, by id."""
     runs: list[Path] = field(default_factory=list)
+    target_kinds: set[str] = field(default_factory=set)
+    """Kinds of the records' targets: ``cuda``, ``llvm``."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ class _Outcome:
     """Workloads that the lines name, without those of a workload file."""
     used: list[str]
     """Ids of the workloads that have records."""
+    target_kinds: list[str]
+    """Kinds of the targets of the records."""
 
     @classmethod
     def from_json(cls, text: bytes) -> _Outcome:
@@ -127,6 +131,7 @@ class _Outcome:
                 for item in value["workloads"]
             ],
             value["used"],
+            value["target_kinds"],
         )
 
 
@@ -165,6 +170,7 @@ def ingest(
             ingested.rejections += outcome.rejections[:kept]
             listed.update((workload.id, workload) for workload in outcome.workloads)
             used.update(outcome.used)
+            ingested.target_kinds.update(outcome.target_kinds)
         if progress is not None:
             progress(Progress(task.bytes_read, total, ingested.counts.lines))
     ingested.workloads = {id_: listed[id_] for id_ in sorted(used)}
@@ -262,10 +268,11 @@ def _parse_chunk(task: _Task, chunk: Chunk, database: str, folder: Path) -> tupl
     try:
         parsed = parse_chunk(chunk, task.log.source, reader, _KNOWN_ACTIONS[task.log.kind])
         used = sorted({row[0] for row in parsed.rows})
+        kinds = sorted({target_kind(text) for text in {row[3] for row in parsed.rows}})
         table = rows_to_table(parsed.rows, task.hardware, task.provenance)
     finally:
         if collecting:
             gc.enable()
-    note = orjson.dumps(_Outcome(parsed.counts, parsed.rejections, parsed.workloads, used))
+    note = orjson.dumps(_Outcome(parsed.counts, parsed.rejections, parsed.workloads, used, kinds))
     write_run(folder / name, table, note)
     return name, note

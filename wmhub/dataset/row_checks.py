@@ -19,7 +19,7 @@ from wmhub.dataset.spool import measurement_digests
 from wmhub.errors import InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs import ansor, meta_schedule
-from wmhub.logs.text import RejectedLineError, has_long_number, parse
+from wmhub.logs.text import RejectedLineError, has_long_number, parse, target_kind
 from wmhub.records import FailureKind, Scheduler, Workload, candidate_id, workload_id
 from wmhub.tvm_json import parse_program
 
@@ -59,6 +59,10 @@ def check_workload(
         for row, value in enumerate(rows.column(column)):
             if value != right:
                 yield RowFault(kind, where[row], f"{value}, and the dataset says {right}")
+    for row, kind in enumerate(_target_kinds(rows)):
+        if not manifest.hardware.runs(kind):
+            reason = f"compiled for {kind}, which {manifest.hardware} cannot have run"
+            yield RowFault("target", where[row], reason)
     for row, reason in _form_faults(workload.scheduler, rows):
         yield RowFault("form", where[row], reason)
     possible = np.ones(len(rows), dtype=bool)
@@ -140,6 +144,18 @@ def _form_faults(scheduler: Scheduler, rows: WorkloadRecords) -> Iterator[tuple[
             reader.check_form(_parsed(trace), parsed(target), parsed(context))
         except RejectedLineError as error:
             yield row, f"trace, target or context: {error}"
+
+
+def _target_kinds(rows: WorkloadRecords) -> Iterator[str]:
+    """What each row was compiled for; ``""`` where its target has no form (which is told apart)."""
+    known: dict[str, str] = {}
+    for target in rows.column("target"):
+        if target not in known:
+            try:
+                known[target] = target_kind(target)
+            except ValueError:
+                known[target] = ""
+        yield known[target]
 
 
 def _parsed(text: str) -> Any:

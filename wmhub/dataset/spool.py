@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wmhub.records import Row
 
 #: Raised whenever runs of before cannot be taken up any more.
-RUN_FORMAT = 2
+RUN_FORMAT = 3
 #: Rows of a batch within a run; small, so that few rows outside a wanted range are read.
 _BATCH_ROWS = 256
 #: The buffers of so small a batch are not worth a thread each.

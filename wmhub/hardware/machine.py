@@ -76,9 +76,21 @@ class CpuFacts:
     governor: str | None
     """Frequency governor (``powersave``, ``performance``); ``None`` without frequency scaling."""
     memory_bytes: int
-    """Main memory, in bytes."""
+    """Main memory that this process may use, in bytes: all of it, or what a container grants."""
     sve_bits: int | None
     """Width of Arm's scalable vectors as a process gets them; ``None`` where it is not told."""
+
+    @property
+    def usable_threads(self) -> int:
+        """Hardware threads that can be kept busy: those among ``threads`` that a container grants
+        the time for."""
+        return self.threads if self.quota is None else max(1, min(self.threads, int(self.quota)))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether some threads of the machine are not ours, or two of ours are one core's: then
+        which thread runs where is not to be decided by counting from 0."""
+        return self.threads > self.cores or self.threads < (os.cpu_count() or 1)
 
     @property
     def vector_bits(self) -> int:
@@ -174,8 +186,13 @@ def _clock(cpu: Path, info: dict[str, str]) -> float | None:
 
 
 def _memory(root: Path) -> int:
+    """What there is, or what the control group grants (version 2, then version 1)."""
     total = re.search(r"^MemTotal:\s+([0-9]+) kB", _text(root / "proc/meminfo") or "", re.M)
-    return int(total[1]) * 1024 if total else 0
+    there = int(total[1]) * 1024 if total else 0
+    groups = root / "sys/fs/cgroup"
+    limit = _text(groups / "memory.max") or _text(groups / "memory/memory.limit_in_bytes") or ""
+    # "max" is no limit; version 1 says so with a number beyond all memory.
+    return min(there, int(limit)) if limit.isdigit() and int(limit) else there
 
 
 def _sve_bits(root: Path) -> int | None:

@@ -65,7 +65,8 @@ def _scatter(checkpoint: Path, dataset: Path) -> tuple[list[float], list[float]]
     loaded = load_evaluator(checkpoint).checkpoint
     predicted: list[float] = []
     measured: list[float] = []
-    for candidates in load_candidates(open_dataset(dataset), "test", loaded.profile):
+    unfit = loaded.seen.unfit_for("test")
+    for candidates in load_candidates(open_dataset(dataset), "test", loaded.profile, unfit):
         for ranking in rank(loaded.network, [candidates]):
             predicted += (ranking.score - ranking.score.max()).tolist()
             measured += np.log(np.min(ranking.latency) / ranking.latency).tolist()

@@ -93,6 +93,16 @@ def _refuse_constant(name: str) -> Any:
     raise RejectedLineError(f"no valid JSON: {name} is no number")
 
 
+def target_kind(target: str) -> str:
+    """Kind of a target from its compact JSON text (``cuda``, ``llvm``); ``""`` where it has none.
+
+    A target is text such as ``cuda -arch=sm_70``, or an object that names its kind.
+    """
+    value = json.loads(target)
+    kind = value.get("kind", "") if isinstance(value, dict) else str(value).partition(" ")[0]
+    return kind if isinstance(kind, str) else ""
+
+
 def check_target(target: Any) -> None:
     """Raises ``RejectedLineError`` for a parsed target that is neither text nor an object."""
     if type(target) is not str and type(target) is not dict:

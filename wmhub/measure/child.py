@@ -43,9 +43,12 @@ def ask_for_priority() -> None:
 
 
 def limit_memory(extra_bytes: int) -> None:
-    """Lets this process map ``extra_bytes`` more than it has."""
+    """Lets this process map ``extra_bytes`` more than it has, within what the system allows it."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (own_bytes(0) + extra_bytes, hard))
+    most = own_bytes(0) + extra_bytes
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def own_bytes(column: int) -> int:

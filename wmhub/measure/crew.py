@@ -50,6 +50,9 @@ class Crew:
             try:
                 worker.channel.send({"do": "drop", "ids": ids})
                 answer = worker.channel.receive(START_SECONDS)
+                # Where a run was broken off, what came of it may still stand before the answer.
+                while answer is not None and "memory" not in answer:
+                    answer = worker.channel.receive(START_SECONDS)
             except (OSError, TimeoutError):
                 answer = None
             if answer is None or answer["memory"] > _MOST_WORKER_BYTES:

@@ -19,12 +19,14 @@ from typing import Any
 from typing_extensions import Self
 
 from wmhub.errors import InvalidInputError
+from wmhub.hardware.machine import read_cpu
 from wmhub.measure.building import Build, Building, Patience
 from wmhub.measure.candidate import Candidate, Measurement, Program
 from wmhub.measure.crew import Crew
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.process import START_SECONDS, WorkerProcess
 from wmhub.measure.programs import device_name
+from wmhub.measure.targets import cores_for
 from wmhub.measure.timing import TimingPlan
 from wmhub.records import FailureKind
 from wmhub.tvm_compat import cuda_compiler
@@ -54,16 +56,17 @@ class Engine:
         lock: MachineLock | None = None,
     ) -> None:
         """``target``: as ``tvm.target.Target`` takes it, with its kind. ``workers``: processes that
-        build, by default one for each core; they start when the engine is entered, and are waited
-        for when there is something to build. ``build_ratio``: how many times the median build a
-        build may take. ``memory_bytes``: what one program may allocate, by default half of the
-        memory. ``check``: whether a new worker first runs a trivial program, and ``MeasureError``
-        is raised where not even that works. Raises ``MissingDependencyError`` for a GPU of NVIDIA
-        without nvcc."""
-        cores = len(os.sched_getaffinity(0))
+        build, by default as many as the target has cores and this process may use; they start when
+        the engine is entered, and are waited for when there is something to build.
+        ``build_ratio``: how many times the median build a build may take. ``memory_bytes``: what
+        one program may allocate, by default half of the memory. ``check``: whether a new worker
+        first runs a trivial program, and ``MeasureError`` is raised where not even that works.
+        Raises ``MissingDependencyError`` for a GPU of NVIDIA without nvcc."""
+        machine = read_cpu()
+        cores = cores_for(target)
         self.plan = plan or TimingPlan()
         self.target = target
-        count = cores if workers is None else workers
+        count = min(cores, machine.usable_threads) if workers is None else workers
         if count < 1:
             raise InvalidInputError(f"workers must be at least 1, not {workers}")
         if not (build_timeout_seconds > 0 and run_timeout_seconds > 0):
@@ -72,16 +75,18 @@ class Engine:
         self._on_cpu = device_name(str(target["kind"])) == "cpu"
         self._build_patience = Patience(build_timeout_seconds, build_ratio)
         self._run_timeout = run_timeout_seconds
-        half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
         self._lock = lock or MachineLock()
         # Kernels use the threads that the schedule was made for; nothing else of ours may.
-        threads = {"TVM_NUM_THREADS": str(target.get("num-cores", cores))}
+        threads = {"TVM_NUM_THREADS": str(cores)}
+        if machine.is_shared:
+            # TVM binds its threads to the CPUs from 0 on, whichever of them are this process's.
+            threads["TVM_BIND_THREADS"] = "0"
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         compiler = cuda_compiler(self._forks) if target["kind"] == "cuda" else {}
         self._environment = {**os.environ, **threads, **single, **compiler}
         settings = {
             "target": target,
-            "memory_bytes": memory_bytes or half,
+            "memory_bytes": memory_bytes or machine.memory_bytes // 2,
             "check": check,
             "turn": str(self._lock.turn),
         }

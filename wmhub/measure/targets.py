@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import platform
 from typing import Any
 
 from wmhub.errors import InvalidInputError
+from wmhub.hardware.machine import read_cpu
+from wmhub.hardware.table import lookup
 from wmhub.names import HardwareKey
 
 #: CUDA architecture of the devices of ``hardware.table``.
@@ -26,12 +28,32 @@ _CUDA_ARCH = {
     "h100": "sm_90",
     "h200": "sm_90",
 }
+#: How the names of CPUs that are not x86 begin -> LLVM's triple of a system with one.
+_TRIPLES = {"neoverse": "aarch64-linux-gnu", "apple": "arm64-apple-macosx"}
+_X86_TRIPLE = "x86_64-linux-gnu"
 _ROCM_ARCH = {"mi50": "gfx906", "mi100": "gfx908", "mi250x": "gfx90a", "mi300x": "gfx942"}
 
 
 def cores_for(target: dict[str, Any]) -> int:
-    """Processes that build for ``target``: its cores, or all of this machine where it has none."""
-    return int(target.get("num-cores", 0)) or len(os.sched_getaffinity(0))
+    """Processes that build for ``target``: its cores, or where it has none, as many as this process
+    may use at once, by its affinity and its container."""
+    return int(target.get("num-cores", 0)) or read_cpu().usable_threads
+
+
+def _triple(device: str) -> str | None:
+    """LLVM's triple of a CPU of another architecture than this machine's; ``None`` for its own.
+
+    Without it, LLVM compiles for this machine and takes the name for a mistake.
+    """
+    triple = next((t for name, t in _TRIPLES.items() if device.startswith(name)), None)
+    if triple is None and lookup(HardwareKey("llvm", device)) is not None:
+        triple = _X86_TRIPLE
+    # Linux and macOS have a name each for the same.
+    here, there = (
+        name.replace("arm64", "aarch64")
+        for name in (platform.machine(), (triple or "").partition("-")[0])
+    )
+    return None if here == there else triple
 
 
 def target_of(key: HardwareKey) -> dict[str, Any]:
@@ -42,7 +64,9 @@ def target_of(key: HardwareKey) -> dict[str, Any]:
     """
     if key.backend == "llvm":
         # LLVM's names and the devices of keys are the same words.
-        return {"kind": "llvm", "mcpu": key.device, "num-cores": key.cores or 1}
+        target = {"kind": "llvm", "mcpu": key.device, "num-cores": key.cores or 1}
+        triple = _triple(key.device)
+        return {**target, "mtriple": triple} if triple else target
     if key.backend == "cuda" and key.device in _CUDA_ARCH:
         return {
             "kind": "cuda",

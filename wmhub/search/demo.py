@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from wmhub.dataset.placing import destination
+from wmhub.dataset.working import working
 from wmhub.errors import HardwareMismatchError, OutputExistsError
 from wmhub.hub import known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
@@ -36,8 +38,9 @@ def demo(
     choice = nearest_model(hardware, known_hardware(MODEL))
     if choice.name is None:
         raise HardwareMismatchError(f"no checkpoint is known that fits {hardware}")
-    folder = Path(output)
-    _clear(folder, workload)
+    folder = destination(output)
+    with working(folder):
+        _clear(folder, workload)
     return tune(
         workload,
         model=choice.name,

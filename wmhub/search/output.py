@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
 from wmhub.search.result import TuneResult, best_so_far
@@ -39,12 +42,54 @@ def refuse(output: Path, database: Path | None) -> None:
             )
 
 
-def prepare(output: Path, database: Path | None) -> None:
-    """Makes the folder ``output``, with the database to go on from in it."""
+def prepare(output: Path, database: Path | None) -> int:
+    """Makes the folder ``output``, with the database to go on from in it; returns its records.
+
+    A last line that a kill or a full disk has cut short is taken off. Raises ``InvalidInputError``
+    for any other line that is no JSON: TVM would end on it without saying where it is.
+    """
     output.mkdir(parents=True, exist_ok=True)
-    if database is not None and not _goes_on(output, database):
-        for name in DATABASE:
+    if database is None:
+        return 0
+    for name in DATABASE:
+        if not _goes_on(output, database):
             shutil.copyfile(database / name, output / name)
+        _mend(output / name)
+    return records_in(output)
+
+
+def records_in(output: Path) -> int:
+    """Whole lines of the database's records; 0 without one."""
+    path = output / DATABASE[1]
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return sum(line.endswith(b"\n") for line in file)
+
+
+def _mend(path: Path) -> None:
+    """Leaves only whole lines in a file of a database."""
+    end = 0
+    with path.open("r+b") as file:
+        for number, line in enumerate(file, 1):
+            is_whole = _is_json(line)
+            if line.endswith(b"\n"):
+                if line.strip() and not is_whole:
+                    raise InvalidInputError.at(path, "no JSON: the database is damaged", number)
+                end += len(line)
+            elif is_whole:
+                file.seek(0, os.SEEK_END)
+                file.write(b"\n")
+                return
+        file.truncate(end)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _goes_on(output: Path, database: Path | None) -> bool:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from wmhub.dataset.placing import destination
+from wmhub.dataset.working import working
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.sources import NamedWorkload
 from wmhub.measure.targets import cores_for
@@ -27,8 +29,8 @@ from wmhub.search.run import make_contexts, run
 from wmhub.search.task_search import LatentSearchConfig, task_search
 from wmhub.search.tasks import tasks_of
 from wmhub.tvm_callbacks import own_errors
+from wmhub.tvm_compat import last_line, use_target
 from wmhub.tvm_compat import meta_schedule as ms
-from wmhub.tvm_compat import use_target
 
 if TYPE_CHECKING:
     from wmhub.evaluator import Evaluator
@@ -91,43 +93,47 @@ def tune(
         machine_for(key, allow_other_hardware) if hardware is not None and measures_here
         else (key, None)
     )  # fmt: skip
-    evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
     # Unless another CPU is named, what is not measured is for this one as well.
     target = target_for(runs_on, target, runs_here=hardware is None or measures_here)
-    machine = use_target(target)
-    folder, known = Path(output), Path(database) if database is not None else None
-    files.refuse(folder, known)
-    tasks = tasks_of(workload, machine)
-    job = _Job(
-        name=workload if isinstance(workload, str) else tasks[0].name,
-        hardware=runs_on,
-        search=search,
-        notes=tuple(sentence for sentence in (note, elsewhere) if sentence),
-        tasks=tasks,
-        target=machine,
-        learner=Learner(evaluator, adapt),
-        config=config or LatentSearchConfig(),
-        cores=cores_for(target),
-        seed=seed,
-        folder=folder,
-    )
-    files.prepare(folder, known)
-    history, firsts = History(budget, on_progress), [_NO_BASELINE] * len(tasks)
-    with own_errors(), interruptible(budget) if trials else nullcontext():
-        if trials and not budget.spent:
-            with measuring(target, job.cores, builder, rpc) as means:
+    machine, cores = use_target(target), cores_for(target)
+    folder, known = destination(output), Path(database) if database is not None else None
+    # Two that write to one folder would mix their records; those who build load TVM while the
+    # checkpoint is loaded here.
+    with working(folder), ExitStack() as stack:
+        files.refuse(folder, known)
+        means = stack.enter_context(measuring(target, cores, builder, rpc)) if trials else None
+        evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
+        tasks = tasks_of(workload, machine)
+        job = _Job(
+            name=workload if isinstance(workload, str) else tasks[0].name,
+            hardware=runs_on,
+            search=search,
+            notes=tuple(sentence for sentence in (note, elsewhere) if sentence),
+            tasks=tasks,
+            target=machine,
+            learner=Learner(evaluator, adapt),
+            config=config or LatentSearchConfig(),
+            cores=cores,
+            seed=seed,
+            folder=folder,
+        )
+        before = files.prepare(folder, known)
+        history, firsts = History(budget, on_progress), [_NO_BASELINE] * len(tasks)
+        with own_errors(), interruptible(budget) if trials else nullcontext():
+            if means is not None and not budget.spent:
                 if baselines:
                     firsts = [_baseline(job, task, means) for task in tasks]
                 means.wait_ready()
                 run(
                     tasks, machine, job.learner, search=search, config=job.config, trials=trials,
                     batch=batch, history=history, budget=budget, builder=means.builder,
-                    runner=means.runner, database=job.database(), cores=job.cores, seed=seed,
+                    runner=means.runner, database=job.database(), cores=cores, seed=seed,
                     log=folder / files.LOG,
                 )  # fmt: skip
-            job.learner.save(folder / files.LEARNED)
-        result = _result(job, history, firsts, budget)
-        files.write_report(result)
+                job.learner.save(folder / files.LEARNED)
+            lost = before + len(history.trials) - files.records_in(folder)
+            result = _result(job, history, firsts, budget, lost)
+            files.write_report(result)
     return result
 
 
@@ -203,9 +209,20 @@ def _search(job: _Job, context: Any) -> Any:
     return task_search(context, job.learner, job.config, spaces, job.seed)
 
 
-def _result(job: _Job, history: History, firsts: Sequence[_Baseline], budget: Budget) -> TuneResult:
-    """The result, whose schedules and libraries are written on the way."""
+def _result(
+    job: _Job, history: History, firsts: Sequence[_Baseline], budget: Budget, lost: int
+) -> TuneResult:
+    """The result, whose schedules and libraries are written on the way.
+
+    ``lost``: trials that the database does not hold; TVM itself does not look whether its lines
+    could be written.
+    """
     notes = list(job.notes)
+    if lost > 0:
+        notes.append(
+            f"{lost} of {len(history.trials)} trials are not in {job.folder / files.DATABASE[1]}: "
+            "is the disk full?"
+        )
     results = [
         _task_result(job, task, first, history, budget, notes)
         for task, first in zip(job.tasks, firsts, strict=True)
@@ -245,7 +262,7 @@ def _task_result(
         notes.append(f"{task.name}: all {len(failed)} candidates failed, most often: {reason}")
     seconds = found = speedup = script = library = None
     try:
-        seconds, found, speedup = _best(job, task, history, budget)
+        seconds, found, speedup = _best(job, task, history, budget, notes)
     except MeasureError as error:
         if not history.trials:
             raise
@@ -270,7 +287,7 @@ def _task_result(
 
 
 def _best(
-    job: _Job, task: NamedWorkload, history: History, budget: Budget
+    job: _Job, task: NamedWorkload, history: History, budget: Budget, notes: list[str]
 ) -> tuple[float | None, Any, float | None]:
     """Seconds, schedule and predicted speed-up of the best that is known of ``task``.
 
@@ -280,7 +297,13 @@ def _best(
     context = job.context(task)
     finalists = history.finalists.get(task.name)
     seconds, found = finalists[0] if finalists else (None, None)
-    before = best_measured(job.database(), context)
+    try:
+        before = best_measured(job.database(), context)
+    except Exception as error:  # TVM raises its own kinds for a database that a full disk has cut.
+        if found is None:
+            raise MeasureError(f"the database cannot be read: {last_line(error)}") from error
+        notes.append(f"{task.name}: the database cannot be read again: {last_line(error)}")
+        before = None
     # A finalist's latency was measured again; of two records of one run, the other is luckier.
     if before is not None and (seconds is None or before[0] < _CLEARLY * seconds):
         seconds, found = before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,28 +108,29 @@ def gather_corpus(
         for dataset, profile in zip(datasets, profiles, strict=True)
     ]
     ours = [dataset.hardware == target for dataset in datasets]
+    own = [store for store, is_ours in zip(stores, ours, strict=True) if is_ours]
+    # What is test in one dataset of the target may be something else in another: it stays unseen.
+    tested = {w.workload.id for store in own for w in store.split("test")}
+    # The first dataset is the one that the checkpoint names, and whose test split judges it.
+    test = own[0].split("test")
+    validation = [w for store in own for w in store.split("validation")]
     held = {
-        split: [w for store, is_ours in zip(stores, ours, strict=True) if is_ours
-                for w in store.split(split)]
-        for split in ("validation", "test")
-    }  # fmt: skip
-    unfit = {"validation": base.learned, "test": base.learned | base.chosen_by}
+        "validation": _once(w for w in validation if w.workload.id not in tested),
+        "test": _once(test),
+    }
     fit = {
-        split: [w for w in workloads if w.workload.id not in unfit[split]]
+        split: [w for w in workloads if w.workload.id not in base.unfit_for(split)]
         for split, workloads in held.items()
     }
     left_out = sum(len(held[split]) - len(fit[split]) for split in held)
     held = fit
-    # What is test in one dataset of the target may be validation in another: it stays unseen.
-    tested = {workload.workload.id for workload in held["test"]}
-    held["validation"] = [w for w in held["validation"] if w.workload.id not in tested]
     judges = tested | {workload.workload.id for workload in held["validation"]}
     training = _training(stores, ours, judges, config)
-    own = sum(len(part) for part, is_ours in zip(training, ours, strict=True) if is_ours)
-    if not (own and held["validation"] and held["test"]):
+    trained = sum(len(part) for part, is_ours in zip(training, ours, strict=True) if is_ours)
+    if not (trained and held["validation"] and held["test"]):
         raise DatasetError(
             f"{datasets[0].path}: training needs workloads with two measured candidates or more in "
-            f"each split; train has {own}, validation {len(held['validation'])}, test "
+            f"each split; train has {trained}, validation {len(held['validation'])}, test "
             f"{len(held['test'])}"
             + (f" without the {left_out} that the base has seen" if left_out else "")
         )
@@ -152,6 +153,14 @@ def gather_corpus(
         left_out=left_out,
         seen=base | seen,
     )
+
+
+def _once(workloads: Iterable[StoredWorkload]) -> list[StoredWorkload]:
+    """Each workload once: of several datasets, as the first has it."""
+    found: dict[str, StoredWorkload] = {}
+    for workload in workloads:
+        found.setdefault(workload.workload.id, workload)
+    return list(found.values())
 
 
 def _training(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,10 +38,18 @@ class Candidates:
 
 
 def load_candidates(
-    dataset: Dataset, split: str | None, hardware: HardwareProfile
+    dataset: Dataset,
+    split: str | None,
+    hardware: HardwareProfile,
+    without: Collection[str] = (),
 ) -> Iterator[Candidates]:
-    """The workloads of a split that can be ranked (see ``rankable``), encoded one by one."""
+    """The workloads of a split that can be ranked (see ``rankable``), encoded one by one.
+
+    ``without``: ids of workloads that are left out.
+    """
     for workload, traces, latency in rankable(dataset, split):
+        if workload.id in without:
+            continue
         groups = replay(workload, [orjson.loads(trace) for trace in traces])
         candidates = from_groups(workload, groups, latency, hardware)
         if np.isfinite(candidates.latency).sum() >= 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +87,8 @@ class EvaluationReport:
     baselines: dict[str, ScorerReport] = field(default_factory=dict)
     """Name -> a scorer that was trained on the dataset's training workloads in the same run."""
     notes: tuple[str, ...] = ()
-    """Why a baseline that was asked for is missing."""
+    """What is missing, and why: workloads that the model has seen, a baseline that cannot be
+    had."""
 
     def to_json(self) -> dict[str, object]:
         """What ``wmhub eval --json`` prints: the model's metrics at the top, and those of each
@@ -151,7 +152,8 @@ def evaluate(
     ``model`` is what ``from_pretrained`` takes, or an evaluator; ``locked`` a lock file that must
     name it. The dataset may be of other hardware. ``baselines`` (`wmhub.training.baselines`) are
     trained on the dataset's training workloads alone; networks for ``steps``, by default as many
-    as the model. One that cannot be had here is named in the report's notes.
+    as the model. One that cannot be had here is named in the report's notes. Workloads that the
+    model has seen (``Checkpoint.seen``) judge nothing: they are left out of all, with a note.
 
     Raises ``DatasetError`` where the dataset is not what its manifest says, the split has no
     workload to rank, or there is none to train on.
@@ -160,28 +162,37 @@ def evaluate(
 
     if isinstance(model, (str, os.PathLike)):
         evaluator = from_pretrained(model, locked=locked)
+    elif locked is not None:
+        raise InvalidInputError("a lock names models that are yet to be loaded: give the name")
     else:
         evaluator = model
     if any(k < 1 for k in ks):
         raise InvalidInputError("k of a top-k score must be at least 1")
     source = open_verified(os.fspath(dataset))
     checkpoint = evaluator.checkpoint
-    rankings, kinds = [], []
-    for candidates in load_candidates(source, split, checkpoint.profile):
+    rankings, kinds, notes = [], [], []
+    unfit = checkpoint.seen.unfit_for(split).intersection(source.splits.get(split, ()))
+    if unfit:
+        notes.append(
+            f"{len(unfit)} workloads of the {split} split are left out: {evaluator.name}, or what "
+            "it was trained from, has learned from them or was chosen by them"
+        )
+    for candidates in load_candidates(source, split, checkpoint.profile, unfit):
         rankings += rank(checkpoint.network, [candidates])
         kinds.append(operator_kind(candidates.workload))
     if not rankings:
         raise DatasetError(
             f"{source.path}: its {split} split has no workload with two measured candidates"
+            + (f" but those that {evaluator.name} has seen" if unfit else "")
         )
     metrics, random = evaluate_rankings(rankings)
     told: dict[str, ScorerReport] = {}
-    notes: list[str] = []
     if baselines:
         setting = _setting(
             source, checkpoint.profile, steps or _steps(checkpoint.training), progress
         )
-        found, notes = _rank_baselines(baselines, setting, split)
+        found, missing = _rank_baselines(baselines, setting, split, unfit)
+        notes += missing
         told = {name: _scorer(ranked, kinds, ks) for name, ranked in found.items()}
     return EvaluationReport(
         model=evaluator.name,
@@ -220,9 +231,10 @@ def _steps(training: Mapping[str, object]) -> int:
 
 
 def _rank_baselines(
-    names: Sequence[str], setting: Setting, split: str
+    names: Sequence[str], setting: Setting, split: str, unfit: Collection[str]
 ) -> tuple[dict[str, list[Ranking]], list[str]]:
-    """Rankings of the split's workloads, in their order, by baselines fitted to ``train``."""
+    """Rankings of the split's workloads but the ``unfit`` ones, in their order, by baselines fitted
+    to ``train``; and why others could not be."""
     train = list(load_candidates(setting.dataset, "train", setting.profile))
     if not train:
         raise DatasetError(
@@ -230,7 +242,7 @@ def _rank_baselines(
         )
     fitted, notes = fit_baselines(list(dict.fromkeys(names)), setting, train)
     found: dict[str, list[Ranking]] = {name: [] for name in fitted}
-    for candidates in load_candidates(setting.dataset, split, setting.profile):
+    for candidates in load_candidates(setting.dataset, split, setting.profile, unfit):
         ran = np.isfinite(candidates.latency)
         for name, baseline in fitted.items():
             score = np.asarray(baseline.score(candidates), dtype=np.float64)[ran]

@@ -111,6 +111,7 @@ def train(
     if config.trees:
         require_xgboost("growing trees (or train without: --set trees=0)", "train")
     if (output / MANIFEST).exists():
+        (output / _STATE).unlink(missing_ok=True)
         raise OutputExistsError(f"{output}: it holds a checkpoint; name another output folder")
     paths = [dataset] if isinstance(dataset, (str, Path)) else list(dataset)
     wanted = HardwareKey.parse(hardware) if isinstance(hardware, str) else hardware
@@ -155,8 +156,9 @@ def train(
         report = _report(loop, corpus, seen, output, name or f"wm-{target}", world, kept)
         if world.is_main:
             pin = base[0] if base is not None else None
-            write_checkpoint(output, _checkpoint(loop, corpus, report, version, pin))
             write_curves(output, history)
+            # Last: what follows a finished checkpoint could not be made up for by --resume.
+            write_checkpoint(output, _checkpoint(loop, corpus, report, version, pin))
             state.unlink(missing_ok=True)
         world.wait()
     return report

@@ -44,8 +44,9 @@ INDEX = "index.json"
 _CODE = (
     "actions.py", "nest.py", "program.py", "tvm_json.py", "trajectory.py", "replay",
     "model/encode.py", "model/columns.py", "model/loop_table.py", "model/features.py",
-    "model/working_sets.py", "model/cpu_features.py", "model/cpu_schedule.py",
-    "model/gpu_features.py", "training/packing.py", "training/store.py",
+    "model/movement.py", "model/working_sets.py", "model/cpu_features.py",
+    "model/cpu_schedule.py", "model/gpu_features.py", "training/encoding.py",
+    "training/packing.py", "training/store.py",
 )  # fmt: skip
 
 

@@ -1,0 +1,52 @@
+"""Targets of hardware keys, and how many processes build for them."""
+
+from __future__ import annotations
+
+import pytest
+
+from wmhub.errors import InvalidInputError
+from wmhub.measure.targets import cores_for, target_of
+from wmhub.names import HardwareKey
+
+
+@pytest.mark.parametrize(
+    ("here", "key", "triple"),
+    [
+        ("x86_64", "llvm-znver4-2c", None),
+        ("x86_64", "llvm-neoverse-v1-64c", "aarch64-linux-gnu"),
+        ("x86_64", "llvm-apple-m1-4c", "arm64-apple-macosx"),
+        ("x86_64", "llvm-of-tomorrow-4c", None),
+        ("aarch64", "llvm-neoverse-v1-64c", None),
+        ("arm64", "llvm-apple-m1-4c", None),
+        ("aarch64", "llvm-emeraldrapids-2c", "x86_64-linux-gnu"),
+        ("aarch64", "llvm-of-tomorrow-4c", None),
+    ],
+)
+def test_a_cpu_of_another_architecture_has_its_triple(
+    monkeypatch: pytest.MonkeyPatch, here: str, key: str, triple: str | None
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: here)
+    target = target_of(HardwareKey.parse(key))
+    assert target.get("mtriple") == triple
+    assert target["num-cores"] == HardwareKey.parse(key).cores
+
+
+def test_a_device_without_a_target_asks_for_one() -> None:
+    with pytest.raises(InvalidInputError, match="JSON object"):
+        target_of(HardwareKey.parse("cuda-of-tomorrow"))
+
+
+def test_where_a_target_has_no_cores_this_machine_decides() -> None:
+    assert cores_for({"kind": "llvm", "num-cores": 3}) == 3
+    assert cores_for({"kind": "cuda"}) >= 1
+
+
+@pytest.mark.tvm
+def test_code_for_another_architecture_is_of_that_architecture() -> None:
+    pytest.importorskip("tvm")
+    from wmhub.measure.programs import compile_program, trivial_program
+    from wmhub.tvm_compat import use_target
+
+    target = use_target(target_of(HardwareKey.parse("llvm-neoverse-v1-2c")))
+    compiled = compile_program(trivial_program(target), target)
+    assert 'triple = "aarch64-linux-gnu"' in compiled.mod.inspect_source("ll")
