@@ -4,18 +4,22 @@ What post-processing will make of each nest is foreseen (`wmhub.model.cpu_schedu
 unrolled around a reduction is what the compiler can keep in registers; each nest that runs in
 parallel costs one meeting of all threads, which rules programs of a few microseconds; and a program
 of several stages, such as a softmax, is as fast as the slowest of them. LLVM takes a vector of 24
-or 48 elements apart where it is clipped from both sides, which makes that the slowest by ten times.
+or 48 elements apart where it is clipped from both sides, and where a sum of such vectors stays in
+registers from one iteration to the next, which makes either the slowest by ten times: a value that
+goes from block to block, fills more than a register and has no power of two elements is as many
+scalars (``TargetLoweringBase::getVectorTypeBreakdown``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.columns import Columns
+from wmhub.model.columns import ELEMENT_BYTES, Columns
 from wmhub.model.cpu_schedule import CpuSchedule, annotation_of, cpu_schedules
 from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.nest import Stage, trips
@@ -33,6 +37,10 @@ _CYCLES = (1.0, 1.0, 4.0, 1.0, 1.0, 16.0, 1.0)
 _REST_CYCLES = 1.0
 #: Where a stage's operations count comparisons.
 _COMPARE = OPERATIONS.index("compare")
+#: Steps up to which LLVM unrolls a loop of its own accord, roughly.
+_LLVM_UNROLLS = 16.0
+#: Up to so many bytes TVM puts a buffer on the stack (``kMaxStackAlloca``).
+_STACK_BYTES = 1024.0
 #: Cycles of an element that is moved on its own into or out of a vector, its address included.
 _GATHER_CYCLES = 8.0
 
@@ -62,7 +70,8 @@ def cpu_features(
     columns.log2("cpu.vector.odd", _odd(vector), scale=on)
     columns.add("cpu.vector.use", vector / (vectors * lanes) * on)
     columns.add("cpu.vector.gathers", own.gathers * on)
-    spatial, reduction = _unrolled(trajectories, main, loops, own.in_vector)
+    steps = _steps(trajectories, main, loops, own.in_vector, 1.0)
+    spatial, reduction = steps.spatial, steps.reduction
     columns.log2("cpu.unrolled.spatial", spatial, scale=on)
     columns.log2("cpu.unrolled.reduction", reduction, scale=on)
     columns.log2("cpu.unrolled", spatial * reduction, scale=on)
@@ -73,10 +82,13 @@ def cpu_features(
     columns.log2("cpu.accumulators", accumulators, scale=on)
     columns.log2("cpu.registers.excess", accumulators / registers, scale=on)
     columns.log2("cpu.tile", _inner_tile(loops), scale=on)
+    widths = _widths(nests)
+    apart = _scalars(trajectories, main, loops, own, widths.get(id(main), own.vector), lanes)
+    columns.log2("cpu.scalars", 1.0 + apart, scale=on)
     columns.log2("cpu.tasks", own.tasks, scale=on)
     columns.add("cpu.balance", _parallelism(own.tasks, hardware.cores) / hardware.cores * on)
     columns.log2("cpu.task.work", own.runs / own.tasks, least=0.0, scale=on)
-    _whole_program(columns, trajectories, main, nests, hardware)
+    _whole_program(columns, trajectories, main, nests, widths, hardware)
 
 
 def _whole_program(
@@ -84,6 +96,7 @@ def _whole_program(
     trajectories: Trajectories,
     main: Stage,
     nests: Sequence[tuple[Stage, CpuSchedule]],
+    widths: Mapping[int, np.ndarray],
     hardware: HardwareProfile,
 ) -> None:
     """What all stages cost together, in cycles of a core that finds its data in registers."""
@@ -118,6 +131,12 @@ def _whole_program(
     columns.log2("cpu.odd", 1.0 + _sum(np.where(is_odd, w, 0.0) for is_odd, w in zip(odd, work)))
     compared = (np.where(is_odd, count, 0.0) for is_odd, count in zip(odd, comparisons))
     columns.add("cpu.odd.comparisons", reduce(np.maximum, compared, np.zeros(1)))
+    scalars = (
+        _scalars(trajectories, stage, LoopTable.of(stage.loops), nest, widths[id(stage)], lanes)
+        for stage, nest in nests
+    )
+    apart = _sum(np.where(count > 0, each, 0.0) for count, each in zip(scalars, work))
+    columns.log2("cpu.scalars.work", 1.0 + apart)
 
 
 def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -146,21 +165,73 @@ def _odd(values: np.ndarray) -> np.ndarray:
     return whole // (whole & -whole)
 
 
-def _unrolled(
-    trajectories: Trajectories, stage: Stage, loops: LoopTable, in_vector: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Spatial and reduction steps that are unrolled, the vector counting as one: float64 [N or 1].
+@dataclass(frozen=True)
+class _Steps:
+    """What is unrolled around the body of a stage, a vector counting as one step."""
 
-    ``in_vector`` as in ``CpuSchedule``.
-    """
+    spatial: np.ndarray
+    """float64 [N or 1]: spatial steps."""
+    reduction: np.ndarray
+    """float64 [N or 1]: reduction steps."""
+    in_reduction: np.ndarray
+    """bool [N or 1]: whether the innermost loop that is left is a reduction, so that what is summed
+    goes from one of its iterations to the next in registers."""
+
+
+def _steps(
+    trajectories: Trajectories,
+    stage: Stage,
+    loops: LoopTable,
+    in_vector: np.ndarray,
+    least: float,
+) -> _Steps:
+    """``in_vector`` as in ``CpuSchedule``; ``least`` steps are unrolled without an annotation."""
     found = annotation_of(trajectories, stage, UNROLL_KEYS)
-    depth = np.ones(1) if found is None else np.maximum(found, 1.0)
+    depth = np.full(1, least) if found is None else np.maximum(found, least)
     sizes = np.where(in_vector, 1.0, loops.sizes[::-1])
     goes = accumulated(np.multiply, sizes) <= depth
     is_reduction = loops.is_reduction[::-1]
-    reduction = np.where(goes & is_reduction, sizes, 1.0).prod(axis=0)
-    spatial = np.where(goes & ~is_reduction, sizes, 1.0).prod(axis=0)
-    return spatial, reduction
+    stays = ~goes & (sizes > 1)
+    before = np.logical_or.accumulate(stays, axis=0)
+    before = np.vstack([np.zeros_like(before[:1]), before[:-1]])
+    return _Steps(
+        spatial=np.where(goes & ~is_reduction, sizes, 1.0).prod(axis=0),
+        reduction=np.where(goes & is_reduction, sizes, 1.0).prod(axis=0),
+        in_reduction=(stays & ~before & is_reduction).any(axis=0),
+    )
+
+
+def _widths(nests: Sequence[tuple[Stage, CpuSchedule]]) -> dict[int, np.ndarray]:
+    """Elements of the values that hold what each stage writes, by the stage's identity: float64 [N
+    or 1].
+
+    Of its own vectors, or of those of a stage in its nest that takes them over from the stack: the
+    compiler sees one value there, as wide as its widest access.
+    """
+    widths = {id(stage): nest.vector for stage, nest in nests}
+    for stage, nest in nests:
+        host = stage.host
+        if host is None or id(host) not in widths or stage.role == "cache_read" or stage.is_whole:
+            continue
+        is_small = trips(stage.loops[stage.depth :]) * ELEMENT_BYTES <= _STACK_BYTES
+        wider = np.maximum(nest.vector, widths[id(host)])
+        widths[id(host)] = np.where(is_small, wider, widths[id(host)])
+    return widths
+
+
+def _scalars(
+    trajectories: Trajectories,
+    stage: Stage,
+    loops: LoopTable,
+    nest: CpuSchedule,
+    width: np.ndarray,
+    lanes: float,
+) -> np.ndarray:
+    """Scalars that the values of a sum are taken apart to, 0 where they stay vectors: float64 [N or
+    1]. ``width`` as in `_widths`."""
+    steps = _steps(trajectories, stage, loops, nest.in_vector, _LLVM_UNROLLS)
+    is_apart = steps.in_reduction & (_odd(width) > 1) & (width > lanes)
+    return np.where(is_apart, steps.spatial * nest.vector, 0.0)
 
 
 def _inner_tile(loops: LoopTable) -> np.ndarray:
