@@ -103,6 +103,51 @@ def test_a_clip_over_a_vector_of_48_is_told_from_one_of_64() -> None:
     assert (found["cpu.odd"], found["cpu.odd.comparisons"]) == (0.0, 0.0)
 
 
+def scalars(stages: list[Stage]) -> tuple[float, float]:
+    """Scalars that sums are taken apart to, and the work of their stages."""
+    found = features(stages)
+    return 2 ** found["cpu.scalars"] - 1, 2 ** found["cpu.scalars.work"] - 1
+
+
+def summed(vector: int, *, rows: int = 4, steps: int = 32, columns: int = 1) -> Stage:
+    """A product whose innermost loops are ``columns``, ``steps`` of the sum, ``rows``, a vector."""
+    stage = product([1, 1, 1, rows], [2, 1, columns, vector], [2, steps])
+    stage.loops[-1].annotation = "vectorize"
+    return stage
+
+
+@pytest.mark.parametrize(
+    ("stage", "count"),
+    [
+        (summed(48), 4 * 48),
+        # A power of two stays a vector, and so does what fits one register.
+        (summed(64), 0),
+        (summed(12), 0),
+        # LLVM unrolls few steps, and then what is left are columns: no sum goes around.
+        (summed(48, rows=1, steps=8, columns=20), 0),
+        (summed(48, rows=1, steps=8, columns=1), 0),
+    ],
+)
+def test_sums_of_vectors_that_llvm_takes_apart(stage: Stage, count: float) -> None:
+    work = np.prod([int(loop.extent[0]) for loop in stage.loops]) if count else 0
+    assert scalars([stage]) == pytest.approx((count, work), rel=1e-5)
+
+
+def test_a_sum_on_the_stack_is_as_wide_as_its_widest_access() -> None:
+    def taken_over(width: int, rows: int) -> list[Stage]:
+        stage = summed(8)
+        axes = [Axis("i", extents(rows), False), Axis("j", extents(width), False)]
+        copy = Stage("copy", axes, [*stage.loops[:3], *map(Loop.over, axes)], role="cache_write")
+        copy.loops[-1].annotation = "vectorize"
+        copy.host, copy.depth = stage, 3
+        return [stage, copy]
+
+    assert scalars(taken_over(48, 4))[0] == pytest.approx(4 * 8)
+    assert scalars(taken_over(32, 4))[0] == 0
+    # Too large for the stack: it lies in memory, and each access has its own width.
+    assert scalars(taken_over(48, 6))[0] == 0
+
+
 def test_nothing_on_a_gpu() -> None:
     found = features([product([4, 2, 2, 4], [7, 1, 1, 16], [32, 4])], GPU)
     assert not any(value for name, value in found.items() if name.startswith("cpu."))
