@@ -338,3 +338,26 @@ def test_a_cpus_records_in_a_gpus_dataset(make: Make) -> None:
     (error,) = [finding for finding in report.findings if finding.kind == "target"]
     assert "compiled for llvm, which cuda-v100 cannot have run" in error.reason
     assert not report.passed
+
+
+@pytest.mark.tvm
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        ("matmul-m32-n32-k32", 1.0),
+        # Of 16 x 16 x 9 elements under a 3 x 3 kernel, the border's are zeros.
+        ("conv2d-n1-h16-w16-ci8-co8-k3-s1-p1", (16 / 18) ** 2),
+        # Of two rows and two columns one each is given.
+        ("deconv2d-n1-h8-w8-ci8-co8-k2-s2-p0-nhwc", (8 / 10) ** 2 / 4),
+        ("softmax-m64-n64", 1.0),
+    ],
+)
+def test_zeros_that_a_program_fills_in_are_no_work(name: str, share: float) -> None:
+    pytest.importorskip("tvm")
+    from wmhub.measure import zoo
+    from wmhub.measure.programs import save_program
+    from wmhub.tvm_json import parse_program
+
+    text = save_program(zoo.build(name))
+    least = least_flops(Workload("w", Scheduler.META_SCHEDULE, "0", text), "[]")
+    assert least == pytest.approx(share * parse_program(text).flops, rel=0.1)

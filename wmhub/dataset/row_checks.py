@@ -20,6 +20,7 @@ from wmhub.errors import InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs import ansor, meta_schedule
 from wmhub.logs.text import RejectedLineError, has_long_number, parse, target_kind
+from wmhub.program import OPERATIONS, Access, Index, Program
 from wmhub.records import FailureKind, Scheduler, Workload, candidate_id, workload_id
 from wmhub.tvm_json import parse_program
 
@@ -31,6 +32,8 @@ _SHORTEST_SECONDS = 1e-8
 _MOST_ABOVE_PEAK = {"cpu": 2.0, "probed": 1.5, "gpu": 1.1}
 #: So many candidates do not all take the very same time.
 _MANY_CANDIDATES = 8
+#: Class -> its place in a block's operations.
+_INDEX = {name: place for place, name in enumerate(OPERATIONS)}
 _FAILURES = frozenset(str(kind) for kind in FailureKind)
 
 
@@ -82,12 +85,14 @@ def least_flops(workload: Workload, trace: str) -> float:
     """A lower bound of the floating-point operations of ``workload``; 0 where nothing is known,
     ``inf`` where it is beyond floats.
 
-    MetaSchedule: those of the program. Ansor: one for each iteration of the largest stage that
+    MetaSchedule: those of the program, but for what is multiplied with zeros that it fills in
+    itself, which a compiler may leave out: three quarters of a transposed convolution with a stride
+    of two. Ansor: one for each iteration of the largest stage that
     ``trace`` tiles before it does anything else to it: these are the stages with a reduction.
     """
     if workload.scheduler is Scheduler.META_SCHEDULE:
         try:
-            return parse_program(workload.program).flops if workload.program else 0.0
+            return _flops(parse_program(workload.program)) if workload.program else 0.0
         except InvalidInputError:
             return 0.0
     try:
@@ -96,6 +101,42 @@ def least_flops(workload: Workload, trace: str) -> float:
         return math.inf
     except (ValueError, TypeError, IndexError, RecursionError):  # not steps as Ansor writes them
         return 0.0
+
+
+def _flops(program: Program) -> float:
+    """Operations of ``program``, of each block the share that is of more than filled-in zeros."""
+    #: Of each buffer that holds such zeros, the share of the rest.
+    given: dict[str, float] = {}
+    total = 0.0
+    for block in program.blocks:
+        chooses = any(block.operations[_INDEX[name]] for name in ("select", "special"))
+        share = math.prod(given.get(buffer, 1.0) for buffer in {r.buffer for r in block.reads})
+        if chooses:
+            # One of so many elements between those that are read is theirs, the others are zeros.
+            steps = (math.prod(map(_divisor, read.indices)) for read in block.reads)
+            share /= max(steps, default=1)
+        try:
+            total += share * block.trips * sum(block.operations[: _INDEX["integer"]])
+        except OverflowError:
+            return math.inf
+        if chooses and not block.is_reduction:
+            read = max((_elements(program, access) for access in block.reads), default=0)
+            for access in block.writes:
+                # What is larger than all that it is made of is filled up.
+                filled = max(_elements(program, access), 1)
+                given[access.buffer] = share * min(1.0, read / filled)
+    return total
+
+
+def _divisor(index: Index) -> int:
+    """By what ``index`` is divided with the remainder dropped; 1 for any other."""
+    is_divided = index.op == "//" and index.args[1].op == "const"
+    return max(index.args[1].value, 1) if is_divided else 1
+
+
+def _elements(program: Program, access: Access) -> int:
+    buffer = program.buffers.get(access.buffer)
+    return math.prod(buffer.shape) if buffer is not None else 0
 
 
 def most_flops(profile: HardwareProfile) -> float:
