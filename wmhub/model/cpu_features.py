@@ -202,11 +202,10 @@ def _steps(
 
 
 def _widths(nests: Sequence[tuple[Stage, CpuSchedule]]) -> dict[int, np.ndarray]:
-    """Elements of the values that hold what each stage writes, by the stage's identity: float64 [N
-    or 1].
+    """Elements of the values that each stage works on, by the stage's identity: float64 [N or 1].
 
-    Of its own vectors, or of those of a stage in its nest that takes them over from the stack: the
-    compiler sees one value there, as wide as its widest access.
+    Those of its own vectors, or of a stage in its nest that gives or takes them through the stack:
+    the compiler sees one value there, as wide as its widest access.
     """
     widths = {id(stage): nest.vector for stage, nest in nests}
     for stage, nest in nests:
