@@ -180,3 +180,7 @@ def test_any_compiler_that_tvm_takes_will_do(monkeypatch: pytest.MonkeyPatch) ->
     assert only(doctor._compiler()).said == "/bin/gcc"
     monkeypatch.setenv("CXX", "zig")
     assert only(doctor._compiler()).said == "/opt/zig"
+    # TVM takes what is named and looks for no other.
+    monkeypatch.setenv("CXX", "nope")
+    assert "'nope'" in only(doctor._compiler()).said
+    assert only(doctor._compiler()).severity is Severity.NOTE

@@ -118,8 +118,9 @@ def collect(
         if not read.workloads:
             finish_work(output, "runs")
             raise LogFormatError(_nothing_found([log for log, _ in files], read))
-        if hardware is None and older is None:
-            _require_measured_here(key, read.target_kinds)
+        if hardware is None and any(not key.runs(kind) for kind in read.target_kinds):
+            finish_work(output, "runs")
+            raise _of_other_hardware(key, read.target_kinds, probed=older is None)
         rejections = [orjson.dumps(rejection) for rejection in read.rejections]
         parts = [Part(read.runs, read.workloads, read.counts, rejections)]
         description = Description(
@@ -186,14 +187,15 @@ def _hardware(
     return key, lookup(key)
 
 
-def _require_measured_here(key: HardwareKey, target_kinds: Collection[str]) -> None:
-    """Raises ``HardwareMismatchError`` for targets that the probed ``key`` cannot have run."""
-    foreign = {kind for kind in target_kinds if not key.runs(kind)}
-    if foreign:
-        raise HardwareMismatchError(
-            f"these logs are of {' and '.join(sorted(foreign))}, and without --hardware they would "
-            f"pass for this machine's {key}: name what they were measured on"
-        )
+def _of_other_hardware(
+    key: HardwareKey, target_kinds: Collection[str], *, probed: bool
+) -> HardwareMismatchError:
+    foreign = " and ".join(sorted(kind for kind in target_kinds if not key.runs(kind)))
+    whose = f"this machine's {key}" if probed else f"{key}, as the dataset is"
+    return HardwareMismatchError(
+        f"these logs are of {foreign}, and without --hardware they would pass for {whose}: name "
+        "what they were measured on"
+    )
 
 
 def _nothing_found(logs: Sequence[LogFile], read: Ingested) -> str:

@@ -183,15 +183,17 @@ def _tvm_at_work() -> Iterator[Finding]:
 
 
 def _compiler() -> Iterator[Finding]:
-    # Those that TVM looks for, in its order.
-    names = [os.environ.get("CXX"), os.environ.get("CC")]
-    names += ["g++", "gcc", "clang++", "clang", "c++", "cc"]
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    # What TVM looks for: the one that the environment names, and no other then.
+    named = os.environ.get("CXX") or os.environ.get("CC")
+    names = [named] if named else ["g++", "gcc", "clang++", "clang", "c++", "cc"]
+    found = next((path for name in names if (path := shutil.which(name))), None)
     if found:
         yield Finding("linker", Severity.OK, found)
     else:
-        said = "no C++ compiler: schedules are found, but not written as libraries"
-        yield Finding("linker", Severity.NOTE, said, "install g++ or clang++")
+        what = f"{named!r}, which CXX or CC names, is not there" if named else "no C++ compiler"
+        said = f"{what}: schedules are found, but not written as libraries"
+        remedy = "name one that is, or none" if named else "install g++ or clang++"
+        yield Finding("linker", Severity.NOTE, said, remedy)
 
 
 def _cpu() -> Iterator[Finding]:

@@ -389,7 +389,11 @@ def test_a_gpus_logs_do_not_pass_for_this_machines_cpu(
     with pytest.raises(HardwareMismatchError, match=r"of cuda, and without --hardware .*znver4"):
         collect(log, output=tmp_path / "out", hardware=None)
     assert not (tmp_path / "out").exists()
-    log.write_text(ansor_line(target="llvm -keys=cpu") + "\n")
-    assert str(collect(log, output=tmp_path / "out", hardware=None).manifest.hardware).startswith(
-        "llvm-"
-    )
+    assert not (tmp_path / "out.wmhub").exists()
+    cpu = tmp_path / "cpu.log"
+    cpu.write_text(ansor_line(target="llvm -keys=cpu") + "\n")
+    grown = collect(cpu, output=tmp_path / "out", hardware=None).manifest
+    assert str(grown.hardware) == "llvm-znver4-2c"
+    with pytest.raises(HardwareMismatchError, match=r"of cuda, .* pass for llvm-znver4-2c, as"):
+        collect(log, output=tmp_path / "out", hardware=None, update=True)
+    assert open_dataset(tmp_path / "out").manifest == grown

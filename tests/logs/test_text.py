@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from wmhub.logs.text import RejectedLineError, first_names
+from wmhub.logs.text import RejectedLineError, first_names, target_kind
 
 
 def test_names_are_each_given_once() -> None:
@@ -31,3 +31,24 @@ def test_names_are_each_given_once() -> None:
 def test_anything_but_lists_that_begin_with_text_is_rejected(items: list[Any]) -> None:
     with pytest.raises(RejectedLineError, match="no step"):
         first_names(items, "no step")
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ('"cuda -arch=sm_70"', "cuda"),
+        ('"llvm"', "llvm"),
+        ('{"kind":"rocm","mcpu":"gfx906"}', "rocm"),
+        ('"{\\"kind\\": \\"llvm\\"}"', "llvm"),
+        # Only TVM can look these up.
+        ('"raspberry-pi/4b-aarch64"', ""),
+        ('{"tag":"nvidia/nvidia-a100"}', ""),
+        ('{"kind":{"kind":"llvm"}}', ""),
+        ('"{broken"', ""),
+        ("broken", ""),
+        ("[" * 9999, ""),
+        ('""', ""),
+    ],
+)
+def test_the_kind_of_a_target(target: str, kind: str) -> None:
+    assert target_kind(target) == kind

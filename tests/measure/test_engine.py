@@ -200,6 +200,8 @@ def test_a_limit_of_the_system_is_kept() -> None:
 def test_threads_are_not_bound_where_cpus_are_not_all_ours(
     monkeypatch: pytest.MonkeyPatch, target: dict[str, object]
 ) -> None:
-    assert "TVM_BIND_THREADS" not in Engine(target, workers=1)._environment
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
-    assert Engine(target, workers=1)._environment["TVM_BIND_THREADS"] == "0"
+    for is_shared in (False, True):
+        facts = SimpleNamespace(is_shared=is_shared, usable_threads=2, memory_bytes=1 << 34)
+        monkeypatch.setattr("wmhub.measure.engine.read_cpu", lambda facts=facts: facts)
+        environment = Engine(target, workers=1)._environment
+        assert environment.get("TVM_BIND_THREADS") == ("0" if is_shared else None)

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from wmhub.errors import InvalidInputError
-from wmhub.search.output import DATABASE, prepare, records_in
+from wmhub.errors import InvalidInputError, OutputExistsError
+from wmhub.search.output import DATABASE, held, prepare, records_in
 
 WORKLOADS, RECORDS = DATABASE
 
 
-def database(folder: Path, records: str) -> Path:
+def database(folder: Path, records: str, workloads: str = '["1", "program"]\n') -> Path:
     folder.mkdir()
-    (folder / WORKLOADS).write_text('["1", "program"]\n')
+    (folder / WORKLOADS).write_text(workloads)
     (folder / RECORDS).write_text(records)
     return folder
 
@@ -22,20 +22,20 @@ def database(folder: Path, records: str) -> Path:
 @pytest.mark.parametrize(
     ("records", "kept", "count"),
     [
-        ("[0]\n[1]\n", "[0]\n[1]\n", 2),
-        ("[0]\n[1, [2,", "[0]\n", 1),
-        ("[0]\n[1]", "[0]\n[1]\n", 2),
-        ("[0]\n\n[1]\n", "[0]\n\n[1]\n", 3),
+        ("[0, 1]\n[0, 2]\n", "[0, 1]\n[0, 2]\n", 2),
+        ("[0, 1]\n[0, [2,", "[0, 1]\n", 1),
+        ("[0, 1]\n[0, 2]", "[0, 1]\n[0, 2]\n", 2),
         ("", "", 0),
     ],
-    ids=["whole", "cut", "without its end", "blank line", "empty"],
+    ids=["whole", "cut", "without its end", "empty"],
 )
 def test_a_line_that_was_cut_is_taken_off(
     tmp_path: Path, records: str, kept: str, count: int
 ) -> None:
     known = database(tmp_path / "known", records)
     output = tmp_path / "out"
-    assert prepare(output, known) == records_in(output) == count
+    with held(output):
+        assert prepare(output, known) == records_in(output) == count
     assert (output / RECORDS).read_text() == kept
     # What is only gone on from stays as it is.
     assert (known / RECORDS).read_text() == records
@@ -43,11 +43,45 @@ def test_a_line_that_was_cut_is_taken_off(
     assert (known / RECORDS).read_text() == kept
 
 
-def test_a_damaged_line_has_a_place(tmp_path: Path) -> None:
-    known = database(tmp_path / "known", "[0]\n[1, [\n[2]\n")
-    with pytest.raises(InvalidInputError, match=r"tuning_record\.json:2: .*damaged"):
-        prepare(tmp_path / "out", known)
+@pytest.mark.parametrize(
+    ("records", "workloads", "reason"),
+    [
+        ("[0, 1]\n[0, [\n[0, 2]\n", '["1", "program"]\n', r"tuning_record\.json:2: .*damaged"),
+        # TVM crashes on it.
+        ("[0, 1]\n\n[0, 2]\n", '["1", "program"]\n', r"tuning_record\.json:2: .*damaged"),
+        ("[0, 1]\n", "{}\n", r"workload\.json:1: .*damaged"),
+        ("[0, 1]\n[1, 1]\n", '["1", "program"]\n["2", "pro', r"record\.json:2: .* workload 1"),
+        ("[-1, 1]\n", '["1", "program"]\n', r"record\.json:1: .* workload -1"),
+    ],
+    ids=["no JSON", "blank", "no row", "of a workload that was cut", "of none"],
+)
+def test_a_damaged_line_has_a_place(
+    tmp_path: Path, records: str, workloads: str, reason: str
+) -> None:
+    known = database(tmp_path / "known", records, workloads)
+    with pytest.raises(InvalidInputError, match=reason):
+        prepare(known, known)
+    assert (known / RECORDS).read_text() == records
+    assert (known / WORKLOADS).read_text() == workloads
 
 
 def test_a_new_run_has_no_records(tmp_path: Path) -> None:
-    assert prepare(tmp_path / "out", None) == records_in(tmp_path / "out") == 0
+    with held(tmp_path / "out"):
+        assert prepare(tmp_path / "out", None) == records_in(tmp_path / "out") == 0
+
+
+def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
+    output = tmp_path / "a" / "out"
+    with held(output):
+        with pytest.raises(OutputExistsError, match="another process"), held(output):
+            raise AssertionError
+        assert output.is_dir()
+    # It was made for nothing; one with something in it stays.
+    assert not output.exists()
+    with held(output):
+        (output / "schedule.py").write_text("")
+    with held(output):
+        pass
+    assert [path.name for path in output.iterdir()] == ["schedule.py"]
+    with pytest.raises(InvalidInputError, match="is a file"), held(output / "schedule.py"):
+        raise AssertionError

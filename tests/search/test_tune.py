@@ -389,9 +389,9 @@ def test_a_task_without_a_schedule_costs_the_others_nothing(
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
-    from wmhub.dataset.working import working
+    from wmhub.search.output import held
 
-    with working(tmp_path / "out"), pytest.raises(OutputExistsError, match="another process"):
+    with held(tmp_path / "out"), pytest.raises(OutputExistsError, match="another process"):
         tune(tmp_path / "out", trials=0)
     assert not (tmp_path / "out").exists()
 

@@ -107,16 +107,15 @@ def ranked(
 
 
 def _reached(network: WorldModel) -> int:
-    """Weights that the last step reached; those of an input that is always zero are none."""
-    return sum(_live(p.grad) for p in network.parameters() if p.grad is not None)
-
-
-def _live(gradient: torch.Tensor) -> int:
-    if gradient.dim() == 1:
-        return gradient.numel()
-    # A layer of torch has its outputs first, the scoring networks' layers have them last.
-    outputs = 0 if gradient.dim() == 2 else -1
-    return int((gradient != 0).any(dim=outputs).sum()) * gradient.shape[outputs]
+    """Weights that training reached: those of an input that the configuration leaves at zero, or of
+    a part that it does without, are none."""
+    config = network.config
+    features = network.enter.weight.shape[1] - 2 * config.latent
+    dead = 0 if config.structured else features
+    dead += 0 if config.hardware else config.latent
+    dead += config.latent if config.dynamics == "none" and not config.program else 0
+    reached = sum(p.numel() for p in network.parameters() if p.grad is not None)
+    return reached - config.members * dead * config.hidden
 
 
 def _read(path: Path, variant: str, seed: int) -> Run | None:

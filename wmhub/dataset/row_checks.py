@@ -62,7 +62,8 @@ def check_workload(
         for row, value in enumerate(rows.column(column)):
             if value != right:
                 yield RowFault(kind, where[row], f"{value}, and the dataset says {right}")
-    for row, kind in enumerate(_target_kinds(rows)):
+    kind_of = functools.lru_cache(target_kind)  # targets are a few
+    for row, kind in enumerate(map(kind_of, rows.column("target"))):
         if not manifest.hardware.runs(kind):
             reason = f"compiled for {kind}, which {manifest.hardware} cannot have run"
             yield RowFault("target", where[row], reason)
@@ -95,6 +96,8 @@ def least_flops(workload: Workload, trace: str) -> float:
             return _flops(parse_program(workload.program)) if workload.program else 0.0
         except InvalidInputError:
             return 0.0
+        except OverflowError:
+            return math.inf
     try:
         return _tiled_trips(json.loads(trace))
     except OverflowError:
@@ -115,10 +118,7 @@ def _flops(program: Program) -> float:
             # One of so many elements between those that are read is theirs, the others are zeros.
             steps = (math.prod(map(_divisor, read.indices)) for read in block.reads)
             share /= max(steps, default=1)
-        try:
-            total += share * block.trips * sum(block.operations[: _INDEX["integer"]])
-        except OverflowError:
-            return math.inf
+        total += share * block.trips * sum(block.operations[: _INDEX["integer"]])
         if chooses and not block.is_reduction:
             read = max((_elements(program, access) for access in block.reads), default=0)
             for access in block.writes:
@@ -185,18 +185,6 @@ def _form_faults(scheduler: Scheduler, rows: WorkloadRecords) -> Iterator[tuple[
             reader.check_form(_parsed(trace), parsed(target), parsed(context))
         except RejectedLineError as error:
             yield row, f"trace, target or context: {error}"
-
-
-def _target_kinds(rows: WorkloadRecords) -> Iterator[str]:
-    """What each row was compiled for; ``""`` where its target has no form (which is told apart)."""
-    known: dict[str, str] = {}
-    for target in rows.column("target"):
-        if target not in known:
-            try:
-                known[target] = target_kind(target)
-            except ValueError:
-                known[target] = ""
-        yield known[target]
 
 
 def _parsed(text: str) -> Any:

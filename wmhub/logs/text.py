@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 import orjson
 
 _DIGITS = bytes(48 if 48 <= code <= 57 else code for code in range(256))
 _LONG_NUMBER = b"0" * 19
+_KIND = re.compile(r"[a-z][a-z0-9_]*\Z")
 _ONLY_LISTS = frozenset({list})
 
 
@@ -94,13 +96,19 @@ def _refuse_constant(name: str) -> Any:
 
 
 def target_kind(target: str) -> str:
-    """Kind of a target from its compact JSON text (``cuda``, ``llvm``); ``""`` where it has none.
+    """Kind of a target from its compact JSON text (``cuda``, ``llvm``); ``""`` where it tells none.
 
-    A target is text such as ``cuda -arch=sm_70``, or an object that names its kind.
+    A target is text such as ``cuda -arch=sm_70``, an object that names its kind (which may stand in
+    a text, too), or a tag such as ``raspberry-pi/4b-aarch64``, which only TVM can look up.
     """
-    value = json.loads(target)
+    try:
+        value = orjson.loads(target)
+        if isinstance(value, str) and value.startswith("{"):
+            value = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return ""
     kind = value.get("kind", "") if isinstance(value, dict) else str(value).partition(" ")[0]
-    return kind if isinstance(kind, str) else ""
+    return kind if isinstance(kind, str) and _KIND.match(kind) else ""
 
 
 def check_target(target: Any) -> None:

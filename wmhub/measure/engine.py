@@ -56,8 +56,9 @@ class Engine:
         lock: MachineLock | None = None,
     ) -> None:
         """``target``: as ``tvm.target.Target`` takes it, with its kind. ``workers``: processes that
-        build, by default as many as the target has cores and this process may use; they start when
-        the engine is entered, and are waited for when there is something to build.
+        build, by default as many as this process may use, and no more than the target has cores
+        where it is here; they start when the engine is entered, and are waited for when there is
+        something to build.
         ``build_ratio``: how many times the median build a build may take. ``memory_bytes``: what
         one program may allocate, by default half of the memory. ``check``: whether a new worker
         first runs a trivial program, and ``MeasureError`` is raised where not even that works.
@@ -66,7 +67,9 @@ class Engine:
         cores = cores_for(target)
         self.plan = plan or TimingPlan()
         self.target = target
-        count = min(cores, machine.usable_threads) if workers is None else workers
+        # Of another machine's target the cores say nothing about who builds here.
+        most = min(cores, machine.usable_threads) if self._forks else machine.usable_threads
+        count = most if workers is None else workers
         if count < 1:
             raise InvalidInputError(f"workers must be at least 1, not {workers}")
         if not (build_timeout_seconds > 0 and run_timeout_seconds > 0):

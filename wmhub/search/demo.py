@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wmhub.dataset.placing import destination
-from wmhub.dataset.working import working
 from wmhub.errors import HardwareMismatchError, OutputExistsError
 from wmhub.hub import known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
@@ -38,8 +36,8 @@ def demo(
     choice = nearest_model(hardware, known_hardware(MODEL))
     if choice.name is None:
         raise HardwareMismatchError(f"no checkpoint is known that fits {hardware}")
-    folder = destination(output)
-    with working(folder):
+    folder = Path(output)
+    with files.held(folder):
         _clear(folder, workload)
     return tune(
         workload,
@@ -57,12 +55,12 @@ def demo(
 
 def _clear(folder: Path, workload: str) -> None:
     """Removes what an earlier demo wrote, and nothing else."""
-    if not folder.exists():
-        return
     stem = files.file_stem(workload)
     written = {*files.DATABASE, files.REPORT, files.PLOT, files.LEARNED, files.LOG}
     written |= {f"{stem}.py", f"{stem}.so"}
-    others = sorted(path.name for path in folder.iterdir() if path.name not in written)
+    others = sorted(
+        path.name for path in folder.iterdir() if path.name not in {*written, files.LOCK}
+    )
     if others:
         raise OutputExistsError(
             f"{folder} holds other things ({', '.join(others[:3])}): give another folder"

@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
+from wmhub.hub.atomic import write_file
 from wmhub.search.result import TuneResult, best_so_far
 
 #: The two files of a MetaSchedule database.
 DATABASE = ("database_workload.json", "database_tuning_record.json")
 REPORT, PLOT, LEARNED, LOG = "report.json", "latency.png", "learned.npz", "tvm.log"
+#: Held while a run is at work; gone when it has ended.
+LOCK = ".lock"
+
+
+@contextmanager
+def held(output: Path) -> Iterator[None]:
+    """Makes the folder ``output`` and holds it alone; one that was made for nothing goes.
+
+    Raises ``OutputExistsError`` where another process holds it: two would mix their records.
+    """
+    if output.exists() and not output.is_dir():
+        raise InvalidInputError(f"{output} is a file; --output takes a folder")
+    is_new = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    lock = output / LOCK
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_held = os.fstat(file.fileno()).st_nlink > 0  # Another may just have removed it.
+        except BlockingIOError:
+            is_held = False
+        if not is_held:
+            raise OutputExistsError(
+                f"{output}: another process is at work in it; wait until it has finished, or give "
+                "another folder"
+            )
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            if is_new and not any(output.iterdir()):
+                output.rmdir()
 
 
 def refuse(output: Path, database: Path | None) -> None:
@@ -25,8 +60,6 @@ def refuse(output: Path, database: Path | None) -> None:
     Raises ``OutputExistsError`` where another run's database is there already, unless ``database``
     is that very folder.
     """
-    if output.exists() and not output.is_dir():
-        raise InvalidInputError(f"{output} is a file; --output takes a folder")
     if not _goes_on(output, database) and any(
         (output / name).exists() for name in (*DATABASE, REPORT)
     ):
@@ -43,19 +76,28 @@ def refuse(output: Path, database: Path | None) -> None:
 
 
 def prepare(output: Path, database: Path | None) -> int:
-    """Makes the folder ``output``, with the database to go on from in it; returns its records.
+    """Puts the database to go on from into the folder ``output``; returns its records.
 
     A last line that a kill or a full disk has cut short is taken off. Raises ``InvalidInputError``
-    for any other line that is no JSON: TVM would end on it without saying where it is.
+    for any other line that is no JSON, and where a record's workload is not there: TVM would end on
+    either without saying where it is.
     """
-    output.mkdir(parents=True, exist_ok=True)
     if database is None:
         return 0
-    for name in DATABASE:
-        if not _goes_on(output, database):
-            shutil.copyfile(database / name, output / name)
-        _mend(output / name)
-    return records_in(output)
+    workloads, records = (_whole_lines(database / name) for name in DATABASE)
+    for number, line in enumerate(records, 1):
+        index = orjson.loads(line)[0]
+        if not (isinstance(index, int) and 0 <= index < len(workloads)):
+            raise InvalidInputError.at(
+                database / DATABASE[1],
+                f"a record of workload {index}, and {DATABASE[0]} has {len(workloads)} whole lines",
+                number,
+            )
+    for name, lines in zip(DATABASE, (workloads, records), strict=True):
+        body = b"".join(lines)
+        if not _goes_on(output, database) or body != (database / name).read_bytes():
+            write_file(output / name, body)
+    return len(records)
 
 
 def records_in(output: Path) -> int:
@@ -67,29 +109,23 @@ def records_in(output: Path) -> int:
         return sum(line.endswith(b"\n") for line in file)
 
 
-def _mend(path: Path) -> None:
-    """Leaves only whole lines in a file of a database."""
-    end = 0
-    with path.open("r+b") as file:
-        for number, line in enumerate(file, 1):
-            is_whole = _is_json(line)
-            if line.endswith(b"\n"):
-                if line.strip() and not is_whole:
-                    raise InvalidInputError.at(path, "no JSON: the database is damaged", number)
-                end += len(line)
-            elif is_whole:
-                file.seek(0, os.SEEK_END)
-                file.write(b"\n")
-                return
-        file.truncate(end)
+def _whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file of a database, without a last one that was cut short."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines, 1):
+        if not _is_row(line):
+            if number == len(lines) and not line.endswith(b"\n"):
+                return lines[:-1]
+            raise InvalidInputError.at(path, "no row of a database: it is damaged", number)
+    return [line if line.endswith(b"\n") else line + b"\n" for line in lines]
 
 
-def _is_json(line: bytes) -> bool:
+def _is_row(line: bytes) -> bool:
     try:
-        orjson.loads(line)
+        row = orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
-    return True
+    return isinstance(row, list) and len(row) > 1
 
 
 def _goes_on(output: Path, database: Path | None) -> bool:

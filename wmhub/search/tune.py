@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from wmhub.dataset.placing import destination
-from wmhub.dataset.working import working
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.sources import NamedWorkload
 from wmhub.measure.targets import cores_for
@@ -96,10 +94,10 @@ def tune(
     # Unless another CPU is named, what is not measured is for this one as well.
     target = target_for(runs_on, target, runs_here=hardware is None or measures_here)
     machine, cores = use_target(target), cores_for(target)
-    folder, known = destination(output), Path(database) if database is not None else None
+    folder, known = Path(output), Path(database) if database is not None else None
     # Two that write to one folder would mix their records; those who build load TVM while the
     # checkpoint is loaded here.
-    with working(folder), ExitStack() as stack:
+    with files.held(folder), ExitStack() as stack:
         files.refuse(folder, known)
         means = stack.enter_context(measuring(target, cores, builder, rpc)) if trials else None
         evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
