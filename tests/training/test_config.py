@@ -45,6 +45,8 @@ def test_settings_change_one_field_each() -> None:
         ("samples=1", "at least 2"),
         ("candidates_per_list=1", "at least 2"),
         ("learning_rate=0.0", "positive"),
+        ("base_rate=0.0", "base_rate"),
+        ("base_rate=1.5", "base_rate"),
         ("average=1.0", "below 1"),
         ("learning_rate=nan", "positive"),
         ("temperature=-1", "positive"),

@@ -146,7 +146,7 @@ def test_a_run_on_other_data_is_not_resumed(
     with pytest.raises(Killed):
         train(dataset, tmp_path, config=SMALL, watch=kill)
     for changes in ({"dataset": [dataset, other]}, {"dataset": dataset, "start_from": trained}):
-        with pytest.raises(InvalidInputError, match="other data"):
+        with pytest.raises(InvalidInputError, match=r"other data|another configuration"):
             train(output=tmp_path, config=SMALL, resume=True, **changes)  # type: ignore[arg-type]
 
 
@@ -180,6 +180,7 @@ def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path:
     ours, base = (read_checkpoint(folder) for folder in (report.checkpoint, trained))
     assert str(ours.hardware) == "cuda-a100"
     assert report.records == 40
+    assert (ours.training["learning_rate"], ours.training["base_rate"]) == (2.5e-13, 1.0)
     assert ours.base == BasePin("wm-test", "1.2.0", MODEL.verify(trained).digest)
     for name, value in base.network.state_dict().items():
         # More trees grow, and the uncertainty is scaled anew; all else is the base's.
@@ -194,8 +195,13 @@ def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path:
         train(other, tmp_path / "b", start_from=trained, config=wider)
 
 
-def test_what_training_spoils_is_not_written(trained: Path, other: Path, tmp_path: Path) -> None:
-    spoiling = dataclasses.replace(SMALL, steps=2, learning_rate=3.0, samples=40)
+def test_what_training_spoils_is_not_written(
+    trained: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of the base first, then of what came of it.
+    found = iter([0.9, 0.8])
+    monkeypatch.setattr("wmhub.training.run.quality", lambda _metrics: next(found))
+    spoiling = dataclasses.replace(SMALL, steps=2, samples=40)
     report = train(other, tmp_path / "a", start_from=trained, config=spoiling)
     assert report.kept_base
     written, begun = (read_checkpoint(folder) for folder in (report.checkpoint, trained))

@@ -206,7 +206,8 @@ class _Trainer:
         if variant == "zero-shot":
             network, held_out = self._base, self.fold.held_out_as_other
         elif variant == "fine-tuned":
-            network = self._trained(variant, self._drawn(self.samples), copy.deepcopy(self._base))
+            few_records, base = self._drawn(self.samples), copy.deepcopy(self._base)
+            network = self._trained(variant, few_records, base, self.config.from_base())
         else:
             records = self._drawn(self.samples if variant == "few" else self.many)
             network = self._trained(variant, records, self._new(records, self.profiles[0]))
@@ -230,11 +231,18 @@ class _Trainer:
             if len(rows)
         ]
 
-    def _trained(self, variant: str, records: list[Examples], network: WorldModel) -> WorldModel:
+    def _trained(
+        self,
+        variant: str,
+        records: list[Examples],
+        network: WorldModel,
+        config: TrainConfig | None = None,
+    ) -> WorldModel:
         """``network``, trained; with few records half of the steps."""
+        config = config or self.config
         is_few = variant in ("fine-tuned", "few")
-        steps = max(1, self.config.steps // 2) if is_few else self.config.steps
-        config = dataclasses.replace(self.config, steps=steps, validate_every=steps)
+        steps = max(1, config.steps // 2) if is_few else config.steps
+        config = dataclasses.replace(config, steps=steps, validate_every=steps)
         name = f"{variant}, fold {self.fold.number}"
         fit(network, config, [records], [records], self.fold.held_out, name, self.watch)
         return network

@@ -44,6 +44,9 @@ class TrainConfig:
     takes all."""
     learning_rate: float = 2e-3
     """Peak of the one-cycle schedule of AdamW."""
+    base_rate: float = 0.25
+    """Where training starts from a checkpoint, how much of ``learning_rate`` is used: few records
+    are not to unlearn what it knows. What it came to is kept as ``learning_rate``, and 1 here."""
     weight_decay: float = 0.02
     """AdamW's decoupled weight decay."""
     ranking: str = "listnet"
@@ -71,6 +74,11 @@ class TrainConfig:
     seed: int = 0
     """Of initial weights, of sampling and of the records that ``samples`` draws."""
 
+    def from_base(self) -> TrainConfig:
+        """The configuration where training starts from a checkpoint."""
+        rate = self.learning_rate * self.base_rate
+        return dataclasses.replace(self, learning_rate=rate, base_rate=1.0)
+
     def __post_init__(self) -> None:
         for name in ("steps", "workloads_per_step", "validate_every", "patience"):
             if getattr(self, name) < 1:
@@ -90,6 +98,8 @@ class TrainConfig:
         for name in ("weight_decay", "latency_weight", "consistency_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InvalidInputError(f"training: {name} must not be negative, and finite")
+        if not 0 < self.base_rate <= 1:
+            raise InvalidInputError("training: base_rate must be above 0 and at most 1")
         if not 0 <= self.average < 1:
             raise InvalidInputError("training: average must be at least 0 and below 1")
         if not -math.inf < self.worst_gain < 0:

@@ -254,7 +254,7 @@ def _as_base(config: TrainConfig, model: ModelConfig) -> TrainConfig:
         raise InvalidInputError(
             "training from a checkpoint keeps its network; leave out the settings of the model"
         )
-    return dataclasses.replace(config, model=model)
+    return dataclasses.replace(config, model=model).from_base()
 
 
 def default_cache() -> Path:
