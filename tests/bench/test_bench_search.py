@@ -259,5 +259,7 @@ def test_a_run_is_known_by_tvms_version_and_all_but_stock_by_our_code(
     search(tmp_path, model="wm-none", workloads=["te:GMM:0"], methods=["random", "stock"], seeds=1)
     ours, stock = specs
     assert ours.tvm == stock.tvm == tvm.__version__
+    # Neither looks at the checkpoint, so both go on under another one.
+    assert ours.model == stock.model == ""
     assert len(ours.code) == 64
     assert stock.code == ""

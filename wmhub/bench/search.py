@@ -128,10 +128,12 @@ def search(
         for seed in range(seeds):
             for method in chosen:
                 count = {"stock": stock_trials, "zero": 0}.get(method, trials)
-                used = digest if method in CHECKPOINT_METHODS else ""
+                # What looks at no checkpoint goes on under another one.
+                used = (model, digest) if method in CHECKPOINT_METHODS else ("", "")
                 spec = RunSpec(
-                    workload, method, seed, count, model, target, used, version, run_code(method)
-                )
+                    workload, method, seed, count, used[0], target, used[1], version,
+                    run_code(method),
+                )  # fmt: skip
                 marks = sorted({min(trials, count), count})
                 runs.append(_run(folder, spec, marks, on_run))
         finals = _final_latencies(folder, runs, target, on_run)

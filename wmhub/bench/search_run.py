@@ -49,7 +49,7 @@ class RunSpec:
     trials: int
     """Measurements."""
     model: str
-    """Checkpoint, as ``from_pretrained`` takes it."""
+    """Checkpoint, as ``from_pretrained`` takes it; empty where none is used."""
     target: dict[str, Any]
     """TVM's target dictionary."""
     digest: str = ""
