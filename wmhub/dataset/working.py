@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from wmhub.errors import InvalidInputError, OutputExistsError
 
@@ -49,12 +50,7 @@ def working(output: Path) -> Iterator[None]:
     folder = working_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / _MARK).open("ab") as mark:
-        try:
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_held = os.fstat(mark.fileno()).st_nlink > 0  # Another may just have removed it.
-        except BlockingIOError:
-            is_held = False
-        if not is_held:
+        if not take(mark):
             raise OutputExistsError(
                 f"{folder}: another process is at work on {output} there; wait until it has "
                 "finished, or choose another output"
@@ -66,6 +62,18 @@ def working(output: Path) -> Iterator[None]:
                 # The mark goes last: without it, what is left would be nobody's.
                 (folder / _MARK).unlink()
                 folder.rmdir()
+
+
+def take(file: IO[bytes]) -> bool:
+    """Locks ``file`` until it is closed; whether that was possible, as no other process holds it.
+
+    Whoever holds such a file may remove it in the end.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.fstat(file.fileno()).st_nlink > 0  # Another may just have removed it.
 
 
 def begin_anew(output: Path, part: str) -> Path:

@@ -83,12 +83,15 @@ def cpu_features(
     columns.log2("cpu.registers.excess", accumulators / registers, scale=on)
     columns.log2("cpu.tile", _inner_tile(loops), scale=on)
     widths = _widths(nests)
-    apart = _scalars(trajectories, main, loops, own, widths.get(id(main), own.vector), lanes)
-    columns.log2("cpu.scalars", 1.0 + apart, scale=on)
+    scalars = {
+        id(stage): _scalars(trajectories, stage, nest, widths[id(stage)], lanes)
+        for stage, nest in nests
+    }
+    columns.log2("cpu.scalars", 1.0 + scalars.get(id(main), np.zeros(1)))
     columns.log2("cpu.tasks", own.tasks, scale=on)
     columns.add("cpu.balance", _parallelism(own.tasks, hardware.cores) / hardware.cores * on)
     columns.log2("cpu.task.work", own.runs / own.tasks, least=0.0, scale=on)
-    _whole_program(columns, trajectories, main, nests, widths, hardware)
+    _whole_program(columns, trajectories, main, nests, scalars, hardware)
 
 
 def _whole_program(
@@ -96,10 +99,13 @@ def _whole_program(
     trajectories: Trajectories,
     main: Stage,
     nests: Sequence[tuple[Stage, CpuSchedule]],
-    widths: Mapping[int, np.ndarray],
+    scalars: Mapping[int, np.ndarray],
     hardware: HardwareProfile,
 ) -> None:
-    """What all stages cost together, in cycles of a core that finds its data in registers."""
+    """What all stages cost together, in cycles of a core that finds its data in registers.
+
+    ``scalars``: of each stage, by its identity, as `_scalars` tells them.
+    """
     lanes = float(max(hardware.vector_bits // _FLOAT_BITS, 1))
     stages, found = [stage for stage, _ in nests], [schedule for _, schedule in nests]
     work = [nest.runs * _cycles(stage) for stage, nest in nests]
@@ -131,11 +137,7 @@ def _whole_program(
     columns.log2("cpu.odd", 1.0 + _sum(np.where(is_odd, w, 0.0) for is_odd, w in zip(odd, work)))
     compared = (np.where(is_odd, count, 0.0) for is_odd, count in zip(odd, comparisons))
     columns.add("cpu.odd.comparisons", reduce(np.maximum, compared, np.zeros(1)))
-    scalars = (
-        _scalars(trajectories, stage, LoopTable.of(stage.loops), nest, widths[id(stage)], lanes)
-        for stage, nest in nests
-    )
-    apart = _sum(np.where(count > 0, each, 0.0) for count, each in zip(scalars, work))
+    apart = _sum(np.where(scalars[id(stage)] > 0, each, 0.0) for stage, each in zip(stages, work))
     columns.log2("cpu.scalars.work", 1.0 + apart)
 
 
@@ -221,13 +223,13 @@ def _widths(nests: Sequence[tuple[Stage, CpuSchedule]]) -> dict[int, np.ndarray]
 def _scalars(
     trajectories: Trajectories,
     stage: Stage,
-    loops: LoopTable,
     nest: CpuSchedule,
     width: np.ndarray,
     lanes: float,
 ) -> np.ndarray:
     """Scalars that the values of a sum are taken apart to, 0 where they stay vectors: float64 [N or
     1]. ``width`` as in `_widths`."""
+    loops = LoopTable.of(stage.loops)
     steps = _steps(trajectories, stage, loops, nest.in_vector, _LLVM_UNROLLS)
     is_apart = steps.in_reduction & (_odd(width) > 1) & (width > lanes)
     return np.where(is_apart, steps.spatial * nest.vector, 0.0)

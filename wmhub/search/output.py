@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from wmhub.dataset.working import take
 from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
 from wmhub.hub.atomic import write_file
 from wmhub.search.result import TuneResult, best_so_far
@@ -36,12 +35,7 @@ def held(output: Path) -> Iterator[None]:
     output.mkdir(parents=True, exist_ok=True)
     lock = output / LOCK
     with lock.open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            is_held = os.fstat(file.fileno()).st_nlink > 0  # Another may just have removed it.
-        except BlockingIOError:
-            is_held = False
-        if not is_held:
+        if not take(file):
             raise OutputExistsError(
                 f"{output}: another process is at work in it; wait until it has finished, or give "
                 "another folder"
@@ -84,19 +78,21 @@ def prepare(output: Path, database: Path | None) -> int:
     """
     if database is None:
         return 0
-    workloads, records = (_whole_lines(database / name) for name in DATABASE)
-    for number, line in enumerate(records, 1):
-        index = orjson.loads(line)[0]
+    bodies = [(database / name).read_bytes() for name in DATABASE]
+    workloads, records = (
+        _whole_rows(database / name, body) for name, body in zip(DATABASE, bodies, strict=True)
+    )
+    for number, (_, index) in enumerate(records, 1):
         if not (isinstance(index, int) and 0 <= index < len(workloads)):
             raise InvalidInputError.at(
                 database / DATABASE[1],
                 f"a record of workload {index}, and {DATABASE[0]} has {len(workloads)} whole lines",
                 number,
             )
-    for name, lines in zip(DATABASE, (workloads, records), strict=True):
-        body = b"".join(lines)
-        if not _goes_on(output, database) or body != (database / name).read_bytes():
-            write_file(output / name, body)
+    for name, body, rows in zip(DATABASE, bodies, (workloads, records), strict=True):
+        whole = b"".join(line for line, _ in rows)
+        if not _goes_on(output, database) or whole != body:
+            write_file(output / name, whole)
     return len(records)
 
 
@@ -109,23 +105,22 @@ def records_in(output: Path) -> int:
         return sum(line.endswith(b"\n") for line in file)
 
 
-def _whole_lines(path: Path) -> list[bytes]:
-    """The lines of a file of a database, without a last one that was cut short."""
-    lines = path.read_bytes().splitlines(keepends=True)
+def _whole_rows(path: Path, body: bytes) -> list[tuple[bytes, Any]]:
+    """The lines of a file of a database and what each begins with, without a last one that was cut
+    short."""
+    rows: list[tuple[bytes, Any]] = []
+    lines = body.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
-        if not _is_row(line):
-            if number == len(lines) and not line.endswith(b"\n"):
-                return lines[:-1]
+        is_ended = line.endswith(b"\n")
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            row = None
+        if isinstance(row, list) and len(row) > 1:
+            rows.append((line if is_ended else line + b"\n", row[0]))
+        elif is_ended or number < len(lines):
             raise InvalidInputError.at(path, "no row of a database: it is damaged", number)
-    return [line if line.endswith(b"\n") else line + b"\n" for line in lines]
-
-
-def _is_row(line: bytes) -> bool:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(row, list) and len(row) > 1
+    return rows
 
 
 def _goes_on(output: Path, database: Path | None) -> bool:
