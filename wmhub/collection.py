@@ -88,7 +88,7 @@ def collect(
     interrupted call leaves no dataset; the same call goes on with it.
     """
     began = time.monotonic()
-    output = destination(output)
+    output, number = destination(output), Version.named(version)
     with working(output):
         older = open_verified(output) if update and (output / MANIFEST).exists() else None
         if older is None:
@@ -127,7 +127,7 @@ def collect(
             key,
             profile,
             COLLECTOR,
-            version=Version.named(version),
+            version=number,
             test_workloads=chosen_workloads(
                 test_workloads, {**(older.workloads() if older else {}), **read.workloads}
             ),
@@ -182,7 +182,7 @@ def _hardware(
             raise HardwareMismatchError(
                 f"{older.path}: measured on {older.hardware}, so records of {key} cannot be added"
             )
-        return older.hardware, older.manifest.profile
+        return older.hardware, older.manifest.profile or lookup(older.hardware)
     assert key is not None
     return key, lookup(key)
 

@@ -397,3 +397,61 @@ def test_a_gpus_logs_do_not_pass_for_this_machines_cpu(
     with pytest.raises(HardwareMismatchError, match=r"of cuda, .* pass for llvm-znver4-2c, as"):
         collect(log, output=tmp_path / "out", hardware=None, update=True)
     assert open_dataset(tmp_path / "out").manifest == grown
+
+
+def test_a_damaged_line_of_a_workload_file_is_told(tmp_path: Path) -> None:
+    database = tmp_path / "db"
+    database.mkdir()
+    programs, records = meta_database()
+    (database / "database_tuning_record.json").write_text(records)
+    lines = programs.splitlines()
+    lines[0] = lines[0][: len(lines[0]) // 2]
+    (database / "database_workload.json").write_text("\n".join(lines) + "\n")
+    report = collect(database, output=tmp_path / "out")
+    counts = report.manifest.counts
+    assert counts.unresolved_workloads == 1
+    assert counts.rejected == 1
+    assert counts.lines == counts.measured + counts.failed + counts.rejected
+    (found,) = report.rejections
+    assert (found.source, found.line) == ("database_workload.json", 1)
+    with pytest.raises(LogFormatError, match=r"database_workload\.json:1: "):
+        collect(database, output=tmp_path / "strict", strict=True)
+
+
+def test_bad_lines_do_not_pile_up_while_a_log_grows(log: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        log.write_text("broken\n" + ansor_log() + ansor_line(key=f'["more", {number}]') + "\n")
+        collect(log, output=tmp_path / "out", update=True)
+    assert (tmp_path / "out/rejected.jsonl").read_text().count("\n") == 1
+
+
+def test_a_run_that_a_loss_of_power_cut_short_is_made_again(log: Path, tmp_path: Path) -> None:
+    runs = interrupted(tmp_path / "out", "runs")
+    collect(log, output=tmp_path / "other")
+    known: list[Path] = []
+
+    def keep(_progress: object) -> None:
+        known.extend(runs.glob("*.run"))
+        for path in known:
+            path.write_bytes(path.read_bytes()[:100])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(log, output=tmp_path / "out", progress=keep)
+    assert known
+    assert collect(log, output=tmp_path / "out").manifest.counts.records == 40
+
+
+def test_a_profile_that_became_known_is_filled_in(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmhub.hardware.table.lookup", lambda key: None)
+    assert collect(log, output=tmp_path / "out").manifest.profile is None
+    monkeypatch.undo()
+    log.write_text(ansor_log() + ansor_line(key='["more", 1]') + "\n")
+    assert collect(log, output=tmp_path / "out", update=True).manifest.profile is not None
+
+
+def test_a_version_that_is_none_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(InvalidNameError, match="version"):
+        collect(tmp_path / "missing.log", output=tmp_path / "out", version="one")

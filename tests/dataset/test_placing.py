@@ -9,6 +9,7 @@ from datasetmaking import Make, lines_of
 
 import wmhub
 from wmhub.dataset.manifest import read_manifest
+from wmhub.errors import InvalidInputError
 
 
 @pytest.mark.parametrize("grows", [False, True])
@@ -55,3 +56,14 @@ def test_a_disk_that_fails_costs_no_older_dataset(
     assert read_manifest(output).counts.records == 9
     wmhub.collect(log, output, hardware="cuda-v100", update=True)
     assert read_manifest(output).counts.records == 12
+
+
+def test_a_mount_point_is_refused_before_the_work(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("\n".join(lines_of(3)))
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "data")
+    with pytest.raises(InvalidInputError, match="a disk is mounted here"):
+        wmhub.collect(log, tmp_path / "data", hardware="cuda-v100")
+    assert not (tmp_path / "data.wmhub").exists()

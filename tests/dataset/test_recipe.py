@@ -8,6 +8,7 @@ import pytest
 from logmaking import ansor_log, meta_database
 
 import wmhub
+import wmhub.dataset.upstream as upstream_module
 from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.recipe import blob_id, read_recipe
 from wmhub.errors import HubError, InvalidInputError, MissingInputError
@@ -154,3 +155,21 @@ def test_our_recipe_finds_the_real_logs(shared_logs: Path, tmp_path: Path) -> No
         "lac-dcc/bennu",
         "mmperf/mmperf",
     }
+
+
+def test_a_fetch_that_fails_is_no_file_that_upstream_lacks(
+    recipe: Path, upstream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a server does that is asked too often: the list of branches still comes."""
+    real = upstream_module._run
+
+    def limited(store: Path, arguments: list[str], *rest: object, **more: object) -> object:
+        if "fetch" in arguments:
+            said = "error: RPC failed; HTTP 429"
+            return subprocess.CompletedProcess(arguments, 128, "", said)
+        return real(store, arguments, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(upstream_module, "_run", limited)
+    with pytest.raises(HubError, match="HTTP 429"):
+        wmhub.collect(output=tmp_path / "out", recipe=recipe)
+    assert not (tmp_path / "out").exists()

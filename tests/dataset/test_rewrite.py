@@ -10,6 +10,7 @@ from logmaking import ansor_line
 
 import wmhub
 from wmhub.dataset.card import PICTURE
+from wmhub.dataset.diff import diff
 from wmhub.dataset.manifest import Repeatability
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.rewrite import merge, render_again, split
@@ -50,7 +51,8 @@ def test_merging_keeps_each_record_once_with_its_provenance(make: Make, tmp_path
 def test_merging_again_changes_nothing(make: Make, tmp_path: Path) -> None:
     first = make("a", lines_of(9))
     again = merge([first, first], tmp_path / "again", version=None)
-    assert str(again.version) == "1.0.0"
+    assert str(again.version) == "1.0.1"
+    assert diff(first, tmp_path / "again").follows_rules
     assert rows(open_dataset(tmp_path / "again")) == rows(open_dataset(first))
     assert str(merge([first], tmp_path / "named", version="3.0.0").version) == "3.0.0"
 
@@ -78,6 +80,10 @@ def test_splitting_moves_whole_workloads_and_keeps_every_row(make: Make, tmp_pat
     assert open_dataset(tmp_path / "back").splits == open_dataset(first).splits
     same = split(first, tmp_path / "same")
     assert str(same.version) == "1.0.0"
+    by_hand = [moved.workloads()[id_].key for id_ in open_dataset(first).splits["test"]]
+    named = split(first, tmp_path / "named", test_workloads=by_hand)
+    assert diff(first, tmp_path / "named").follows_rules
+    assert str(named.version) != "1.0.0"
 
 
 def test_a_card_that_cannot_be_written_leaves_the_dataset_as_it_was(

@@ -60,8 +60,51 @@ def test_records_without_workloads_and_workloads_without_records(folder: Path) -
     (folder / "db/database_workload.json.gz").rename(folder / "workloads.gz")
     (log,) = discover([folder / "db"])
     assert log.workloads is None
-    with pytest.raises(MissingInputError, match="tuning records"):
+    with pytest.raises(MissingInputError, match=r"without records: no \S+ is beside it"):
         discover([folder / "workloads.gz"])
+
+
+def test_records_that_lost_their_workloads_take_no_other_database_s(folder: Path) -> None:
+    database = folder / "db"
+    for name in ("conv_tuning_record.json", "database_tuning_record.json.bak"):
+        (database / name).write_bytes((database / "database_tuning_record.json").read_bytes())
+    found = {log.source: log.workloads for log in discover([database])}
+    assert found.pop("database_tuning_record.json") is not None
+    assert found == {"conv_tuning_record.json": None, "database_tuning_record.json.bak": None}
+    # Two that could both be meant are nobody's.
+    (database / "database_workload.json.gz").rename(database / "programs.gz")
+    assert [log.workloads for log in discover([database])] == [None] * 3
+
+
+def test_links_keep_their_names(folder: Path) -> None:
+    """As the caches of the Hub and of git-annex lie on the disk."""
+    blobs, snapshot = folder / "blobs", folder / "snapshot"
+    blobs.mkdir()
+    snapshot.mkdir()
+    for number, path in enumerate(sorted((folder / "db").iterdir())):
+        path.rename(blobs / f"{number:064x}")
+        (snapshot / path.name).symlink_to(blobs / f"{number:064x}")
+    for named in (snapshot, snapshot / "database_tuning_record.json"):
+        (log,) = discover([named])
+        assert log.source == "database_tuning_record.json"
+        assert log.workloads is not None
+        assert log.workloads.name == "database_workload.json.gz"
+
+
+def test_a_database_that_never_got_a_record_stands_in_nobody_s_way(folder: Path) -> None:
+    records = folder / "db/database_tuning_record.json"
+    records.write_text("")
+    assert [log.source for log in discover([folder])] == ["a.log", "b.json.gz"]
+    with pytest.raises(MissingInputError, match=f"{records.name} beside it is empty"):
+        discover([folder / "db/database_workload.json.gz"])
+    with pytest.raises(LogFormatError, match="no measurement log"):
+        discover([folder / "db"])
+
+
+def test_a_pipe_is_not_read_as_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LogFormatError, match="read it as -"):
+        discover([tmp_path / "pipe"])
 
 
 def test_globs_repeats_and_sources(folder: Path) -> None:

@@ -163,6 +163,9 @@ def _collect_live(
     def tell(message: Warning | str, *_: Any, **__: Any) -> None:
         show_note("warning", str(message))
 
+    if not options["licence"]:
+        lack = "records without --licence, such as CC-BY-4.0, can never be published"
+        show_note("licence", f"{lack}; Ctrl-C now, or keep them for yourself")
     with _progress() as progress, warnings.catch_warnings():
         warnings.simplefilter("always", live_collection.NoisyMachineWarning)
         # At once: that other work disturbs the measuring is of no use when all is measured.

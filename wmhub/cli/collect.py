@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wmhub.cli._live import live_options, take_live
+from wmhub.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from wmhub.collection import CollectReport
@@ -56,7 +57,10 @@ _SHOWN = 5
 @click.option("--update", is_flag=True, help="Add to the dataset that is in DIR already.")
 @click.option("--strict", is_flag=True, help="Stop at the first line that holds no record.")
 @click.option(
-    "--workers", type=click.IntRange(1), metavar="N", help="Processes that parse; all cores."
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Processes that parse, or with --live build; all cores.",
 )
 @live_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -110,8 +114,14 @@ def _refuse_without_effect(options: dict[str, Any]) -> None:
 
 
 def names_in(file: Path | None) -> list[str]:
-    """The lines of ``file`` that are neither blank nor comments."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file else []
+    """The lines of ``file`` that are neither blank nor comments.
+
+    Raises ``InvalidInputError`` where it is no UTF-8.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines() if file else []
+    except UnicodeDecodeError as error:
+        raise InvalidInputError.at(str(file), f"no UTF-8: {error}") from None
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -176,7 +186,8 @@ def _show(report: CollectReport) -> None:
     for item in report.rejections[:_SHOWN]:
         show_note("rejected", f"{item.source}:{item.line}: {item.reason}")
     if counts.rejected > _SHOWN:
-        more = f"{counts.rejected - _SHOWN:,} more lines, see {report.output}/rejected.jsonl"
+        where = "--json" if report.is_unchanged else f"{report.output}/rejected.jsonl"
+        more = f"{counts.rejected - _SHOWN:,} more lines, see {where}"
         show_note("rejected", more)
     for missing in report.missing[:_SHOWN]:
         show_note("missing", str(missing))

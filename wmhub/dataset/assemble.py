@@ -81,7 +81,8 @@ def assemble(
         dict(sorted(workloads.items())),
         assign_splits(workloads, description.test_workloads, settled),
         dataclasses.replace(description, counts=counts),
-        (line for part in parts for line in part.rejections),
+        # A log that has grown has its bad lines again.
+        dict.fromkeys(line for part in parts for line in part.rejections),
         replace=replace,
     )
 

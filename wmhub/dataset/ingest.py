@@ -7,6 +7,7 @@ parses only what is new.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import hashlib
@@ -14,10 +15,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import orjson
+import pyarrow as pa
 
 from wmhub.actions import ANSOR_STEPS, META_SCHEDULE_INSTRUCTIONS
 from wmhub.dataset.schema import Provenance
@@ -25,7 +27,7 @@ from wmhub.dataset.spool import RUN_FORMAT, read_note, rows_to_table, write_run
 from wmhub.dataset.workers import in_order
 from wmhub.errors import InvalidInputError, LogFormatError
 from wmhub.logs.ansor import AnsorReader
-from wmhub.logs.chunks import ReadCounts, Rejection, parse_chunk
+from wmhub.logs.chunks import ReadCounts, Rejection, parse_chunk, require_short
 from wmhub.logs.discover import LogFile, LogKind, sniff
 from wmhub.logs.lines import Chunk, decompressed, open_raw, read_chunks
 from wmhub.logs.meta_schedule import MetaScheduleReader, parse_workload
@@ -152,17 +154,17 @@ def ingest(
         raise InvalidInputError(f"workers must be at least 1, not {workers}")
     ingested = Ingested()
     listed: dict[str, Workload] = {}
+    damaged: list[Rejection] = []
     used: set[str] = set()
     sizes = [log.path.stat().st_size for log, _ in logs if log.path is not None]
     total = sum(sizes) if len(sizes) == len(logs) else None
-    tasks = _tasks(logs, listed, hardware)
+    tasks = _tasks(logs, listed, damaged, hardware)
     if total is not None and total < _FEW_BYTES:
         workers = 1
     for task, runs in _finished(tasks, folder, workers):
         for name, note in runs:
             outcome = _Outcome.from_json(note)
-            if strict and outcome.rejections:
-                first = outcome.rejections[0]
+            for first in (*damaged, *outcome.rejections) if strict else ():
                 raise LogFormatError.at(first.source, first.reason, first.line)
             ingested.runs.append(folder / name)
             ingested.counts.add(outcome.counts)
@@ -173,17 +175,26 @@ def ingest(
             ingested.target_kinds.update(outcome.target_kinds)
         if progress is not None:
             progress(Progress(task.bytes_read, total, ingested.counts.lines))
+    ingested.rejections += damaged
+    ingested.counts.add(ReadCounts(lines=len(damaged), rejected=len(damaged)))
     ingested.workloads = {id_: listed[id_] for id_ in sorted(used)}
     return ingested
 
 
 def _tasks(
-    logs: Sequence[tuple[LogFile, Provenance]], listed: dict[str, Workload], hardware: str
+    logs: Sequence[tuple[LogFile, Provenance]],
+    listed: dict[str, Workload],
+    damaged: list[Rejection],
+    hardware: str,
 ) -> Iterator[_Task]:
-    """What there is to parse; adds the workloads of MetaSchedule databases to ``listed``."""
+    """What there is to parse; adds the workloads of MetaSchedule databases to ``listed``, lines of
+    their files that hold none to ``damaged``."""
     done = 0
     for log, provenance in logs:
-        ids = tuple(_read_workloads(log.workloads, listed)) if log.workloads else ()
+        ids: tuple[str | None, ...] = ()
+        if log.workloads is not None:
+            source = str(PurePosixPath(log.source).with_name(log.workloads.name))
+            ids = tuple(_read_workloads(log.workloads, source, listed, damaged))
         size = log.path.stat().st_size if log.path is not None else None
         if size is not None and size <= _WHOLE_BYTES:
             done += size
@@ -215,18 +226,24 @@ def _sniffed(log: LogFile, chunk: Chunk) -> LogFile:
     return dataclasses.replace(log, kind=kind)
 
 
-def _read_workloads(path: Path, listed: dict[str, Workload]) -> Iterator[str | None]:
-    """The ids in a MetaSchedule workload file by index; ``None`` for a damaged line."""
+def _read_workloads(
+    path: Path, source: str, listed: dict[str, Workload], damaged: list[Rejection]
+) -> Iterator[str | None]:
+    """The ids in a MetaSchedule workload file by index; ``None`` for a damaged line, which is
+    added to ``damaged`` as one of ``source``."""
     with open_raw(path) as raw:
         for chunk in read_chunks(decompressed(raw)):
             if chunk.fault is not None:
+                damaged.append(Rejection(source, chunk.first_line, chunk.fault))
                 yield None
-            for line in chunk.data.splitlines():
+            for number, line in enumerate(chunk.data.splitlines(), chunk.first_line):
                 if not line.strip():
                     continue
                 try:
+                    require_short(line)
                     workload = parse_workload(line)
-                except RejectedLineError:
+                except RejectedLineError as error:
+                    damaged.append(Rejection(source, number, str(error)))
                     yield None
                     continue
                 listed[workload.id] = workload
@@ -256,7 +273,9 @@ def _parse(task: _Task, folder: Path) -> _Runs:
 def _parse_chunk(task: _Task, chunk: Chunk, database: str, folder: Path) -> tuple[str, bytes]:
     name = task.run_name(chunk, database)
     if (folder / name).exists():
-        return name, read_note(folder / name)
+        # One that a loss of power has cut short is made again.
+        with contextlib.suppress(pa.ArrowException, OSError, KeyError, TypeError):
+            return name, read_note(folder / name)
     reader = (
         AnsorReader(task.log.source)
         if task.log.kind is LogKind.AUTO_SCHEDULER

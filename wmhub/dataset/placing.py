@@ -8,7 +8,7 @@ from pathlib import Path
 from wmhub.dataset.card import CARD
 from wmhub.dataset.manifest import MANIFEST, read_manifest
 from wmhub.dataset.working import working_folder
-from wmhub.errors import OutputExistsError
+from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.flushing import flush, flush_folder
 
 #: Part of the working folder that an older dataset is put aside in.
@@ -53,10 +53,14 @@ def _carry_over(older: Path, output: Path) -> None:
 def destination(output: str | Path) -> Path:
     """Where a dataset ``output`` is to be: what a link leads to, and a folder with a name.
 
-    What is written first beside it and then moved is on the same disk so.
+    What is written first beside it and then moved is on the same disk so. Raises
+    ``InvalidInputError`` for a mount point, which nothing can be moved to.
     """
     path = Path(output)
-    return path.resolve() if path.is_symlink() or not path.name else path
+    path = path.resolve() if path.is_symlink() or not path.name else path
+    if path.is_mount():
+        raise InvalidInputError(f"{path}: a disk is mounted here; name a folder in it")
+    return path
 
 
 def refuse_existing(output: Path) -> None:

@@ -78,11 +78,14 @@ def split(
     chosen = chosen_workloads(test_workloads, workloads)
     before = {id_: name for name, ids in older.splits.items() for id_ in ids}
     moved = assign_splits(workloads, chosen) != before
+    # Whether by hand or by hash stands in the card.
+    same = set(chosen) == set(older.manifest.test_workloads)
+    change = Change.MAJOR if moved else Change.NONE if same else Change.PATCH
     description = Description(
         older.hardware,
         older.manifest.profile,
         COLLECTOR,
-        version=older.manifest.version.after(Change.MAJOR if moved else Change.NONE),
+        version=older.manifest.version.after(change),
         test_workloads=chosen,
         repeatability=older.manifest.repeatability,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Collection
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import IO
 from wmhub.errors import HubError, MissingDependencyError
 
 _TIMEOUT_SECONDS = 3600
+#: How git says that a server does not have an object, or does not give it away.
+_LACKS = re.compile("not our ref|no such object|bad object|not a valid object|did not send all")
 
 
 def fetch_blobs(repository: str, blobs: Collection[str], cache: Path) -> dict[str, Path]:
@@ -33,13 +36,15 @@ def fetch_blobs(repository: str, blobs: Collection[str], cache: Path) -> dict[st
         _git(store, "config", "remote.upstream.partialclonefilter", "blob:none")
         _fetch(store, repository, wanted)
         for blob in wanted:
+            if _run(store, ["cat-file", "-e", blob]).returncode != 0:
+                continue  # Upstream lacks it: whatever else kept it away has been raised.
             partial = found[blob].with_suffix(".partial")
             with partial.open("wb") as file:
-                known = _run(store, ["cat-file", "blob", blob], stdout=file).returncode == 0
-            if known:
-                partial.replace(found[blob])
-            else:
+                done = _run(store, ["cat-file", "blob", blob], stdout=file)
+            if done.returncode != 0:
                 partial.unlink()
+                raise HubError(f"{partial}: cannot be written ({_last_words(done)})")
+            partial.replace(found[blob])
     return {blob: path for blob, path in found.items() if path.exists()}
 
 
@@ -57,7 +62,12 @@ def _fetch(store: Path, repository: str, blobs: list[str]) -> None:
             "files by --mirror"
         )
     for blob in blobs:
-        _run(store, command, blob)
+        done = _run(store, command, blob)
+        if done.returncode != 0 and not _LACKS.search(done.stderr):
+            raise HubError(
+                f"{repository}: fetching {blob} failed ({_last_words(done)}); the same command "
+                "goes on with the rest"
+            )
 
 
 def _git(store: Path, *arguments: str) -> None:
@@ -79,6 +89,8 @@ def _run(
     environment = {
         **os.environ,
         "GIT_TERMINAL_PROMPT": "0",
+        # Its reasons are read.
+        "LC_ALL": "C",
         # Neither ssh nor helpers that a repository address could name.
         "GIT_ALLOW_PROTOCOL": "https:file",
         # cat-file must not go to the network by itself.

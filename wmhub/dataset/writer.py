@@ -74,7 +74,8 @@ class Description:
         """
         if self.older is None:
             return self.version or FIRST_VERSION
-        change = Change.MINOR if records > self.older.counts.records else Change.NONE
+        # Of the same rows only the card, with what was read to make it, is another one.
+        change = Change.MINOR if records > self.older.counts.records else Change.PATCH
         least = self.older.version.after(change)
         if self.version is not None and not self.version.allows(change, self.older.version):
             raise InvalidInputError(

@@ -88,6 +88,12 @@ class ChunkRecords:
         return [MeasureRecord(*row) for row in self.rows]
 
 
+def require_short(line: bytes) -> None:
+    """Raises ``RejectedLineError`` for a line that is longer than any record."""
+    if len(line) > MOST_LINE_BYTES:
+        raise RejectedLineError(f"the line is longer than {MOST_LINE_BYTES >> 20} MiB")
+
+
 def parse_chunk(
     chunk: Chunk,
     source: str,
@@ -109,8 +115,7 @@ def parse_chunk(
             counts.skipped += 1
             continue
         try:
-            if len(body) > MOST_LINE_BYTES:
-                raise RejectedLineError(f"the line is longer than {MOST_LINE_BYTES >> 20} MiB")
+            require_short(body)
             row, actions = read(body, number, exact and has_long_number(body))
         except RejectedLineError as error:
             counts.rejected += 1

@@ -78,9 +78,10 @@ def discover(inputs: Sequence[str | Path]) -> list[LogFile]:
     for item in inputs:
         if str(item) != STDIN:
             kinds.update(_expand(str(item)))
+    kinds = _each_once(kinds)
     files = [
         (path, kind, _workloads_beside(path, kinds) if kind is LogKind.META_SCHEDULE else None)
-        for path, kind in _with_records(kinds).items()
+        for path, kind in kinds.items()
         if kind is not LogKind.META_SCHEDULE_WORKLOADS
     ]
     paths = [path for path, _, _ in files]
@@ -99,22 +100,39 @@ def _readable(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode(errors="replace")
 
 
+def _named(path: Path) -> Path:
+    """``path`` with its own name below where its folder really is: a link's target, as caches keep
+    it, may be named by a digest, which says neither what it is nor what belongs to it."""
+    return path.parent.resolve() / path.name
+
+
+def _each_once(kinds: dict[Path, LogKind]) -> dict[Path, LogKind]:
+    """``kinds`` without further links to the same file."""
+    by_file: dict[Path, Path] = {}
+    for path in kinds:
+        by_file.setdefault(path.resolve(), path)
+    return {path: kinds[path] for path in by_file.values()}
+
+
 def _expand(item: str) -> dict[Path, LogKind]:
     path = Path(item)
     if path.is_dir():
         found = _logs_in(path)
-        if not found:
+        if not _has_records(found):
             raise LogFormatError(f"{path}: no measurement log in this folder or below it")
         return found
     if not path.exists() and glob.has_magic(item):
         matches = [Path(match) for match in sorted(glob.glob(item, recursive=True))]  # noqa: PTH207
-        found = _sniffed(match.resolve() for match in matches if match.is_file())
+        found = _sniffed(_named(match) for match in matches if match.is_file())
         for match in matches:
             if match.is_dir():
                 found.update(_logs_in(match))
-        if not found:
+        if not _has_records(found):
             raise MissingInputError(f"{item}: this pattern matches no measurement log")
         return found
+    if path.exists() and not path.is_file():
+        # To look at its beginning would take that away from whoever reads it.
+        raise LogFormatError(f"{path}: no file but a pipe or device; read it as -, from stdin")
     kind = sniff_file(path)
     if kind is None:
         empty = "it is empty" if not path.stat().st_size else "no line looks like a record"
@@ -122,12 +140,18 @@ def _expand(item: str) -> dict[Path, LogKind]:
             f"{path}: neither an Ansor log nor a MetaSchedule database ({empty}); Ansor lines "
             'begin {"i": ..., MetaSchedule records begin [0, [...'
         )
-    return {path.resolve(): kind}
+    if kind is LogKind.META_SCHEDULE_WORKLOADS:
+        return {_named(path): kind, _records_beside(path): LogKind.META_SCHEDULE}
+    return {_named(path): kind}
+
+
+def _has_records(kinds: dict[Path, LogKind]) -> bool:
+    return any(kind is not LogKind.META_SCHEDULE_WORKLOADS for kind in kinds.values())
 
 
 def _logs_in(folder: Path) -> dict[Path, LogKind]:
     paths = (
-        Path(parent, name).resolve()
+        Path(parent, name)
         for parent, folders, names in os.walk(folder.resolve())
         for name in names
         if not name.startswith(".") and (folders.sort() or True)
@@ -140,37 +164,34 @@ def _sniffed(paths: Iterable[Path]) -> dict[Path, LogKind]:
     return {path: kind for path, kind in kinds if kind is not None}
 
 
-def _with_records(kinds: dict[Path, LogKind]) -> dict[Path, LogKind]:
-    """Adds the records of each workload file that was named without them."""
-    found = dict(kinds)
-    for path, kind in kinds.items():
-        if kind is not LogKind.META_SCHEDULE_WORKLOADS:
-            continue
-        partners = [
-            other
-            for other in _partners(path, "workload", "tuning_record")
-            if sniff_file(other) is LogKind.META_SCHEDULE
-        ]
-        if not partners and not any(k is LogKind.META_SCHEDULE for k in kinds.values()):
-            raise MissingInputError(
-                f"{path}: these are MetaSchedule workloads, and no file of tuning records, such as "
-                f"{path.name.replace('workload', 'tuning_record')}, is beside it"
-            )
-        found.update(dict.fromkeys(partners[:1], LogKind.META_SCHEDULE))
-    return found
+def _records_beside(workloads: Path) -> Path:
+    """The records of a workload file that was named itself."""
+    partners = _partners(_named(workloads), "workload", "tuning_record")
+    for path in partners:
+        if sniff_file(path) is LogKind.META_SCHEDULE:
+            return path
+    wanted = workloads.name.replace("workload", "tuning_record")
+    lack = f"{partners[0].name} beside it is empty" if partners else f"no {wanted} is beside it"
+    raise MissingInputError(
+        f"{workloads}: these are MetaSchedule workloads without records: {lack}"
+    )
 
 
 def _workloads_beside(records: Path, kinds: dict[Path, LogKind]) -> Path | None:
-    """The workload file of ``records``: by its name, else the only one in the same folder."""
+    """The workload file of ``records``: by its name; else, where the folder has one file of each
+    kind whose name has no partner, the one goes with the other. Another database's programs would
+    be worse than none."""
     for path in _partners(records, "tuning_record", "workload"):
         if sniff_file(path) is LogKind.META_SCHEDULE_WORKLOADS:
             return path
-    beside = [
-        path
-        for path, kind in kinds.items()
-        if kind is LogKind.META_SCHEDULE_WORKLOADS and path.parent == records.parent
-    ]
-    return beside[0] if len(beside) == 1 else None
+
+    def alone(kind: LogKind, part: str, other: str) -> list[Path]:
+        here = (path for path, k in kinds.items() if k is kind and path.parent == records.parent)
+        return [path for path in here if not _partners(path, part, other)]
+
+    workloads = alone(LogKind.META_SCHEDULE_WORKLOADS, "workload", "tuning_record")
+    others = alone(LogKind.META_SCHEDULE, "tuning_record", "workload")
+    return workloads[0] if len(workloads) == len(others) == 1 else None
 
 
 def _partners(path: Path, part: str, other: str) -> list[Path]:
