@@ -304,3 +304,16 @@ def test_an_interrupted_write_leaves_no_checkpoint(
         write(folder, checkpoint())
     with pytest.raises(MissingInputError):
         read_checkpoint(folder)
+
+
+def test_what_is_written_outlives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights and manifest are on disk before the manifest has its name, and then that is."""
+    flushed: list[tuple[str, bool]] = []
+    monkeypatch.setattr(
+        "wmhub.checkpoint.flush",
+        lambda path: flushed.append((path.name, (tmp_path / "new" / MANIFEST).exists())),
+    )
+    write(tmp_path / "new", checkpoint())
+    assert flushed == [(WEIGHTS, False), (f"{MANIFEST}.part", False), ("new", True)]

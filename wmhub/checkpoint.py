@@ -28,6 +28,7 @@ from wmhub.errors import (
     SchemaVersionError,
     UserError,
 )
+from wmhub.flushing import flush
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import FeatureSpec, current_spec, structured_columns
 from wmhub.model.forest import DEPTH
@@ -135,7 +136,10 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
-    """Writes ``checkpoint`` into ``folder`` (made if needed); the manifest comes last."""
+    """Writes ``checkpoint`` into ``folder`` (made if needed); the manifest comes last.
+
+    All of it is on disk when this returns: whoever trained may then remove what it came from.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / MANIFEST
@@ -145,6 +149,7 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
     # Not by save_file, whose files no one else may read.
     weights = save(tensors)
     (folder / WEIGHTS).write_bytes(weights)
+    flush(folder / WEIGHTS)
     spec = current_spec(structured_columns(checkpoint.profile))
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -171,7 +176,9 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
     }
     temporary = folder / (MANIFEST + ".part")
     temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    flush(temporary)
     temporary.replace(manifest)
+    flush(folder)
     return folder
 
 

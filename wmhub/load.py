@@ -39,10 +39,9 @@ def load_dataset(
     import pyarrow as pa
 
     import datasets
-    from wmhub.dataset.manifest import MANIFEST, sha256_of
+    from wmhub.dataset.manifest import read_manifest
     from wmhub.dataset.schema import SCHEMA_VERSION, TRAJECTORIES
     from wmhub.dataset.splits import SPLITS
-    from wmhub.dataset.verify import require_verified
     from wmhub.hub import resolve_dataset
 
     if split is not None and split not in SPLITS:
@@ -51,12 +50,13 @@ def load_dataset(
     unknown = sorted(set(wanted) - set(TRAJECTORIES.names))
     if unknown:
         raise InvalidInputError(f"column {unknown[0]!r} is none of {', '.join(TRAJECTORIES.names)}")
-    folder = resolve_dataset(
+    resolved = resolve_dataset(
         name_or_path, revision=revision, offline=offline, locked=locked, hub=hub
-    ).folder
+    )
+    folder = resolved.folder
     if "::" in str(folder):
         raise InvalidInputError(f"{folder}: the datasets library reads no path with :: in it")
-    manifest = require_verified(folder)
+    manifest = read_manifest(folder)
     if manifest.schema_version != SCHEMA_VERSION:
         raise SchemaVersionError(
             f"{folder}: schema version {manifest.schema_version}; rewrite it as version "
@@ -66,7 +66,7 @@ def load_dataset(
     if split is not None and not files[split]:
         raise DatasetError(f"{folder}: its {split} split is empty")
     # The library takes paths for patterns: run[1] would be run1, another folder.
-    content = sha256_of(folder / MANIFEST)[:32]
+    content = resolved.manifest.manifest_file.sha256[:32]
     return datasets.load_dataset(
         "parquet",
         data_files={

@@ -26,7 +26,7 @@ class _NoSleep:
 def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WMHUB_HOME", str(tmp_path / "wmhub-home"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf-cache"))
-    for name in ("WMHUB_HUB", "WMHUB_ORGANISATION"):
+    for name in ("WMHUB_HUB", "WMHUB_ORGANISATION", "TRANSFORMERS_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
 
 

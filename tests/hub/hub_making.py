@@ -168,12 +168,15 @@ def make_place(label: str, request: pytest.FixtureRequest, tmp_path: Path) -> Pl
 KINDS = {"model": (MODEL, write_model), "dataset": (DATASET, write_dataset)}
 
 
-def write_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: str) -> None:
+def write_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: str, datasets: str = ""
+) -> None:
     """Replaces the registry of the package."""
     import uuid
 
     path = tmp_path / f"registry-{uuid.uuid4().hex}.toml"
-    path.write_text(f'schema_version = 1\norganisation = "wmhub"\n[models]\n{models}\n[datasets]\n')
+    head = 'schema_version = 1\norganisation = "wmhub"\n'
+    path.write_text(f"{head}[models]\n{models}\n[datasets]\n{datasets}")
     monkeypatch.setattr("wmhub.hub.registry.REGISTRY_PATH", path)
 
 
@@ -182,7 +185,19 @@ def registry_row(name: str, digest: str, commit: str | None = None, tag: str = "
     commit_line = f'commit = "{commit}"\n' if commit else ""
     return (
         f'[models.{name}]\nrepository = "wmhub/{name}"\ntag = "{tag}"\n{commit_line}'
-        f'digest = "{digest}"\nschema_version = 1\nhardware = "{hardware}"\n'
+        f'digest = "{digest}"\nmanifest = "{"0" * 64}"\nschema_version = 1\n'
+        f'hardware = "{hardware}"\n'
+    )
+
+
+def dataset_row(dataset: Path) -> str:
+    """The registry's entry of a dataset by the name that it gives itself."""
+    found = DATASET.verify(dataset)
+    return (
+        f'[datasets.{found.name}]\nrepository = "wmhub/{found.name}"\n'
+        f'tag = "{found.version.tag}"\ndigest = "{found.digest}"\n'
+        f'manifest = "{found.manifest_file.sha256}"\nschema_version = 1\n'
+        f'hardware = "{found.hardware[0]}"\n'
     )
 
 

@@ -126,6 +126,16 @@ def test_a_damaged_memory_of_tags_names_its_file(tmp_path: Path) -> None:
         known.of("model", REPOSITORY)
 
 
+def test_a_home_that_cannot_be_written_is_named(
+    writable: Place, tmp_path: Path, embedded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writable.publish(MODEL, REPOSITORY, write_model(tmp_path / "model"))
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("WMHUB_HOME", str(tmp_path / "file"))
+    with pytest.raises(HubError, match="set WMHUB_HOME to a folder that can be written"):
+        resolve_model("acme/wm-cuda-a100", hub=writable.spec)
+
+
 def test_a_repository_of_another_kind_is_not_overwritten(writable: Place, tmp_path: Path) -> None:
     """The name of a repository with other things in it: nothing there may be deleted."""
     (tmp_path / "other").mkdir()

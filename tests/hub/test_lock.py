@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_making import Place, write_dataset, write_model
+from hub_making import Place, publish, write_dataset, write_model
 from hub_server import HubServer
 
 from wmhub import load_dataset
@@ -18,6 +18,8 @@ from wmhub.errors import CheckpointError, InvalidInputError, MissingInputError, 
 from wmhub.hub import lock, resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
 from wmhub.hub.atomic import write_file
+from wmhub.hub.folder import FolderHub
+from wmhub.hub.huggingface import HuggingFaceHub
 from wmhub.hub.lockfile import read_lock, write_lock
 from wmhub.hub.place import Repository
 
@@ -88,10 +90,6 @@ def test_a_lock_of_the_working_directory(
 def test_another_release_finds_the_locked_version_on_the_hub(
     embedded: Path, server: HubServer, tmp_path: Path
 ) -> None:
-    from hub_making import publish
-
-    from wmhub.hub.huggingface import HuggingFaceHub
-
     write_model(embedded / "wm-cuda-a100")
     path = tmp_path / "wmhub.lock"
     lock(["wm-cuda-a100"], output=path)
@@ -106,16 +104,75 @@ def test_another_release_finds_the_locked_version_on_the_hub(
 def test_a_locked_commit_in_the_cache_asks_no_server(
     server: HubServer, tmp_path: Path, embedded: Path
 ) -> None:
-    from hub_making import publish
-
-    from wmhub.hub.huggingface import HuggingFaceHub
-
     publish(HuggingFaceHub(), MODEL, REPOSITORY, write_model(tmp_path / "one"))
     path = tmp_path / "wmhub.lock"
     lock(["acme/wm-cuda-a100"], output=path)
     asked = len(server.requests)
     assert resolve_model("acme/wm-cuda-a100", locked=path).revision == "v1.0.0"
     assert len(server.requests) == asked
+
+
+def test_a_lock_is_good_at_another_place(
+    server: HubServer, tmp_path: Path, embedded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the content decides: a mirror has it by another commit."""
+    model = write_model(tmp_path / "one")
+    online = publish(HuggingFaceHub(), MODEL, REPOSITORY, model)
+    mirrors = [tmp_path / "mirror", tmp_path / "another"]
+    for number, mirror in enumerate(mirrors):
+        (model / "README.md").write_text(f"# Card {number}")
+        publish(FolderHub(mirror), MODEL, REPOSITORY, model)
+    path = tmp_path / "wmhub.lock"
+    lock(["acme/wm-cuda-a100"], output=path)
+    assert read_lock(path).models["acme/wm-cuda-a100"].commit == online
+    asked = len(server.requests)
+    there = resolve_model("acme/wm-cuda-a100", locked=path, hub=f"folder:{mirrors[0]}")
+    assert (there.place, there.revision) == ("folder", "v1.0.0")
+    monkeypatch.setenv("WMHUB_HUB", f"folder:{mirrors[0]}")
+    assert resolve_model("acme/wm-cuda-a100", locked=path).folder == there.folder
+    lock(["acme/wm-cuda-a100"], output=path)
+    other = resolve_model("acme/wm-cuda-a100", locked=path, hub=f"folder:{mirrors[1]}")
+    assert (other.place, other.revision) == ("folder", "v1.0.0")
+    assert len(server.requests) == asked
+    assert resolve_model("acme/wm-cuda-a100", locked=path, hub="hf-hub").commit == online
+    monkeypatch.delenv("WMHUB_HUB")
+    with pytest.raises(InvalidInputError, match="set WMHUB_HUB=folder:PATH"):
+        resolve_model("acme/wm-cuda-a100", locked=path)
+
+
+def test_other_content_at_another_place_is_refused(
+    server: HubServer, tmp_path: Path, embedded: Path
+) -> None:
+    publish(HuggingFaceHub(), MODEL, REPOSITORY, write_model(tmp_path / "one"))
+    publish(
+        FolderHub(tmp_path / "hub"), MODEL, REPOSITORY, write_model(tmp_path / "two", weights=b"2")
+    )
+    path = tmp_path / "wmhub.lock"
+    lock(["acme/wm-cuda-a100"], output=path)
+    with pytest.raises(CheckpointError, match=r"not what .*wmhub\.lock pins"):
+        resolve_model("acme/wm-cuda-a100", locked=path, hub=f"folder:{tmp_path / 'hub'}")
+
+
+def test_one_name_may_stand_alone(embedded: Path, tmp_path: Path) -> None:
+    write_model(embedded / "wm-cuda-a100")
+    locked = lock("wm-cuda-a100", output=tmp_path / "wmhub.lock")
+    assert set(locked.models) == {"wm-cuda-a100"}
+    hub = FolderHub(tmp_path / "hub")
+    publish(hub, DATASET, Repository("acme", "cuda-a100"), write_dataset(tmp_path / "rows"))
+    options = {"output": tmp_path / "wmhub.lock", "hub": f"folder:{tmp_path / 'hub'}"}
+    assert set(lock(datasets="acme/cuda-a100", **options).datasets) == {"acme/cuda-a100"}
+
+
+def test_rows_are_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wmhub.dataset.verify as module
+
+    rows = write_dataset(tmp_path / "rows")
+    (split,) = {name for name, ids in open_dataset(rows).splits.items() if ids}
+    verified: list[Path] = []
+    verify = module.verify
+    monkeypatch.setattr(module, "verify", lambda folder: verified.append(folder) or verify(folder))
+    assert load_dataset(rows, split=split).num_rows == 3
+    assert verified == [rows]
 
 
 def test_other_content_than_locked_is_refused(

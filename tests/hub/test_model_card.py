@@ -9,7 +9,14 @@ from pathlib import Path
 
 import click
 import pytest
-from hub_making import evaluate, trained_on, write_dataset, write_model
+from hub_making import (
+    dataset_row,
+    evaluate,
+    trained_on,
+    write_dataset,
+    write_model,
+    write_registry,
+)
 from huggingface_hub import ModelCard
 
 import wmhub.hub.registry as registry_module
@@ -25,7 +32,7 @@ from wmhub.hub.model_card import (
     write_model_card,
 )
 from wmhub.hub.registry import load_registry, parse_registry
-from wmhub.hub.release import refresh
+from wmhub.hub.release import refresh, render_registry
 
 CARDS = EMBEDDED_PATH.parents[2] / "model_cards"
 GOLDEN = Path(__file__).parent / "golden_model_card.md"
@@ -61,6 +68,35 @@ def test_a_contributors_name_stays_one_in_the_citation(checkpoint: Path) -> None
     lines = render_model_card(read_card_facts(checkpoint), named).splitlines()
     assert "  author = {ada  # pwn}," in lines
     assert sum(line.startswith("```") for line in lines) % 2 == 0
+
+
+def test_a_bare_name_is_ours_only_where_the_content_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anyone's dataset of an A100 calls itself cuda-a100."""
+    rows = write_dataset(tmp_path / "rows")
+    checkpoint = write_model(tmp_path / "model", **trained_on(rows, "cuda-a100"))
+    sources = (DataSource(contributor="", licence="MIT", records=3),)
+    evaluation = dataclasses.replace(stored_evaluation(checkpoint), sources=sources)
+    ours = write_dataset(tmp_path / "ours", latencies=(9e-3, 8e-3))
+    for datasets in ("", dataset_row(ours)):
+        write_registry(tmp_path, monkeypatch, "", datasets)
+        text = render_model_card(read_card_facts(checkpoint), evaluation)
+        assert "| trained on | cuda-a100@v1.0.0 (not published) |" in text
+        assert "title  = {TVM schedule trajectories: cuda-a100@v1.0.0 (not published)}," in text
+        assert "wmhub/cuda-a100" not in text
+        assert "wmhub authors" not in text
+        assert "Dataset of wmhub" not in text
+        data = ModelCard(text).data
+        assert data.datasets is None
+        assert {result.dataset_type for result in data.eval_results} == {"cuda-a100"}
+    write_registry(tmp_path, monkeypatch, "", dataset_row(rows))
+    text = render_model_card(read_card_facts(checkpoint), evaluation)
+    assert "| trained on | wmhub/cuda-a100@v1.0.0 |" in text
+    assert "note   = {Dataset of wmhub}" in text
+    data = ModelCard(text).data
+    assert data.datasets == ["wmhub/cuda-a100"]
+    assert {result.dataset_type for result in data.eval_results} == {"wmhub/cuda-a100"}
 
 
 def evaluate_like(checkpoint: Path) -> Evaluation:
@@ -164,7 +200,8 @@ def test_joint_training_and_its_beginning(checkpoint: Path) -> None:
     document["sources"] = [{"contributor": "a/b", "licence": "MIT", "records": 1200}]
     (checkpoint / "checkpoint.json").write_text(json.dumps(document))
     text = render_model_card(read_card_facts(checkpoint), stored_evaluation(checkpoint))
-    assert "| trained on | wmhub/cuda-a100@v1.0.0, wmhub/cuda-v100@v2.1.0 |" in text
+    trained = "wmhub/cuda-a100@v1.0.0, cuda-v100@v2.1.0 (not published)"
+    assert f"| trained on | {trained} |" in text
     assert "| training began with | wm-cuda-v100 1.2.0 |" in text
     document["kept_base"] = True
     (checkpoint / "checkpoint.json").write_text(json.dumps(document))
@@ -172,11 +209,17 @@ def test_joint_training_and_its_beginning(checkpoint: Path) -> None:
     assert "wm-cuda-v100 1.2.0, and kept its weights: what came of it ranked worse |" in kept
     assert "| a/b | MIT | 1,200 |" in text
     assert "author = {a/b}" in text
-    assert ModelCard(text).data.datasets == ["wmhub/cuda-a100", "wmhub/cuda-v100"]
+    assert ModelCard(text).data.datasets == ["wmhub/cuda-a100"]
     for odd in ({"sources": [{"x": 1}]}, {"base": 7}, {"datasets": [{"id": "x"}]}, {"sources": 3}):
         (checkpoint / "checkpoint.json").write_text(json.dumps({**document, **odd}))
         with pytest.raises(CheckpointError, match="are odd"):
             read_card_facts(checkpoint)
+
+
+def test_the_registry_is_what_the_release_writes() -> None:
+    found = load_registry()
+    text = render_registry(found.organisation, found.models, found.datasets)
+    assert text == registry_module.REGISTRY_PATH.read_text(encoding="utf-8")
 
 
 def test_the_registry_lists_every_embedded_model() -> None:
@@ -186,6 +229,7 @@ def test_the_registry_lists_every_embedded_model() -> None:
         manifest = MODEL.verify(folder)
         entry = entries[manifest.name]
         assert entry.digest == manifest.digest
+        assert entry.manifest == manifest.manifest_file.sha256
         assert (entry.tag, entry.hardware) == (manifest.version.tag, manifest.hardware[0])
 
 

@@ -23,7 +23,7 @@ from wmhub.errors import (
 )
 from wmhub.hub import push, resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET
-from wmhub.hub.place import Repository
+from wmhub.hub.place import Repository, Upload
 
 
 def test_a_dataset_and_a_model_that_pins_it(
@@ -110,7 +110,9 @@ def test_a_dry_run_sends_nothing(writable: Place, tmp_path: Path) -> None:
     would = push(rows, "acme/cuda-a100", hub=writable.spec, dry_run=True)
     assert (would.change, would.commit, would.url) == ("first", None, None)
     assert would.files["manifest.json"] == (rows / "manifest.json").stat().st_size
-    assert writable.hub.repositories(DATASET) == []
+    assert would.is_new_hub == (writable.hub.label == "folder") == (not writable.hub.exists())
+    if writable.hub.exists():
+        assert writable.hub.repositories(DATASET) == []
 
 
 def test_a_pull_request_is_not_tagged(writable: Place, tmp_path: Path) -> None:
@@ -122,6 +124,36 @@ def test_a_pull_request_is_not_tagged(writable: Place, tmp_path: Path) -> None:
     assert set(writable.hub.tags(DATASET, repository)) == {"v1.0.0"}
     found = resolve_dataset("acme/cuda-a100@refs/pr/1", hub=writable.spec)
     assert str(found.manifest.version) == "1.1.0"
+
+
+def test_what_is_taken_away_is_told(writable: Place, tmp_path: Path) -> None:
+    """A person added a file to the repository; the next publication holds only its own."""
+    repository = Repository("acme", "cuda-a100")
+    first = push(write_dataset(tmp_path / "rows"), "acme/cuda-a100", hub=writable.spec)
+    assert first.removed == ()
+    (tmp_path / "notes.md").write_text("mine")
+    added = Upload(tmp_path, names=["notes.md"], message="notes", replace=False)
+    writable.hub.commit(DATASET, repository, added)
+    more = write_dataset(tmp_path / "more", version="1.1.0", latencies=(1e-3, 2e-3, 4e-3, 8e-3))
+    arguments = ["push", str(more), "acme/cuda-a100", "--hub", writable.spec]
+    dry = CliRunner().invoke(cli, [*arguments, "--dry-run"])
+    assert re.search(r"^ +removes  notes\.md$", dry.stderr, re.MULTILINE), dry.output
+    done = CliRunner().invoke(cli, [*arguments, "--json"])
+    assert json.loads(done.stdout)["removed"] == ["notes.md"], done.output
+    again = push(more, "acme/cuda-a100", hub=writable.spec)
+    assert (again.change, again.removed) == ("none", ())
+
+
+def test_a_model_of_rows_that_are_nowhere_credits_no_one_else(
+    tmp_path: Path, embedded: Path
+) -> None:
+    spec = f"folder:{tmp_path / 'hub'}"
+    rows = write_dataset(tmp_path / "rows")
+    model = write_model(tmp_path / "model", **trained_on(rows, "cuda-a100"))
+    push(model, "acme/wm", hub=spec, dataset=rows, evaluate=evaluate)
+    card = (resolve_model("acme/wm", hub=spec).folder / "README.md").read_text()
+    assert "| trained on | cuda-a100@v1.0.0 (not published) |" in card
+    assert "wmhub/cuda-a100" not in card
 
 
 def test_dirty_folders_are_refused(tmp_path: Path) -> None:
@@ -196,10 +228,21 @@ def test_the_verb(tmp_path: Path) -> None:
     dry = runner.invoke(cli, [*arguments, "--dry-run"])
     assert dry.exit_code == 0, dry.output
     assert "would publish dataset acme/cuda-a100 v1.0.0 on" in dry.stderr
+    assert "was no hub yet: it would be made" in dry.stderr
     assert re.search(r" [0-9.]+ KiB  manifest\.json$", dry.stderr, re.MULTILINE)
     result = runner.invoke(cli, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert (printed["tag"], printed["repository"]) == ("v1.0.0", "acme/cuda-a100")
+    assert printed["is_new_hub"]
     again = runner.invoke(cli, arguments)
     assert "is there already: dataset acme/cuda-a100 v1.0.0" in again.stderr
+    assert "was no hub yet" not in again.stderr
+    more = write_dataset(tmp_path / "more", version="1.1.0", latencies=(1e-3, 2e-3, 4e-3, 8e-3))
+    arguments = ["push", str(more), *arguments[2:], "--create-pr"]
+    dry = runner.invoke(cli, [*arguments, "--dry-run"])
+    assert "would propose dataset acme/cuda-a100 v1.1.0, minor since v1.0.0 on" in dry.stderr
+    proposed = runner.invoke(cli, arguments)
+    line = proposed.stderr.splitlines()[0]
+    assert line.startswith("proposed dataset acme/cuda-a100 v1.1.0, minor since v1.0.0 on ")
+    assert line.endswith(" as pull request 1")

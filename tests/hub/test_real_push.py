@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_making import Place, make_place
+from hub_making import Place, make_place, registry_row, write_registry
 from huggingface_hub import ModelCard
 
 import wmhub
@@ -147,6 +147,7 @@ def test_embedding_with_a_report(
     card = (tmp_path / "cards/wm-cuda-k80.md").read_text()
     assert "| gradient boosting | 0.750 | 0.875 | 0.625 |  |" in card
     assert r"| ada\|\[x\](y) | MIT | 216 |" in card
+    assert "| trained on | wmhub/cuda-k80@v1.0.0 |" in card
     folder = embedded / "wm-cuda-k80"
     _require_rendered(folder, tmp_path / "cards")
     registry = parse_registry(registry_module.REGISTRY_PATH.read_text(), "test")
@@ -176,16 +177,21 @@ def _require_rendered(folder: Path, cards: Path) -> None:
     assert text == (cards / f"{folder.name}.md").read_text()
 
 
-def _renamed(model: Path, folder: Path, name: str) -> Path:
+def _renamed(model: Path, folder: Path, name: str, **metrics: float) -> Path:
     folder.mkdir()
     (folder / "weights.safetensors").write_bytes((model / "weights.safetensors").read_bytes())
     document = json.loads((model / "checkpoint.json").read_text())
-    (folder / "checkpoint.json").write_text(json.dumps({**document, "name": name}))
+    document |= {"name": name, "metrics": {**document["metrics"], **metrics}}
+    (folder / "checkpoint.json").write_text(json.dumps(document))
     return folder
 
 
 def test_what_does_not_belong_together_is_not_embedded(
-    made: tuple[Path, Path], embedded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: tuple[Path, Path],
+    embedded: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from hub_making import write_dataset
 
@@ -199,6 +205,17 @@ def test_what_does_not_belong_together_is_not_embedded(
     told = ["--dataset", str(data), "--report", str(tmp_path / "report.json")]
     assert release([*arguments, *told]) == 2
     assert "is not of wm-cuda-k80 on the test workloads" in capsys.readouterr().err
+    assert not list(embedded.iterdir())
+    boastful = _renamed(model, tmp_path / "boastful", "wm-cuda-k80", top1=0.1)
+    assert release([str(boastful), *arguments[1:], "--dataset", str(data)]) == 2
+    assert "its checkpoint says top1 0.1000, and measured again" in capsys.readouterr().err
+    assert not list(embedded.iterdir())
+    assert not (tmp_path / "cards").exists()
+    listed = MODEL.parse((model / "checkpoint.json").read_bytes(), "test")
+    row = registry_row("wm-cuda-k80", "0" * 64, commit="0" * 40, tag=listed.version.tag)
+    write_registry(tmp_path, monkeypatch, row)
+    assert release([*arguments, "--dataset", str(data)]) == 2
+    assert "is on the Hub with other content, and a tag never moves" in capsys.readouterr().err
     assert not list(embedded.iterdir())
     with pytest.raises(InvalidInputError, match="it is not the dataset"):
         push(model, "acme/wm", dataset=other, hub=f"folder:{tmp_path / 'hub'}")

@@ -128,10 +128,11 @@ def test_plain_clients_load_what_was_published(
     ("status", "said"),
     [
         (401, "run `hf auth login`"),
-        (403, "this login may not do that"),
+        (403, "this login may not do that: ask the owner for access, or propose"),
         (404, "could not|HTTP 404|no such"),
         (409, "there already"),
         (412, "published meanwhile"),
+        (422, "the server refused it"),
         (429, "too many requests"),
         (500, "the server failed"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from wmhub.cli._show import printable
+from wmhub.cli._show import printable, show_note
 
 
 @click.command()
@@ -16,7 +16,8 @@ from wmhub.cli._show import printable
 @click.option(
     "--dataset",
     metavar="NAME",
-    help="Where the dataset lies that the model pins, such as ./datasets/cuda-a100.",
+    help="Where the dataset lies that the model pins, such as ./datasets/cuda-a100, or its name on "
+    "the hub, which the card then shows.",
 )
 @click.option(
     "--card",
@@ -61,16 +62,21 @@ def command(
     if as_json:
         click.echo(json.dumps({**vars(pushed), "repository": str(pushed.repository)}))
         return
-    verb = "would publish" if dry_run else "published"
+    done, undone = ("proposed", "would propose") if create_pr else ("published", "would publish")
+    verb = undone if dry_run else done
     if pushed.change == "none":
         verb = "is there already:"
     is_new = pushed.previous and pushed.change != "none"
     since = f", {pushed.change} since {pushed.previous}" if is_new else ""
-    click.echo(
-        f"{verb} {pushed.kind} {pushed.repository} {pushed.tag}{since} on {pushed.location}",
-        err=True,
-    )
+    number = f" as pull request {pushed.pull_request}" if pushed.pull_request is not None else ""
+    what = f"{pushed.kind} {pushed.repository} {pushed.tag}{since}"
+    click.echo(f"{verb} {what} on {pushed.location}{number}", err=True)
     for file, length in pushed.files.items():
         click.echo(f"  {show_bytes(length):>10}  {file}", err=True)
+    for file in pushed.removed:
+        click.echo(printable(f"  {'removes':>10}  {file}"), err=True)
+    if pushed.is_new_hub:
+        made = "would be made" if dry_run else "is made"
+        show_note("note", f"{pushed.location} was no hub yet: it {made}")
     if pushed.url:
         click.echo(printable(pushed.url), err=True)

@@ -31,8 +31,8 @@ from wmhub.names import HardwareKey
 
 #: The card of either kind; it may lie beside the files that the manifest names.
 CARD_NAME = "README.md"
-#: Newest schema of either kind that this wmhub reads.
-NEWEST_SCHEMA = 1
+#: The first schema of either kind, which every wmhub reads.
+_FIRST_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ class ArtifactKind(Protocol):
     """Largest artifact that is fetched, in bytes."""
     error: type[InvalidInputError]
     """What a damaged one raises."""
+
+    def newest_schema(self) -> int:
+        """Newest version of its form that this wmhub reads: a word of its own module."""
+        ...
 
     def parse(self, content: bytes, where: str) -> ArtifactManifest:
         """Parses a manifest; ``where`` names it in errors."""
@@ -140,6 +144,11 @@ class _Model:
     most_bytes = 256 * 2**20
     error: type[InvalidInputError] = CheckpointError
 
+    def newest_schema(self) -> int:
+        from wmhub.checkpoint import SCHEMA_VERSION
+
+        return SCHEMA_VERSION
+
     def parse(self, content: bytes, where: str) -> ArtifactManifest:
         fields = _Fields(content, where, self.error)
         metrics = fields.optional("metrics")
@@ -149,7 +158,7 @@ class _Model:
             for key, label in (("top1", "top-1"), ("top5", "top-5"))
             if isinstance(scores.get(key), float)
         )
-        return _manifest(fields, content, headline)
+        return _manifest(self, fields, content, headline)
 
     def verify(self, folder: Path, within: Path | None = None) -> ArtifactManifest:
         return _verify_files(self, folder, within)
@@ -163,6 +172,11 @@ class _Dataset:
     most_bytes = 64 * 2**30
     error: type[InvalidInputError] = DatasetError
 
+    def newest_schema(self) -> int:
+        from wmhub.dataset.schema import SCHEMA_VERSION
+
+        return SCHEMA_VERSION
+
     def parse(self, content: bytes, where: str) -> ArtifactManifest:
         fields = _Fields(content, where, self.error)
         counts = fields.optional("counts")
@@ -171,7 +185,7 @@ class _Dataset:
             for key in ("trajectories", "records", "workloads")
             if isinstance(counts, dict) and isinstance(counts.get(key), int)
         )
-        return _manifest(fields, content, headline)
+        return _manifest(self, fields, content, headline)
 
     def verify(self, folder: Path, within: Path | None = None) -> ArtifactManifest:
         from wmhub.dataset.verify import require_verified
@@ -187,11 +201,14 @@ MODEL: ArtifactKind = _Model()
 DATASET: ArtifactKind = _Dataset()
 
 
-def _manifest(fields: _Fields, content: bytes, headline: str) -> ArtifactManifest:
+def _manifest(
+    kind: ArtifactKind, fields: _Fields, content: bytes, headline: str
+) -> ArtifactManifest:
     schema_version = fields.integer("schema_version")
-    if schema_version > NEWEST_SCHEMA:
+    # The newest is asked for where it matters only: to know a model's, torch is loaded.
+    if schema_version > _FIRST_SCHEMA and schema_version > (newest := kind.newest_schema()):
         raise SchemaVersionError(
-            f"{fields.where}: schema version {schema_version} is newer than the {NEWEST_SCHEMA} "
+            f"{fields.where}: schema version {schema_version} is newer than the {newest} "
             "that this wmhub reads: pip install --upgrade wmhub"
         )
     licence = fields.optional("licence")

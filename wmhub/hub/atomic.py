@@ -43,6 +43,13 @@ def staging_folder(root: Path) -> Iterator[Path]:
         raise HubError(f"{root}: nothing can be published there: {error}") from error
 
 
+def require_writable(root: Path) -> None:
+    """Raises ``HubError`` where ``root`` cannot be written, or made if it is not there."""
+    there = next(path for path in (root, *root.parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise HubError(f"{root}: nothing can be published there: {there} cannot be written to")
+
+
 def place_folder(staged: Path, target: Path) -> bool:
     """Flushes ``staged`` and renames it to ``target``; ``False`` if that exists already."""
     flush_folder(staged)

@@ -23,7 +23,7 @@ from wmhub.hub.community import (
     render_community_card,
     review,
 )
-from wmhub.hub.place import Commit, Hub, Repository, Upload
+from wmhub.hub.place import GIT_SETTINGS, Commit, Hub, Repository, Upload
 from wmhub.hub.pushing import published_names, require_publishable, target_repository
 from wmhub.hub.settings import open_hub
 from wmhub.hub.tags import newest_tag, version_of_tag
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 COMMUNITY = "community"
 _FIRST_VERSION = Version(0, 1, 0)
 #: Files that a collection may hold beside its datasets.
-_BESIDE = (CARD_NAME, ".gitattributes", ".gitignore", "LICENSE")
+_BESIDE = (CARD_NAME, GIT_SETTINGS, ".gitignore", "LICENSE")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Merged:
     commit: str
     """Its commit."""
     warnings: tuple[str, ...] = ()
-    """What the checks before the merge found doubtful, for people."""
+    """What was found doubtful before, for people."""
 
 
 def contribute(
@@ -86,10 +86,10 @@ def contribute(
     Anyone who is logged in may contribute. Raises ``DatasetError`` or ``InvalidInputError`` for
     what the checks find, and ``OutputExistsError`` if the same dataset is there already.
     """
+    place = _writable(hub)
     folder = Path(path)
     artifact = DATASET.verify(folder)
     manifest = read_manifest(folder)
-    place = open_hub(hub)
     repository = target_repository(DATASET, to)
     head = place.resolve(DATASET, repository, "main")
     under = folder_of(manifest, artifact)
@@ -125,7 +125,7 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
 
     For maintainers. Raises ``InvalidInputError`` if it does more than add one dataset.
     """
-    place = open_hub(hub)
+    place = _writable(hub)
     repository = target_repository(DATASET, to)
     found = review(place, repository, number)
     head = place.resolve(DATASET, repository, "main")
@@ -165,8 +165,9 @@ def create_community(*, to: str = COMMUNITY, hub: str | None = None) -> Merged:
     Raises ``InvalidInputError`` for a repository that holds something else: its card is not ours to
     replace.
     """
-    place = open_hub(hub)
+    place = _writable(hub)
     repository = target_repository(DATASET, to)
+    made_hub = () if place.exists() else (f"{place.location} was no hub yet: it is made",)
     try:
         head = place.resolve(DATASET, repository, "main")
     except UnknownNameError:
@@ -174,7 +175,14 @@ def create_community(*, to: str = COMMUNITY, hub: str | None = None) -> Merged:
     if head is not None:
         _require_collection(place, repository, head)
     made, tag = _write_card(place, repository, head, Change.PATCH)
-    return Merged(repository, "", tag, made.id)
+    return Merged(repository, "", tag, made.id, made_hub)
+
+
+def _writable(hub: str | None) -> Hub:
+    """The place that ``hub`` names, if anything can be published there."""
+    place = open_hub(hub)
+    place.require_writable()
+    return place
 
 
 def _require_collection(hub: Hub, repository: Repository, commit: str) -> None:

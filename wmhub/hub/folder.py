@@ -25,7 +25,7 @@ import orjson
 
 from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
 from wmhub.hub.artifact import ArtifactKind
-from wmhub.hub.atomic import place_folder, staging_folder
+from wmhub.hub.atomic import place_folder, require_writable, staging_folder
 from wmhub.hub.integrity import (
     FileDigest,
     check_commit,
@@ -37,7 +37,7 @@ from wmhub.hub.integrity import (
     tree_digest,
 )
 from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, Upload
-from wmhub.hub.tags import newest_tag
+from wmhub.hub.tags import newest_tag, version_of_tag
 
 _POINTER = "points.json"
 _RECORD = "commit.json"
@@ -95,15 +95,26 @@ class FolderHub:
         self._root = root
         self.location = str(root)
 
+    def exists(self) -> bool:
+        """Whether the folder is there."""
+        return self._root.is_dir()
+
+    def require_writable(self) -> None:
+        """Refuses a folder that this user cannot write."""
+        require_writable(self._root)
+
     def repositories(self, kind: ArtifactKind) -> list[Repository]:
         """Everything of ``kind`` that has a commit."""
+        if not self.exists():
+            raise HubError(f"{self.location}: there is no such folder, so this is no hub")
         heads = self._root.glob(f"{kind.label}s/*/*/main")
         return sorted(Repository(path.parents[1].name, path.parent.name) for path in heads)
 
     def tags(self, kind: ArtifactKind, repository: Repository) -> Mapping[str, str]:
-        """Tag -> commit."""
+        """Version tag -> commit; what a desktop or a disk station leaves beside them is none."""
         folder = self._existing(kind, repository) / "tags"
-        return {path.name: _pointed(path) for path in sorted(folder.glob("*"))}
+        tags = (path for path in sorted(folder.glob("v*")) if version_of_tag(path.name) is not None)
+        return {path.name: _pointed(path) for path in tags}
 
     def resolve(self, kind: ArtifactKind, repository: Repository, revision: str) -> str:
         """The commit of a tag, ``main``, ``refs/pr/N`` or a commit."""
@@ -262,7 +273,10 @@ class FolderHub:
     def _existing(self, kind: ArtifactKind, repository: Repository) -> Path:
         home = self._home(kind, repository)
         if not (home / "main").is_dir():
-            raise UnknownNameError(f"there is no {kind.label} {repository} on {self.location}")
+            missing = "" if self.exists() else ", which is no folder yet"
+            raise UnknownNameError(
+                f"there is no {kind.label} {repository} on {self.location}{missing}"
+            )
         return home
 
     def _conflict(self, kind: ArtifactKind, repository: Repository) -> HubError:
@@ -291,6 +305,6 @@ def _pointed(folder: Path) -> str:
     path = folder / _POINTER
     try:
         commit = orjson.loads(read_bounded(path))["commit"]
-    except (FileNotFoundError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, orjson.JSONDecodeError) as error:
         raise InvalidInputError.at(path, f"is no pointer of a folder hub: {error!r}") from error
     return check_commit(commit)

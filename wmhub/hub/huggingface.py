@@ -18,7 +18,15 @@ from wmhub.hub.artifact import ArtifactKind
 from wmhub.hub.integrity import check_commit, check_path, check_paths, open_inside
 from wmhub.hub.known_tags import KnownTags
 from wmhub.hub.patience import patiently, require_reachable, without_secrets
-from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, Upload, stored_files
+from wmhub.hub.place import (
+    GIT_SETTINGS,
+    Commit,
+    Repository,
+    Snapshot,
+    StoredFile,
+    Upload,
+    stored_files,
+)
 from wmhub.hub.tags import newest_tag
 
 #: Tag of a card by which our repositories are found.
@@ -48,10 +56,25 @@ class HuggingFaceHub:
         self._is_reached = False
         self._listed: dict[tuple[str, Repository, str], Mapping[str, StoredFile]] = {}
 
-    def repositories(self, kind: ArtifactKind) -> list[Repository]:
-        """Everything whose card has the tag ``wmhub``; offline, everything remembered."""
+    def exists(self) -> bool:
+        """Yes, whether or not it can be reached."""
+        return True
+
+    def require_writable(self) -> None:
+        """Refuses offline."""
         if self._offline:
-            return self._known_tags.repositories(kind.label)
+            raise HubError(
+                "nothing can be published offline: unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE"
+            )
+
+    def repositories(self, kind: ArtifactKind) -> list[Repository]:
+        """Everything whose card has the tag ``wmhub``; offline, what is remembered and cached."""
+        if self._offline:
+            return [
+                repository
+                for repository in self._known_tags.repositories(kind.label)
+                if any(self._snapshots(kind, repository).glob("*"))
+            ]
         listing = self._api.list_models if kind.label == "model" else self._api.list_datasets
         found = self._call(
             f"list {kind.label}s", lambda: [info.id for info in listing(filter=CARD_TAG)]
@@ -72,14 +95,12 @@ class HuggingFaceHub:
         return {ref.name: check_commit(ref.target_commit) for ref in refs.tags}
 
     def resolve(self, kind: ArtifactKind, repository: Repository, revision: str) -> str:
-        """The commit, as the Hub says it now; offline, as it was remembered."""
+        """The commit, as the Hub says it now; offline, as it was remembered, if it is cached."""
         if self._offline:
-            known = self._known_tags.of(kind.label, repository)
-            if revision in known:
-                return known[revision]
+            commit = self._known_tags.of(kind.label, repository).get(revision, revision)
             with contextlib.suppress(InvalidInputError):
-                if self._snapshot_folder(kind, repository, revision).is_dir():
-                    return revision
+                if self._snapshot_folder(kind, repository, commit).is_dir():
+                    return commit
             raise self._not_cached(kind, repository, revision)
         what = f"{kind.label} {repository}@{revision}"
         try:
@@ -157,7 +178,7 @@ class HuggingFaceHub:
 
     def commit(self, kind: ArtifactKind, repository: Repository, upload: Upload) -> Commit:
         """One commit with all files; unchanged ones are not sent, and if all are, none is made."""
-        self._must_be_online()
+        self.require_writable()
         check_paths(upload.names)
         prefix = f"{check_path(upload.under)}/" if upload.under else ""
         sources = {prefix + name: open_inside(upload.folder, name) for name in upload.names}
@@ -189,7 +210,7 @@ class HuggingFaceHub:
 
     def tag(self, kind: ArtifactKind, repository: Repository, tag: str, commit: str) -> None:
         """Names ``commit`` once and for all."""
-        self._must_be_online()
+        self.require_writable()
         if tag not in (tags := self.tags(kind, repository)):
             try:
                 self._call(
@@ -212,7 +233,7 @@ class HuggingFaceHub:
 
     def merge(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
         """Merges as the Hub does; needs the right to write."""
-        self._must_be_online()
+        self.require_writable()
         what = f"merge pull request {number} of {kind.label} {repository}"
         id_, repo_type = str(repository), kind.label
         self._call(
@@ -221,14 +242,18 @@ class HuggingFaceHub:
         return self.resolve(kind, repository, "main")
 
     def _present(self, kind: ArtifactKind, repository: Repository) -> set[str]:
-        """Files of ``main`` that a publication replaces; git's own settings stay."""
+        """Files of ``main`` that a publication replaces."""
         tree = self._api.list_repo_tree(str(repository), recursive=True, repo_type=kind.label)
-        return {item.path for item in tree if isinstance(item, RepoFile)} - {".gitattributes"}
+        return {item.path for item in tree if isinstance(item, RepoFile)} - {GIT_SETTINGS}
 
-    def _snapshot_folder(self, kind: ArtifactKind, repository: Repository, commit: str) -> Path:
+    def _snapshots(self, kind: ArtifactKind, repository: Repository) -> Path:
+        """Where the client's cache keeps a folder for each commit of which it has files."""
         cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
         name = repo_folder_name(repo_id=str(repository), repo_type=kind.label)
-        return cache / name / "snapshots" / check_commit(commit)
+        return cache / name / "snapshots"
+
+    def _snapshot_folder(self, kind: ArtifactKind, repository: Repository, commit: str) -> Path:
+        return self._snapshots(kind, repository) / check_commit(commit)
 
     def _history(self, kind: ArtifactKind, repository: Repository, revision: str) -> list[str]:
         id_, repo_type = str(repository), kind.label
@@ -241,10 +266,6 @@ class HuggingFaceHub:
                 )
             ],
         )
-
-    def _must_be_online(self) -> None:
-        if self._offline:
-            raise HubError("nothing can be published offline: unset HF_HUB_OFFLINE")
 
     def _not_cached(
         self, kind: ArtifactKind, repository: Repository, what: str

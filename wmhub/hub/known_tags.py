@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from wmhub.errors import InvalidInputError
+from wmhub.errors import HubError, InvalidInputError
 from wmhub.hub.atomic import write_file
 from wmhub.hub.integrity import check_commit, check_path, read_bounded
 from wmhub.hub.place import Repository
@@ -50,10 +50,19 @@ class KnownTags:
             )
 
     def remember(self, label: str, repository: Repository, tag: str, commit: str) -> None:
-        """Keeps a version tag's commit; raises ``InvalidInputError`` as ``compare`` does."""
+        """Keeps a version tag's commit; raises ``InvalidInputError`` as ``compare`` does, and
+        ``HubError`` where it cannot be written."""
         self.compare(label, repository, tag, commit)
-        if version_of_tag(tag) is not None and tag not in self.of(label, repository):
-            write_file(self._folder(label, repository) / tag, f"{check_commit(commit)}\n".encode())
+        if version_of_tag(tag) is None or tag in self.of(label, repository):
+            return
+        path = self._folder(label, repository) / tag
+        try:
+            write_file(path, f"{check_commit(commit)}\n".encode())
+        except OSError as error:
+            raise HubError(
+                f"{path}: what {tag} of {label} {repository} is cannot be remembered there "
+                f"({error}); set WMHUB_HOME to a folder that can be written"
+            ) from error
 
     def _folder(self, label: str, repository: Repository) -> Path:
         return self._root / label / check_path(repository.org) / check_path(repository.name)

@@ -20,9 +20,9 @@ from wmhub.names import DatasetId, ModelId
 
 
 def lock(
-    models: Iterable[str] = (),
+    models: str | Iterable[str] = (),
     *,
-    datasets: Iterable[str] = (),
+    datasets: str | Iterable[str] = (),
     output: str | os.PathLike[str] = LOCK_NAME,
     offline: bool | None = None,
     hub: str | None = None,
@@ -32,7 +32,7 @@ def lock(
     Without names, everything in ``output`` is verified as it is locked, and nothing is written.
     """
     path = Path(output)
-    models, datasets = list(models), list(datasets)
+    models, datasets = _names(models), _names(datasets)
     before = read_lock(path) if path.exists() or not models + datasets else Lockfile()
     if not models + datasets:
         for name in before.models:
@@ -51,6 +51,10 @@ def lock(
     after = Lockfile({**before.models, **found_models}, {**before.datasets, **found_datasets})
     write_lock(path, after)
     return after
+
+
+def _names(given: str | Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _key(identity: ModelId | DatasetId) -> str:

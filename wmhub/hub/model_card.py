@@ -14,7 +14,6 @@ from wmhub.hub.evaluation import METRICS, DataSource, Evaluation, evaluation_of_
 from wmhub.hub.figures import Picture, draw_pictures, pictures_of
 from wmhub.hub.integrity import read_bounded
 from wmhub.hub.registry import load_registry
-from wmhub.hub.settings import organisation_override
 from wmhub.markdown import bibtex, cell
 
 _LICENCE = "apache-2.0"
@@ -32,12 +31,20 @@ class PinnedDataset:
     """SHA-256 of its ``manifest.json``."""
 
     @property
-    def repository(self) -> str:
-        """The repository that holds it; a bare name means our organisation's."""
-        return "/".join(self.id.split("/")[:2]) if "/" in self.id else f"{_ours()}/{self.id}"
+    def repository(self) -> str | None:
+        """The repository that holds it; ``None`` where none is known.
+
+        A bare name is what a dataset calls itself. It is ours only if its content is what this
+        release lists by that name: anyone's data of a V100 are called ``cuda-v100``.
+        """
+        if "/" in self.id:
+            return "/".join(self.id.split("/")[:2])
+        listed = load_registry().datasets.get(self.id)
+        return listed.repository if listed and listed.manifest == self.digest else None
 
     def __str__(self) -> str:
-        return f"{self.id if '/' in self.id else self.repository}@{self.revision}"
+        name = self.id if "/" in self.id else self.repository
+        return f"{name}@{self.revision}" if name else f"{self.id}@{self.revision} (not published)"
 
 
 @dataclass(frozen=True)
@@ -110,10 +117,6 @@ def _base(base: Mapping[str, object], was_kept: bool) -> str:
 
 def _pin(item: Mapping[str, object]) -> PinnedDataset:
     return PinnedDataset(**{key: str(item[key]) for key in ("id", "revision", "digest")})
-
-
-def _ours() -> str:
-    return organisation_override() or load_registry().organisation
 
 
 def stored_evaluation(checkpoint: Path) -> Evaluation:
@@ -201,9 +204,9 @@ def front_matter(facts: CardFacts, evaluation: Evaluation) -> str:
     import yaml
 
     manifest = facts.manifest
-    repository = facts.dataset.repository
     dataset = {
-        "type": repository,
+        # The Hub wants a type in any case; a bare name is no repository of anyone.
+        "type": facts.dataset.repository or facts.dataset.id,
         "name": facts.dataset.id.rpartition("/")[2],
         "split": evaluation.split,
         "revision": facts.dataset.revision,
@@ -213,6 +216,7 @@ def front_matter(facts: CardFacts, evaluation: Evaluation) -> str:
         for key, label in METRICS.items()
         if key in evaluation.model.values
     ]
+    known = [pinned.repository for pinned in facts.datasets if pinned.repository is not None]
     value = {
         "library_name": "wmhub",
         "license": (manifest.licence or _LICENCE).lower(),
@@ -224,7 +228,7 @@ def front_matter(facts: CardFacts, evaluation: Evaluation) -> str:
             "world-model",
             *map(str, manifest.hardware),
         ],
-        "datasets": list(dict.fromkeys(pinned.repository for pinned in facts.datasets)),
+        **({"datasets": list(dict.fromkeys(known))} if known else {}),
         "model-index": [
             {
                 "name": manifest.name,

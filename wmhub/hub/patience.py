@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -32,7 +33,8 @@ _SECRET = re.compile(
 )
 _REMEDIES = {
     401: "the login is missing or no longer valid: run `hf auth login`",
-    403: "this login may not do that: ask the owner for the right to write, or use --create-pr",
+    403: "this login may not do that: ask the owner for access, or propose what you would publish "
+    "with --create-pr",
     409: "it is there already, or is being changed by someone else",
     412: "someone else has published meanwhile: look at what is there and publish again",
     429: "too many requests: wait and try again",
@@ -92,7 +94,7 @@ def require_reachable(url: str, what: str) -> None:
     """Raises ``HubError`` unless something answers at ``url``, whatever it says."""
     try:
         get_session().head(url, timeout=_REACH_SECONDS)
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
         explained = _explained(error, what)
         assert explained is not None
         raise explained from None
@@ -133,12 +135,19 @@ def _explained(error: BaseException, what: str) -> WmhubError | None:
         )
     if isinstance(error, RevisionNotFoundError):
         return UnknownNameError(f"{what}: there is no such revision")
+    if isinstance(error, OfflineModeIsEnabled):
+        return HubError(
+            f"{what}: the Hugging Face client was started offline: unset HF_HUB_OFFLINE and "
+            "TRANSFORMERS_OFFLINE, and start anew"
+        )
     if isinstance(error, HFValidationError):
         return HubError(f"{what}: {detail}")
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         said = without_secrets(error.server_message or "")[:300]
-        remedy = _REMEDIES.get(status, "the server failed; try again later")
+        is_refusal = 400 <= status < 500 and status not in _TRANSIENT
+        other = "the server refused it" if is_refusal else "the server failed; try again later"
+        remedy = _REMEDIES.get(status, other)
         return HubError(f"{what}: HTTP {status}{f' ({said})' if said else ''}; {remedy}")
     if "xet-write-token" in detail:
         return HubError(f"{what}: this server has no Xet storage: set HF_HUB_DISABLE_XET=1")

@@ -15,6 +15,9 @@ from typing import Protocol
 from wmhub.errors import HubError
 from wmhub.hub.artifact import ArtifactKind
 
+#: Git's own settings in a repository: a publication leaves them as they are.
+GIT_SETTINGS = ".gitattributes"
+
 
 @dataclass(frozen=True, order=True)
 class Repository:
@@ -89,6 +92,14 @@ class Hub(Protocol):
     location: str
     """The place in words for people, without secrets: a path or a URL."""
 
+    def exists(self) -> bool:
+        """Whether the place itself is there; if not, the first publication makes it."""
+        ...
+
+    def require_writable(self) -> None:
+        """Raises ``HubError`` where nothing can be published, before any work is done for that."""
+        ...
+
     def repositories(self, kind: ArtifactKind) -> list[Repository]:
         """Everything of ``kind`` that wmhub published here, sorted."""
         ...
@@ -146,6 +157,14 @@ class ReadOnlyHub:
     """The writing half of ``Hub`` for a place that cannot be written to."""
 
     label: str
+
+    def exists(self) -> bool:
+        """Yes: what can only be read was there before."""
+        return True
+
+    def require_writable(self) -> None:
+        """Refuses."""
+        raise self._refusal()
 
     def commit(self, *_args: object, **_options: object) -> Commit:
         """Refuses."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wmhub.dataset.version import Change
@@ -11,7 +11,7 @@ from wmhub.errors import HubError, InvalidInputError, OutputExistsError, Unknown
 from wmhub.hub.artifact import CARD_NAME, ArtifactKind, ArtifactManifest
 from wmhub.hub.integrity import digest_file
 from wmhub.hub.obtain import obtain, obtain_manifest
-from wmhub.hub.place import Hub, Repository, Upload
+from wmhub.hub.place import GIT_SETTINGS, Hub, Repository, Upload
 from wmhub.hub.tags import newest_tag
 
 #: What became of the artifact in the first folder when it turned into the second.
@@ -36,6 +36,10 @@ class Pushed:
     """``first``, ``patch``, ``minor``, ``major``; ``none`` if the same is there already."""
     files: Mapping[str, int]
     """Every file of the publication with its length in bytes."""
+    removed: tuple[str, ...]
+    """Files of the repository that it takes away, whoever put them there."""
+    is_new_hub: bool
+    """Whether the hub itself was not there before: a folder that the first publication makes."""
     commit: str | None
     """The commit; ``None`` for a dry run."""
     url: str | None
@@ -74,48 +78,25 @@ def publish(
     a version that is too low for what changed, ``HubError`` if another writer came first.
     """
     kind, repository = publication.kind, publication.repository
-    tag = publication.manifest.version.tag
-    files = {name: (publication.folder / name).stat().st_size for name in publication.names}
     head, tags = _what_is_there(hub, kind, repository)
-    previous = newest_tag(tags)
-    if tag in tags and not create_pr:
-        _require_same(hub, publication, tags[tag])
-        change = "none"
-    else:
-        change = _checked_change(hub, publication, previous, tags)
-        if previous is None and head is not None:
-            _require_ours(hub, publication, head)
-    pushed = Pushed(
-        kind=kind.label,
-        repository=repository,
-        location=hub.location,
-        tag=tag,
-        previous=previous,
-        change=change,
-        files=files,
-        commit=tags[tag] if change == "none" else None,
-        url=None,
-        pull_request=None,
-    )
-    if dry_run or change == "none":
-        return pushed
+    planned = _planned(hub, publication, head, tags, create_pr)
+    if dry_run or planned.change == "none":
+        return planned
     made = hub.commit(
         kind,
         repository,
         Upload(
             publication.folder,
             names=publication.names,
-            message=message or f"{publication.manifest.name} {tag}",
+            message=message or f"{publication.manifest.name} {planned.tag}",
             parent=head,
             pull_request=create_pr,
         ),
     )
     if not create_pr:
-        hub.tag(kind, repository, tag, made.id)
-        _require_arrived(hub, publication, hub.resolve(kind, repository, tag))
-    return Pushed(
-        **{**vars(pushed), "commit": made.id, "url": made.url, "pull_request": made.pull_request}
-    )
+        hub.tag(kind, repository, planned.tag, made.id)
+        _require_arrived(hub, publication, hub.resolve(kind, repository, planned.tag))
+    return replace(planned, commit=made.id, url=made.url, pull_request=made.pull_request)
 
 
 def _what_is_there(
@@ -128,11 +109,50 @@ def _what_is_there(
         return None, {}
 
 
+def _planned(
+    hub: Hub,
+    publication: Publication,
+    head: str | None,
+    tags: Mapping[str, str],
+    create_pr: bool,
+) -> Pushed:
+    """What publishing will do to a repository with this head and these tags, if it may."""
+    tag, previous = publication.manifest.version.tag, newest_tag(tags)
+    if tag in tags and not create_pr:
+        _require_same(hub, publication, tags[tag])
+        change = "none"
+    else:
+        change = _checked_change(hub, publication, previous, tags)
+        if previous is None and head is not None:
+            _require_ours(hub, publication, head)
+    return Pushed(
+        kind=publication.kind.label,
+        repository=publication.repository,
+        location=hub.location,
+        tag=tag,
+        previous=previous,
+        change=change,
+        files={name: (publication.folder / name).stat().st_size for name in publication.names},
+        removed=_removed(hub, publication, head) if change != "none" else (),
+        is_new_hub=not hub.exists(),
+        commit=tags[tag] if change == "none" else None,
+        url=None,
+        pull_request=None,
+    )
+
+
+def _removed(hub: Hub, publication: Publication, head: str | None) -> tuple[str, ...]:
+    if head is None:
+        return ()
+    present = hub.files(publication.kind, publication.repository, head)
+    return tuple(sorted(present.keys() - {GIT_SETTINGS, *publication.names}))
+
+
 def _require_ours(hub: Hub, publication: Publication, head: str) -> None:
     """Refuses to replace the content of a repository that wmhub did not write."""
     kind, repository = publication.kind, publication.repository
     present = hub.files(kind, repository, head)
-    others = sorted(present.keys() - {CARD_NAME, ".gitattributes"})
+    others = sorted(present.keys() - {CARD_NAME, GIT_SETTINGS})
     if others and kind.manifest_name not in present:
         raise OutputExistsError(
             f"{kind.label} {repository} on {hub.location} holds {', '.join(others[:5])}"

@@ -58,8 +58,11 @@ def push(
     if that is given; of its folder, only what the manifest names is sent. A dataset is checked as
     ``wmhub dataset check`` does, and refused if it holds files that its manifest does not name.
     Refused as well are a version whose tag exists with other content, and one that is too low for
-    what changed since the newest tag. ``create_pr`` proposes without tagging.
+    what changed since the newest tag. ``create_pr`` proposes without tagging. Raises ``HubError``
+    where nothing can be published, a dry run included.
     """
+    place = open_hub(hub)
+    place.require_writable()
     folder = Path(path)
     kind = kind_of(folder)
     manifest = kind.verify(folder)
@@ -68,9 +71,7 @@ def push(
         require_publishable(folder)
         names = published_names(kind, folder, manifest)
         publication = Publication(kind, repository, folder, names, manifest, _dataset_change)
-        return publish(
-            open_hub(hub), publication, message=message, dry_run=dry_run, create_pr=create_pr
-        )
+        return publish(place, publication, message=message, dry_run=dry_run, create_pr=create_pr)
     with tempfile.TemporaryDirectory(prefix="wmhub-push-") as temporary:
         staged = Path(temporary)
         for file in (kind.manifest_name, *manifest.files):
@@ -83,9 +84,7 @@ def push(
             write_model_card(staged, evaluation, output, _load_name(repository), found)
         names = published_names(kind, staged, manifest)
         publication = Publication(kind, repository, staged, names, manifest, _model_change)
-        return publish(
-            open_hub(hub), publication, message=message, dry_run=dry_run, create_pr=create_pr
-        )
+        return publish(place, publication, message=message, dry_run=dry_run, create_pr=create_pr)
 
 
 def kind_of(folder: Path) -> ArtifactKind:

@@ -33,6 +33,8 @@ class RegistryEntry:
     """Commit that the tag must resolve to; ``None`` until it is on the Hub."""
     digest: str
     """``ArtifactManifest.digest``: covers the weights, every other file and the manifest."""
+    manifest: str
+    """SHA-256 of the manifest alone: what a checkpoint pins of a dataset."""
     schema_version: int
     """Schema of the artifact."""
     hardware: HardwareKey

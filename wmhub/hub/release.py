@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,19 @@ import orjson
 
 from wmhub.errors import InvalidInputError, MissingInputError, WmhubError
 from wmhub.hub import embedded, registry
-from wmhub.hub.artifact import DATASET, MODEL, ArtifactManifest
+from wmhub.hub.artifact import DATASET, MODEL, ArtifactManifest, read_manifest
 from wmhub.hub.atomic import write_file
 from wmhub.hub.evaluation import METRICS, Evaluation, baselines_of
-from wmhub.hub.figures import possible_pictures
+from wmhub.hub.figures import pictures_of, possible_pictures
 from wmhub.hub.integrity import read_bounded
 from wmhub.hub.model_card import read_card_facts, stored_evaluation, write_model_card
 from wmhub.hub.registry import RegistryEntry, load_registry, parse_registry
 
 _HEAD = """\
 # Short names of this release. A bare name means exactly what stands here, and nothing else.
-# `commit` is the commit of the tag on the Hugging Face Hub; it is absent until the tag is there,
-# and until then only the copy in the package answers. Written by `python -m wmhub.hub.release`.
+# `commit` is the commit of the tag on the Hugging Face Hub; it is absent until the tag is there.
+# Until then a model is the copy in the package, and a dataset is in the project's repository only:
+# datasets/NAME has it, or the recipe that rebuilds it. Written by `python -m wmhub.hub.release`.
 
 schema_version = 1
 """
@@ -47,8 +49,22 @@ schema_version = 1
 _TOLERANCE = 0.005
 
 
-def embed(checkpoint: Path, dataset: Path, report: Path | None = None) -> Path:
-    """Copies ``checkpoint`` into the package, with what its card must know.
+@dataclass(frozen=True)
+class _Checked:
+    """A model of the package, old or new, that may be released."""
+
+    checkpoint: Path
+    """Its folder."""
+    entry: RegistryEntry
+    """What the registry will say of it."""
+    evaluation: Evaluation
+    """What its card says, with figures where it was measured again."""
+    is_same: bool
+    """Whether the registry has this very content already, so that its pictures stay."""
+
+
+def complete(checkpoint: Path, dataset: Path, report: Path | None, output: Path) -> Path:
+    """Copies ``checkpoint`` to a folder of its name in ``output``, with what its card must know.
 
     ``dataset`` is the one that it pins; ``report`` what ``wmhub eval --json`` printed of the two,
     whose baselines are kept. Raises ``InvalidInputError`` where they do not belong together.
@@ -56,13 +72,13 @@ def embed(checkpoint: Path, dataset: Path, report: Path | None = None) -> Path:
     from wmhub.hub.measuring import sources_of
 
     manifest = MODEL.verify(checkpoint)
-    if _pinned_in(checkpoint, [dataset]) is None:
+    if DATASET.verify(dataset).manifest_file.sha256 != read_card_facts(checkpoint).dataset.digest:
         raise InvalidInputError(f"{dataset}: it is not the dataset that {checkpoint} pins")
     document: dict[str, Any] = orjson.loads(read_bounded(checkpoint / MODEL.manifest_name))
     document["sources"] = [asdict(source) for source in sources_of(dataset)]
     if report is not None:
         document["metrics"] |= _baselines(report, manifest.name, document["metrics"])
-    folder = embedded.EMBEDDED_PATH / manifest.name
+    folder = output / manifest.name
     for name in manifest.files:
         write_file(folder / name, (checkpoint / name).read_bytes())
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
@@ -70,30 +86,65 @@ def embed(checkpoint: Path, dataset: Path, report: Path | None = None) -> Path:
     return folder
 
 
-def refresh(cards: Path, datasets: Sequence[Path] = ()) -> list[str]:
+def refresh(cards: Path, datasets: Sequence[Path] = (), new: Path | None = None) -> list[str]:
     """Writes registry and cards from what is embedded; returns the names of the models.
 
     The models that pin one of ``datasets`` are measured on it, and their pictures drawn; the
-    datasets get registry entries, too, so that their bare names mean these versions.
+    datasets get registry entries, too, so that their bare names mean these versions. ``new`` is a
+    folder of ``complete`` that is embedded, in place of what has its name. Nothing is written
+    before every check has passed.
     """
     before = load_registry()
-    models: dict[str, RegistryEntry] = dict(before.models)
-    names = []
-    for path in sorted(embedded.EMBEDDED_PATH.glob(f"*/{MODEL.manifest_name}")):
-        manifest = MODEL.verify(path.parent)
-        known = models.get(manifest.name)
-        models[manifest.name] = _entry(manifest, known)
-        is_same = known is not None and known.digest == manifest.digest
-        _write_card(path.parent, cards, _pinned_in(path.parent, datasets), is_same)
-        names.append(manifest.name)
-    rows = dict(before.datasets)
-    for folder in datasets:
-        manifest = DATASET.verify(folder)
-        rows[manifest.name] = _entry(manifest, rows.get(manifest.name))
+    verified = [DATASET.verify(folder) for folder in datasets]
+    digests = (manifest.manifest_file.sha256 for manifest in verified)
+    pinned = dict(zip(digests, datasets, strict=True))
+    folders = {
+        path.parent.name: path.parent
+        for path in embedded.EMBEDDED_PATH.glob(f"*/{MODEL.manifest_name}")
+    }
+    if new is not None:
+        folders[new.name] = new
+    checked = {
+        name: _checked(folder, before.models.get(name), pinned)
+        for name, folder in sorted(folders.items())
+    }
+    models = {**before.models, **{name: model.entry for name, model in checked.items()}}
+    rows = {
+        **before.datasets,
+        **{item.name: _entry(item, before.datasets.get(item.name)) for item in verified},
+    }
     text = render_registry(before.organisation, models, rows)
     parse_registry(text, "the new registry")
+    if new is not None:
+        _embed(new)
+    # Before the cards: they say which datasets are ours by what it lists.
     write_file(registry.REGISTRY_PATH, text.encode())
-    return names
+    for name, model in checked.items():
+        _write_card(name, model, cards)
+    return list(checked)
+
+
+def _checked(checkpoint: Path, known: RegistryEntry | None, pinned: Mapping[str, Path]) -> _Checked:
+    """Measures it where ``pinned``, digest of a manifest -> dataset, has what it pins."""
+    manifest = MODEL.verify(checkpoint)
+    entry = _entry(manifest, known)
+    evaluation = stored_evaluation(checkpoint)
+    dataset = pinned.get(read_card_facts(checkpoint).dataset.digest)
+    if dataset is not None:
+        from wmhub.hub.measuring import evaluate_checkpoint
+
+        measured = evaluate_checkpoint(checkpoint, dataset)
+        _require_agreement(manifest.name, evaluation, measured)
+        evaluation = replace(evaluation, figures=measured.figures)
+    is_same = known is not None and known.digest == manifest.digest
+    return _Checked(checkpoint, entry, evaluation, is_same)
+
+
+def _embed(folder: Path) -> None:
+    """Puts a complete checkpoint into the package, the manifest last."""
+    manifest = read_manifest(MODEL, folder)
+    for name in (*manifest.files, MODEL.manifest_name):
+        write_file(embedded.EMBEDDED_PATH / folder.name / name, (folder / name).read_bytes())
 
 
 def render_registry(
@@ -126,6 +177,7 @@ def _entry(manifest: ArtifactManifest, before: RegistryEntry | None) -> Registry
         tag=tag,
         commit=before.commit if before is not None and is_same else None,
         digest=manifest.digest,
+        manifest=manifest.manifest_file.sha256,
         schema_version=manifest.schema_version,
         hardware=manifest.hardware[0],
     )
@@ -151,31 +203,14 @@ def _baselines(report: Path, name: str, kept: Mapping[str, object]) -> Mapping[s
     return {**baselines_of(told), **({"curves": rounded} if rounded else {})}
 
 
-def _pinned_in(checkpoint: Path, datasets: Sequence[Path]) -> Path | None:
-    """The folder in ``datasets`` that ``checkpoint`` was trained on, verified."""
-    pinned = read_card_facts(checkpoint).dataset.digest
-    for folder in datasets:
-        if DATASET.verify(folder).manifest_file.sha256 == pinned:
-            return folder
-    return None
-
-
-def _write_card(checkpoint: Path, cards: Path, dataset: Path | None, is_same: bool) -> None:
-    """The card says what the checkpoint keeps; a measurement draws pictures and must agree."""
-    name = read_card_facts(checkpoint).manifest.name
-    evaluation = stored_evaluation(checkpoint)
-    possible = possible_pictures(name)
-    pictures = [item for item in possible.values() if is_same and (cards / item.name).is_file()]
-    if dataset is not None:
-        from wmhub.hub.measuring import evaluate_checkpoint
-
-        measured = evaluate_checkpoint(checkpoint, dataset)
-        _require_agreement(name, evaluation, measured)
-        evaluation = replace(evaluation, figures=measured.figures)
-    elif not pictures:
-        for item in possible.values():
+def _write_card(name: str, model: _Checked, cards: Path) -> None:
+    """The card says what the checkpoint keeps, beside pictures of what was measured."""
+    possible = possible_pictures(name).values()
+    pictures = [item for item in possible if model.is_same and (cards / item.name).is_file()]
+    if not pictures and not pictures_of(model.evaluation.figures, name):
+        for item in possible:
             (cards / item.name).unlink(missing_ok=True)
-    write_model_card(checkpoint, evaluation, cards / f"{name}.md", pictures=pictures)
+    write_model_card(model.checkpoint, model.evaluation, cards / f"{name}.md", pictures=pictures)
 
 
 def _require_agreement(name: str, kept: Evaluation, measured: Evaluation) -> None:
@@ -204,9 +239,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         parser.error("a checkpoint needs the one --dataset that it pins, and a report a checkpoint")
     try:
-        if given.checkpoint is not None:
-            embed(given.checkpoint, given.dataset[0], given.report)
-        print("\n".join(refresh(given.cards, given.dataset)))
+        with tempfile.TemporaryDirectory(prefix="wmhub-release-") as temporary:
+            new = None
+            if given.checkpoint is not None:
+                new = complete(given.checkpoint, given.dataset[0], given.report, Path(temporary))
+            names = refresh(given.cards, given.dataset, new)
+        print("\n".join(names))
     except WmhubError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

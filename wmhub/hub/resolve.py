@@ -23,7 +23,7 @@ from wmhub.hub.place import Hub, Repository
 from wmhub.hub.registry import load_registry
 from wmhub.hub.settings import expanded, has_hub, is_offline, open_hub, organisation_override
 from wmhub.hub.tags import newest_tag
-from wmhub.hub.unknown import unknown_name
+from wmhub.hub.unknown import not_there_yet, unknown_name
 from wmhub.names import DatasetId, ModelId
 
 Locked = bool | str | os.PathLike[str] | None
@@ -152,8 +152,8 @@ def _resolve(
     held = _embedded(kind, repository, identity.revision) if hub is None else None
     if held is not None:
         return _obtain(held, wanted, pin)
-    is_listed = identity.name in registry.entries(kind.label)
-    if is_bare and not (is_listed or hub or has_hub() or organisation_override()):
+    entry = registry.entries(kind.label).get(identity.name)
+    if is_bare and not (entry or hub or has_hub() or organisation_override()):
         # A bare name is ours and listed in this release: no server is asked what it might be.
         raise unknown_name(kind, identity)
     place = open_hub(hub, offline=offline)
@@ -162,6 +162,8 @@ def _resolve(
     except UnknownNameError as error:
         if _is_there(place, wanted):
             raise  # Only the revision is unknown: other names would be no answer to that.
+        if entry is not None and entry.repository == str(repository):
+            raise not_there_yet(kind, identity.name, entry, str(error)) from error
         others = _others(place, kind, repository)
         raise unknown_name(kind, identity, str(error), others) from error
 
@@ -209,16 +211,23 @@ def _resolve_locked(
     held = _embedded(kind, entry.repository, entry.digest) if hub is None else None
     if held is not None:
         return _obtain(held, tag, pin)
-    if entry.place == "embedded":
-        # Another release of wmhub holds another version; the hub has the tag.
-        return _obtain(open_hub(hub, offline=offline), tag, pin)
-    spec = hub or ("hf-hub" if entry.place == "hf-hub" else None)
-    exact = replace(tag, revision=entry.commit)
-    if entry.place == "hf-hub" and not is_offline(offline):
-        # A commit never changes: if the cache has it, no server needs to be asked.
-        with contextlib.suppress(HubError, UnknownNameError, InvalidInputError):
-            return replace(_obtain(open_hub(spec, offline=True), exact, pin), revision=tag.revision)
-    return replace(_obtain(open_hub(spec, offline=offline), exact, pin), revision=tag.revision)
+    if entry.place == "folder" and not (hub or has_hub()):
+        raise InvalidInputError(
+            f"{kind.label} {name} was locked in a folder hub, and {path} does not say where that "
+            "is: set WMHUB_HUB=folder:PATH"
+        )
+    place = open_hub(hub, offline=offline)
+    if place.label == entry.place:
+        exact = replace(tag, revision=entry.commit)
+        if place.label == "hf-hub" and not is_offline(offline):
+            # A commit never changes: if the cache has it, no server needs to be asked.
+            with contextlib.suppress(HubError, UnknownNameError, InvalidInputError):
+                cached = _obtain(open_hub(hub, offline=True), exact, pin)
+                return replace(cached, revision=tag.revision)
+        # Another hub of the same kind may have the content by another commit.
+        with contextlib.suppress(UnknownNameError):
+            return replace(_obtain(place, exact, pin), revision=tag.revision)
+    return _obtain(place, tag, pin)
 
 
 def _registry_pin(wanted: _Wanted) -> Pin | None:

@@ -6,7 +6,8 @@
 ``WMHUB_ORGANISATION`` whose repositories bare names mean, in place of the registry's
 ``WMHUB_HOME``         remembered tags, encoded datasets, features of TVM's;
                        ``~/.cache/wmhub`` by default
-``HF_HUB_OFFLINE``     no request leaves this machine (the Hugging Face client's own setting)
+``HF_HUB_OFFLINE``     no request leaves this machine (the Hugging Face client's own setting;
+                       where it is not set, ``TRANSFORMERS_OFFLINE`` says it)
 =====================  =======================================================================
 """
 
@@ -36,10 +37,11 @@ def organisation_override() -> str | None:
 
 
 def is_offline(offline: bool | None) -> bool:
-    """``offline`` if it is told, else what ``HF_HUB_OFFLINE`` says."""
+    """``offline`` if it is told, else what the environment tells the Hugging Face client."""
     if offline is not None:
         return offline
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    told = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return told.upper() in ("1", "ON", "YES", "TRUE")
 
 
 def expanded(path: str) -> Path:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wmhub.errors import InvalidNameError, UnknownNameError, nearest
-from wmhub.hub.artifact import MODEL, ArtifactKind
+from wmhub.hub.artifact import DATASET, MODEL, ArtifactKind
 from wmhub.hub.embedded import EmbeddedHub
 from wmhub.hub.nearest import nearest_model
-from wmhub.hub.registry import load_registry
+from wmhub.hub.registry import RegistryEntry, load_registry
 from wmhub.names import DatasetId, HardwareKey, ModelId
 
 MODEL_PREFIX = "wm-"
@@ -34,7 +34,9 @@ def unknown_name(
 
     ``others`` are the ``org/name`` of the place that was asked.
     """
-    known = known_hardware(kind)
+    known = dict(known_hardware(kind))
+    if identity.org in (None, load_registry().organisation):
+        known.pop(identity.name, None)  # It is what was not found: no answer to itself.
     lines = [reason or f"{kind.label} {str(identity)[:120]!r} is unknown"]
     close = nearest(f"{identity.org}/{identity.name}", others) + nearest(identity.name, known)
     if close:
@@ -57,5 +59,19 @@ def unknown_name(
     else:
         lines.append(
             f"`wmhub {kind.label}s` lists what there is; org/name is looked up on the hub."
+        )
+    return UnknownNameError("\n".join(lines))
+
+
+def not_there_yet(
+    kind: ArtifactKind, name: str, entry: RegistryEntry, reason: str
+) -> UnknownNameError:
+    """The error for a name that this release lists, at a place that does not have it."""
+    lines = [reason, f"This release lists {name} as {entry.tag}, but it may not be published yet."]
+    if kind is DATASET:
+        lines.append(
+            f"The project's repository has it in datasets/{name}, or there the recipe that "
+            f"rebuilds it: wmhub collect --recipe datasets/{name}/sources.toml --output DIR. Give "
+            "its folder as a path."
         )
     return UnknownNameError("\n".join(lines))
