@@ -52,6 +52,19 @@ def test_a_fused_loop_splits_back_into_its_parts(sizes: list[int], a: int, b: in
     assert outer_loop.extent * inner_loop.extent == fused.extent
 
 
+def test_what_a_split_takes_of_fused_parts_depends_on_no_other_candidate() -> None:
+    def dealt(*inner: int) -> list[list[int]]:
+        fused = fuse_loops([Loop.over(axis(8, "a")), Loop.over(axis(8, "b"))])
+        _, made = split_loop(fused, [None, np.array(inner)])
+        steps = {id(one): extent for one, extent in made.parts}
+        names = {one.name: id(one) for one, _ in fused.parts}
+        return [np.broadcast_to(steps.get(names[n], 1), len(inner)).tolist() for n in "ab"]
+
+    assert dealt(32) == [[4], [8]]
+    assert dealt(4) == [[1], [4]]
+    assert dealt(32, 4) == [[4, 1], [8, 4]]
+
+
 def test_coprime_splits_of_fused_loops_end() -> None:
     fused = fuse_loops([Loop.over(axis(3, "a")), Loop.over(axis(5, "b"))])
     made = split_loop(fused, [None, extents(4)])

@@ -114,17 +114,19 @@ def split_loop(loop: Loop, factors: Sequence[np.ndarray | None]) -> list[Loop]:
 def _deal(remaining: list[Part], size: np.ndarray) -> list[Part]:
     """Takes ``size`` steps from the inner end of ``remaining`` (which it shortens)."""
     dealt: list[Part] = []
-    while remaining:
-        axis, extent = remaining.pop()
+    kept: list[Part] = []
+    for axis, extent in reversed(remaining):
+        if dealt and (size <= 1).all():
+            kept.insert(0, (axis, extent))
+            continue
         taken = np.gcd(size, extent)
-        dealt.insert(0, (axis, taken))
-        size = size // np.maximum(taken, 1)
         rest = extent // np.maximum(taken, 1)
+        dealt.insert(0, (axis, taken))
         if (rest > 1).any():
-            remaining.append((axis, rest))
-            break
-        if (size <= 1).all():
-            break
+            kept.insert(0, (axis, rest))
+        # Each candidate for itself: where steps are left, nothing is taken further out.
+        size = np.where(rest > 1, 1, size // np.maximum(taken, 1))
+    remaining[:] = kept
     return dealt
 
 
@@ -165,6 +167,17 @@ class Stage:
     """Loops inside its body, where it stands for a nest that was made one block."""
     annotations: dict[str, np.ndarray] = field(default_factory=dict)
     """Numeric annotations, float64 [N or 1]."""
+    copied: tuple[tuple[np.ndarray, np.ndarray], ...] | None = None
+    """Of an Ansor copy, whose loops do not tell: elements that it holds along each dimension of a
+    tensor, and those that the tensor has, int64 [N or 1] each; empty where they are unknown."""
+
+    @property
+    def held(self) -> np.ndarray:
+        """Elements that ``copied`` tells, 0 where it tells none: int64 [N or 1]."""
+        held = extents(1 if self.copied else 0)
+        for elements, _ in self.copied or ():
+            held = held * elements
+        return held
 
     def replace(self, old: Sequence[Loop], new: Sequence[Loop]) -> None:
         """Puts ``new`` where the first of ``old`` stood and removes ``old``; no-op when absent."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from wmhub.hardware.table import lookup
 from wmhub.model.features import structured_features
+from wmhub.model.gpu_features import copied_by
+from wmhub.model.gpu_warp import run_of
 from wmhub.names import HardwareKey
 from wmhub.nest import Axis, Loop, Stage, extents
 from wmhub.records import Scheduler
@@ -17,6 +20,7 @@ from wmhub.trajectory import Trajectories
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_replay_ansor import CONV, STEPS
+from test_replay_operators import MATMUL, product
 
 from wmhub.replay.ansor import replay_steps
 
@@ -64,6 +68,80 @@ def test_threads_along_the_last_axis_store_together() -> None:
     assert bound((1, 64), own=(4, 1))["gpu.store_sectors"] == 2.0  # 32 floats are 4 sectors
     assert bound((1, 64), own=(1, 4))["gpu.store_sectors"] == 4.0
     assert bound((64, 1), own=(4, 4))["gpu.store_sectors"] == 5.0  # each thread in a row of its own
+
+
+def test_a_warp_that_is_not_full_takes_as_much_as_a_full_one() -> None:
+    found = bound((2, 49), own=(4, 4))
+    # 4 warps of 32 lanes with 24 + 1.25 * 16 registers, in units of 8, of 65,536.
+    assert found["gpu.resident_blocks"] == pytest.approx(np.log2(65536 // (4 * 32 * 48)))
+    assert found["gpu.resident_warps"] == pytest.approx(np.log2(4 * 10))
+
+
+def test_blocks_alone_are_dealt_to_multiprocessors() -> None:
+    axes = [Axis("i", extents(81 * 256), False)]
+    loops = [Loop.over(axes[0], extents(81)), Loop.over(axes[0], extents(256))]
+    loops[0].annotation, loops[1].annotation = "blockIdx.x", "threadIdx.x"
+    candidates = Trajectories(
+        Scheduler.META_SCHEDULE, None, (), (), (Stage("add", axes, loops),), 1, ()
+    )
+    assert V100 is not None
+    table, names = structured_features(candidates, V100)
+    found = dict(zip(names, table[0].tolist(), strict=True))
+    assert found["waves"] == 1.0
+    assert found["core_use"] == pytest.approx(81 / 160)
+
+
+def ansor(steps: list[Any], key: str = MATMUL) -> dict[str, float]:
+    (group,) = replay_steps(key, [steps])
+    assert V100 is not None
+    table, names = structured_features(group.trajectories, V100)
+    return dict(zip(names, table[0].tolist(), strict=True))
+
+
+def test_copies_of_short_rows_waste_sectors() -> None:
+    found = ansor(product([1, 32, 8, 1], [4, 32, 2, 2], [4, 1]))
+    # Of the right operand rows of 512 elements, of the left ones of 4, which is half a sector.
+    assert [found[f"cache{n}.tile"] for n in range(2)] == [11.0, 10.0]
+    assert [found[f"gpu.cache{n}.run"] for n in range(3)] == [9.0, 2.0, 0.0]
+    assert [found[f"gpu.cache{n}.waste"] for n in range(3)] == [0.0, 1.0, 0.0]
+    assert found["shared.bytes"] == pytest.approx(np.log2(4 * (2048 + 1024)))
+
+
+def test_rows_of_a_copy_join_where_they_are_whole() -> None:
+    four, eight, all_of = extents(4), extents(8), extents(16)
+    for dimensions, run in (
+        ([(four, all_of), (eight, all_of)], 8),
+        ([(four, all_of), (eight, eight)], 32),
+        ([(four, all_of), (eight, eight), (extents(3), extents(3))], 96),
+        ([], 1),
+    ):
+        stage = Stage("copy", [], [], copied=tuple(dimensions))
+        assert run_of(copied_by(stage, {})).tolist() == [run]
+
+
+def test_what_is_unrolled_is_what_a_thread_does_for_all_its_virtual_ones() -> None:
+    steps = product([1, 32, 8, 1], [4, 32, 2, 2], [4, 1])
+
+    def body(limit: int) -> float:
+        return ansor([*steps, ["PR", 4, 0, f"auto_unroll_max_step${limit}"]])["unroll.body"]
+
+    # Inside the reduction's outer loop 4 steps of 8 by 4 products, 4 virtual threads of each.
+    assert body(512) == 9.0
+    assert body(511) == 7.0
+    assert body(0) == 0.0
+
+
+def test_a_pooling_has_two_kernels() -> None:
+    def kernel(stage: int, threads: int) -> list[Any]:
+        return [
+            ["FU", stage, [0, 1, 2, 3]], ["SP", stage, 0, 37933056, [threads], 1],
+            ["AN", stage, 0, 5], ["AN", stage, 1, 6],
+        ]  # fmt: skip
+
+    key = '["pool_layer", "avg", 128, 168, 42, 42, 3, 3, 1, "SAME"]'
+    found = ansor([["CI", 1], *kernel(3, 4), *kernel(2, 64)], key)
+    assert found["gpu.kernels"] == 2.0
+    assert (found["threads"], found["gpu.least_threads"]) == (6.0, 2.0)
 
 
 def test_nothing_on_a_cpu_and_something_of_a_real_log_line() -> None:

@@ -1,8 +1,9 @@
-"""What one measurement of a workload says of another: the most that a model could reach.
+"""What one measurement of a workload says of another: how much noise leaves a model to reach.
 
 Whoever knew every latency exactly would still not find the candidate that a dataset calls the
 best, because the lowest of many noisy latencies is low by luck. So whole workloads are measured
-again, and the new latencies are scored as if a model had predicted them.
+again, and the new latencies are scored as if a model had predicted them. They are noisy themselves:
+exact latencies would score at least as much, and not 1.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class FeatureScorer:
         for row, chosen in zip(features, decisions, strict=True):
             numbers: list[float] = []
             for _, value in chosen:
-                numbers.extend(value if isinstance(value, list) else [value + 2])
+                numbers.extend(value if isinstance(value, list) else [value + 3])
             kept = np.log2(np.maximum(np.asarray(numbers[: _WIDTH - 1], np.float64), 1))
             row[1 : 1 + len(kept)] = kept
         return features

@@ -30,7 +30,8 @@ from wmhub.dataset.splits import SPLITS
 def command(dataset: str, workloads: int, split: str, seed: int, as_json: bool) -> None:
     """Measure whole workloads again, and score the new latencies as a model's predictions.
 
-    No model can be expected to do better. Nothing else should run on the machine meanwhile.
+    Who knew the latencies without noise would score at least as much. Nothing else should run on
+    the machine meanwhile.
     """
     from wmhub.bench.ceiling import ceiling
     from wmhub.cli._show import show_json, show_note

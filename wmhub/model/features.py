@@ -18,7 +18,16 @@ from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns
 from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
 from wmhub.model.cpu_schedule import annotation_of
-from wmhub.model.gpu_features import CACHES, GRID, VIRTUAL, gpu_features
+from wmhub.model.gpu_features import (
+    CACHES,
+    GRID,
+    RESIDENT_WARPS,
+    VIRTUAL,
+    gpu_features,
+    rounds_of,
+    tile_of,
+    warps_of,
+)
 from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.model.working_sets import working_sets
 from wmhub.nest import THREADS, Stage, pipeline_depth, trips
@@ -129,7 +138,9 @@ def _parallelism(
     # MetaSchedule leaves the parallel loops to a post-processor, which fuses the outermost
     # spatial loops; so what is parallel is bounded by the leading spatial extents.
     leading = trips(list(takewhile(lambda loop: not loop.is_reduction, stage.nest())))
-    units = np.maximum(np.maximum(grid, parallel), np.where(parallel > 1, 1, leading))
+    # Blocks of a GPU are told, and the loops behind them are its threads.
+    is_told = (parallel > 1) | (grid > 1)
+    units = np.maximum(np.maximum(grid, parallel), np.where(is_told, 1, leading))
     cores = float(hardware.cores)
     waves = np.ceil(units / cores)
     columns.log2("grid", grid)
@@ -149,9 +160,19 @@ def _parallelism(
     unroll = annotation_of(trajectories, stage, UNROLL_KEYS)
     depth = np.zeros(1) if unroll is None else unroll
     columns.add("unroll.max_step", np.log2(depth + 1.0))
-    inner = [loop.annotation not in GRID + THREADS for loop in stage.loops]
-    # Of each inner part of the nest its iterations, from the inside out.
+    first = 0
+    if hardware.is_gpu and stage.host is not None and stage.is_whole:
+        # The levels of an Ansor tiling before its reduction are those that its host has bound.
+        first = next((at for at, loop in enumerate(stage.loops) if loop.is_reduction), 0)
+    inner = [
+        at >= first and loop.annotation not in GRID + THREADS + VIRTUAL
+        for at, loop in enumerate(stage.loops)
+    ]
+    # Of each inner part of the nest its iterations, from the inside out; all virtual threads of a
+    # thread stand in it, as they are written out before loops are unrolled.
     bodies = accumulated(np.multiply, loops.sizes[inner][::-1])
+    if hardware.is_gpu:
+        bodies = bodies * virtual
     fits = np.where(bodies <= depth, bodies, 1)
     columns.log2("unroll.body", fits.max(axis=0, initial=1))
 
@@ -227,14 +248,8 @@ def _caches(
             for what in ("tile", "rounds", "vector", "depth"):
                 columns.add(f"{name}.{what}", 0.0)
             continue
-        copy, host = copies[number], copies[number].host
-        own, around = copy.loops, []
-        if host is not None:
-            own = [loop for loop in copy.loops if host.index(loop) < 0]
-            around = [loop for loop in copy.nest() if all(loop is not mine for mine in own)]
-        tile, rounds = trips(own), trips(around)
-        if copy.scope.startswith("shared"):
-            rounds = np.maximum(rounds / block, 1.0)
+        copy = copies[number]
+        tile, rounds = tile_of(copy), rounds_of(copy, block)
         cooperative = copy.annotations.get("meta_schedule.cooperative_fetch")
         columns.log2(f"{name}.tile", tile)
         columns.log2(f"{name}.rounds", rounds)
@@ -249,7 +264,7 @@ def _caches(
     columns.log2("shared.bytes", shared)
     capacity = max(hardware.shared_memory_bytes, 1)
     by_shared = np.floor(capacity / np.maximum(shared, capacity / 32.0))
-    resident = np.minimum(by_shared, np.floor(2048.0 / np.maximum(threads, 64)))
+    resident = np.minimum(by_shared, RESIDENT_WARPS // np.maximum(warps_of(threads), 2.0))
     columns.log2("occupancy.threads", resident * threads if hardware.is_gpu else 0.0)
     columns.log2("occupancy.blocks", resident if hardware.is_gpu else 0.0)
     columns.log2("shared.loaded", loaded)

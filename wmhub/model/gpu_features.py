@@ -3,18 +3,20 @@
 The stage that is bound to threads tells how many accumulators each thread holds (its spatial loops
 inside ``threadIdx`` and all its virtual threads), and which elements the threads of a warp touch
 together. Limits are those of CUDA's occupancy calculator for most devices: 255 registers a thread,
-65,536 a block, 2,048 threads a multiprocessor.
+in units of 8, 65,536 a block, 64 warps a multiprocessor; a warp that is not full takes as much as a
+full one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.columns import Columns
+from wmhub.model.gpu_warp import Operand, dealt, run_of, warp_features
 from wmhub.nest import THREADS, Axis, Loop, Stage, extents, trips
 from wmhub.trajectory import Trajectories
 
@@ -23,7 +25,9 @@ VIRTUAL = ("vthread.x", "vthread.y", "vthread.z")
 
 _WARP = 32
 _BLOCK_REGISTERS, _THREAD_REGISTERS = 65536.0, 255.0
-_RESIDENT_THREADS, _RESIDENT_BLOCKS = 2048.0, 32.0
+_REGISTER_UNIT = 8.0
+#: Warps and blocks that a multiprocessor holds at most.
+RESIDENT_WARPS, _RESIDENT_BLOCKS = 64.0, 32.0
 #: Registers that a kernel needs beside its accumulators, and per accumulator (operands, addresses).
 _BASE_REGISTERS, _PER_ACCUMULATOR = 24.0, 1.25
 #: Floats of a memory sector, and of the widest load of one thread.
@@ -48,7 +52,10 @@ def gpu_features(
     """
     if hardware.is_gpu:
         bound = _bound_stage(trajectories.stages)
-        _describe(columns, bound, trajectories.stages, main, shared_bytes, hardware)
+        shapes = {} if trajectories.program is None else {
+            name: buffer.shape for name, buffer in trajectories.program.buffers.items()
+        }  # fmt: skip
+        _describe(columns, bound, trajectories.stages, main, shared_bytes, hardware, shapes)
     else:
         for name, zero in _nothing(hardware):
             columns.add(name, zero)
@@ -58,7 +65,7 @@ def gpu_features(
 def _nothing(hardware: HardwareProfile) -> tuple[tuple[str, float], ...]:
     """The columns where nothing is bound to threads and nothing done."""
     columns = Columns(1)
-    _describe(columns, None, (), Stage("", [], []), np.zeros(1), hardware)
+    _describe(columns, None, (), Stage("", [], []), np.zeros(1), hardware, {})
     return tuple(zip(columns.names, columns.table()[0].tolist()))
 
 
@@ -69,6 +76,7 @@ def _describe(
     main: Stage,
     shared_bytes: np.ndarray,
     hardware: HardwareProfile,
+    shapes: Mapping[str, Sequence[int]],
 ) -> None:
     grid, virtual, threads, inner = _levels(bound) if bound else ([], [], [], [])
     thread_count, accumulators = trips(threads), trips(virtual) * trips(inner)
@@ -79,10 +87,23 @@ def _describe(
     waves = np.ceil(blocks / slots)
     on = float(bound is not None)
     columns.log2("gpu.resident_blocks", resident, scale=on)
-    columns.log2("gpu.resident_warps", resident * thread_count / _WARP, least=1 / _WARP, scale=on)
+    columns.log2("gpu.resident_warps", resident * warps_of(thread_count), scale=on)
     columns.log2("gpu.waves", waves, scale=on)
-    columns.add("gpu.tail", blocks / (waves * slots) * on)
+    tail = blocks / (waves * slots)
+    columns.add("gpu.tail", tail * on)
     _reductions(columns, stages, main, on)
+    copies = [s for s in stages if s.role == "cache_read" and not s.inlined]
+    _copies(columns, copies, shapes, on)
+    _kernels(columns, stages, on)
+    levels = dealt(main, bound, (virtual, threads, inner)) if bound else []
+    block = thread_count * trips(virtual)
+    operands = _operands(main, copies, shapes, block) if levels else []
+    warp_features(columns, main, levels, operands, hardware, tail)
+
+
+def warps_of(threads: np.ndarray) -> np.ndarray:
+    """Warps of a block of so many threads, the last of which may not be full."""
+    return np.maximum(np.ceil(threads / _WARP), 1.0)
 
 
 def _bound_stage(stages: Sequence[Stage]) -> Stage | None:
@@ -132,7 +153,7 @@ def _demand(accumulators: np.ndarray) -> np.ndarray:
 def _registers(
     columns: Columns, accumulators: np.ndarray, threads: np.ndarray, is_bound: bool
 ) -> None:
-    limit = np.minimum(_THREAD_REGISTERS, _BLOCK_REGISTERS / threads)
+    limit = np.minimum(_THREAD_REGISTERS, _BLOCK_REGISTERS / (warps_of(threads) * _WARP))
     on = float(is_bound)
     columns.log2("gpu.accumulators", accumulators, scale=on)
     columns.log2("gpu.register_limit", limit, least=0.0, scale=on)
@@ -169,10 +190,11 @@ def _resident(
 ) -> np.ndarray:
     """Blocks that a multiprocessor holds at once, at least 1."""
     registers = np.minimum(_demand(accumulators), _THREAD_REGISTERS)
-    by_registers = (hardware.register_bytes / 4.0) // (registers * threads)
+    warps = warps_of(threads)
+    each = np.ceil(registers / _REGISTER_UNIT) * _REGISTER_UNIT * _WARP * warps
+    by_registers = (hardware.register_bytes / 4.0) // each
     by_shared = max(hardware.shared_memory_bytes, 1) // np.maximum(shared, 1.0)
-    by_threads = _RESIDENT_THREADS // np.maximum(threads, _WARP)
-    least = np.minimum(np.minimum(by_registers, by_shared), by_threads)
+    least = np.minimum(np.minimum(by_registers, by_shared), RESIDENT_WARPS // warps)
     return np.asarray(np.clip(least, 1.0, _RESIDENT_BLOCKS))
 
 
@@ -185,13 +207,94 @@ def _reductions(columns: Columns, stages: Sequence[Stage], main: Stage, on: floa
     inside = [loop for loop in main.loops[depth:] if loop.is_reduction]
     columns.log2("gpu.reduction.rounds", trips(outer), scale=on)
     columns.log2("gpu.reduction.step", trips(inside), scale=on)
-    copies = [s for s in stages if s.role == "cache_read" and not s.inlined]
+
+
+def _copies(
+    columns: Columns, copies: Sequence[Stage], shapes: Mapping[str, Sequence[int]], on: float
+) -> None:
+    """How the threads of a block load what they copy to shared memory."""
     for number in range(CACHES):
-        vector = _vector(copies[number]) if number < len(copies) else np.ones(1)
-        # Loads of 1, 2 or 4 floats a thread are coalesced; others are taken apart, and strided.
+        copy = copies[number] if number < len(copies) else None
+        vector = _vector(copy) if copy else np.ones(1)
+        # Loads of 1, 2 or 4 floats a thread are whole; others are taken apart, and strided.
         whole = (vector <= _WIDEST_LOAD) & (vector != 3)
         cost = np.where(whole, 1.0, np.minimum(vector, _SECTOR))
         columns.log2(f"gpu.cache{number}.load_cost", cost, scale=on)
+        dimensions = copied_by(copy, shapes) if copy else ()
+        run = run_of(dimensions)
+        # Neighbours in a copy are neighbours in memory as far as a run goes; behind it, another
+        # sector is loaded, of which the copy may need a single float.
+        waste = np.ceil(run / _SECTOR) * _SECTOR / run
+        columns.log2(f"gpu.cache{number}.run", run, scale=on)
+        columns.log2(f"gpu.cache{number}.waste", waste, scale=on if dimensions else 0.0)
+
+
+def own_loops(copy: Stage) -> list[Loop]:
+    """The loops of a copy that are not its host's."""
+    host = copy.host
+    return [loop for loop in copy.loops if host is None or host.index(loop) < 0]
+
+
+def rounds_of(copy: Stage, block: np.ndarray) -> np.ndarray:
+    """How often a copy is made; one to shared memory once for all ``block`` threads, virtual ones
+    too. float64 [N or 1]."""
+    own = own_loops(copy)
+    around = [loop for loop in copy.nest() if all(loop is not mine for mine in own)]
+    rounds = trips(around) if copy.host is not None else np.ones(1)
+    return np.maximum(rounds / block, 1.0) if copy.scope.startswith("shared") else rounds
+
+
+def tile_of(copy: Stage) -> np.ndarray:
+    """Elements that a copy holds: float64 [N or 1]."""
+    return trips(own_loops(copy)) if copy.copied is None else copy.held.astype(np.float64)
+
+
+def _operands(
+    main: Stage, copies: Sequence[Stage], shapes: Mapping[str, Sequence[int]], block: np.ndarray
+) -> list[Operand]:
+    """What ``main`` reads through copies in shared memory, in the order of its reads."""
+    found: list[tuple[int, Operand]] = []
+    for copy in copies:
+        dimensions = copied_by(copy, shapes)
+        written = [access.buffer for access in copy.writes]
+        # Ansor's copies have the access itself.
+        named = written if copy.copied is None else [access.buffer for access in copy.reads]
+        for place, access in enumerate(main.reads):
+            is_it = access.buffer in named and len(access.indices) == len(dimensions)
+            if is_it and copy.scope.startswith("shared"):
+                loaded = tile_of(copy) * rounds_of(copy, block)
+                found.append((place, Operand(access, dimensions, _vector(copy), loaded)))
+                break
+    return [operand for _, operand in sorted(found, key=lambda item: item[0])]
+
+
+def copied_by(
+    copy: Stage, shapes: Mapping[str, Sequence[int]]
+) -> Sequence[tuple[np.ndarray, np.ndarray]]:
+    """Elements that a copy holds along each dimension of a tensor, and those that this has.
+
+    int64 [N or 1] each; nothing where they are unknown. ``shapes``: of the program's tensors.
+    """
+    if copy.copied is not None:
+        return copy.copied
+    shape = shapes.get(copy.reads[0].buffer.split(".")[0], ()) if copy.reads else ()
+    if len(shape) != len(copy.axes):
+        return ()
+    own = own_loops(copy)
+    return [
+        (_steps(own, axis).astype(np.int64), extents(size)) for axis, size in zip(copy.axes, shape)
+    ]
+
+
+def _kernels(columns: Columns, stages: Sequence[Stage], on: float) -> None:
+    """Kernels beside the one with the most work: a pooling divides in one of its own."""
+    least, count = np.full(1, np.inf), 0.0
+    for stage in stages:
+        threads = [loop for loop in stage.loops if loop.annotation in THREADS]
+        if threads and stage.host is None and not stage.inlined and stage.role != "cache_read":
+            least, count = np.minimum(least, trips(threads)), count + 1.0
+    columns.add("gpu.kernels", count * on)
+    columns.log2("gpu.least_threads", np.where(np.isinf(least), 1.0, least), scale=on)
 
 
 def _vector(copy: Stage) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Replays Ansor's transform steps without TVM: steps to `Action`s and final nests.
 
 An Ansor log holds no program, only steps over numbered stages and iterators. What a stage looks
-like is learned from the steps themselves: a split names an extent, a reorder the number of
-iterators, and a cache stage's fused extent is the size of the tile that it copies. The rules
-follow ``src/auto_scheduler/transform_step.cc`` (TVM 0.8 to 0.19).
+like is learned from the steps themselves, a split names an extent, a reorder the number of
+iterators, and from what `operators` tells by them. The rules follow
+``src/auto_scheduler/transform_step.cc`` (TVM 0.8 to 0.19).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from wmhub.actions import ANSOR_ANNOTATIONS, ANSOR_STEPS, Action, ActionKind
 from wmhub.nest import Axis, Loop, Stage, extents, fuse_loops, split_loop
 from wmhub.records import Scheduler
+from wmhub.replay import operators
 from wmhub.replay.state import refused
 from wmhub.trajectory import Group, Trajectories, group_by
 
@@ -87,12 +88,11 @@ def _separate(steps: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
 
 
 def _replay(steps: Sequence[Any], table: np.ndarray, shape: tuple[int, ...]) -> Trajectories:
-    replay = _Replay(table)
+    replay = _Replay(table, shape)
     for step in steps:
         with refused(step):
             replay.step(step)
-    replay.mark_reductions()
-    replay.place()
+    replay.finish()
     return Trajectories(
         scheduler=Scheduler.AUTO_SCHEDULER,
         program=None,
@@ -107,8 +107,9 @@ def _replay(steps: Sequence[Any], table: np.ndarray, shape: tuple[int, ...]) -> 
 class _Replay:
     """The state of one replay: the numbered stages, and the actions so far."""
 
-    def __init__(self, table: np.ndarray) -> None:
+    def __init__(self, table: np.ndarray, shape: Sequence[int]) -> None:
         self.table = table
+        self.shape = shape
         self.column = 0
         self.stages: list[Stage] = []
         self.created: list[Stage] = []
@@ -178,7 +179,10 @@ class _Replay:
         extent = self._next()
         lengths = [self._next() for _ in step[4]]
         loop = self._loop(stage, at)
-        if (extent > 0).all():
+        if stage.copied is not None:
+            # The log's extent is another candidate's; see `operators`.
+            loop.extent = stage.held
+        elif (extent > 0).all():
             if len(loop.parts) == 1 and loop.parts[0][0].extent.max() == 0:
                 loop.parts[0][0].extent = extent
             if len(loop.parts) == 1:
@@ -273,10 +277,20 @@ class _Replay:
         number = next(i for i, s in enumerate(self.created) if s is host)
         self._emit(step, stage, loops=(loop,), target=number, position=step[3])
         stage.host, self.locations[id(stage)] = host, loop
-        # Its own extents shrink to the tile that the host asks for, which the log does not tell.
         if stage.role == "cache_read":
-            for own in stage.loops:
-                own.extent, own.parts = extents(0), ()
+            self._copy(stage, host, loop)
+
+    def _copy(self, stage: Stage, host: Stage, location: Loop) -> None:
+        """Tells what a copy holds, which is nothing that its steps could."""
+        for own in stage.loops:
+            own.extent, own.parts = extents(0), ()
+        reads, _ = operators.accesses_of(host, self.shape)
+        # The last operand, whose stage has the highest number, is copied first.
+        number = sum(one.copied is not None and one.host is host for one in self.created)
+        stage.copied = ()
+        if number < len(reads):
+            stage.reads = [reads[-1 - number]]
+            stage.copied = operators.copied(host, stage.reads[0], location)
 
     def _compute_inline(self, step: Sequence[Any]) -> None:
         stage = self._stage(step[1])
@@ -323,27 +337,17 @@ class _Replay:
         stage = self._stage(step[1])
         self._emit(step, stage, loops=(self._loop(stage, step[2]),))
 
-    def place(self) -> None:
-        """Tells how deep in its host's final nest each stage stands."""
+    def finish(self) -> None:
+        """Tells what only all steps together do."""
         for stage in self.created:
-            # Of copies the tile is known, from the extent that they are fused to.
+            operators.fill_extents(stage, self.shape)
+            operators.mark_reductions(stage)
+            if stage.role == "compute":
+                stage.reads, stage.writes = operators.accesses_of(stage, self.shape)
+            # How deep in its host's final nest it stands. Of copies the tile is known.
             stage.is_whole = stage.role != "cache_read"
             if stage.host is not None:
                 stage.depth = stage.host.index(self.locations[id(stage)]) + 1
-
-    def mark_reductions(self) -> None:
-        """Tells reduction axes from spatial ones: a multi-level tiling splits spatial axes into
-        more levels, and stages that follow a split walk spatial axes only."""
-        for stage in self.created:
-            levels = {
-                id(axis): sum(1 for loop in stage.loops for a, _ in loop.parts if a is axis)
-                for axis in stage.axes
-            }
-            most = max(levels.values(), default=0)
-            for axis in stage.axes:
-                if axis.is_reduction is None:
-                    tiled = stage.role == "compute" and most > 2
-                    axis.is_reduction = tiled and levels[id(axis)] < most
 
 
 _HANDLERS: dict[str, Callable[[_Replay, Sequence[Any]], None]] = {

@@ -63,16 +63,12 @@ class State:
         self.blurred: set[str] = set()
         """Buffers whose layout is not known any more."""
         self.caches = 0
-        shared: dict[tuple[tuple[str, int, int], ...], Loop] = {}
         for block in program.blocks:
             axes = [Axis(i.name, extents(i.extent), i.is_reduction) for i in block.iterators]
-            loops = []
-            for depth, (_, extent, axis) in enumerate(block.loops):
-                loop = (
-                    Loop.over(axes[axis], extents(extent)) if axis >= 0 else Loop(extents(extent))
-                )
-                loops.append(loop)
-                shared[block.loops[: depth + 1]] = loop
+            loops = [
+                Loop.over(axes[axis], extents(extent)) if axis >= 0 else Loop(extents(extent))
+                for _, extent, axis in block.loops
+            ]
             self.add(
                 Stage(
                     block.name, axes, loops, list(block.reads), list(block.writes),

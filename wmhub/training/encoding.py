@@ -8,13 +8,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+import orjson
 
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.splits import SPLITS
@@ -23,8 +24,10 @@ from wmhub.dataset.workers import in_order
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import ACTION_COLUMNS
 from wmhub.records import Scheduler, Workload
+from wmhub.replay.operators import original_stages
 from wmhub.training.packing import PackedGroup, encode_workload, sound
 from wmhub.training.store import ARRAYS, INDEX, EncodedStore, store_key
+from wmhub.trajectory import group_by
 
 #: Encoded datasets that are kept; of more, those unused for longest go.
 MOST_KEPT = 16
@@ -132,7 +135,8 @@ def _write(
             files["places"].write(places.tobytes())
             files["latency"].write(latency.astype(np.float64).tobytes())
             where = {"start": candidates, "count": len(kept)}
-            index.append({"id": job.workload.id, "split": job.split, **where})
+            program = job.workload.id
+            index.append({"id": program, "of": workload_of(program), "split": job.split, **where})
             candidates += len(kept)
             on_encoded(len(index), total)
         shapes = {"data": (-1,), "groups": (-1, 6), "places": (-1, 2), "latency": (-1,)}
@@ -147,15 +151,32 @@ def rankable(
 ) -> Iterator[tuple[Workload, list[str], np.ndarray]]:
     """Workloads of a split with two measured candidates or more: traces, and latency in seconds.
 
-    Those whose program is unknown (MetaSchedule without its workload file) are left out.
+    Those whose program is unknown (MetaSchedule without its workload file) are left out. Of Ansor
+    each is one program of those that a key stands for, with its number of stages behind the id.
     """
     for workload, records in dataset.iter_workload_records(
         split, ["trace", "run_seconds", "failure"]
     ):
-        latency = records.latency_seconds
-        missing = workload.scheduler is Scheduler.META_SCHEDULE and workload.program is None
-        if not missing and np.isfinite(latency).sum() >= 2:
-            yield workload, records.traces, latency
+        if workload.scheduler is Scheduler.META_SCHEDULE and workload.program is None:
+            continue
+        traces, latency = records.traces, records.latency_seconds
+        for program, rows in _programs(workload, traces):
+            if np.isfinite(latency[rows]).sum() >= 2:
+                yield program, [traces[row] for row in rows], latency[rows]
+
+
+def _programs(workload: Workload, traces: Sequence[str]) -> Iterator[tuple[Workload, np.ndarray]]:
+    """The programs that a workload's records are of, and the rows of each."""
+    if workload.scheduler is Scheduler.META_SCHEDULE:
+        yield workload, np.arange(len(traces))
+        return
+    for stages, rows in group_by([original_stages(orjson.loads(trace)) for trace in traces]):
+        yield replace(workload, id=f"{workload.id}.{stages}"), rows
+
+
+def workload_of(program: str) -> str:
+    """The id of the workload that a program of `rankable` is of."""
+    return program.partition(".")[0]
 
 
 def _encoded(

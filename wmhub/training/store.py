@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ _CODE = (
     "actions.py", "nest.py", "program.py", "tvm_json.py", "trajectory.py", "replay",
     "model/encode.py", "model/columns.py", "model/loop_table.py", "model/features.py",
     "model/movement.py", "model/working_sets.py", "model/cpu_features.py",
-    "model/cpu_schedule.py", "model/gpu_features.py", "training/encoding.py",
+    "model/cpu_schedule.py", "model/gpu_features.py", "model/gpu_warp.py", "training/encoding.py",
     "training/packing.py", "training/store.py",
 )  # fmt: skip
 
@@ -84,7 +84,9 @@ class EncodedStore:
         self.data, self.groups, self.places, self.latency = (_mapped(folder, n) for n in ARRAYS)
         known = dataset.workloads()
         self.workloads = [
-            StoredWorkload(self, known[w["id"]], w["split"], w["start"], w["count"])
+            StoredWorkload(
+                self, replace(known[w["of"]], id=w["id"]), w["split"], w["start"], w["count"]
+            )
             for w in index["workloads"]
         ]
 

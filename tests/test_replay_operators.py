@@ -1,0 +1,178 @@
+"""What nests of Ansor's logs tell of operators that the logs do not hold."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_replay_ansor import CONV, STEPS
+
+from wmhub.nest import Axis, Loop, Stage, extents
+from wmhub.program import Access
+from wmhub.replay.ansor import replay_steps
+from wmhub.replay.operators import accesses_of, fill_extents, mark_reductions, original_stages
+
+MATMUL = '["matmul_layer", 65536, 1024, 1024]'
+
+
+def product(rows: list[int], columns: list[int], steps: list[int]) -> list[Any]:
+    """A tiled matrix product of which both operands are copied to shared memory.
+
+    The extents 16 and 32 in the copies' splits are another candidate's, as in all real logs.
+    """
+    return [
+        ["CHW", 2, "local"],
+        ["SP", 2, 0, 65536, rows, 1],
+        ["SP", 2, 5, 1024, columns, 1],
+        ["SP", 2, 10, 1024, steps, 1],
+        ["RE", 2, [0, 5, 1, 6, 2, 7, 10, 11, 3, 8, 12, 4, 9]],
+        ["FSP", 3, 0, 1, 3],
+        ["FSP", 3, 4, 2, 3],
+        ["RE", 3, [0, 4, 1, 5, 2, 6, 3, 7]],
+        ["CA", 2, 3, 5],
+        ["CHR", 1, "shared", [2]],
+        ["CA", 2, 3, 6],
+        ["CHR", 0, "shared", [3]],
+        ["CA", 1, 4, 6],
+        ["FU", 5, [0, 1]],
+        ["AN", 5, 0, 5],
+        ["FU", 5, [1, 2]],
+        ["AN", 5, 1, 4],
+        ["FU", 5, [2, 3]],
+        ["AN", 5, 2, 6],
+        ["FU", 3, [0, 1]],
+        ["SP", 3, 0, 16, [1], 1],
+        ["AN", 3, 1, 2],
+        ["FFSP", 3, 0, [2, 1], 1, 1],
+        ["AN", 3, 1, 6],
+        ["FU", 1, [0, 1]],
+        ["SP", 1, 0, 32, [32], 1],
+        ["AN", 1, 1, 2],
+        ["FFSP", 1, 0, [2, 1], 1, 1],
+        ["AN", 1, 1, 6],
+    ]
+
+
+def tiled(*sizes: int, reduced: int) -> Stage:
+    """A stage whose last ``reduced`` axes are split into two levels, the others into five."""
+    stage = Stage("tiled", [Axis(f"i{n}", extents(size), None) for n, size in enumerate(sizes)], [])
+    for number, axis in enumerate(stage.axes):
+        levels = 2 if number >= len(sizes) - reduced else 5
+        first = Loop.over(axis)
+        stage.loops += [first, *[Loop.over(axis, extents(1)) for _ in range(levels - 1)]]
+    return stage
+
+
+def shown(accesses: list[Access]) -> list[list[list[int]]]:
+    """Axes of each dimension of each access."""
+    return [[index.variables() for index in access.indices] for access in accesses]
+
+
+def test_copies_hold_what_a_block_reads_whatever_their_splits_say() -> None:
+    first = product([1, 32, 8, 1], [4, 32, 2, 2], [4, 1])
+    second = product([2, 16, 1, 4], [4, 16, 2, 1], [4, 2])
+    (group,) = replay_steps(MATMUL, [first, second])
+    right, left = (s for s in group.trajectories.stages if s.role == "cache_read")
+    # Steps of the reduction inside the copy, by rows of a block: both levels that follow the first.
+    assert left.held.tolist() == [256 * 4, 128 * 8]
+    assert right.held.tolist() == [512 * 4, 128 * 8]
+    outer, threads, vector = (loop.extent.tolist() for loop in left.loops)
+    assert vector == [32]
+    assert threads == [32 * 32, 16 * 16]
+    assert outer == [1, 1]
+    assert right.loops[0].extent.tolist() == [2, 4]
+
+
+def test_a_convolution_with_channels_first_and_last() -> None:
+    reads, writes = accesses_of(tiled(8, 64, 56, 56, 32, 3, 3, reduced=3), (8, 32, 112, 112, 64))
+    assert shown(reads) == [[[0], [4], [2, 5], [3, 6]], [[1], [4], [5], [6]]]
+    assert shown(writes) == [[[0], [1], [2], [3]]]
+    # 112 becomes 56 by steps of two.
+    assert [index.args[0].op for index in reads[0].indices[2:]] == ["*", "*"]
+    reads, _ = accesses_of(tiled(1, 56, 56, 64, 3, 3, 32, reduced=3), (1, 56, 56, 32, 64))
+    assert shown(reads) == [[[0], [1, 4], [2, 5], [6]], [[4], [5], [6], [3]]]
+    assert [index.args[0].op for index in reads[0].indices[1:3]] == ["var", "var"]
+    # An image of three channels is no window of three.
+    reads, _ = accesses_of(tiled(8, 64, 112, 112, 3, 7, 7, reduced=3), ())
+    assert shown(reads)[0] == [[0], [4], [2, 5], [3, 6]]
+
+
+def test_products_and_depthwise_convolutions() -> None:
+    assert shown(accesses_of(tiled(64, 32, 16, reduced=1), ())[0]) == [[[0], [2]], [[2], [1]]]
+    batched, _ = accesses_of(tiled(4, 64, 32, 16, reduced=1), ())
+    assert shown(batched) == [[[0], [1], [3]], [[0], [3], [2]]]
+    first, _ = accesses_of(tiled(8, 96, 28, 28, 5, 5, reduced=2), ())
+    assert shown(first) == [[[0], [1], [2, 4], [3, 5]], [[1], [4], [5]]]
+    last, _ = accesses_of(tiled(8, 28, 28, 96, 5, 5, reduced=2), ())
+    assert shown(last) == [[[0], [1, 4], [2, 5], [3]], [[4], [5], [3]]]
+
+
+def test_of_any_other_nest_nothing_is_told() -> None:
+    assert accesses_of(tiled(8, 8, reduced=0), ()) == ([], [])
+    assert accesses_of(tiled(8, 8, 8, 8, 8, 8, reduced=4), ()) == ([], [])
+    plain = Stage("plain", axes := [Axis("i", extents(8), None)], [Loop.over(axes[0])])
+    assert accesses_of(plain, ()) == ([], [])
+    other = [["CHR", 0, "shared", [1]], ["CA", 1, 2, 0], ["FU", 1, [0, 1]], ["SP", 1, 0, 8, [2], 1]]
+    (group,) = replay_steps(CONV, [other])
+    (copy,) = (s for s in group.trajectories.stages if s.role == "cache_read")
+    assert copy.copied == ()
+    assert copy.loops[0].extent.tolist() == [0]
+
+
+def test_what_threads_walk_and_blocks_do_not_is_reduced() -> None:
+    axes = [Axis("i", extents(64), None), Axis("k", extents(1024), None)]
+    rows, outer = Loop.over(axes[0]), Loop.over(axes[1], extents(32))
+    lanes = Loop.over(axes[1], extents(32))
+    rows.annotation, lanes.annotation = "blockIdx.x", "threadIdx.x"
+    stage = Stage("sum", axes, [rows, outer, lanes])
+    mark_reductions(stage)
+    assert [axis.is_reduction for axis in axes] == [False, True]
+
+
+def test_unknown_extents_are_those_of_the_key_where_the_known_ones_are() -> None:
+    def stage(*sizes: int) -> Stage:
+        axes = [Axis(f"i{n}", extents(size), None) for n, size in enumerate(sizes)]
+        return Stage("sum", axes, [Loop.over(axis) for axis in axes])
+
+    filled = stage(0, 1024)
+    fill_extents(filled, (65536, 1024, 1))
+    assert [int(loop.extent[0]) for loop in filled.loops] == [65536, 1024]
+    for sizes, shape in (((0, 1024), (1024, 65536)), ((0, 0), (2, 3)), ((0, 4), (7,))):
+        left = stage(*sizes)
+        fill_extents(left, shape)
+        assert [int(axis.extent[0]) for axis in left.axes] == list(sizes)
+
+
+def test_stages_of_the_program_before_any_was_added() -> None:
+    assert original_stages(product([1, 1, 1, 1], [1, 1, 1, 1], [1, 1])) == 3
+    assert original_stages(STEPS) == 3
+    assert original_stages([["CI", 1], ["FU", 3, [0, 1]], ["AN", 3, 0, 5]]) == 4
+    assert original_stages([]) == 0
+
+
+@pytest.mark.parametrize("hardware", ["cuda-k80", "cuda-v100"])
+def test_no_real_candidate_that_ran_holds_more_than_a_block_may(
+    hardware: str, shared_logs: Path
+) -> None:
+    """TVM refuses more than 48 KiB; the extents in the logs' own splits say less or more."""
+    folder = shared_logs / "auto_scheduler" / hardware / "nnfusion"
+    held = []
+    for name in ("matmul__ansor_matmul_65536_1024_1024", "conv__ansor_conv2d_128_256_56_56_512*",
+                 "depthwise__ansor_depthwise_128_84_83_83_5_5_2_SAME"):  # fmt: skip
+        (path,) = folder.glob(f"ansor__{name}.log.gz")
+        with gzip.open(path, "rt") as lines:
+            rows = [json.loads(next(lines)) for _ in range(150)]
+        ran = [row["i"][1][1] for row in rows if row["r"][1] == 0]
+        for group in replay_steps(rows[0]["i"][0][0], ran):
+            copies = [s for s in group.trajectories.stages if s.role == "cache_read"]
+            if copies:
+                held.append(4 * sum(copy.held for copy in copies))
+    held = np.concatenate(held)
+    assert len(held) > 100
+    assert held.min() > 0
+    assert held.max() <= 48 << 10
+    assert held.max() > 40 << 10

@@ -1,0 +1,234 @@
+"""What the first warp of a block touches together: addresses of its 32 threads, one by one.
+
+Threads of a warp that read different words of one bank of shared memory wait for each other; what
+they load and store in global memory comes in sectors of 32 bytes, however little of one they need
+(CUDA C++ Programming Guide, "Device Memory Accesses"). Neither follows from sizes alone: it takes
+the place of each thread in the tensor. And what three units need for a kernel, each by itself, is
+what a roofline says of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.columns import ELEMENT_BYTES, Columns
+from wmhub.nest import Axis, Loop, Stage, trips
+from wmhub.program import Access, Index
+
+_LANES = 32
+#: Words of four bytes that shared memory serves at once, each from a bank of its own.
+_BANKS = 32
+#: Words of a sector.
+_SECTOR = 8
+#: Operands described one by one.
+_OPERANDS = 2
+
+
+@dataclass(frozen=True)
+class Level:
+    """How a block's iterations of one spatial axis are dealt."""
+
+    axis: Axis
+    virtual: np.ndarray
+    threads: np.ndarray
+    own: np.ndarray
+    """Iterations in a thread's own loops; int64 [N or 1] each."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A tensor that the main stage reads through a copy in shared memory."""
+
+    access: Access
+    """By the main stage."""
+    dimensions: Sequence[tuple[np.ndarray, np.ndarray]]
+    """Elements that the copy holds along each dimension, and those of the tensor; [N or 1]."""
+    vector: np.ndarray
+    """Elements that a thread loads at once, float64 [N or 1]."""
+    loaded: np.ndarray
+    """Elements that all blocks copy in all, float64 [N or 1]."""
+
+
+def warp_features(
+    columns: Columns,
+    main: Stage,
+    levels: Sequence[Level],
+    operands: Sequence[Operand],
+    hardware: HardwareProfile,
+    efficiency: np.ndarray,
+) -> None:
+    """Adds the columns for N candidates. ``levels``: of the spatial axes of ``main``, in their
+    order; ``efficiency``: share of the device that blocks keep busy, float64 [N or 1]."""
+    number = {id(level.axis): at for at, level in enumerate(levels)}
+    lanes = _lanes(levels)
+    accumulators = _product([level.own * level.virtual for level in levels])
+    transactions, traffic = np.zeros(1), np.zeros(1)
+    for at in range(_OPERANDS):
+        known = at < len(operands)
+        conflict = waste = np.ones(1)
+        if known:
+            one = operands[at]
+            conflict = _conflict(_in_copy(one, main, levels, number, lanes))
+            waste = _load_waste(one)
+            walked = {number[id(main.axes[v])] for i in one.access.indices for v in i.variables()
+                      if v < len(main.axes) and id(main.axes[v]) in number}  # fmt: skip
+            reads = _product([levels[n].own * levels[n].virtual for n in walked])
+            transactions = transactions + reads * conflict / accumulators
+            traffic = traffic + one.loaded * waste
+        columns.log2(f"gpu.warp.conflict{at}", conflict)
+        columns.log2(f"gpu.warp.load{at}", waste)
+    store = _store(levels, lanes) if levels else np.ones(1)
+    columns.log2("gpu.warp.store", store)
+    on = float(bool(operands))
+    columns.log2("gpu.warp.transactions", transactions, least=2.0**-10, scale=on)
+    runs = trips(main.nest())
+    results = _product([np.maximum(level.axis.extent, 1) for level in levels])
+    traffic = traffic + results * store * _SECTOR / _LANES
+    # Nanoseconds of each unit, were it alone.
+    compute = 2e9 * runs / hardware.peak_flops
+    memory = 1e9 * traffic * ELEMENT_BYTES / hardware.bandwidth
+    shared = 1e9 * runs * transactions / _LANES / (hardware.cores * hardware.clock_hz)
+    columns.log2("gpu.time.memory", memory, scale=on)
+    columns.log2("gpu.time.shared", shared, scale=on)
+    longest = np.maximum(np.maximum(compute, memory), shared)
+    columns.log2("gpu.time.longest", longest, scale=on)
+    columns.log2("gpu.time.all", compute + memory + shared, scale=on)
+    columns.log2("gpu.time.dealt", longest / np.maximum(efficiency, 1e-3), scale=on)
+
+
+def _product(factors: Sequence[np.ndarray]) -> np.ndarray:
+    product = np.ones(1)
+    for factor in factors:
+        product = product * factor
+    return product
+
+
+def _lanes(levels: Sequence[Level]) -> list[np.ndarray]:
+    """Place of each lane among the threads of each level, int64 [N or 1, 32] each: the last axis
+    goes fastest, and a block of fewer threads is gone round again."""
+    left = np.arange(_LANES)[None, :]
+    places: list[np.ndarray] = []
+    for level in reversed(levels):
+        threads = np.maximum(level.threads, 1).astype(np.int64)[:, None]
+        places.insert(0, left % threads)
+        left = left // threads
+    return places
+
+
+def _steps_of(index: Index) -> dict[int, int]:
+    """By how much a step of each iterator moves a sum of scaled ones; others count as nothing."""
+    if index.op == "var":
+        return {index.value: 1}
+    if index.op in ("+", "-"):
+        found = _steps_of(index.args[0])
+        for axis, step in _steps_of(index.args[1]).items():
+            found[axis] = found.get(axis, 0) + (step if index.op == "+" else -step)
+        return found
+    if index.op == "*":
+        for scale, other in (index.args, index.args[::-1]):
+            if scale.op == "const":
+                return {axis: step * scale.value for axis, step in _steps_of(other).items()}
+    return {}
+
+
+def _in_copy(
+    operand: Operand, main: Stage, levels: Sequence[Level], number: Mapping[int, int],
+    lanes: Sequence[np.ndarray],
+) -> np.ndarray:  # fmt: skip
+    """Word of the copy in shared memory that each lane reads first, int64 [N or 1, 32]."""
+    address, stride = np.zeros((1, _LANES), np.int64), np.ones((1, 1), np.int64)
+    parts = zip(operand.access.indices, operand.dimensions)
+    for index, (held, _) in reversed(list(parts)):
+        for axis, step in _steps_of(index).items():
+            at = number.get(id(main.axes[axis])) if axis < len(main.axes) else None
+            if at is not None:
+                own = np.maximum(levels[at].own, 1).astype(np.int64)[:, None]
+                address = address + lanes[at] * own * step * stride
+        stride = stride * np.maximum(held, 1).astype(np.int64)[:, None]
+    return address
+
+
+def _conflict(addresses: np.ndarray) -> np.ndarray:
+    """Different words of one bank that lanes want, of the bank with most: float64 [N or 1]."""
+    words = np.sort(addresses, axis=1)
+    fresh = np.ones(words.shape, dtype=bool)
+    fresh[:, 1:] = words[:, 1:] != words[:, :-1]
+    cells = np.arange(len(words))[:, None] * _BANKS + words % _BANKS
+    counts = np.bincount(cells[fresh], minlength=len(words) * _BANKS)
+    return np.asarray(counts.reshape(-1, _BANKS).max(axis=1), np.float64)
+
+
+def _distinct(values: np.ndarray) -> np.ndarray:
+    """Different numbers in each row: float64 [N or 1]."""
+    ordered = np.sort(values, axis=1)
+    return np.asarray(1.0 + (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1))
+
+
+def _load_waste(operand: Operand) -> np.ndarray:
+    """Words that come with a load of the warp for each that it wants: float64 [N or 1], at
+    least 1."""
+    vector = np.maximum(operand.vector, 1).astype(np.int64)[:, None]
+    total = np.maximum(_product([held for held, _ in operand.dimensions]), 1).astype(np.int64)
+    first = np.arange(_LANES)[None, :] * vector
+    wanted = np.minimum(np.concatenate([first, first + vector - 1], axis=1), total[:, None] - 1)
+    address, stride = np.zeros_like(wanted), np.ones((1, 1), np.int64)
+    for held, size in reversed(operand.dimensions):
+        own = np.maximum(held, 1).astype(np.int64)[:, None]
+        address = address + wanted % own * stride
+        wanted = wanted // own
+        stride = stride * np.maximum(size, 1).astype(np.int64)[:, None]
+    useful = np.minimum(total, _LANES * vector[:, 0])
+    # A wide load is several of one: what lies between its ends comes row by row.
+    run = run_of(operand.dimensions)
+    rows = np.ceil(run / _SECTOR) * _SECTOR / run
+    ends = _distinct(address // _SECTOR) * _SECTOR / useful
+    return np.maximum(np.maximum(ends, rows), 1.0)
+
+
+def run_of(dimensions: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Elements of a copy that lie together: its rows, joined where they are whole. [N or 1].
+
+    ``dimensions`` as those of `Operand`.
+    """
+    run, is_whole = np.ones(1), np.ones(1, dtype=bool)
+    for held, size in reversed(dimensions):
+        run = run * np.where(is_whole, np.maximum(held, 1), 1)
+        is_whole = is_whole & (held >= size)
+    return run
+
+
+def _store(levels: Sequence[Level], lanes: Sequence[np.ndarray]) -> np.ndarray:
+    """Sectors that one store of the warp touches: float64 [N or 1]."""
+    address, stride = np.zeros((1, _LANES), np.int64), np.ones((1, 1), np.int64)
+    for level, place in zip(reversed(levels), reversed(lanes)):
+        own = np.maximum(level.own, 1).astype(np.int64)[:, None]
+        address = address + place * own * stride
+        stride = stride * np.maximum(level.axis.extent, 1).astype(np.int64)[:, None]
+    return _distinct(address // _SECTOR)
+
+
+def dealt(main: Stage, bound: Stage, loops: Sequence[Sequence[Loop]]) -> list[Level]:
+    """The levels of ``main`` as ``bound``, which walks the same spatial axes in the same order,
+    deals them: by ``loops`` of virtual threads, threads and inside a thread. None where the two do
+    not match."""
+    ours = [axis for axis in main.axes if not axis.is_reduction]
+    theirs = [axis for axis in bound.axes if not axis.is_reduction]
+    if len(ours) != len(theirs):
+        return []
+    return [
+        Level(axis, *(_walked(level, other) for level in loops))
+        for axis, other in zip(ours, theirs)
+    ]
+
+
+def _walked(loops: Sequence[Loop], axis: Axis) -> np.ndarray:
+    steps = np.ones(1, np.int64)
+    for loop in loops:
+        for owner, extent in loop.parts:
+            if owner is axis:
+                steps = steps * np.maximum(extent, 1)
+    return steps
