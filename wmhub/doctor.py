@@ -292,7 +292,11 @@ def _hub() -> Iterator[Finding]:
     endpoint = login.sub(r"\1", os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     shown = without_secrets(endpoint.rstrip("/"))
     if is_offline(None):
-        yield Finding("hub", Severity.OK, f"{shown}, not asked: HF_HUB_OFFLINE is set")
+        yield Finding(
+            "hub",
+            Severity.OK,
+            f"{shown}, not asked: offline by HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE",
+        )
         return
     began = time.monotonic()
     problem = _unreachable(endpoint)

@@ -211,7 +211,7 @@ def test_what_disturbs_a_live_collection_is_said_before_it_is_over(
         warnings.warn("busy: stop other work", live_collection.NoisyMachineWarning, stacklevel=2)
         said = capsys.readouterr().err
         assert "warning busy: stop other work" in said
-        assert "without --licence" in said
+        assert "without a licence" in said
         raise MeasureError("the machine is gone")
 
     monkeypatch.setattr(live_collection, "collect_live", measures)

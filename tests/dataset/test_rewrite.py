@@ -13,7 +13,7 @@ from wmhub.dataset.card import PICTURE
 from wmhub.dataset.diff import diff
 from wmhub.dataset.manifest import Repeatability
 from wmhub.dataset.reader import Dataset, open_dataset
-from wmhub.dataset.rewrite import merge, render_again, split
+from wmhub.dataset.rewrite import credit, merge, render_again, split
 from wmhub.dataset.verify import verify
 from wmhub.errors import (
     DatasetError,
@@ -135,3 +135,23 @@ def test_a_version_that_goes_back_is_refused(make: Make, tmp_path: Path) -> None
     assert open_dataset(folder).manifest.counts.records == 3
     report = wmhub.collect(tmp_path / "b-log", folder, update=True, version="1.1.0")
     assert str(report.manifest.version) == "1.1.0"
+
+
+def test_crediting_fills_in_what_rows_do_not_name(make: Make, tmp_path: Path) -> None:
+    lines = lines_of(20)
+    named = make("a", lines[:12], contributor="ann", licence="MIT")
+    bare = make("b", lines[12:], contributor="", licence="")
+    both = tmp_path / "both"
+    merge([named, bare], both)
+    splits = open_dataset(both).splits
+    manifest = credit(both, contributor="bob", licence="CC-BY-4.0")
+    assert manifest.licences == {"CC-BY-4.0": 8, "MIT": 12}
+    assert manifest.contributors == {"ann": 12, "bob": 8}
+    assert str(manifest.version) == "2.0.0"
+    assert manifest.counts.records == 20
+    assert open_dataset(both).splits == splits
+    assert verify(both)[1] == []
+    for options in ({"licence": "Apache-2.0"}, {}):
+        with pytest.raises(InvalidInputError, match="nothing to fill in"):
+            credit(both, **options)
+    assert not list(tmp_path.glob("both.*"))

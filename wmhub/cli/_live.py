@@ -164,8 +164,8 @@ def _collect_live(
         show_note("warning", str(message))
 
     if not options["licence"]:
-        lack = "records without --licence, such as CC-BY-4.0, can never be published"
-        show_note("licence", f"{lack}; Ctrl-C now, or keep them for yourself")
+        lack = "records without a licence, such as CC-BY-4.0, cannot be published"
+        show_note("licence", f"{lack}; give --licence, or name it later: wmhub dataset credit")
     with _progress() as progress, warnings.catch_warnings():
         warnings.simplefilter("always", live_collection.NoisyMachineWarning)
         # At once: that other work disturbs the measuring is of no use when all is measured.

@@ -1,4 +1,4 @@
-"""``wmhub dataset``: look into datasets, compare, join, check and export them."""
+"""``wmhub dataset``: look into datasets, compare, join, credit, check and export them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _test_workloads = click.option(
 
 @click.group()
 def command() -> None:
-    """Look into datasets, compare, join, check and export them."""
+    """Look into datasets, compare, join, credit, check and export them."""
 
 
 @command.command()
@@ -236,6 +236,19 @@ def check(
         verdict = "may be published" if report.passed else "must not be published like this"
         show_line(f"{dataset}: {verdict} ({total:,} findings)")
     _exit_unless(report.passed)
+
+
+@command.command()
+@click.argument("dataset", type=_FOLDER)
+@click.option("--contributor", default="", metavar="NAME", help="Who measured.")
+@click.option("--licence", default="", metavar="SPDX", help="Licence of the records, such as MIT.")
+@_as_json
+def credit(dataset: Path, contributor: str, licence: str, as_json: bool) -> None:
+    """Name contributor and licence in the records that name none, as a new major version."""
+    from wmhub.dataset.rewrite import credit as fill_in
+
+    manifest = fill_in(dataset, contributor=contributor, licence=licence)
+    _show_written(manifest, dataset, as_json)
 
 
 @command.command()

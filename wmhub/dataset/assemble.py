@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +37,20 @@ class Part:
     """Lines of ``rejected.jsonl``."""
 
 
-def part_of(dataset: Dataset, folder: Path, name: str) -> Part:
-    """The rows of ``dataset`` as runs in ``folder``, whose files begin with ``name``."""
+def part_of(
+    dataset: Dataset,
+    folder: Path,
+    name: str,
+    change: Callable[[pa.Table], pa.Table] = lambda table: table,
+) -> Part:
+    """The rows of ``dataset`` as runs in ``folder``, whose files begin with ``name``.
+
+    ``change`` is made to each table on the way; it may change nothing of a row's key.
+    """
     runs = []
     for number, table in enumerate(dataset.iter_tables()):
         runs.append(folder / f"{name}-{number:06d}.run")
-        write_run(runs[-1], _keyed(table), b"")
+        write_run(runs[-1], _keyed(change(table)), b"")
     counts = dataset.manifest.counts
     read = ReadCounts(
         lines=counts.lines,

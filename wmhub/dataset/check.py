@@ -136,7 +136,7 @@ def _manifest_findings(manifest: Manifest) -> Iterator[Finding]:
     counts = manifest.counts
     for licence, records in manifest.licences.items():
         if not licence:
-            reason = f"{records:,} records have no licence; collect them with --licence"
+            reason = f"{records:,} records have no licence; name it with wmhub dataset credit"
             yield Finding(Severity.ERROR, "licence", "manifest.json", reason)
         elif licence not in OPEN_LICENCES:
             reason = f"{records:,} records are under {licence!r}, no open SPDX licence known here"

@@ -1,10 +1,13 @@
-"""Datasets made of datasets: ``merge`` and ``split``."""
+"""Datasets made of datasets: ``merge``, ``split`` and ``credit``; their cards rendered again."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from wmhub.dataset.assemble import COLLECTOR, assemble, chosen_workloads, part_of
 from wmhub.dataset.card import CARD, PICTURE
@@ -95,6 +98,53 @@ def split(
         manifest = assemble([part_of(older, folder, "split")], output, description)
         finish_work(output, "runs")
     return manifest
+
+
+def credit(dataset: str | Path, *, contributor: str = "", licence: str = "") -> Manifest:
+    """Names ``contributor`` and ``licence`` in the rows of ``dataset`` that name none, in place.
+
+    What a row says already stays. The rows change, so the version is the next major one.
+
+    Raises ``InvalidInputError`` where there is nothing to fill in, and ``DatasetError`` where the
+    folder is not what its manifest says.
+    """
+    folder = destination(dataset)
+    with working(folder):
+        older = open_verified(folder)
+        manifest = older.manifest
+        given = {"contributor": contributor, "licence": licence}
+        listed = {"contributor": manifest.contributors, "licence": manifest.licences}
+        fills = {name: value for name, value in given.items() if value and "" in listed[name]}
+        if not fills:
+            raise InvalidInputError(
+                f"{folder}: nothing to fill in; every row names what was given, or nothing was"
+            )
+        description = Description(
+            older.hardware,
+            manifest.profile,
+            COLLECTOR,
+            version=manifest.version.after(Change.MAJOR),
+            test_workloads=manifest.test_workloads,
+            repeatability=manifest.repeatability,
+        )
+        settled = {id_: name for name, ids in older.splits.items() for id_ in ids}
+        runs = begin_anew(folder, "runs")
+        part = part_of(older, runs, "credited", lambda table: _filled(table, fills))
+        written = assemble([part], folder, description, settled=settled, replace=True)
+        finish_work(folder, "runs")
+    return written
+
+
+def _filled(table: pa.Table, fills: Mapping[str, str]) -> pa.Table:
+    """``table`` with a value for each empty text in the columns that ``fills`` names."""
+    for name, value in fills.items():
+        column = table[name].cast(pa.string())
+        filled = pc.if_else(pc.equal(column, ""), value, column)
+        at = table.schema.get_field_index(name)
+        table = table.set_column(
+            at, table.schema.field(at), filled.cast(table.schema.field(at).type)
+        )
+    return table
 
 
 def render_again(dataset: str | Path, repeatability: Repeatability | None = None) -> Manifest:
