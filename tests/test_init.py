@@ -21,7 +21,7 @@ ORDER = (
     "program", "tvm_json", "nest", "actions", "trajectory", "replay", "markdown", "dataset",
     "collection", "model",
     "checkpoint", "evaluator", "training", "hub", "load", "tvm_compat", "tvm_callbacks",
-    "measure", "live_collection", "search", "doctor", "bench", "cli",
+    "measure", "search", "live_collection", "doctor", "bench", "cli",
 )  # fmt: skip
 
 #: Imports against the order that are meant, each inside a function.

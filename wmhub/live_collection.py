@@ -11,13 +11,15 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import shutil
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wmhub.dataset.assemble import COLLECTOR, Part, assemble, part_of
 from wmhub.dataset.manifest import MANIFEST, Manifest
@@ -37,6 +39,10 @@ from wmhub.measure.live import LivePlan, LiveProgress, measure_live
 from wmhub.measure.timing import TimingPlan
 from wmhub.names import HardwareKey
 from wmhub.records import MeasureRecord, Workload
+
+if TYPE_CHECKING:
+    from wmhub.evaluator import Evaluator
+    from wmhub.measure.sampling import MakeGuide
 
 #: Records of a run file, that is of what is sorted in memory at once.
 _RUN_RECORDS = 20_000
@@ -72,6 +78,7 @@ def collect_live(
     run_timeout_seconds: float = 10.0,
     rpc_tracker: str | None = None,
     device_key: str | None = None,
+    model: str | os.PathLike[str] | Evaluator | None = None,
     contributor: str = "",
     licence: str = "",
     version: Version | str | None = None,
@@ -82,7 +89,9 @@ def collect_live(
     ``workloads`` are what ``wmhub.measure.sources`` reads: zoo names, networks, files (a ``.py``
     file is executed). ``hardware`` is what is measured on; without it, this machine, probed.
     ``target`` is derived from it unless given. ``rpc_tracker`` (``host:port``) and ``device_key``
-    measure on the devices of a TVM tracker; ``hardware`` must then say what they are.
+    measure on the devices of a TVM tracker; ``hardware`` must then say what they are. ``model`` is
+    a checkpoint, of any hardware, that proposes what is not random: what it would measure in a
+    search.
 
     Ctrl-C finishes the batch and the dataset; a second one leaves only the journal, which the next
     call takes up. Raises ``MeasureError``, ``HardwareMismatchError``, ``OutputExistsError``,
@@ -121,6 +130,7 @@ def collect_live(
                     engine,
                     plan,
                     known=_known(older),
+                    make_guide=None if model is None else _guided_by(model),
                     progress=progress,
                     stop=stop,
                 )
@@ -190,6 +200,15 @@ def _engine(
     from wmhub.measure.remote import RemoteEngine, Tracker
 
     return RemoteEngine(target, Tracker.parse(rpc_tracker, device_key), **limits)
+
+
+def _guided_by(model: str | os.PathLike[str] | Evaluator) -> MakeGuide:
+    from wmhub.hub import from_pretrained
+    from wmhub.search.guide import ModelGuide
+    from wmhub.search.learner import Learner
+
+    evaluator = from_pretrained(model) if isinstance(model, (str, os.PathLike)) else model
+    return partial(ModelGuide, Learner(evaluator))
 
 
 def _known(older: Dataset | None) -> Mapping[str, list[tuple[str, float | None]]]:

@@ -130,10 +130,10 @@ def test_a_workload_without_a_design_space_is_skipped_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(live.Sampler):
-        def __init__(self, mod: Any, target: dict[str, Any], seed: int) -> None:
+        def __init__(self, mod: Any, *rest: Any) -> None:
             if "bias" in str(mod):
                 raise MeasureError("TVM cannot make its design space for llvm")
-            super().__init__(mod, target, seed)
+            super().__init__(mod, *rest)
 
     monkeypatch.setattr(live, "Sampler", Failing)
     state = run(tmp_path / "journal", FakeEngine(), LivePlan(candidates=4, batch=4))
@@ -199,3 +199,30 @@ def test_a_workload_without_constant_shapes_is_skipped_and_named(tmp_path: Path)
     assert (state.records, state.expected) == (4, 4)
     with pytest.raises(InvalidInputError, match="main: a task needs arguments of constant shape"):
         tasks_of(symbolic, TARGET)
+
+
+def test_a_guide_of_each_workload_proposes_what_is_not_random(tmp_path: Path) -> None:
+    made: list[Guiding] = []
+
+    class Guiding:
+        """Proposes the programs that another sampler draws."""
+
+        def __init__(self, context: Any, seed: int) -> None:
+            made.append(self)
+            self.asked: list[int] = []
+            self.learned: list[float | None] = []
+
+        def propose(self, count: int) -> list[Any]:
+            self.asked.append(count)
+            return []
+
+        def learn(self, trace: Any, seconds: float | None) -> None:
+            self.learned.append(seconds)
+
+    plan = LivePlan(candidates=10, batch=4, random_share=0.25)
+    state = run(tmp_path / "journal", FakeEngine(), plan, make_guide=Guiding)
+    # A first batch at random, one of four after it, and three that the guide has not.
+    assert [guide.asked for guide in made] == [[3], [3]]
+    assert [len(guide.learned) for guide in made] == [5, 5]
+    assert any(seconds is None for guide in made for seconds in guide.learned)
+    assert (state.records, state.expected) == (10, 10)

@@ -50,6 +50,12 @@ _OPTIONS = (
         help="With --live: share of random candidates after the first batch of a workload; the "
         "others change up to three decisions of its best.",
     ),
+    click.option(
+        "--model",
+        metavar="NAME",
+        help="With --live: a checkpoint, of any hardware, that chooses the others instead: what it "
+        "would measure in a search.",
+    ),
     click.option("--count", type=click.IntRange(1), metavar="N", help="With --live: stop then."),
     click.option(
         "--seconds",
@@ -99,6 +105,7 @@ _REST = (
     "flush_cache",
     "rpc_tracker",
     "device_key",
+    "model",
 )
 #: Options of reading logs that mean nothing with it.
 _OF_LOGS = ("recipe", "mirror", "update", "strict")

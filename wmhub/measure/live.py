@@ -14,7 +14,7 @@ from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.journal import Journal
 from wmhub.measure.programs import argument_info
-from wmhub.measure.sampling import Candidate, Sampler, mixed
+from wmhub.measure.sampling import Candidate, MakeGuide, Sampler, mixed
 from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload
 from wmhub.records import MeasureRecord, Scheduler, Workload, workload_id
@@ -44,7 +44,7 @@ class LivePlan:
     """Candidates that are built and timed together; what a killed run may lose."""
     random_share: float = 0.4
     """Share of random candidates after a workload's first batch, which is all random; the rest are
-    good ones with one to three decisions changed."""
+    good ones with one to three decisions changed, or what a guide proposes."""
     count: int | None = None
     """Records after which no batch begins; ``None`` for no limit."""
     seconds: float | None = None
@@ -93,7 +93,13 @@ class LiveProgress:
 class _Collecting:
     """One workload while it is collected."""
 
-    def __init__(self, named: NamedWorkload, target: dict[str, Any], seed: int) -> None:
+    def __init__(
+        self,
+        named: NamedWorkload,
+        target: dict[str, Any],
+        seed: int,
+        make_guide: MakeGuide | None,
+    ) -> None:
         key, program = ms.database.Workload(named.mod).as_json()
         body = base64.b64decode(str(program))
         id_ = workload_id(Scheduler.META_SCHEDULE, str(key), body)
@@ -101,6 +107,7 @@ class _Collecting:
         self.workload = Workload(id_, Scheduler.META_SCHEDULE, str(key), str(program))
         self.context = json.dumps(argument_info(named.mod), separators=(",", ":"))
         self._mod, self._target, self._seed = named.mod, target, seed
+        self._make_guide = make_guide
         self._sampler: Sampler | None = None
         #: Latency, or ``None`` for a failure, of traces from before this run.
         self.known: list[tuple[str, float | None]] = []
@@ -114,7 +121,7 @@ class _Collecting:
     def sampler(self) -> Sampler:
         """Made when it is first needed: there are hundreds of workloads."""
         if self._sampler is None:
-            self._sampler = Sampler(self._mod, self._target, self._seed)
+            self._sampler = Sampler(self._mod, self._target, self._seed, self._make_guide)
             for trace, seconds in self.known:
                 self._sampler.learn(trace, seconds)
             self.known.clear()
@@ -128,6 +135,7 @@ def measure_live(
     plan: LivePlan,
     *,
     known: Mapping[str, Sequence[tuple[str, float | None]]] | None = None,
+    make_guide: MakeGuide | None = None,
     progress: Callable[[LiveProgress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> LiveProgress:
@@ -136,13 +144,14 @@ def measure_live(
     One batch of each workload after the other, and again: an early end leaves many workloads with
     few candidates, not few with many. What the journal has already is not measured again and
     counts; ``known`` are traces and latencies from elsewhere, by workload id, that do not count.
+    With ``make_guide``, each workload has a guide that proposes what is not random.
     """
     began = time.monotonic()
     state = LiveProgress()
     by_id: dict[str, _Collecting] = {}
     for named in workloads:
         try:
-            begun = _Collecting(named, engine.target, plan.seed)
+            begun = _Collecting(named, engine.target, plan.seed, make_guide)
         except REFUSALS as error:
             state.skipped[named.name] = f"TVM cannot run it: {last_line(error)}"
         else:

@@ -1,4 +1,5 @@
-"""Draws candidates of a workload from TVM's design space: at random, and near to good ones."""
+"""Draws candidates of a workload from its design space: at random, near to good ones, or as a guide
+proposes them."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import heapq
 import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -41,11 +42,30 @@ class Candidate:
     """The scheduled IRModule, as ``programs.save_program`` gives it."""
 
 
+class Guide(Protocol):
+    """Knows better than to change good candidates at random."""
+
+    def propose(self, count: int) -> Sequence[Any]:
+        """Up to ``count`` schedules that are worth measuring, post-processed."""
+        ...
+
+    def learn(self, trace: Any, seconds: float | None) -> None:
+        """Takes in the latency of a ``Trace``, in seconds; ``None`` for a failure."""
+        ...
+
+
+#: Makes the guide of a workload from its ``TuneContext`` and a seed.
+MakeGuide = Callable[[Any, int], Guide]
+
+
 class Sampler:
     """Candidates of one workload, none of them twice."""
 
-    def __init__(self, mod: Any, target: dict[str, Any], seed: int) -> None:
-        """``mod``: an ``IRModule`` with one function; ``target``: as ``use_target`` takes it.
+    def __init__(
+        self, mod: Any, target: dict[str, Any], seed: int, make_guide: MakeGuide | None = None
+    ) -> None:
+        """``mod``: an ``IRModule`` with one function; ``target``: as ``use_target`` takes it;
+        ``make_guide``: who proposes the candidates of `guided`, if anyone does.
 
         Raises ``MeasureError`` where TVM's own rules fail on the two together."""
         self._mod = mod
@@ -79,16 +99,23 @@ class Sampler:
         #: The best so far, as a heap: (negative latency, tie-break, trace).
         self._best: list[tuple[float, int, Any]] = []
         self._traces: dict[str, Any] = {}
+        self._guide = make_guide(context, seed) if make_guide is not None else None
 
     def random(self, count: int) -> list[Candidate]:
         """Up to ``count`` candidates with every decision drawn; fewer when the space is small."""
         return self._collect(count, self._drawn())
 
     def guided(self, count: int) -> list[Candidate]:
-        """Up to ``count`` candidates with one to three decisions of a good one changed.
+        """Up to ``count`` candidates that the guide proposes; without one, with one to three
+        decisions of a good one changed.
 
         Random ones as long as nothing has been learned.
         """
+        if count < 1:
+            return []
+        if self._guide is not None:
+            made = map(self._admitted, self._guide.propose(count))
+            return [candidate for candidate in made if candidate is not None]
         if not self._best or not self._mutators:
             return self.random(count)
         return self._collect(count, self._mutated())
@@ -104,6 +131,8 @@ class Sampler:
             if replayed is None:
                 return
             self._seen.add(_identity(replayed))
+        if self._guide is not None:
+            self._guide.learn(replayed, seconds)
         if seconds is None:
             return
         heapq.heappush(self._best, (-seconds, self._random.randrange(1 << 30), replayed))
@@ -140,16 +169,20 @@ class Sampler:
             if len(found) == count:
                 break
             schedule = replay_trace(self._mod, trace, self._postprocs, self._seed())
-            if schedule is None:
-                continue
-            identity = _identity(schedule.trace)
-            if identity in self._seen:
-                continue
-            self._seen.add(identity)
-            text = trace_text(schedule.trace)
-            self._traces[text] = schedule.trace
-            found.append(Candidate(text, save_program(schedule.mod)))
+            candidate = None if schedule is None else self._admitted(schedule)
+            if candidate is not None:
+                found.append(candidate)
         return found
+
+    def _admitted(self, schedule: Any) -> Candidate | None:
+        """The candidate of ``schedule``; ``None`` where it was drawn before."""
+        identity = _identity(schedule.trace)
+        if identity in self._seen:
+            return None
+        self._seen.add(identity)
+        text = trace_text(schedule.trace)
+        self._traces[text] = schedule.trace
+        return Candidate(text, save_program(schedule.mod))
 
     def _replay_json(self, text: str) -> Any | None:
         schedule = unchecked_schedule(self._mod, self._seed())
