@@ -133,6 +133,20 @@ def test_what_threads_walk_and_blocks_do_not_is_reduced() -> None:
     assert [axis.is_reduction for axis in axes] == [False, True]
 
 
+def test_a_stage_whose_loops_were_fused_reduces_nothing() -> None:
+    fused = [["FU", 1, [0, 1, 2, 3]], ["SP", 1, 0, 4096, [6], 1], ["AN", 1, 0, 5], ["AN", 1, 1, 6]]
+    (group,) = replay_steps('["relu_layer", 8, 8, 8, 8]', [fused])
+    (stage,) = [s for s in group.trajectories.stages if len(s.loops) == 2]
+    assert [axis.is_reduction for axis in stage.axes] == [False] * 4
+    # Nor does one whose threads walk all of an axis.
+    axes = [Axis("n", extents(64), None), Axis("c", extents(64), None)]
+    rows, lanes = Loop.over(axes[0]), Loop.over(axes[1])
+    rows.annotation, lanes.annotation = "blockIdx.x", "threadIdx.x"
+    whole = Stage("add", axes, [rows, lanes])
+    mark_reductions(whole)
+    assert [axis.is_reduction for axis in axes] == [False, False]
+
+
 def test_unknown_extents_are_those_of_the_key_where_the_known_ones_are() -> None:
     def stage(*sizes: int) -> Stage:
         axes = [Axis(f"i{n}", extents(size), None) for n, size in enumerate(sizes)]

@@ -122,7 +122,8 @@ def _deal(remaining: list[Part], size: np.ndarray) -> list[Part]:
         taken = np.gcd(size, extent)
         rest = extent // np.maximum(taken, 1)
         dealt.insert(0, (axis, taken))
-        if (rest > 1).any():
+        # Of an axis of unknown extent no one knows what is left.
+        if (rest > 1).any() or (extent == 0).any():
             kept.insert(0, (axis, rest))
         # Each candidate for itself: where steps are left, nothing is taken further out.
         size = np.where(rest > 1, 1, size // np.maximum(taken, 1))
@@ -148,7 +149,7 @@ class Stage:
     """From outside to inside, with those it shares with its compute location."""
     reads: list[Access] = field(default_factory=list)
     writes: list[Access] = field(default_factory=list)
-    """Accesses over ``axes``; empty for Ansor, whose logs do not hold them."""
+    """Accesses over ``axes``; of Ansor, whose logs do not hold them, where the nest tells them."""
     role: str = "compute"
     """``compute``, ``cache_read``, ``cache_write``, ``rfactor``, ``init`` or ``reindex``."""
     scope: str = "global"

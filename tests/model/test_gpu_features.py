@@ -107,6 +107,14 @@ def test_copies_of_short_rows_waste_sectors() -> None:
     assert found["shared.bytes"] == pytest.approx(np.log2(4 * (2048 + 1024)))
 
 
+def test_no_number_of_a_damaged_log_is_infinite() -> None:
+    steps = product([1, 32, 8, 1], [4, 32, 2, 2], [4, 1])
+    for at, step in enumerate(steps):
+        if step[:2] == ["SP", 1]:
+            steps[at] = ["SP", 1, 0, 32, [1 << 59], 1]
+    assert np.isfinite(list(ansor(steps).values())).all()
+
+
 def test_rows_of_a_copy_join_where_they_are_whole() -> None:
     four, eight, all_of = extents(4), extents(8), extents(16)
     for dimensions, run in (

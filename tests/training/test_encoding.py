@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from trainmaking import make_dataset, steps
+from trainmaking import line, make_dataset, steps
 
 import wmhub
 from wmhub.dataset.reader import Dataset, open_dataset
@@ -183,3 +184,34 @@ def test_all_code_that_encodes_decides_whether_a_folder_fits() -> None:
                 waiting.append(str(node.module).removeprefix("wmhub."))
     assert {"model.movement", "replay.meta_schedule", "nest"} <= found
     assert found - {"model", "training"} <= digested
+
+
+def test_programs_of_one_key_are_ranked_apart(tmp_path: Path) -> None:
+    """As NNFusion logs a convolution, and one with what follows it, under one key."""
+    lines = []
+    for row in (json.loads(line(w, 2**t, 0)) for w in range(4) for t in range(6)):
+        lines.append(json.dumps(row))
+        row["i"][1][1].append(["AN", 4, 0, 3])
+        row["r"][0] = [10 * row["r"][0][0]]
+        lines.append(json.dumps(row))
+    log = tmp_path / "log.json"
+    log.write_text("\n".join([*lines, lines[0].replace('"SP", 2, 0', '"SP", "x", 0')]) + "\n")
+    wmhub.collect([log], hardware="llvm-emeraldrapids-2c", output=tmp_path / "data", workers=1)
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.manifest.counts.workloads == 4
+    found = list(encoding.rankable(dataset, None))
+    assert sorted({one.program.partition(".")[2] for one in found}) == ["3", "5"]
+    assert len(found) == 8
+    for one in found:
+        records = dataset.workload_records(one.workload.id)
+        assert [records.traces[row] for row in one.rows] == one.traces
+        # Nothing of the other program, which takes ten times as long, is among them.
+        assert one.latency.max() < 10 * one.latency.min()
+    loaded = list(load_candidates(dataset, None, profile_of(dataset)))
+    assert [c.positions.tolist() for c in loaded] == [one.rows.tolist() for one in found]
+    kept = open_store(dataset, profile_of(dataset), tmp_path / "cache", 1)
+    assert {w.program for w in kept.workloads} == {one.program for one in found}
+    assert {w.workload.id for w in kept.workloads} == set(dataset.workloads())
+    without = next(iter(dataset.workloads()))
+    left = load_candidates(dataset, None, profile_of(dataset), [without])
+    assert all(c.workload.id != without for c in left)

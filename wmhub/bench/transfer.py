@@ -157,11 +157,14 @@ def deal(
     other's profile. Raises ``DatasetError`` for too few workloads.
     """
     own, other, as_other = (
-        {w.workload.id: w for part in ("train", "validation") for w in split(part)}
-        for split in splits
+        {w.program: w for part in ("train", "validation") for w in split(part)} for split in splits
     )
     tested = {w.workload.id for split in splits for w in split("test")}
-    shared = sorted(set(own) & set(other) - tested)
+    programs: dict[str, list[str]] = {}
+    for program in sorted(set(own) & set(other)):
+        if own[program].workload.id not in tested:
+            programs.setdefault(own[program].workload.id, []).append(program)
+    shared = sorted(programs)
     if len(shared) < 2 * folds:
         raise DatasetError(
             f"the datasets share {len(shared)} workloads outside of their test splits; {folds} "
@@ -170,8 +173,12 @@ def deal(
     order = np.random.default_rng(_DEAL).permutation(len(shared))
     dealt = []
     for number in range(folds):
-        held = sorted(shared[i] for i in order[number::folds])
-        trained = [i for i in shared if i not in held]
+        chosen = {shared[i] for i in order[number::folds]}
+        # All programs of a workload are in one fold.
+        held = [one for workload in shared if workload in chosen for one in programs[workload]]
+        trained = [
+            one for workload in shared if workload not in chosen for one in programs[workload]
+        ]
         dealt.append(
             Fold(
                 number,

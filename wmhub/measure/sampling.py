@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wmhub.errors import MeasureError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.programs import save_program, trace_text
 from wmhub.measure.rules import space_generator
 from wmhub.measure.sketch import REFUSALS, Sketch, replay_trace, unchecked_schedule
@@ -99,7 +99,10 @@ class Sampler:
         #: The best so far, as a heap: (negative latency, tie-break, trace).
         self._best: list[tuple[float, int, Any]] = []
         self._traces: dict[str, Any] = {}
-        self._guide = make_guide(context, seed) if make_guide is not None else None
+        try:
+            self._guide = make_guide(context, seed) if make_guide is not None else None
+        except InvalidInputError as error:
+            raise MeasureError(f"the model cannot read it: {error}") from error
 
     def random(self, count: int) -> list[Candidate]:
         """Up to ``count`` candidates with every decision drawn; fewer when the space is small."""
@@ -115,7 +118,12 @@ class Sampler:
             return []
         if self._guide is not None:
             made = map(self._admitted, self._guide.propose(count))
-            return [candidate for candidate in made if candidate is not None]
+            found = [candidate for candidate in made if candidate is not None]
+            # What was drawn at random just now is proposed, too, and is no end of the space.
+            return [*found, *self._changed(count - len(found))]
+        return self._changed(count)
+
+    def _changed(self, count: int) -> list[Candidate]:
         if not self._best or not self._mutators:
             return self.random(count)
         return self._collect(count, self._mutated())

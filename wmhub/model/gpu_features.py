@@ -95,7 +95,8 @@ def _describe(
     copies = [s for s in stages if s.role == "cache_read" and not s.inlined]
     _copies(columns, copies, shapes, on)
     _kernels(columns, stages, on)
-    levels = dealt(main, bound, (virtual, threads, inner)) if bound else []
+    is_dealt = bound is not None and (bound is main or main.host is bound)
+    levels = dealt(main, bound, (virtual, threads, inner)) if is_dealt and bound else []
     block = thread_count * trips(virtual)
     operands = _operands(main, copies, shapes, block) if levels else []
     warp_features(columns, main, levels, operands, hardware, tail)
@@ -261,6 +262,7 @@ def _operands(
         named = written if copy.copied is None else [access.buffer for access in copy.reads]
         for place, access in enumerate(main.reads):
             is_it = access.buffer in named and len(access.indices) == len(dimensions)
+            is_it &= copy.copied is None or copy.host is main
             if is_it and copy.scope.startswith("shared"):
                 loaded = tile_of(copy) * rounds_of(copy, block)
                 found.append((place, Operand(access, dimensions, _vector(copy), loaded)))
@@ -287,7 +289,7 @@ def copied_by(
 
 
 def _kernels(columns: Columns, stages: Sequence[Stage], on: float) -> None:
-    """Kernels beside the one with the most work: a pooling divides in one of its own."""
+    """All kernels, not that with the most work alone: a pooling divides in one of its own."""
     least, count = np.full(1, np.inf), 0.0
     for stage in stages:
         threads = [loop for loop in stage.loops if loop.annotation in THREADS]

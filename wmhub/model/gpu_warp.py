@@ -24,6 +24,7 @@ _LANES = 32
 _BANKS = 32
 #: Words of a sector.
 _SECTOR = 8
+_WIDEST_VECTOR, _MOST_HELD = 64, 1 << 40
 #: Operands described one by one.
 _OPERANDS = 2
 
@@ -171,8 +172,10 @@ def _distinct(values: np.ndarray) -> np.ndarray:
 def _load_waste(operand: Operand) -> np.ndarray:
     """Words that come with a load of the warp for each that it wants: float64 [N or 1], at
     least 1."""
-    vector = np.maximum(operand.vector, 1).astype(np.int64)[:, None]
-    total = np.maximum(_product([held for held, _ in operand.dimensions]), 1).astype(np.int64)
+    # Bounds that no real copy meets, for what a damaged log may hold.
+    vector = np.clip(operand.vector, 1, _WIDEST_VECTOR).astype(np.int64)[:, None]
+    total = np.clip(_product([held for held, _ in operand.dimensions]), 1, _MOST_HELD)
+    total = total.astype(np.int64)
     first = np.arange(_LANES)[None, :] * vector
     wanted = np.minimum(np.concatenate([first, first + vector - 1], axis=1), total[:, None] - 1)
     address, stride = np.zeros_like(wanted), np.ones((1, 1), np.int64)

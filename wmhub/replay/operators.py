@@ -46,7 +46,8 @@ def mark_reductions(stage: Stage) -> None:
     """Tells reduction axes from spatial ones.
 
     A multi-level tiling splits spatial axes into more levels, and stages that follow a split walk
-    spatial axes only. Where threads walk an axis and no block does, they reduce it together.
+    spatial axes only. Where threads walk the inner part of an axis that no block walks, they reduce
+    it together.
     """
     levels = _levels(stage)
     most = max(levels, default=0)
@@ -56,7 +57,7 @@ def mark_reductions(stage: Stage) -> None:
         if axis.is_reduction is None:
             tiled = stage.role == "compute" and 2 < most != level
             alone = bool(blocks) and id(axis) not in blocks and any(axis is a for a in threads)
-            axis.is_reduction = tiled or alone
+            axis.is_reduction = tiled or (alone and level > 1)
 
 
 def fill_extents(stage: Stage, shape: Sequence[int]) -> None:

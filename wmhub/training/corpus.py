@@ -156,10 +156,10 @@ def gather_corpus(
 
 
 def _once(workloads: Iterable[StoredWorkload]) -> list[StoredWorkload]:
-    """Each workload once: of several datasets, as the first has it."""
+    """Each program once: of several datasets, as the first has it."""
     found: dict[str, StoredWorkload] = {}
     for workload in workloads:
-        found.setdefault(workload.workload.id, workload)
+        found.setdefault(workload.program, workload)
     return list(found.values())
 
 
@@ -173,10 +173,10 @@ def _training(
         target = [(n, w) for n, part in enumerate(parts) if ours[n] for w in part]
         rng = np.random.default_rng([config.seed, 1])
         drawn = few([w for _, w in target], config.samples, rng)
-        positions = {(n, w.workload.id): rows for (n, w), rows in zip(target, drawn, strict=True)}
+        positions = {(n, w.program): rows for (n, w), rows in zip(target, drawn, strict=True)}
     found = []
     for number, part in enumerate(parts):
-        chosen = [(w, positions.get((number, w.workload.id))) for w in part]
+        chosen = [(w, positions.get((number, w.program))) for w in part]
         found.append(
             [
                 examples_of(w, config.worst_gain, rows)

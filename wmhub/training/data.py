@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -47,11 +47,12 @@ def load_candidates(
 
     ``without``: ids of workloads that are left out.
     """
-    for workload, traces, latency in rankable(dataset, split):
-        if workload.id in without:
+    for one in rankable(dataset, split):
+        if one.workload.id in without:
             continue
-        groups = replay(workload, [orjson.loads(trace) for trace in traces])
-        candidates = from_groups(workload, groups, latency, hardware)
+        groups = replay(one.workload, [orjson.loads(trace) for trace in one.traces])
+        candidates = from_groups(one.workload, groups, one.latency, hardware)
+        candidates = replace(candidates, positions=one.rows[candidates.positions])
         if np.isfinite(candidates.latency).sum() >= 2:
             yield candidates
 

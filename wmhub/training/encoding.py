@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +25,7 @@ from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import ACTION_COLUMNS
 from wmhub.records import Scheduler, Workload
 from wmhub.replay.operators import original_stages
+from wmhub.replay.state import REFUSED
 from wmhub.training.packing import PackedGroup, encode_workload, sound
 from wmhub.training.store import ARRAYS, INDEX, EncodedStore, store_key
 from wmhub.trajectory import group_by
@@ -43,10 +44,8 @@ OnEncoded = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class _Job:
-    workload: Workload
+    of: Rankable
     split: str
-    traces: list[str]
-    latency: np.ndarray
 
 
 def open_store(
@@ -110,19 +109,15 @@ def _write(
     if processes is None:
         small = dataset.manifest.counts.records < _FEW_RECORDS
         processes = 1 if small else max(1, len(os.sched_getaffinity(0)))
-    jobs = (
-        _Job(workload, split, traces, latency)
-        for split in SPLITS
-        for workload, traces, latency in rankable(dataset, split)
-    )
+    jobs = (_Job(one, split) for split in SPLITS for one in rankable(dataset, split))
     index: list[dict[str, object]] = []
     candidates = groups = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / name).open("w+b")) for name in ARRAYS}
         for job, encoded in _encoded(jobs, profile, processes):
-            count = len(job.latency)
-            kept, found = sound(job.workload, count, [members for members, _ in encoded])
-            latency = job.latency[kept]
+            count = len(job.of.latency)
+            kept, found = sound(job.of.workload, count, [members for members, _ in encoded])
+            latency = job.of.latency[kept]
             if np.isfinite(latency).sum() < 2:
                 continue
             places = np.zeros((len(kept), 2), dtype=np.int64)
@@ -135,10 +130,10 @@ def _write(
             files["places"].write(places.tobytes())
             files["latency"].write(latency.astype(np.float64).tobytes())
             where = {"start": candidates, "count": len(kept)}
-            program = job.workload.id
-            index.append({"id": program, "of": workload_of(program), "split": job.split, **where})
+            ids = {"id": job.of.program, "of": job.of.workload.id}
+            index.append({**ids, "split": job.split, **where})
             candidates += len(kept)
-            on_encoded(len(index), total)
+            on_encoded(len({str(one["of"]) for one in index}), total)
         shapes = {"data": (-1,), "groups": (-1, 6), "places": (-1, 2), "latency": (-1,)}
         for name, file in files.items():
             _finish(folder / name, file, shapes[name])
@@ -146,13 +141,25 @@ def _write(
     (folder / INDEX).write_text(json.dumps({"workloads": index}), encoding="utf-8")
 
 
-def rankable(
-    dataset: Dataset, split: str | None
-) -> Iterator[tuple[Workload, list[str], np.ndarray]]:
-    """Workloads of a split with two measured candidates or more: traces, and latency in seconds.
+@dataclass(frozen=True)
+class Rankable:
+    """The records of one program."""
 
-    Those whose program is unknown (MetaSchedule without its workload file) are left out. Of Ansor
-    each is one program of those that a key stands for, with its number of stages behind the id.
+    workload: Workload
+    program: str
+    """The workload's id; of Ansor, where a key may stand for several programs, with the number of
+    stages behind it."""
+    rows: np.ndarray
+    """int64 [N]: places among the workload's records."""
+    traces: list[str]
+    latency: np.ndarray
+    """float64 [N] in seconds, ``inf`` for failed candidates."""
+
+
+def rankable(dataset: Dataset, split: str | None) -> Iterator[Rankable]:
+    """The programs of a split with two measured candidates or more.
+
+    Those that are unknown (MetaSchedule without its workload file) are left out.
     """
     for workload, records in dataset.iter_workload_records(
         split, ["trace", "run_seconds", "failure"]
@@ -162,21 +169,25 @@ def rankable(
         traces, latency = records.traces, records.latency_seconds
         for program, rows in _programs(workload, traces):
             if np.isfinite(latency[rows]).sum() >= 2:
-                yield program, [traces[row] for row in rows], latency[rows]
+                chosen = [traces[row] for row in rows]
+                yield Rankable(workload, program, rows, chosen, latency[rows])
 
 
-def _programs(workload: Workload, traces: Sequence[str]) -> Iterator[tuple[Workload, np.ndarray]]:
+def _programs(workload: Workload, traces: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     """The programs that a workload's records are of, and the rows of each."""
     if workload.scheduler is Scheduler.META_SCHEDULE:
-        yield workload, np.arange(len(traces))
+        yield workload.id, np.arange(len(traces))
         return
-    for stages, rows in group_by([original_stages(orjson.loads(trace)) for trace in traces]):
-        yield replace(workload, id=f"{workload.id}.{stages}"), rows
+    for stages, rows in group_by([_stages(trace) for trace in traces]):
+        yield f"{workload.id}.{stages}", rows
 
 
-def workload_of(program: str) -> str:
-    """The id of the workload that a program of `rankable` is of."""
-    return program.partition(".")[0]
+def _stages(trace: str) -> int:
+    """`original_stages`; 0 of a damaged trace, which replaying then leaves out with a warning."""
+    try:
+        return original_stages(orjson.loads(trace))
+    except REFUSED:
+        return 0
 
 
 def _encoded(
@@ -185,7 +196,7 @@ def _encoded(
     """Encodes all jobs; yields in their order, so that the files are the same for any number."""
     return in_order(
         encode_workload,
-        ((job, (job.workload, job.traces, profile)) for job in jobs),
+        ((job, (job.of.workload, job.of.traces, profile)) for job in jobs),
         processes,
         "a process that encoded candidates died: for want of memory (--workers 1 takes "
         'less), or because a script calls train outside `if __name__ == "__main__":`',

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,12 @@ _CODE = (
 
 @dataclass(frozen=True)
 class StoredWorkload:
-    """The candidates of one workload in a store."""
+    """The candidates of one program of a workload in a store."""
 
     store: EncodedStore
     workload: Workload
+    program: str
+    """Its id, see `wmhub.training.encoding.Rankable`."""
     split: str
     """``train``, ``validation`` or ``test``."""
     start: int
@@ -84,9 +86,7 @@ class EncodedStore:
         self.data, self.groups, self.places, self.latency = (_mapped(folder, n) for n in ARRAYS)
         known = dataset.workloads()
         self.workloads = [
-            StoredWorkload(
-                self, replace(known[w["of"]], id=w["id"]), w["split"], w["start"], w["count"]
-            )
+            StoredWorkload(self, known[w["of"]], w["id"], w["split"], w["start"], w["count"])
             for w in index["workloads"]
         ]
 
