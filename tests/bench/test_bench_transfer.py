@@ -64,10 +64,26 @@ class Held:
 
     store: str
     workload: Named
+    program: str
 
 
 def splits_of(store: str, **parts: str) -> Any:
-    return lambda part: [Held(store, Named(name)) for name in parts.get(part, "")]
+    """Of each workload one program; of those in capitals two."""
+    return lambda part: [
+        Held(store, Named(name.lower()), f"{name.lower()}.{number}")
+        for name in parts.get(part, "")
+        for number in range(1 + name.isupper())
+    ]
+
+
+def test_all_programs_of_a_workload_are_in_one_fold() -> None:
+    both = [splits_of(name, train="ABCDEFGH") for name in ("new", "other", "as other")]
+    folds, count = deal(both, 3)
+    assert count == 8
+    for fold in folds:
+        held = [w.program for w in fold.held_out]
+        assert sorted(held) == [f"{w}.{n}" for w in sorted({p[0] for p in held}) for n in range(2)]
+        assert not {w.workload.id for w in fold.own} & {w.workload.id for w in fold.held_out}
 
 
 def test_a_fold_is_ranked_by_what_has_not_seen_it() -> None:
