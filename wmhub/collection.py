@@ -135,7 +135,7 @@ def collect(
         settled = None
         if older is not None:
             parts.insert(0, part_of(older, folder, "older"))
-            settled = {id_: name for name, ids in older.splits.items() for id_ in ids}
+            settled = older.split_of
             _require_settled(description.test_workloads, settled)
             chosen = {*older.manifest.test_workloads, *description.test_workloads}
             description = dataclasses.replace(

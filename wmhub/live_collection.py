@@ -248,7 +248,7 @@ def _finish(
     parts = [part]
     if older is not None:
         parts.insert(0, part_of(older, runs, "older"))
-        settled = {id_: name for name, ids in older.splits.items() for id_ in ids}
+        settled = older.split_of
         chosen = {*older.manifest.test_workloads, *description.test_workloads}
         description = dataclasses.replace(
             description,

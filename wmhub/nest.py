@@ -48,6 +48,16 @@ def trips(loops: Sequence[Loop]) -> np.ndarray:
     return np.multiply.reduce(sizes(loops), axis=0, dtype=np.float64)
 
 
+def steps_of(loops: Sequence[Loop], axis: Axis | None) -> np.ndarray:
+    """Steps of ``axis`` that ``loops`` walk, int64 [N or 1]; unknown extents count as 1."""
+    steps = _ONE
+    for loop in loops:
+        for owner, extent in loop.parts:
+            if owner is axis:
+                steps = steps * np.maximum(extent, 1)
+    return steps
+
+
 def ceil_div(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Rounded-up quotient; 0 (unknown) where either is unknown."""
     safe = np.maximum(b, 1)

@@ -80,7 +80,7 @@ def diff(before: str | Path, after: str | Path) -> Difference:
         else:
             rows = _compare(_rows(older, workload, old), _rows(newer, workload, new))
         total = _Rows(*(sum(pair) for pair in zip(total, rows, strict=True)))
-    old_splits, new_splits = _splits(older), _splits(newer)
+    old_splits, new_splits = older.split_of, newer.split_of
     common = old_splits.keys() & new_splits.keys()
     return Difference(
         added=total.added,
@@ -94,10 +94,6 @@ def diff(before: str | Path, after: str | Path) -> Difference:
         before=older.manifest.version,
         after=newer.manifest.version,
     )
-
-
-def _splits(dataset: Dataset) -> dict[str, str]:
-    return {id_: split for split, ids in dataset.splits.items() for id_ in ids}
 
 
 def _digests(dataset: Dataset) -> dict[str, tuple[str, int]]:

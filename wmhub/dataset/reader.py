@@ -105,9 +105,14 @@ class Dataset:
         pairs = sorted(zip(ids, of, strict=True))
         return {split: [id_ for id_, name in pairs if name == split] for split in SPLITS}
 
+    @cached_property
+    def split_of(self) -> dict[str, str]:
+        """The split of each workload id."""
+        return {id_: name for name, ids in self.splits.items() for id_ in ids}
+
     def __contains__(self, workload: str) -> bool:
         """Whether the dataset has the workload id."""
-        return any(workload in ids for ids in self.splits.values())
+        return workload in self.split_of
 
     def iter_tables(
         self, split: str | None = None, columns: Sequence[str] | None = None
@@ -160,7 +165,7 @@ class Dataset:
     ) -> WorkloadRecords:
         """The records of one workload id, by the row groups that may hold it."""
         wanted = list(columns) if columns is not None else TRAJECTORIES.names
-        split = next((name for name, ids in self.splits.items() if workload in ids), None)
+        split = self.split_of.get(workload)
         if split is None:
             raise InvalidInputError(f"{self.path}: no workload {workload[:60]!r} in this dataset")
         pieces = [TRAJECTORIES.empty_table().select(wanted)]

@@ -45,7 +45,7 @@ def merge(
             )
     settled: dict[str, str] = {}
     for dataset in reversed(opened):
-        settled |= {id_: name for name, ids in dataset.splits.items() for id_ in ids}
+        settled |= dataset.split_of
     description = Description(
         first.hardware,
         next((item.manifest.profile for item in opened if item.manifest.profile), None),
@@ -79,7 +79,7 @@ def split(
     refuse_inside(output, [older.path])
     workloads = older.workloads()
     chosen = chosen_workloads(test_workloads, workloads)
-    before = {id_: name for name, ids in older.splits.items() for id_ in ids}
+    before = older.split_of
     moved = assign_splits(workloads, chosen) != before
     # Whether by hand or by hash stands in the card.
     same = set(chosen) == set(older.manifest.test_workloads)
@@ -127,7 +127,7 @@ def credit(dataset: str | Path, *, contributor: str = "", licence: str = "") -> 
             test_workloads=manifest.test_workloads,
             repeatability=manifest.repeatability,
         )
-        settled = {id_: name for name, ids in older.splits.items() for id_ in ids}
+        settled = older.split_of
         runs = begin_anew(folder, "runs")
         part = part_of(older, runs, "credited", lambda table: _filled(table, fills))
         written = assemble([part], folder, description, settled=settled, replace=True)

@@ -26,6 +26,7 @@ from wmhub.model.gpu_features import (
     gpu_features,
     rounds_of,
     tile_of,
+    vector_of,
     warps_of,
 )
 from wmhub.model.loop_table import LoopTable, accumulated
@@ -250,13 +251,9 @@ def _caches(
             continue
         copy = copies[number]
         tile, rounds = tile_of(copy), rounds_of(copy, block)
-        cooperative = copy.annotations.get("meta_schedule.cooperative_fetch")
         columns.log2(f"{name}.tile", tile)
         columns.log2(f"{name}.rounds", rounds)
-        columns.log2(
-            f"{name}.vector",
-            _annotated(copy, ("vectorize",)) if cooperative is None else cooperative,
-        )
+        columns.log2(f"{name}.vector", vector_of(copy))
         columns.add(f"{name}.depth", float(copy.depth))
         shared = shared + tile * ELEMENT_BYTES
         loaded = loaded + tile * rounds * ELEMENT_BYTES

@@ -17,7 +17,7 @@ import numpy as np
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.columns import Columns
 from wmhub.model.gpu_warp import Operand, dealt, run_of, warp_features
-from wmhub.nest import THREADS, Axis, Loop, Stage, extents, trips
+from wmhub.nest import THREADS, Axis, Loop, Stage, extents, steps_of, trips
 from wmhub.trajectory import Trajectories
 
 GRID = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
@@ -95,8 +95,9 @@ def _describe(
     copies = [s for s in stages if s.role == "cache_read" and not s.inlined]
     _copies(columns, copies, shapes, on)
     _kernels(columns, stages, on)
-    is_dealt = bound is not None and (bound is main or main.host is bound)
-    levels = dealt(main, bound, (virtual, threads, inner)) if is_dealt and bound else []
+    levels = []
+    if bound is not None and (bound is main or main.host is bound):
+        levels = dealt(main, bound, (virtual, threads, inner))
     block = thread_count * trips(virtual)
     operands = _operands(main, copies, shapes, block) if levels else []
     warp_features(columns, main, levels, operands, hardware, tail)
@@ -137,16 +138,6 @@ def _levels(stage: Stage) -> tuple[list[Loop], list[Loop], list[Loop], list[Loop
     return grid, virtual, threads, inner
 
 
-def _steps(loops: Sequence[Loop], axis: Axis | None) -> np.ndarray:
-    """Steps of ``axis`` that ``loops`` walk."""
-    steps = np.ones(1)
-    for loop in loops:
-        for owner, extent in loop.parts:
-            if owner is axis:
-                steps = steps * np.maximum(extent, 1)
-    return steps
-
-
 def _demand(accumulators: np.ndarray) -> np.ndarray:
     return _BASE_REGISTERS + _PER_ACCUMULATOR * accumulators
 
@@ -170,8 +161,8 @@ def _coalescing(
     axes = [axis for axis in bound.axes if not axis.is_reduction][::-1] if bound else []
     for number in range(_AXES):
         axis = axes[number] if number < len(axes) else None
-        thread, own = _steps(threads, axis), _steps(inner, axis)
-        block = _steps(virtual, axis) * thread * own
+        thread, own = steps_of(threads, axis), steps_of(inner, axis)
+        block = steps_of(virtual, axis) * thread * own
         on = float(axis is not None)
         extent = np.maximum(axis.extent, 1) if axis is not None else extents(1)
         columns.log2(f"gpu.axis{number}.threads", thread, scale=on)
@@ -216,7 +207,7 @@ def _copies(
     """How the threads of a block load what they copy to shared memory."""
     for number in range(CACHES):
         copy = copies[number] if number < len(copies) else None
-        vector = _vector(copy) if copy else np.ones(1)
+        vector = vector_of(copy) if copy else np.ones(1)
         # Loads of 1, 2 or 4 floats a thread are whole; others are taken apart, and strided.
         whole = (vector <= _WIDEST_LOAD) & (vector != 3)
         cost = np.where(whole, 1.0, np.minimum(vector, _SECTOR))
@@ -265,7 +256,7 @@ def _operands(
             is_it &= copy.copied is None or copy.host is main
             if is_it and copy.scope.startswith("shared"):
                 loaded = tile_of(copy) * rounds_of(copy, block)
-                found.append((place, Operand(access, dimensions, _vector(copy), loaded)))
+                found.append((place, Operand(access, dimensions, vector_of(copy), loaded)))
                 break
     return [operand for _, operand in sorted(found, key=lambda item: item[0])]
 
@@ -283,9 +274,7 @@ def copied_by(
     if len(shape) != len(copy.axes):
         return ()
     own = own_loops(copy)
-    return [
-        (_steps(own, axis).astype(np.int64), extents(size)) for axis, size in zip(copy.axes, shape)
-    ]
+    return [(steps_of(own, axis), extents(size)) for axis, size in zip(copy.axes, shape)]
 
 
 def _kernels(columns: Columns, stages: Sequence[Stage], on: float) -> None:
@@ -299,7 +288,8 @@ def _kernels(columns: Columns, stages: Sequence[Stage], on: float) -> None:
     columns.log2("gpu.least_threads", np.where(np.isinf(least), 1.0, least), scale=on)
 
 
-def _vector(copy: Stage) -> np.ndarray:
+def vector_of(copy: Stage) -> np.ndarray:
+    """Elements that a thread copies at once: float64 [N or 1]."""
     told = copy.annotations.get("meta_schedule.cooperative_fetch")
     if told is not None:
         return np.maximum(told, 1.0)

@@ -16,7 +16,7 @@ import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.columns import ELEMENT_BYTES, Columns
-from wmhub.nest import Axis, Loop, Stage, trips
+from wmhub.nest import Axis, Loop, Stage, steps_of, trips
 from wmhub.program import Access, Index
 
 _LANES = 32
@@ -223,15 +223,6 @@ def dealt(main: Stage, bound: Stage, loops: Sequence[Sequence[Loop]]) -> list[Le
     if len(ours) != len(theirs):
         return []
     return [
-        Level(axis, *(_walked(level, other) for level in loops))
+        Level(axis, *(steps_of(level, other) for level in loops))
         for axis, other in zip(ours, theirs)
     ]
-
-
-def _walked(loops: Sequence[Loop], axis: Axis) -> np.ndarray:
-    steps = np.ones(1, np.int64)
-    for loop in loops:
-        for owner, extent in loop.parts:
-            if owner is axis:
-                steps = steps * np.maximum(extent, 1)
-    return steps

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.nest import THREADS, Axis, Loop, Stage, extents, span
+from wmhub.nest import THREADS, Axis, Loop, Stage, extents, span, steps_of
 from wmhub.program import Access, Index
 
 #: Steps by which a window may move; the first that fits a size in the workload's key is taken.
@@ -152,14 +152,8 @@ def copied(
     most = max(levels := _levels(host), default=0)
     tiles = []
     for axis, level in zip(host.axes, levels):
-        walked = [(loop, e) for loop in host.loops for owner, e in loop.parts if owner is axis]
-        own = [extent for loop, extent in walked if any(loop is one for one in inside)]
-        if level == most:
-            own = [extent for _, extent in walked[1:]]
-        tile = extents(1)
-        for extent in own:
-            tile = tile * np.maximum(extent, 1)
-        tiles.append(tile)
+        walking = [loop for loop in host.loops if any(owner is axis for owner, _ in loop.parts)]
+        tiles.append(steps_of(walking[1:] if level == most else inside, axis))
     sizes = [np.maximum(axis.extent, 1) for axis in host.axes]
     return tuple((span(index, tiles), span(index, sizes)) for index in access.indices)
 

@@ -111,6 +111,7 @@ def _write(
         processes = 1 if small else max(1, len(os.sched_getaffinity(0)))
     jobs = (_Job(one, split) for split in SPLITS for one in rankable(dataset, split))
     index: list[dict[str, object]] = []
+    done: set[str] = set()
     candidates = groups = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context((folder / name).open("w+b")) for name in ARRAYS}
@@ -133,7 +134,8 @@ def _write(
             ids = {"id": job.of.program, "of": job.of.workload.id}
             index.append({**ids, "split": job.split, **where})
             candidates += len(kept)
-            on_encoded(len({str(one["of"]) for one in index}), total)
+            done.add(job.of.workload.id)
+            on_encoded(len(done), total)
         shapes = {"data": (-1,), "groups": (-1, 6), "places": (-1, 2), "latency": (-1,)}
         for name, file in files.items():
             _finish(folder / name, file, shapes[name])
@@ -183,7 +185,7 @@ def _programs(workload: Workload, traces: Sequence[str]) -> Iterator[tuple[str, 
 
 
 def _stages(trace: str) -> int:
-    """`original_stages`; 0 of a damaged trace, which replaying then leaves out with a warning."""
+    """`original_stages`; 0 of a damaged trace, which is no candidate of any program."""
     try:
         return original_stages(orjson.loads(trace))
     except REFUSED:
