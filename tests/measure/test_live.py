@@ -207,7 +207,7 @@ def test_a_guide_of_each_workload_proposes_what_is_not_random(tmp_path: Path) ->
     class Guiding:
         """Proposes the programs that another sampler draws."""
 
-        def __init__(self, context: Any, seed: int) -> None:
+        def __init__(self, context: Any, spaces: Any, seed: int) -> None:
             made.append(self)
             self.asked: list[int] = []
             self.learned: list[float | None] = []

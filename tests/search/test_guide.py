@@ -21,8 +21,8 @@ def guided_sampler(learner: Learner, seed: int = 1) -> Any:
     from wmhub.measure.sampling import Sampler
     from wmhub.search.guide import ModelGuide
 
-    def make(context: Any, number: int) -> ModelGuide:
-        return ModelGuide(learner, context, number)
+    def make(context: Any, spaces: Any, number: int) -> ModelGuide:
+        return ModelGuide(learner, context, spaces, number)
 
     return Sampler(zoo.build(NAME), TARGET, seed, make)
 

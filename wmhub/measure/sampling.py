@@ -54,8 +54,8 @@ class Guide(Protocol):
         ...
 
 
-#: Makes the guide of a workload from its ``TuneContext`` and a seed.
-MakeGuide = Callable[[Any, int], Guide]
+#: Makes the guide of a workload from its ``TuneContext``, its design spaces and a seed.
+MakeGuide = Callable[[Any, Sequence[Any], int], Guide]
 
 
 class Sampler:
@@ -81,12 +81,13 @@ class Sampler:
         )
         self._context = context
         try:
-            self._spaces = [space.trace for space in context.generate_design_space()]
+            spaces = context.generate_design_space()
         except REFUSALS as error:
             reason = last_line(error) or type(error).__name__
             raise MeasureError(
                 f"TVM cannot make its design space for {used.kind.name}: {reason}"
             ) from error
+        self._spaces = [space.trace for space in spaces]
         self._postprocs = list(context.space_generator.postprocs)
         limits = BlockLimits.of(used)
         fitted = self._spaces if limits is not None else []
@@ -100,7 +101,7 @@ class Sampler:
         self._best: list[tuple[float, int, Any]] = []
         self._traces: dict[str, Any] = {}
         try:
-            self._guide = make_guide(context, seed) if make_guide is not None else None
+            self._guide = make_guide(context, spaces, seed) if make_guide is not None else None
         except InvalidInputError as error:
             raise MeasureError(f"the model cannot read it: {error}") from error
 

@@ -29,9 +29,8 @@ class ModelGuide:
     """`wmhub.measure.sampling.Guide` of one workload: the search of ``learner``'s checkpoint, that
     learns from all that is measured."""
 
-    def __init__(self, learner: Learner, context: Any, seed: int) -> None:
-        """``context``: a ``TuneContext`` whose space generator is initialised."""
-        spaces = context.generate_design_space()
+    def __init__(self, learner: Learner, context: Any, spaces: Sequence[Any], seed: int) -> None:
+        """``context``: a ``TuneContext`` whose design spaces are ``spaces``."""
         self._search = task_search(context, learner, COLLECTING, spaces, seed)
         self._measured: list[tuple[Any, float]] = []
 
