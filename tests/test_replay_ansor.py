@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from wmhub.actions import ANSOR_STEPS, ActionKind
 from wmhub.errors import InvalidInputError
 from wmhub.nest import trips
-from wmhub.replay.ansor import replay_steps, workload_shape
+from wmhub.replay.ansor import replay_steps
 
 CONV = '["conv2d_layer", 128, 128, 28, 28, 128, 3, 3, 1, "SAME"]'
 
@@ -131,12 +131,6 @@ def test_unknown_steps_become_other() -> None:
 def test_impossible_steps_are_refused(step: list[Any]) -> None:
     with pytest.raises(InvalidInputError):
         replay_steps(CONV, [[step]])
-
-
-def test_workload_shapes() -> None:
-    assert workload_shape(CONV) == (128, 128, 28, 28, 128, 3, 3, 1)
-    assert workload_shape('["9847", [1, 28], [4, [5]], true, "x", 7]') == (1, 28, 4, 5, 7)
-    assert workload_shape("not json") == ()
 
 
 def test_all_fourteen_kinds_are_known() -> None:

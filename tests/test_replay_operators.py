@@ -15,6 +15,7 @@ from wmhub.nest import Axis, Loop, Stage, extents
 from wmhub.program import Access
 from wmhub.replay.ansor import replay_steps
 from wmhub.replay.operators import accesses_of, fill_extents, mark_reductions, original_stages
+from wmhub.replay.workload_key import WorkloadKey
 
 MATMUL = '["matmul_layer", 65536, 1024, 1024]'
 
@@ -87,35 +88,90 @@ def test_copies_hold_what_a_block_reads_whatever_their_splits_say() -> None:
     assert right.loops[0].extent.tolist() == [2, 4]
 
 
+def named(*arguments: int) -> WorkloadKey:
+    """The key of a registered function."""
+    return WorkloadKey(arguments)
+
+
+def of_tensors(*shapes: tuple[int, ...]) -> WorkloadKey:
+    """A key of TVM's own."""
+    return WorkloadKey(tuple(size for shape in shapes for size in shape), lists_tensors=True)
+
+
 def test_a_convolution_with_channels_first_and_last() -> None:
-    reads, writes = accesses_of(tiled(8, 64, 56, 56, 32, 3, 3, reduced=3), (8, 32, 112, 112, 64))
+    key = named(8, 32, 112, 112, 64)
+    reads, writes = accesses_of(tiled(8, 64, 56, 56, 32, 3, 3, reduced=3), key)
     assert shown(reads) == [[[0], [4], [2, 5], [3, 6]], [[1], [4], [5], [6]]]
     assert shown(writes) == [[[0], [1], [2], [3]]]
     # 112 becomes 56 by steps of two.
     assert [index.args[0].op for index in reads[0].indices[2:]] == ["*", "*"]
-    reads, _ = accesses_of(tiled(1, 56, 56, 64, 3, 3, 32, reduced=3), (1, 56, 56, 32, 64))
+    key = named(1, 56, 56, 32, 64)
+    reads, _ = accesses_of(tiled(1, 56, 56, 64, 3, 3, 32, reduced=3), key)
     assert shown(reads) == [[[0], [1, 4], [2, 5], [6]], [[4], [5], [6], [3]]]
     assert [index.args[0].op for index in reads[0].indices[1:3]] == ["var", "var"]
     # An image of three channels is no window of three.
-    reads, _ = accesses_of(tiled(8, 64, 112, 112, 3, 7, 7, reduced=3), ())
+    reads, _ = accesses_of(tiled(8, 64, 112, 112, 3, 7, 7, reduced=3), named())
     assert shown(reads)[0] == [[0], [4], [2, 5], [3, 6]]
 
 
 def test_products_and_depthwise_convolutions() -> None:
-    assert shown(accesses_of(tiled(64, 32, 16, reduced=1), ())[0]) == [[[0], [2]], [[2], [1]]]
-    batched, _ = accesses_of(tiled(4, 64, 32, 16, reduced=1), ())
+    assert shown(accesses_of(tiled(64, 32, 16, reduced=1), named())[0]) == [[[0], [2]], [[2], [1]]]
+    batched, _ = accesses_of(tiled(4, 64, 32, 16, reduced=1), named())
     assert shown(batched) == [[[0], [1], [3]], [[0], [3], [2]]]
-    first, _ = accesses_of(tiled(8, 96, 28, 28, 5, 5, reduced=2), ())
-    assert shown(first) == [[[0], [1], [2, 4], [3, 5]], [[1], [4], [5]]]
-    last, _ = accesses_of(tiled(8, 28, 28, 96, 5, 5, reduced=2), ())
-    assert shown(last) == [[[0], [1, 4], [2, 5], [3]], [[4], [5], [3]]]
+    first, _ = accesses_of(tiled(8, 96, 28, 28, 5, 5, reduced=2), named())
+    assert shown(first) == [[[0], [1], [2, 4], [3, 5]], [[1], [], [4], [5]]]
+    last, _ = accesses_of(tiled(8, 28, 28, 96, 5, 5, reduced=2), named())
+    assert shown(last) == [[[0], [1, 4], [2, 5], [3]], [[4], [5], [3], []]]
+
+
+@pytest.mark.parametrize(
+    ("key", "left", "right"),
+    [
+        (of_tensors((64, 16), (32, 16), (64, 32)), [[0], [2]], [[1], [2]]),
+        (of_tensors((64, 16), (16, 32), (64, 32)), [[0], [2]], [[2], [1]]),
+        (of_tensors((16, 64), (16, 32), (64, 32)), [[2], [0]], [[2], [1]]),
+        (of_tensors((16, 64), (32, 16), (64, 32)), [[2], [0]], [[1], [2]]),
+        (named(64, 16, 16, 32), [[0], [2]], [[2], [1]]),
+    ],
+)
+def test_the_key_tells_which_operand_is_transposed(
+    key: WorkloadKey, left: list[list[int]], right: list[list[int]]
+) -> None:
+    assert shown(accesses_of(tiled(64, 32, 16, reduced=1), key)[0]) == [left, right]
+
+
+def test_of_a_square_product_the_second_operand_is_transposed_as_tvm_s_own() -> None:
+    square = tiled(64, 64, 64, reduced=1)
+    key = of_tensors((64, 64), (64, 64), (64, 64))
+    assert shown(accesses_of(square, key)[0]) == [[[0], [2]], [[1], [2]]]
+    assert shown(accesses_of(square, named(64, 64, 64))[0]) == [[[0], [2]], [[2], [1]]]
+
+
+def test_a_convolution_of_tensors_that_its_key_lists() -> None:
+    # Sizes alone speak for channels first: the window is 1x1 and the image 8x64.
+    key = of_tensors((1, 8, 64, 32), (1, 1, 32, 16), (1, 8, 64, 16))
+    reads, _ = accesses_of(tiled(1, 8, 64, 16, 1, 1, 32, reduced=3), key)
+    assert shown(reads) == [[[0], [1, 4], [2, 5], [6]], [[4], [5], [6], [3]]]
+    key = of_tensors((8, 96, 28, 28), (96, 1, 5, 5), (8, 96, 24, 24))
+    reads, _ = accesses_of(tiled(8, 96, 24, 24, 5, 5, reduced=2), key)
+    assert shown(reads) == [[[0], [1], [2, 4], [3, 5]], [[1], [], [4], [5]]]
+
+
+def test_nothing_is_told_of_an_operator_that_only_looks_like_a_convolution() -> None:
+    nest = tiled(1, 64, 56, 56, 16, 3, 3, reduced=3)
+    in_groups = of_tensors((1, 32, 58, 58), (64, 16, 3, 3), (1, 64, 56, 56))
+    assert accesses_of(nest, in_groups) == ([], [])
+    transposed = of_tensors((1, 16, 54, 54), (16, 64, 3, 3), (1, 64, 56, 56))
+    assert accesses_of(nest, transposed) == ([], [])
+    plain = of_tensors((1, 16, 58, 58), (64, 16, 3, 3), (1, 64, 56, 56))
+    assert len(accesses_of(nest, plain)[0]) == 2
 
 
 def test_of_any_other_nest_nothing_is_told() -> None:
-    assert accesses_of(tiled(8, 8, reduced=0), ()) == ([], [])
-    assert accesses_of(tiled(8, 8, 8, 8, 8, 8, reduced=4), ()) == ([], [])
+    assert accesses_of(tiled(8, 8, reduced=0), named()) == ([], [])
+    assert accesses_of(tiled(8, 8, 8, 8, 8, 8, reduced=4), named()) == ([], [])
     plain = Stage("plain", axes := [Axis("i", extents(8), None)], [Loop.over(axes[0])])
-    assert accesses_of(plain, ()) == ([], [])
+    assert accesses_of(plain, named()) == ([], [])
     other = [["CHR", 0, "shared", [1]], ["CA", 1, 2, 0], ["FU", 1, [0, 1]], ["SP", 1, 0, 8, [2], 1]]
     (group,) = replay_steps(CONV, [other])
     (copy,) = (s for s in group.trajectories.stages if s.role == "cache_read")

@@ -8,7 +8,6 @@ iterators, and from what `operators` tells by them. The rules follow
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from wmhub.nest import Axis, Loop, Stage, extents, fuse_loops, split_loop
 from wmhub.records import Scheduler
 from wmhub.replay import operators
 from wmhub.replay.state import refused
+from wmhub.replay.workload_key import WorkloadKey
 from wmhub.trajectory import Group, Trajectories, group_by
 
 _MOST_STAGES = 4096
@@ -39,31 +39,12 @@ def replay_steps(workload_key: str, traces: Sequence[Sequence[Any]]) -> list[Gro
             np.array(numbers, dtype=np.int64)
         keys.append(structure)
         rows.append(numbers)
-    shape = workload_shape(workload_key)
+    key = WorkloadKey.parse(workload_key)
     groups = []
     for _, members in group_by(keys):
         table = np.array([rows[m] for m in members], dtype=np.int64).reshape(len(members), -1)
-        groups.append(Group(members, _replay(traces[members[0]], table, shape)))
+        groups.append(Group(members, _replay(traces[members[0]], table, key)))
     return groups
-
-
-def workload_shape(workload_key: str) -> tuple[int, ...]:
-    """All integers of a workload key in order, nested lists flattened."""
-    try:
-        items = json.loads(workload_key)
-        if isinstance(items, str):  # the log quotes the key once more
-            items = json.loads(items)
-    except ValueError:
-        return ()
-    found: list[int] = []
-    pending = list(items[1:]) if isinstance(items, list) else []
-    while pending:
-        item = pending.pop(0)
-        if isinstance(item, list):
-            pending = item + pending
-        elif isinstance(item, int) and not isinstance(item, bool) and abs(item) < 1 << 60:
-            found.append(item)
-    return tuple(found)
 
 
 def _separate(steps: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
@@ -87,8 +68,8 @@ def _separate(steps: Sequence[Any]) -> tuple[tuple[Any, ...], list[int]]:
     return tuple(structure), numbers
 
 
-def _replay(steps: Sequence[Any], table: np.ndarray, shape: tuple[int, ...]) -> Trajectories:
-    replay = _Replay(table, shape)
+def _replay(steps: Sequence[Any], table: np.ndarray, key: WorkloadKey) -> Trajectories:
+    replay = _Replay(table, key)
     for step in steps:
         with refused(step):
             replay.step(step)
@@ -96,7 +77,7 @@ def _replay(steps: Sequence[Any], table: np.ndarray, shape: tuple[int, ...]) -> 
     return Trajectories(
         scheduler=Scheduler.AUTO_SCHEDULER,
         program=None,
-        shape=shape,
+        shape=key.sizes,
         actions=tuple(replay.actions),
         stages=tuple(replay.created),
         count=len(table),
@@ -107,9 +88,9 @@ def _replay(steps: Sequence[Any], table: np.ndarray, shape: tuple[int, ...]) -> 
 class _Replay:
     """The state of one replay: the numbered stages, and the actions so far."""
 
-    def __init__(self, table: np.ndarray, shape: Sequence[int]) -> None:
+    def __init__(self, table: np.ndarray, key: WorkloadKey) -> None:
         self.table = table
-        self.shape = shape
+        self.key = key
         self.column = 0
         self.stages: list[Stage] = []
         self.created: list[Stage] = []
@@ -284,7 +265,7 @@ class _Replay:
         """Tells what a copy holds, which is nothing that its steps could."""
         for own in stage.loops:
             own.extent, own.parts = extents(0), ()
-        reads, _ = operators.accesses_of(host, self.shape)
+        reads, _ = operators.accesses_of(host, self.key)
         # The last operand, whose stage has the highest number, is copied first.
         number = sum(one.copied is not None and one.host is host for one in self.created)
         stage.copied = ()
@@ -340,10 +321,10 @@ class _Replay:
     def finish(self) -> None:
         """Tells what only all steps together do."""
         for stage in self.created:
-            operators.fill_extents(stage, self.shape)
+            operators.fill_extents(stage, self.key.sizes)
             operators.mark_reductions(stage)
             if stage.role == "compute":
-                stage.reads, stage.writes = operators.accesses_of(stage, self.shape)
+                stage.reads, stage.writes = operators.accesses_of(stage, self.key)
             # How deep in its host's final nest it stands. Of copies the tile is known.
             stage.is_whole = stage.role != "cache_read"
             if stage.host is not None:

@@ -13,12 +13,16 @@ of the steps behind it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from wmhub.nest import THREADS, Axis, Loop, Stage, extents, span, steps_of
 from wmhub.program import Access, Index
+from wmhub.replay.workload_key import WorkloadKey
+
+#: Indices of each operand, over the axes of a stage.
+Layout: TypeAlias = "tuple[tuple[Index, ...], ...]"
 
 #: Steps by which a window may move; the first that fits a size in the workload's key is taken.
 _STRIDES = range(1, 5)
@@ -75,10 +79,11 @@ def fill_extents(stage: Stage, shape: Sequence[int]) -> None:
                     loop.extent, loop.parts = axis.extent, ((axis, axis.extent),)
 
 
-def accesses_of(stage: Stage, shape: Sequence[int]) -> tuple[list[Access], list[Access]]:
+def accesses_of(stage: Stage, key: WorkloadKey) -> tuple[list[Access], list[Access]]:
     """What the tiled ``stage`` reads and writes, over its axes; nothing of an unknown operator.
 
-    ``shape``: numbers of the workload's key, which tell by how much a window moves.
+    ``key`` tells how the operands lie in memory, where it lists their shapes, and by how much a
+    window moves.
     """
     levels = _levels(stage)
     most = max(levels, default=0)
@@ -88,40 +93,84 @@ def accesses_of(stage: Stage, shape: Sequence[int]) -> tuple[list[Access], list[
     reduced = [at for at, level in enumerate(levels) if level != most]
     kind = len(spatial), len(reduced)
     if kind in ((2, 1), (3, 1)):
-        *batch, row, column = spatial
-        dimensions = [[*batch, row, *reduced], [*batch, *reduced, column]]
-        reads = [[Index("var", at) for at in one] for one in dimensions]
+        layouts = _products(spatial, reduced)
+        usual = layouts[-1]
     elif kind in ((4, 3), (4, 2)):
-        reads = _window(stage.axes, spatial, reduced, shape)
+        layouts = _convolutions(stage.axes, spatial, reduced, key.sizes)
+        usual = layouts[0]
     else:
         return [], []
-    operands = [Access(f"operand{n}", tuple(indices)) for n, indices in enumerate(reads)]
-    return operands, [Access("result", tuple(Index("var", at) for at in spatial))]
+    fitting = [layout for layout in layouts if key.holds(_sizes(layout, stage.axes))]
+    if not fitting and key.lists_tensors:
+        return [], []  # in groups, or transposed: not what it looks like
+    operands = fitting[0] if fitting else usual
+    result = Access("result", tuple(Index("var", at) for at in spatial))
+    return [Access(f"operand{n}", indices) for n, indices in enumerate(operands)], [result]
 
 
-def _window(
+def _sizes(layout: Layout, axes: Sequence[Axis]) -> list[int | None]:
+    """Shapes of the operands, one behind the other; None for what a window walks."""
+    known = {"const": 1}
+    return [
+        int(axes[index.value].extent.max()) if index.op == "var" else known.get(index.op)
+        for indices in layout
+        for index in indices
+    ]
+
+
+def _products(spatial: Sequence[int], reduced: Sequence[int]) -> list[Layout]:
+    """Both operands of a matrix product, each as it is or transposed.
+
+    First what TVM's own ``dense`` and ``batch_matmul`` read, last what anyone writes by hand.
+    """
+    *batch, row, column = spatial
+
+    def operand(*order: int) -> tuple[Index, ...]:
+        return tuple(Index("var", at) for at in (*batch, *order))
+
+    (inner,) = reduced
+    left, right = operand(row, inner), operand(inner, column)
+    turned_left, turned_right = operand(inner, row), operand(column, inner)
+    return [
+        (left, turned_right), (turned_left, right), (turned_left, turned_right), (left, right)
+    ]  # fmt: skip
+
+
+def _convolutions(
     axes: Sequence[Axis], spatial: Sequence[int], reduced: Sequence[int], shape: Sequence[int]
-) -> list[list[Index]]:
-    """Indices of image and weights of a convolution, channels first or last."""
-    size = {at: int(axes[at].extent.max()) for at in (*spatial, *reduced)}
-    is_dense = len(reduced) == 3
-    if is_dense:
+) -> list[Layout]:
+    """Image and weights, with channels first and last; what the sizes speak for stands first."""
+    size = [int(axis.extent.max()) for axis in axes]
+    if len(reduced) == 3:
         # Both sides of a window are alike, and the channels stand beside them.
         first, second, third = (size[at] for at in reduced)
         channels_last = first == second != third
     else:
         channels_last = size[spatial[1]] == size[spatial[2]] != size[spatial[3]]
+    return [
+        _convolution(size, spatial, reduced, shape, is_last)
+        for is_last in (channels_last, not channels_last)
+    ]
+
+
+def _convolution(
+    size: Sequence[int], spatial: Sequence[int], reduced: Sequence[int],
+    shape: Sequence[int], channels_last: bool,
+) -> Layout:  # fmt: skip
     batch, *rest = spatial
     *image, channel = rest if channels_last else [*rest[1:], rest[0]]
     window = list(reduced)
+    is_dense = len(reduced) == 3
     inner = (window.pop() if channels_last else window.pop(0)) if is_dense else channel
     stride = _stride(size[image[0]], size[window[0]], shape)
     walked = [_moved(at, stride, by) for at, by in zip(image, window)]
-    own, weights = Index("var", inner), [Index("var", at) for at in window]
-    out = [Index("var", channel)] if is_dense else []
+    weights = [Index("var", at) for at in window]
+    first, own = Index("var", batch), Index("var", inner)
+    # Each channel of a depthwise one has weights of its own.
+    out = Index("var", channel) if is_dense else Index("const", 0)
     if channels_last:
-        return [[Index("var", batch), *walked, own], [*weights, own, *out]]
-    return [[Index("var", batch), own, *walked], [*out, own, *weights]]
+        return (first, *walked, own), (*weights, own, out)
+    return (first, own, *walked), (out, own, *weights) if is_dense else (own, out, *weights)
 
 
 def _moved(image: int, stride: int, window: int) -> Index:

@@ -1,0 +1,40 @@
+"""What keys of Ansor's logs say."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from test_replay_ansor import CONV
+
+from wmhub.replay.workload_key import WorkloadKey
+
+DIGEST = "d7b65649a4dd54becea0a52aabbc5af5"
+
+
+def test_integers_in_order_however_they_are_nested() -> None:
+    assert WorkloadKey.parse(CONV).sizes == (128, 128, 28, 28, 128, 3, 3, 1)
+    assert WorkloadKey.parse('["9847", [1, 28], [4, [5]], true, "x", 7]').sizes == (1, 28, 4, 5, 7)
+    assert WorkloadKey.parse(json.dumps('["matmul", 4, 5]')).sizes == (4, 5)
+
+
+def test_only_keys_of_tvm_s_own_list_tensors() -> None:
+    assert WorkloadKey.parse(f'["{DIGEST}", [1, 1000], [1, 1000]]').lists_tensors
+    assert WorkloadKey.parse(f'["{DIGEST}", 1, 1000, 1, 1000]').lists_tensors
+    assert not WorkloadKey.parse(CONV).lists_tensors
+    assert not WorkloadKey.parse('["ansor_mm", [1000, 800], [800, 700]]').lists_tensors
+
+
+def test_sizes_in_a_row() -> None:
+    key = WorkloadKey((1, 28, 28, 128, 4, 4))
+    assert key.holds((28, 128, 4))
+    assert key.holds((1, None, None, 128))
+    assert key.holds(())
+    assert not key.holds((28, 4))
+    assert not key.holds((4, 4, None))
+
+
+@given(st.one_of(st.text(), st.recursive(st.integers() | st.text(), st.lists).map(json.dumps)))
+def test_any_text_is_read(text: str) -> None:
+    assert all(isinstance(size, int) for size in WorkloadKey.parse(text).sizes)
