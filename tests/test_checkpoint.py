@@ -46,7 +46,7 @@ def checkpoint(seed: int = 0) -> Checkpoint:
     return Checkpoint(
         "wm-cuda-a100", "1.0.0", KEY, profile, DatasetPin("cuda-a100", "v1.0.0", "0" * 64),
         {"top1": 0.5, "top5": 0.9, "workloads": 3}, {"steps": 1}, {"torch": "2"}, network,
-        kept_base=True, seen=SeenWorkloads(frozenset({"b", "a"}), frozenset({"c"})),
+        seen=SeenWorkloads(frozenset({"b", "a"}), frozenset({"c"})),
     )  # fmt: skip
 
 
@@ -68,7 +68,7 @@ def test_the_weights_are_as_readable_as_the_manifest(folder: Path) -> None:
 def test_round_trip(folder: Path) -> None:
     before, after = checkpoint(), read_checkpoint(folder)
     for name in ("name", "version", "hardware", "profile", "dataset", "metrics", "environment",
-                 "kept_base", "seen"):  # fmt: skip
+                 "seen"):  # fmt: skip
         assert getattr(before, name) == getattr(after, name)
     assert before.network.config == after.network.config
     for key, value in before.network.state_dict().items():
@@ -81,7 +81,7 @@ def test_what_it_was_trained_on_is_kept(tmp_path: Path) -> None:
         DatasetPin("cuda-a100", "v1.0.0", "0" * 64),
         DatasetPin("cuda-v100", "v1.0.0", "1" * 64),
     )
-    base = BasePin("wm-cuda-v100", "1.0.0", "2" * 64)
+    base = BasePin("wm-cuda-v100", "1.0.0", "2" * 64, 0.5)
     before = dataclasses.replace(checkpoint(), datasets=pins, base=base)
     after = read_checkpoint(write(tmp_path / "joint", before))
     assert (after.datasets, after.base) == (pins, base)

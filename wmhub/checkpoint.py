@@ -64,6 +64,13 @@ class BasePin:
     """Its content version, such as ``1.0.0``."""
     digest: str
     """What a lock pins of it."""
+    share: float = 0.0
+    """How much of it is in the weights, within 0 and 1, which is it as it was but for its
+    uncertainty."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"the share of {self.name} is {self.share!r}")
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,6 @@ class Checkpoint:
     """All that it was trained on, ``dataset`` first; empty where that is the only one known."""
     base: BasePin | None = None
     """What training began with; ``None`` for a fresh network."""
-    kept_base: bool = False
-    """Whether ``base`` ranked the validation workloads better than what came of the training, and
-    is what this is, but for its uncertainty."""
     seen: SeenWorkloads = NOTHING_SEEN
     """Workloads that are no test of it."""
 
@@ -160,7 +164,6 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
         "dataset": dataclasses.asdict(checkpoint.dataset),
         "datasets": [dataclasses.asdict(pin) for pin in checkpoint.datasets],
         "base": dataclasses.asdict(checkpoint.base) if checkpoint.base is not None else None,
-        "kept_base": checkpoint.kept_base,
         "seen": {
             "learned": sorted(checkpoint.seen.learned),
             "chosen_by": sorted(checkpoint.seen.chosen_by),
@@ -209,7 +212,6 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
             network=network,
             datasets=tuple(DatasetPin(**pin) for pin in document.get("datasets", [])),
             base=BasePin(**document["base"]) if document.get("base") is not None else None,
-            kept_base=bool(document.get("kept_base", False)),
             seen=_seen(document.get("seen", {})),
         )
     except UserError as error:

@@ -137,7 +137,7 @@ def test_the_table_has_means_over_folds(
         "cuda-k80 after cuda-v100, 18 workloads, each held out once",
         "records top-1 top-5 pairwise what it is",
         "zero-shot 0 0.850 0.900 0.750 the other hardware's model as it is",
-        "fine-tuned 2,000 0.850 0.900 0.750 it goes on with the few records",
+        "fine-tuned 2,000 0.850 0.900 0.750 it goes on with the few records, and halfway back",
         "few 2,000 0.850 0.900 0.750 the few records, from nothing",
         "many 20,000 0.850 0.900 0.750 many records, from nothing",
     ]

@@ -203,14 +203,21 @@ def test_joint_training_and_its_beginning(checkpoint: Path) -> None:
     trained = "wmhub/cuda-a100@v1.0.0, cuda-v100@v2.1.0 (not published)"
     assert f"| trained on | {trained} |" in text
     assert "| training began with | wm-cuda-v100 1.2.0 |" in text
-    document["kept_base"] = True
-    (checkpoint / "checkpoint.json").write_text(json.dumps(document))
-    kept = render_model_card(read_card_facts(checkpoint), stored_evaluation(checkpoint))
-    assert "wm-cuda-v100 1.2.0, and kept its weights: what came of it ranked worse |" in kept
+    for share, says in ((0.5, ", and kept half of its weights |"), (1, ", and kept its weights |")):
+        document["base"]["share"] = share
+        (checkpoint / "checkpoint.json").write_text(json.dumps(document))
+        kept = render_model_card(read_card_facts(checkpoint), stored_evaluation(checkpoint))
+        assert f"| training began with | wm-cuda-v100 1.2.0{says}" in kept
     assert "| a/b | MIT | 1,200 |" in text
     assert "author = {a/b}" in text
     assert ModelCard(text).data.datasets == ["wmhub/cuda-a100"]
-    for odd in ({"sources": [{"x": 1}]}, {"base": 7}, {"datasets": [{"id": "x"}]}, {"sources": 3}):
+    for odd in (
+        {"sources": [{"x": 1}]},
+        {"base": 7},
+        {"base": {**document["base"], "share": [2]}},
+        {"datasets": [{"id": "x"}]},
+        {"sources": 3},
+    ):
         (checkpoint / "checkpoint.json").write_text(json.dumps({**document, **odd}))
         with pytest.raises(CheckpointError, match="are odd"):
             read_card_facts(checkpoint)

@@ -181,7 +181,8 @@ def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path:
     assert str(ours.hardware) == "cuda-a100"
     assert report.records == 40
     assert (ours.training["learning_rate"], ours.training["base_rate"]) == (2.5e-13, 1.0)
-    assert ours.base == BasePin("wm-test", "1.2.0", MODEL.verify(trained).digest)
+    share = report.base_share
+    assert ours.base == BasePin("wm-test", "1.2.0", MODEL.verify(trained).digest, share)
     for name, value in base.network.state_dict().items():
         # More trees grow, and the uncertainty is scaled anew; all else is the base's.
         if not name.startswith("forest.") and name != "uncertainty_scale":
@@ -195,23 +196,23 @@ def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path:
         train(other, tmp_path / "b", start_from=trained, config=wider)
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
 def test_what_training_spoils_is_not_written(
-    trained: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
-    # Of the base first, then of what came of it.
-    found = iter([0.9, 0.8])
-    monkeypatch.setattr("wmhub.training.run.quality", lambda _metrics: next(found))
+    # Of halfway first, then of what came of it, then of the base.
+    found = iter([0.9 if share == 0.5 else 0.8, 0.7, 0.8 if share == 0.5 else 0.9])
+    monkeypatch.setattr("wmhub.training.blend.quality", lambda _metrics: next(found))
     spoiling = dataclasses.replace(SMALL, steps=2, samples=40)
     report = train(other, tmp_path / "a", start_from=trained, config=spoiling)
-    assert report.kept_base
+    assert report.base_share == share
     written, begun = (read_checkpoint(folder) for folder in (report.checkpoint, trained))
-    assert written.kept_base
-    assert not begun.kept_base
+    assert written.base is not None
+    assert (written.base.share, begun.base) == (share, None)
     ours, base = written.network, begun.network
-    assert ours.config.trees == base.config.trees
-    for name, value in base.state_dict().items():
-        if name != "uncertainty_scale":
-            assert torch.equal(value, ours.state_dict()[name]), name
+    assert ours.config.trees == base.config.trees * (1 if share == 1 else 2)
+    same = [torch.equal(value, ours.state_dict()[name]) for name, value in base.named_parameters()]
+    assert all(same) if share == 1 else not any(same)
 
 
 def test_a_checkpoint_of_other_features_is_refused(

@@ -3,7 +3,8 @@
 Cross-validated over workloads, because the few test workloads of one dataset cannot tell: the
 workloads that both hardware's train and validation splits hold are dealt into folds, and each fold
 is ranked by models that have seen it on neither. Test workloads take no part. All runs keep their
-last weights, so that none chooses anything on the workloads that it is compared on.
+last weights, so that none chooses anything on the workloads that it is compared on; what goes on
+from another's model keeps half of its weights, of which `train` would choose by validation.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.network import WorldModel
+from wmhub.training.blend import HALF, blend
 from wmhub.training.boosting import require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import profile_of
@@ -36,7 +38,7 @@ from wmhub.training.store import StoredWorkload, store_key
 #: What is compared, in this order.
 VARIANTS = {
     "zero-shot": "the other hardware's model as it is",
-    "fine-tuned": "it goes on with the few records",
+    "fine-tuned": "it goes on with the few records, and halfway back",
     "few": "the few records, from nothing",
     "many": "many records, from nothing",
 }
@@ -214,7 +216,8 @@ class _Trainer:
             network, held_out = self._base, self.fold.held_out_as_other
         elif variant == "fine-tuned":
             few_records, base = self._drawn(self.samples), copy.deepcopy(self._base)
-            network = self._trained(variant, few_records, base, self.config.from_base())
+            tuned = self._trained(variant, few_records, base, self.config.from_base())
+            network = blend(tuned, self._base, HALF)
         else:
             records = self._drawn(self.samples if variant == "few" else self.many)
             network = self._trained(variant, records, self._new(records, self.profiles[0]))

@@ -195,10 +195,13 @@ def _show(report: TrainReport, as_json: bool) -> None:
         f"{report.records:,} records",
         metric_rows(report.test, report.random),
     )
-    if report.kept_base:
+    if report.base_share:
         show_line(
-            "what came of the training ranks the validation workloads worse than what it started "
-            "from, which is written as it was but for its uncertainty"
+            "what the training started from ranks the validation workloads best, and is written as "
+            "it was but for its uncertainty"
+            if report.base_share == 1
+            else "weights halfway between what the training started from and what came of it rank "
+            "the validation workloads best, and are written"
         )
     if report.left_out:
         show_line(
@@ -217,7 +220,7 @@ def _show(report: TrainReport, as_json: bool) -> None:
                 "records": report.records,
                 **metrics_json(report.test, report.random, "test"),
                 "validation": dataclasses.asdict(report.validation),
-                "kept_base": report.kept_base,
+                "base_share": report.base_share,
                 "left_out": report.left_out,
             }
         )

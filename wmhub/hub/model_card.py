@@ -96,7 +96,7 @@ def read_card_facts(checkpoint: Path) -> CardFacts:
             manifest=manifest,
             dataset=pinned,
             datasets=(pinned, *(item for item in more if item != pinned)),
-            base=_base(base, bool(data.get("kept_base"))) if base else None,
+            base=_base(base) if base else None,
             metrics=metrics,
             parameters=parameters if isinstance(parameters, int) else None,
             trees=trees if isinstance(trees, int) else 0,
@@ -109,10 +109,15 @@ def read_card_facts(checkpoint: Path) -> CardFacts:
         raise CheckpointError(f"{where}: datasets, base or sources are odd: {error}") from error
 
 
-def _base(base: Mapping[str, object], was_kept: bool) -> str:
-    """The base, and whether its weights are these."""
-    kept = ", and kept its weights: what came of it ranked worse" if was_kept else ""
-    return f"{base['name']} {base['version']}{kept}"
+#: By how much of the base's weights a model has.
+_KEPT = {0: "", 0.5: ", and kept half of its weights", 1: ", and kept its weights"}
+
+
+def _base(base: Mapping[str, object]) -> str:
+    named, share = f"{base['name']} {base['version']}", base.get("share", 0)
+    if share not in tuple(_KEPT):
+        raise TypeError(f"a share of {share}")
+    return named + _KEPT[share]
 
 
 def _pin(item: Mapping[str, object]) -> PinnedDataset:

@@ -31,6 +31,7 @@ from wmhub.model.forest import Forest
 from wmhub.model.network import ModelConfig, WorldModel
 from wmhub.names import HardwareKey
 from wmhub.training.baselines import Progress
+from wmhub.training.blend import keep_best
 from wmhub.training.boosting import fit_forest, require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
@@ -38,7 +39,7 @@ from wmhub.training.data import Examples, normalisation
 from wmhub.training.distributed import World, joined
 from wmhub.training.evaluate import Ranking, calibrate, evaluate_rankings
 from wmhub.training.loop import Loop, Watcher, rank_stored, require_even
-from wmhub.training.metrics import Metrics, Validation, quality, summarise
+from wmhub.training.metrics import Metrics, Validation, summarise
 from wmhub.training.report import write_curves
 from wmhub.training.state import require_resumable
 
@@ -66,9 +67,10 @@ class TrainReport:
     """What a random order expects on the same candidates."""
     validation: Metrics
     """On the validation workloads, which chose the weights."""
-    kept_base: bool
-    """Whether the checkpoint that training started from ranks the validation workloads better than
-    what came of it, and so is what was written, its uncertainty scaled anew."""
+    base_share: float
+    """How much of the checkpoint that training started from is in the weights: whatever ranks the
+    validation workloads best of 0, a half, and 1, which is it as it was but for its uncertainty;
+    0 where there is none."""
     left_out: int
     """Held-out workloads that the checkpoint has seen, and that judge nothing therefore."""
 
@@ -94,11 +96,11 @@ def train(
     The checkpoint is for ``hardware``, by default that of the first dataset. Its validation
     workloads choose the weights; its test workloads are looked at once, at the end. ``start_from``
     is a checkpoint, as ``from_pretrained`` takes it, whose weights and normalisation training
-    begins with; nothing that validates worse takes its place. With ``resume``, an interrupted run
-    in ``output`` goes on and ends as if it had not been. Candidates are encoded once, by
-    ``workers`` processes, into the folder ``cache`` (``~/.cache/wmhub/encoded``). Started by
-    ``torchrun``, all its processes train together. ``preparing`` is told of what comes before the
-    first step, ``watch`` of the steps.
+    begins with; what is kept is it, what came of it, or halfway, whatever validates best. With
+    ``resume``, an interrupted run in ``output`` goes on and ends as if it had not been. Candidates
+    are encoded once, by ``workers`` processes, into the folder ``cache``
+    (``~/.cache/wmhub/encoded``). Started by ``torchrun``, all its processes train together.
+    ``preparing`` is told of what comes before the first step, ``watch`` of the steps.
 
     Raises ``MissingInputError`` or ``DatasetError`` for a folder that is no dataset or has too few
     workloads, ``HardwareMismatchError`` where no dataset is of ``hardware``, ``CheckpointError``
@@ -149,13 +151,19 @@ def train(
         loop = Loop(network, config, corpus.training, world, origin, forest)
         history = loop.run(corpus.validation, state, watch or _silent)
         seen: list[Ranking] = []
-        kept = False
+        share = 0.0
         if world.is_main:
-            seen, kept = _keep_better(loop, unchanged, corpus)
+            if unchanged is None:
+                seen = rank_stored(network, corpus.validation)
+            else:
+                kept = keep_best(network, unchanged, corpus.validation)
+                seen, share = kept.rankings, kept.share
+                network.plant(kept.network.forest)
+                network.load_state_dict(kept.network.state_dict())
             calibrate(network, seen)
-        report = _report(loop, corpus, seen, output, name or f"wm-{target}", world, kept)
+        report = _report(loop, corpus, seen, output, name or f"wm-{target}", world, share)
         if world.is_main:
-            pin = base[0] if base is not None else None
+            pin = None if base is None else dataclasses.replace(base[0], share=share)
             write_curves(output, history)
             # Last: what follows a finished checkpoint could not be made up for by --resume.
             write_checkpoint(output, _checkpoint(loop, corpus, report, version, pin))
@@ -174,25 +182,9 @@ def _forest(
     return fit_forest(training, config, network.forest, threads, growing) if config.trees else None
 
 
-def _keep_better(
-    loop: Loop, unchanged: WorldModel | None, corpus: Corpus
-) -> tuple[list[Ranking], bool]:
-    """How what is kept ranks the validation workloads, and whether that is what training started
-    from, put in place of what came of it because it ranks them better."""
-    after = rank_stored(loop.network, corpus.validation)
-    if unchanged is None:
-        return after, False
-    before = rank_stored(unchanged, corpus.validation)
-    if quality(evaluate_rankings(before)[0]) <= quality(evaluate_rankings(after)[0]):
-        return after, False
-    loop.network.plant(unchanged.forest)
-    loop.network.load_state_dict(unchanged.state_dict())
-    return before, True
-
-
 def _report(
     loop: Loop, corpus: Corpus, validation: Sequence[Ranking], output: Path, name: str,
-    world: World, kept_base: bool,
+    world: World, base_share: float,
 ) -> TrainReport:  # fmt: skip
     """Looks at the test workloads; one process does."""
     seen = [summarise([])] * 3
@@ -210,7 +202,7 @@ def _report(
         test=test,
         random=random,
         validation=chosen,
-        kept_base=kept_base,
+        base_share=base_share,
         left_out=corpus.left_out,
     )
 
@@ -230,7 +222,6 @@ def _checkpoint(
         network=loop.network,
         datasets=corpus.pins,
         base=base,
-        kept_base=report.kept_base,
         seen=corpus.seen,
     )
 
