@@ -8,6 +8,7 @@ import pytest
 
 from wmhub.errors import InvalidInputError
 from wmhub.hardware import HardwareProfile, known, lookup
+from wmhub.hardware.table import Residency, residency
 from wmhub.names import BACKENDS, HardwareKey
 
 ALL = [HardwareKey(row.backend, row.device) for row in known()]
@@ -115,3 +116,18 @@ def test_a_missing_field_is_named() -> None:
     del data["bandwidth"]
     with pytest.raises(InvalidInputError, match="'bandwidth' is missing"):
         HardwareProfile.from_json(data)
+
+
+@pytest.mark.parametrize(
+    ("key", "warps", "blocks"),
+    [
+        ("cuda-k80", 64, 16), ("cuda-v100", 64, 32), ("cuda-a100", 64, 32), ("cuda-h200", 64, 32),
+        ("cuda-t4", 32, 16), ("cuda-rtx-2080-ti", 32, 16), ("cuda-a10", 48, 16),
+        ("cuda-a10g", 48, 16), ("vulkan-rtx-3090", 48, 16), ("cuda-rtx-3080-ti", 48, 16),
+        ("cuda-l4", 48, 24), ("cuda-l40s", 48, 24), ("cuda-rtx-4090", 48, 24),
+        ("cuda-a100-80gb", 64, 32), ("rocm-mi50", 64, 32), ("cuda-no-such-thing", 64, 32),
+        ("llvm-k80-2c", 64, 32),
+    ],
+)  # fmt: skip
+def test_what_a_multiprocessor_holds_is_its_generation_s(key: str, warps: int, blocks: int) -> None:
+    assert residency(HardwareKey.parse(key)) == Residency(warps, blocks)

@@ -9,7 +9,9 @@ numbers are of; ``probe.gpu_device`` says which others have its key.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from wmhub.hardware.profile import HardwareProfile
@@ -109,6 +111,15 @@ _CPUS = {
 }
 # fmt: on
 
+#: Generations of GPUs whose multiprocessors hold fewer than 64 warps or 32 blocks at once: CUDA C++
+#: Programming Guide, "Technical Specifications per Compute Capability".
+_RESIDENT = (
+    (re.compile(r"k[248]0(?!\d)"), 64, 16),  # 3.5 and 3.7
+    (re.compile(r"t4(?!\d)|rtx-20|gtx-16|titan-rtx|quadro-rtx"), 32, 16),  # 7.5
+    (re.compile(r"a(2|10|16|40)(?!\d)|rtx-30|rtx-a\d"), 48, 16),  # 8.6
+    (re.compile(r"l(4|40)(?!\d)|rtx-40"), 48, 24),  # 8.9
+)
+
 #: Backends that run on the devices of another one, so that ``vulkan-mi50`` has numbers too.
 _PORTABLE = ("vulkan", "opencl", "webgpu")
 
@@ -123,6 +134,14 @@ class Known:
     """Its own backend: ``cuda``, ``rocm``, ``metal`` or ``llvm``."""
     name: str
     """Name for people."""
+
+
+@dataclass(frozen=True)
+class Residency:
+    """What a GPU's core holds at once at most, however little each needs."""
+
+    warps: int
+    blocks: int
 
 
 def known() -> list[Known]:
@@ -142,6 +161,16 @@ def lookup(key: HardwareKey) -> HardwareProfile | None:
     if row is None or key.backend not in (row.backend, *_PORTABLE):
         return None
     return _gpu_profile(key, row)
+
+
+@lru_cache(maxsize=64)
+def residency(key: HardwareKey) -> Residency:
+    """What a core of the GPU ``key`` holds; what most of NVIDIA's do where nothing else is known."""
+    if key.backend != "llvm":
+        for device, warps, blocks in _RESIDENT:
+            if device.match(key.device):
+                return Residency(warps, blocks)
+    return Residency(64, 32)
 
 
 def _gpu_profile(key: HardwareKey, row: _Gpu) -> HardwareProfile:

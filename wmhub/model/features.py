@@ -15,13 +15,13 @@ from itertools import takewhile
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.hardware.table import residency
 from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns
 from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
 from wmhub.model.cpu_schedule import annotation_of
 from wmhub.model.gpu_features import (
     CACHES,
     GRID,
-    RESIDENT_WARPS,
     VIRTUAL,
     gpu_features,
     rounds_of,
@@ -260,8 +260,9 @@ def _caches(
     shared = shared * pipeline_depth(trajectories.stages)
     columns.log2("shared.bytes", shared)
     capacity = max(hardware.shared_memory_bytes, 1)
-    by_shared = np.floor(capacity / np.maximum(shared, capacity / 32.0))
-    resident = np.minimum(by_shared, RESIDENT_WARPS // np.maximum(warps_of(threads), 2.0))
+    most = residency(hardware.key)
+    by_shared = np.floor(capacity / np.maximum(shared, capacity / most.blocks))
+    resident = np.minimum(by_shared, most.warps // warps_of(threads))
     columns.log2("occupancy.threads", resident * threads if hardware.is_gpu else 0.0)
     columns.log2("occupancy.blocks", resident if hardware.is_gpu else 0.0)
     columns.log2("shared.loaded", loaded)

@@ -2,9 +2,9 @@
 
 The stage that is bound to threads tells how many accumulators each thread holds (its spatial loops
 inside ``threadIdx`` and all its virtual threads), and which elements the threads of a warp touch
-together. Limits are those of CUDA's occupancy calculator for most devices: 255 registers a thread,
-in units of 8, 65,536 a block, 64 warps a multiprocessor; a warp that is not full takes as much as a
-full one.
+together. Limits are those of CUDA's occupancy calculator: 255 registers a thread, in units of 8,
+65,536 a block, and the device's own number of warps and blocks; a warp that is not full takes as
+much as a full one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.hardware.table import residency
 from wmhub.model.columns import Columns
 from wmhub.model.gpu_warp import Operand, dealt, run_of, warp_features
 from wmhub.nest import THREADS, Axis, Loop, Stage, extents, steps_of, trips
@@ -26,8 +27,6 @@ VIRTUAL = ("vthread.x", "vthread.y", "vthread.z")
 _WARP = 32
 _BLOCK_REGISTERS, _THREAD_REGISTERS = 65536.0, 255.0
 _REGISTER_UNIT = 8.0
-#: Warps and blocks that a multiprocessor holds at most.
-RESIDENT_WARPS, _RESIDENT_BLOCKS = 64.0, 32.0
 #: Registers that a kernel needs beside its accumulators, and per accumulator (operands, addresses).
 _BASE_REGISTERS, _PER_ACCUMULATOR = 24.0, 1.25
 #: Floats of a memory sector, and of the widest load of one thread.
@@ -186,8 +185,9 @@ def _resident(
     each = np.ceil(registers / _REGISTER_UNIT) * _REGISTER_UNIT * _WARP * warps
     by_registers = (hardware.register_bytes / 4.0) // each
     by_shared = max(hardware.shared_memory_bytes, 1) // np.maximum(shared, 1.0)
-    least = np.minimum(np.minimum(by_registers, by_shared), RESIDENT_WARPS // warps)
-    return np.asarray(np.clip(least, 1.0, _RESIDENT_BLOCKS))
+    most = residency(hardware.key)
+    least = np.minimum(np.minimum(by_registers, by_shared), most.warps // warps)
+    return np.asarray(np.clip(least, 1.0, most.blocks))
 
 
 def _reductions(columns: Columns, stages: Sequence[Stage], main: Stage, on: float) -> None:
