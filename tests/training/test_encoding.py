@@ -195,7 +195,7 @@ def test_programs_of_one_key_are_ranked_apart(tmp_path: Path) -> None:
         row["r"][0] = [10 * row["r"][0][0]]
         lines.append(json.dumps(row))
     log = tmp_path / "log.json"
-    log.write_text("\n".join([*lines, lines[0].replace('"SP", 2, 0', '"SP", "x", 0')]) + "\n")
+    log.write_text("\n".join(lines) + "\n")
     wmhub.collect([log], hardware="llvm-emeraldrapids-2c", output=tmp_path / "data", workers=1)
     dataset = open_dataset(tmp_path / "data")
     assert dataset.manifest.counts.workloads == 4
@@ -215,3 +215,17 @@ def test_programs_of_one_key_are_ranked_apart(tmp_path: Path) -> None:
     without = next(iter(dataset.workloads()))
     left = load_candidates(dataset, None, profile_of(dataset), [without])
     assert all(c.workload.id != without for c in left)
+
+
+def test_a_damaged_trace_that_tells_no_program_is_counted(tmp_path: Path) -> None:
+    lines = [line(w, 2**t, 0) for w in range(4) for t in range(6)]
+    log = tmp_path / "log.json"
+    log.write_text("\n".join([*lines, lines[0].replace('"SP", 2, 0', '"SP", "x", 0')]) + "\n")
+    wmhub.collect([log], hardware="llvm-emeraldrapids-2c", output=tmp_path / "data", workers=1)
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.manifest.counts.records == len(lines) + 1
+    found = list(encoding.rankable(dataset, None))
+    assert sorted(len(one.rows) for one in found) == [6, 6, 6, 7]
+    with pytest.warns(DamagedTraceWarning, match="1 of 7 traces are damaged"):
+        kept = open_store(dataset, profile_of(dataset), tmp_path / "cache", 1)
+    assert [w.count for w in kept.workloads] == [6, 6, 6, 6]

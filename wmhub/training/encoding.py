@@ -176,20 +176,26 @@ def rankable(dataset: Dataset, split: str | None) -> Iterator[Rankable]:
 
 
 def _programs(workload: Workload, traces: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """The programs that a workload's records are of, and the rows of each."""
+    """The programs that a workload's records are of, and the rows of each.
+
+    Damaged traces stand with the first, where they are refused and counted.
+    """
     if workload.scheduler is Scheduler.META_SCHEDULE:
         yield workload.id, np.arange(len(traces))
         return
-    for stages, rows in group_by([_stages(trace) for trace in traces]):
-        yield f"{workload.id}.{stages}", rows
+    found = dict(group_by([_stages(trace) for trace in traces]))
+    damaged = found.pop(None, np.arange(0))
+    for stages, rows in found.items():
+        yield f"{workload.id}.{stages}", np.sort(np.concatenate([rows, damaged]))
+        damaged = damaged[:0]
 
 
-def _stages(trace: str) -> int:
-    """`original_stages`; 0 of a damaged trace, which is no candidate of any program."""
+def _stages(trace: str) -> int | None:
+    """`original_stages`; None of a damaged trace."""
     try:
         return original_stages(orjson.loads(trace))
     except REFUSED:
-        return 0
+        return None
 
 
 def _encoded(
