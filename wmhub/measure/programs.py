@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 #: Larger than any last-level cache of a GPU, in bytes.
 _GPU_FLUSH_BYTES = 256 << 20
+#: What TVM can fill: bits of floating-point numbers, and bytes. As a wider integer such bits are an
+#: index far outside of everything, and it knows no number below a byte.
+_RANDOM = re.compile(r"b?float(8|16|32|64)(?![0-9])|u?int8(?![0-9])")
 
 
 def load_program(text: str) -> Any:
@@ -76,7 +82,8 @@ def device_name(kind: str) -> str:
 
 
 def random_arguments(info: Sequence[Any], device: Any, fill: Any = None) -> list[Any]:
-    """Tensors of random values on ``device``, one per item of ``argument_info``.
+    """Tensors on ``device``, one per item of ``argument_info``: random floating-point numbers and
+    bytes, zeros of every other type, which are an index into anything.
 
     ``fill``: the random generator of a remote device; by default this process's.
     """
@@ -86,9 +93,21 @@ def random_arguments(info: Sequence[Any], device: Any, fill: Any = None) -> list
     tensors = []
     for _, dtype, shape in info:
         tensor = tvm.runtime.empty(shape, dtype, device)
-        fill(tensor)
+        (fill if _RANDOM.match(dtype) else _fill_with_zeros)(tensor)
         tensors.append(tensor)
     return tensors
+
+
+def _fill_with_zeros(tensor: Any) -> None:
+    """Zeros of any type, on any device; numpy knows no types below a byte."""
+    from tvm_ffi import dtype
+
+    from wmhub.tvm_compat import tvm
+
+    kind = dtype(str(tensor.dtype))
+    count = (math.prod(tensor.shape) * kind.bits * kind.lanes + 7) // 8
+    copy = tvm.get_global_func("runtime.TVMTensorCopyFromBytes")
+    copy(tensor, ctypes.cast(ctypes.create_string_buffer(count), ctypes.c_void_p), count)
 
 
 def evaluator(
