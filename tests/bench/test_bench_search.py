@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from wmhub.bench.ratios import Ratio, compare, summarize
-from wmhub.bench.search import SearchBench, search
+from wmhub.bench.ratios import Ratio, WorkloadOutcome, compare, summarize
+from wmhub.bench.search import SearchBench, _read, search
 from wmhub.bench.search_run import RunResult, RunSpec
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import InvalidInputError, MeasureError, MissingDependencyError
 
 TARGET = {"kind": "llvm", "num-cores": 2}
 
@@ -215,6 +216,33 @@ def test_a_mark_that_was_passed_without_a_program_gets_no_later_one() -> None:
     # The search ended after 4 trials: what it had then stands for 8 as well.
     assert sorted(watch.programs) == [4, 8]
     assert sorted(watch.seconds_at) == [2, 4, 8]
+
+
+@pytest.mark.parametrize("left", ["", "{", '{"spec": {"odd": 1}}', "[]", "null"])
+def test_a_result_that_cannot_be_read_is_no_result(tmp_path: Path, left: str) -> None:
+    file = tmp_path / "stock-64-seed0.json"
+    assert _read(file) is None
+    file.write_text(left)
+    assert _read(file) is None
+
+
+def test_a_ratio_s_spread_is_the_same_beside_others() -> None:
+    outcomes = [
+        WorkloadOutcome(f"w{n}", {}, {}, {"a": {0: 1.0 + n}, "b": {0: 2.0 / (n + 1)}}, {})
+        for n in range(8)
+    ]
+    alone = [dataclasses.replace(one, ratios={"b": one.ratios["b"]}) for one in outcomes]
+    assert summarize(outcomes)["b"] == summarize(alone)["b"]
+
+
+def test_without_xgboost_nothing_is_run_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tvm")
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(MissingDependencyError, match=r"wmhub\[bench\]"):
+        search(tmp_path, model="", methods=["random", "stock"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_results_of_a_checkpoint_a_tvm_or_a_code_are_not_taken_for_anothers(

@@ -41,6 +41,9 @@ def test_each_workload_is_held_out_once_and_a_second_call_trains_nothing(
     assert seen == {f"{variant}, fold {fold}" for variant in VARIANTS for fold in (0, 1)}
     zero = [run for run in result.runs if run.variant == "zero-shot"]
     assert sum(run.metrics.workloads for run in zero) == result.workloads
+    # All are of one architecture, and training reached all of it.
+    assert len({run.parameters for run in result.runs}) == 1
+    assert result.runs[0].parameters > 1000
     again = transfer(
         *datasets, tmp_path, samples=20, many=40, folds=2, config=TINY, on_run=said.append
     )

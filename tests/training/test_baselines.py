@@ -80,8 +80,9 @@ def test_a_missing_baseline_says_why(
     found = wmhub.evaluate(model, dataset, baselines=["gradient_boosting"])
     assert found.baselines == {}
     assert "pip install" in found.notes[0]
+    # Known before anything is read.
     with pytest.raises(InvalidInputError, match="sequence_model"):
-        wmhub.evaluate(model, dataset, baselines=["sequence_modle"])
+        wmhub.evaluate(model, "nowhere", baselines=["sequence_modle"])
 
 
 class Recorder:

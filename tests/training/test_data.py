@@ -13,6 +13,7 @@ from wmhub.training.corpus import profile_of
 from wmhub.training.data import (
     Examples,
     Sampler,
+    even_shares,
     examples_of,
     few,
     from_store,
@@ -68,6 +69,22 @@ def test_few_records_are_spread(samples: int, workloads: list[StoredWorkload]) -
     assert all(len(set(rows.tolist())) == len(rows) for rows in drawn)
     again = few(workloads, samples, np.random.default_rng(0))
     assert all(np.array_equal(a, b) for a, b in zip(drawn, again, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("counts", "most", "shares"),
+    [
+        ([3, 100, 5], 12, [3, 5, 4]),
+        ([3, 100, 5], 50, [3, 42, 5]),
+        ([3, 100, 5], 1000, [3, 100, 5]),
+        ([4, 4], 0, [0, 0]),
+        ([], 7, []),
+    ],
+)
+def test_what_small_workloads_cannot_take_goes_to_others(
+    counts: list[int], most: int, shares: list[int]
+) -> None:
+    assert even_shares(counts, most).tolist() == shares
 
 
 def test_gains_refer_to_what_was_drawn(workloads: list[StoredWorkload]) -> None:

@@ -229,3 +229,15 @@ def test_a_damaged_trace_that_tells_no_program_is_counted(tmp_path: Path) -> Non
     with pytest.warns(DamagedTraceWarning, match="1 of 7 traces are damaged"):
         kept = open_store(dataset, profile_of(dataset), tmp_path / "cache", 1)
     assert [w.count for w in kept.workloads] == [6, 6, 6, 6]
+
+
+def test_a_workload_of_damaged_traces_alone_is_counted(tmp_path: Path) -> None:
+    good = [line(w, 2**t, 0) for w in range(4) for t in range(6)]
+    bad = [line(4, 2**t, 0).replace('"SP", 2, 0', '"SP", "x", 0') for t in range(6)]
+    log = tmp_path / "log.json"
+    log.write_text("\n".join([*good, *bad]) + "\n")
+    wmhub.collect([log], hardware="llvm-emeraldrapids-2c", output=tmp_path / "data", workers=1)
+    dataset = open_dataset(tmp_path / "data")
+    with pytest.warns(DamagedTraceWarning, match="6 of 6 traces are damaged"):
+        kept = open_store(dataset, profile_of(dataset), tmp_path / "cache", 1)
+    assert len(kept.workloads) == 4

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, run_path
+from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, reached, run_path
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import InvalidInputError, nearest
 from wmhub.model.network import ModelConfig
@@ -200,4 +200,5 @@ def _train(
     name = f"{variant}, seed {config.seed}"
     began = time.monotonic()
     fit(network, config, corpus.training, corpus.own_training, held_out, name, watch)
-    return ranked(variant, config.seed, time.monotonic() - began, network, held_out)
+    seconds = time.monotonic() - began
+    return ranked(variant, config.seed, seconds, network, held_out, reached(network))

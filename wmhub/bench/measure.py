@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wmhub.bench.search_run import STOCK_BUILD_SECONDS
-from wmhub.errors import InvalidInputError, MeasureError, MissingDependencyError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware.probe import measured_here
 from wmhub.measure import zoo
 from wmhub.measure.candidate import Program
@@ -20,6 +22,7 @@ from wmhub.measure.programs import device_name, load_program
 from wmhub.measure.sampling import Sampler, mixed
 from wmhub.measure.targets import cores_for, target_of
 from wmhub.names import HardwareKey
+from wmhub.training.metrics import spearman
 from wmhub.tvm_compat import llvm_target, use_target, use_threads
 from wmhub.tvm_compat import meta_schedule as ms
 
@@ -178,10 +181,6 @@ def _run(runner: Any, device: str, module: Any, artifact: Any) -> float | None:
 
 
 def _result(pairs: Sequence[_Pair], ours: float, theirs: float) -> MeasureResult:
-    try:
-        from scipy.stats import spearmanr
-    except ImportError:
-        raise MissingDependencyError.named("scipy", "bench measure", "bench") from None
     ours_and_theirs, theirs_and_theirs = [], []
     for workload in dict.fromkeys(pair.workload for pair in pairs):
         ran = [
@@ -198,8 +197,8 @@ def _result(pairs: Sequence[_Pair], ours: float, theirs: float) -> MeasureResult
         )
     if not any(len(rows) > 2 for rows in ours_and_theirs):
         raise MeasureError("too few candidates ran to compare latencies; ask for more of them")
-    rank_correlation, median_ratio = _agreement(ours_and_theirs, spearmanr)
-    tvm_rank_correlation, tvm_median_ratio = _agreement(theirs_and_theirs, spearmanr)
+    rank_correlation, median_ratio = _agreement(ours_and_theirs)
+    tvm_rank_correlation, tvm_median_ratio = _agreement(theirs_and_theirs)
     return MeasureResult(
         candidates=len(pairs),
         our_rate=len(pairs) / ours,
@@ -214,14 +213,10 @@ def _result(pairs: Sequence[_Pair], ours: float, theirs: float) -> MeasureResult
     )
 
 
-def _agreement(
-    workloads: Sequence[Sequence[tuple[float, float]]], spearmanr: Callable[..., Any]
-) -> tuple[float, float]:
+def _agreement(workloads: Sequence[Sequence[tuple[float, float]]]) -> tuple[float, float]:
     """Mean rank correlation within workloads of more than two pairs, and median ratio over all."""
-    correlations = [
-        float(spearmanr(*zip(*pairs, strict=True)).statistic)
-        for pairs in workloads
-        if len(pairs) > 2
-    ]
+    tables = [np.array(pairs) for pairs in workloads if len(pairs) > 2]
+    # The first of a pair is a latency too, and the higher the slower.
+    correlations = [spearman(one, -other) for one, other in (table.T for table in tables)]
     ratios = [one / other for pairs in workloads for one, other in pairs]
     return statistics.fmean(correlations), statistics.median(ratios)

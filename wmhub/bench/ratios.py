@@ -139,11 +139,10 @@ def summarize(outcomes: Sequence[WorkloadOutcome]) -> dict[str, Ratio]:
     names = dict.fromkeys(
         name for outcome in outcomes for name in (*outcome.ratios, *outcome.failures)
     )
-    random = np.random.default_rng(0)
-    return {name: _ratio(name, outcomes, random) for name in names}
+    return {name: _ratio(name, outcomes) for name in names}
 
 
-def _ratio(name: str, outcomes: Sequence[WorkloadOutcome], random: np.random.Generator) -> Ratio:
+def _ratio(name: str, outcomes: Sequence[WorkloadOutcome]) -> Ratio:
     logs = [
         np.log(np.maximum(list(outcome.ratios[name].values()), 1e-9))
         for outcome in outcomes
@@ -151,7 +150,7 @@ def _ratio(name: str, outcomes: Sequence[WorkloadOutcome], random: np.random.Gen
     ]
     failures = [side for one in outcomes for side in one.failures.get(name, {}).values()]
     means = [float(values.mean()) for values in logs]
-    low, high = _spread(logs, random) if logs else (None, None)
+    low, high = _spread(logs) if logs else (None, None)
     return Ratio(
         geomean=float(np.exp(np.mean(means))) if means else None,
         low=low,
@@ -163,8 +162,9 @@ def _ratio(name: str, outcomes: Sequence[WorkloadOutcome], random: np.random.Gen
     )
 
 
-def _spread(logs: Sequence[np.ndarray], random: np.random.Generator) -> tuple[float, float]:
+def _spread(logs: Sequence[np.ndarray]) -> tuple[float, float]:
     """2.5 % and 97.5 % quantile of the geometric mean over resampled workloads and seeds."""
+    random = np.random.default_rng(0)
     drawn = []
     for _ in range(1000):
         picked = random.integers(len(logs), size=len(logs))

@@ -99,14 +99,15 @@ def fit(
 
 
 def ranked(
-    variant: str, seed: int, seconds: float, network: WorldModel, held_out: Sequence[StoredWorkload]
-) -> Run:
+    variant: str, seed: int, seconds: float, network: WorldModel,
+    held_out: Sequence[StoredWorkload], parameters: int,
+) -> Run:  # fmt: skip
     """The run that led to ``network`` in so many seconds, compared on ``held_out``."""
     metrics, _ = evaluate_rankings(rank_stored(network, held_out))
-    return Run(variant, seed, _reached(network), round(seconds, 1), metrics)
+    return Run(variant, seed, parameters, round(seconds, 1), metrics)
 
 
-def _reached(network: WorldModel) -> int:
+def reached(network: WorldModel) -> int:
     """Weights that training reached: those of an input that the configuration leaves at zero, or of
     a part that it does without, are none."""
     config = network.config

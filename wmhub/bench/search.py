@@ -7,6 +7,7 @@ are measured again together, in shuffled rounds, and only those numbers are comp
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -22,10 +23,19 @@ from typing import Any
 import numpy as np
 
 from wmhub.bench.ratios import FinalKey, Ratio, WorkloadOutcome, compare, summarize
-from wmhub.bench.search_run import CHECKPOINT_METHODS, METHODS, RunResult, RunSpec, run_code
+from wmhub.bench.search_run import (
+    CHECKPOINT_METHODS,
+    METHODS,
+    XGBOOST_METHODS,
+    RunResult,
+    RunSpec,
+    run_code,
+)
 from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.hub.atomic import write_file
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
+from wmhub.training.boosting import require_xgboost
 
 #: Shapes that are in no training data: held-out zoo entries, and TVM's own ``te_workload``.
 WORKLOADS = (
@@ -117,6 +127,8 @@ def search(
     here = measured_here(hardware)
     target = target_for(here, target, runs_here=True)
     digest = resolve_model(model).manifest.digest if CHECKPOINT_METHODS & {*chosen} else ""
+    if XGBOOST_METHODS & {*chosen}:
+        require_xgboost("TVM's own cost model")
     version = str(tvm.__version__)
     for workload in workloads:
         workload_module(workload)
@@ -155,10 +167,9 @@ def _run(
     """The result of ``spec``: of an earlier benchmark with the same spec, or of a new process."""
     file = folder / f"{spec.method}-{spec.trials}-seed{spec.seed}.json"
     given = {"spec": dataclasses.asdict(spec), "marks": marks}
-    if file.is_file():
-        result = _read(json.loads(file.read_text()))
-        if result.spec == spec and set(marks) <= set(result.seconds_at):
-            return result
+    result = _read(file)
+    if result is not None and result.spec == spec and set(marks) <= set(result.seconds_at):
+        return result
     if on_run is not None:
         on_run(f"{spec.workload}: {spec.method}, seed {spec.seed}, {spec.trials} trials")
     request = file.with_suffix(".spec")
@@ -177,18 +188,26 @@ def _run(
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise MeasureError(f"{spec.workload}, {spec.method}, seed {spec.seed}: {lines[-1][:300]}")
-    return _read(json.loads(file.read_text()))
+    made = _read(file)
+    if made is None:
+        raise MeasureError(f"{file}: the run left no result that can be read")
+    return made
 
 
-def _read(data: dict[str, Any]) -> RunResult:
-    return RunResult(
-        spec=RunSpec(**data["spec"]),
-        curve=[(int(n), float(t), float(latency)) for n, t, latency in data["curve"]],
-        checkpoints={int(mark): program for mark, program in data["checkpoints"].items()},
-        failed=int(data["failed"]),
-        seconds=float(data["seconds"]),
-        seconds_at={int(mark): float(at) for mark, at in data["seconds_at"].items()},
-    )
+def _read(file: Path) -> RunResult | None:
+    """The result in a file; None of one that is not there, of an earlier format, or damaged."""
+    try:
+        data = json.loads(file.read_text())
+        return RunResult(
+            spec=RunSpec(**data["spec"]),
+            curve=[(int(n), float(t), float(latency)) for n, t, latency in data["curve"]],
+            checkpoints={int(mark): str(program) for mark, program in data["checkpoints"].items()},
+            failed=int(data["failed"]),
+            seconds=float(data["seconds"]),
+            seconds_at={int(mark): float(at) for mark, at in data["seconds_at"].items()},
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _final_latencies(
@@ -217,7 +236,7 @@ def _final_latencies(
         key: hashlib.blake2b((how + program).encode(), digest_size=8).hexdigest()
         for key, program in programs.items()
     }
-    if file.is_file():
+    with contextlib.suppress(OSError, ValueError, TypeError):  # None yet, or a damaged one.
         rows = json.loads(file.read_text())
         if {(method, mark, seed): digest for method, mark, seed, digest, _ in rows} == digests:
             return {(method, mark, seed): _settled(times) for method, mark, seed, _, times in rows}
@@ -231,7 +250,8 @@ def _final_latencies(
             measured = engine.measure([Program(programs[key], folder.name) for key in keys])
             for key, result in zip(keys, measured, strict=True):
                 seconds[key].append(result.run_seconds)
-    file.write_text(json.dumps([[*key, digests[key], seconds[key]] for key in programs]))
+    rows = [[*key, digests[key], seconds[key]] for key in programs]
+    write_file(file, (json.dumps(rows) + "\n").encode())
     return {key: _settled(times) for key, times in seconds.items()}
 
 

@@ -5,6 +5,7 @@ Both are JSON files, so that what a run did and found stays beside its numbers.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.code_digest import code_digest
-from wmhub.errors import InvalidInputError
+from wmhub.errors import InvalidInputError, MeasureError
 
 #: Time limit of a build by TVM, whose default its workers' first import alone can exceed.
 STOCK_BUILD_SECONDS = 240.0
@@ -35,6 +36,8 @@ METHODS = {
 }
 #: Those that look at the checkpoint.
 CHECKPOINT_METHODS = frozenset({"wmhub", "zero", "no-packing", "no-adapt", "no-explore"})
+#: Those that need XGBoost.
+XGBOOST_METHODS = frozenset({"stock", "xgb"})
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,9 @@ class RunSpec:
 
 #: What decides how a search of ours goes: a change of any of it makes older runs unusable.
 _CODE = (
-    "actions.py", "bench/peers.py", "bench/search_run.py", "evaluator.py", "measure", "model",
-    "nest.py", "program.py", "replay", "search", "trajectory.py", "tvm_json.py",
+    "actions.py", "bench/peers.py", "bench/search_run.py", "checkpoint.py", "evaluator.py",
+    "hardware/table.py", "measure", "model", "nest.py", "program.py", "replay", "search",
+    "trajectory.py", "tvm_callbacks.py", "tvm_compat.py", "tvm_json.py",
 )  # fmt: skip
 
 
@@ -282,8 +286,9 @@ def _run_zero(spec: RunSpec, watch: _Watch) -> None:
     )
     spaces = context.generate_design_space()
     search = task_search(context, _learner(spec), LatentSearchConfig(), spaces, spec.seed)
-    _, schedule = search.best()
-    watch.programs[0] = str(tvm.ir.save_json(schedule.mod))
+    with contextlib.suppress(MeasureError):  # A run without a program counts as a failure.
+        _, schedule = search.best()
+        watch.programs[0] = str(tvm.ir.save_json(schedule.mod))
     watch.seconds_at[0] = time.monotonic() - watch.began
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, run_path
+from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, reached, run_path
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
@@ -213,15 +213,16 @@ class _Trainer:
             _ = self._base
         began = time.monotonic()
         if variant == "zero-shot":
-            network, held_out = self._base, self.fold.held_out_as_other
+            trained, held_out = self._base, self.fold.held_out_as_other
         elif variant == "fine-tuned":
             few_records, base = self._drawn(self.samples), copy.deepcopy(self._base)
-            tuned = self._trained(variant, few_records, base, self.config.from_base())
-            network = blend(tuned, self._base, HALF)
+            trained = self._trained(variant, few_records, base, self.config.from_base())
         else:
             records = self._drawn(self.samples if variant == "few" else self.many)
-            network = self._trained(variant, records, self._new(records, self.profiles[0]))
-        return ranked(variant, self.fold.number, time.monotonic() - began, network, held_out)
+            trained = self._trained(variant, records, self._new(records, self.profiles[0]))
+        network = blend(trained, self._base, HALF) if variant == "fine-tuned" else trained
+        seconds = time.monotonic() - began
+        return ranked(variant, self.fold.number, seconds, network, held_out, reached(trained))
 
     @cached_property
     def _base(self) -> WorldModel:

@@ -162,17 +162,18 @@ BASELINES: dict[str, Callable[[Setting], Baseline]] = {
 }
 
 
-def fit_baselines(
-    names: Sequence[str], setting: Setting, train: Sequence[Candidates]
-) -> tuple[dict[str, Baseline], list[str]]:
-    """The fitted baselines by name, and why each of the others cannot be had here.
-
-    Raises ``InvalidInputError`` for a name that is none.
-    """
+def require_known(names: Sequence[str]) -> None:
+    """Raises ``InvalidInputError`` for a name of no baseline."""
     for name in names:
         if name not in BASELINES:
             close = nearest(name, BASELINES) or list(BASELINES)
             raise InvalidInputError(f"no baseline {name[:60]!r}; there are {', '.join(close)}")
+
+
+def fit_baselines(
+    names: Sequence[str], setting: Setting, train: Sequence[Candidates]
+) -> tuple[dict[str, Baseline], list[str]]:
+    """The fitted baselines by name, and why each of the others cannot be had here."""
     fitted: dict[str, Baseline] = {}
     notes = []
     for name in names:

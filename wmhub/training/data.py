@@ -34,7 +34,8 @@ class Candidates:
     latency: np.ndarray
     """float64 [N] in seconds, ``inf`` for failed ones."""
     positions: np.ndarray
-    """int64 [N]: place of each among the workload's records; damaged ones are not here."""
+    """int64 [N]: place of each among the workload's records; damaged ones are not here. Of a store,
+    which does not know them, among its candidates."""
 
 
 def load_candidates(
@@ -114,11 +115,7 @@ def few(
     """
     order = rng.permutation(len(workloads))[: max(1, samples // 2)]
     shares = np.zeros(len(workloads), dtype=np.int64)
-    left = samples
-    for rank, number in enumerate(sorted(order, key=lambda n: workloads[n].count)):
-        # The small ones first: what they cannot take goes to the others.
-        shares[number] = min(workloads[number].count, left // (len(order) - rank))
-        left -= int(shares[number])
+    shares[order] = even_shares([workloads[number].count for number in order], samples)
     positions = []
     for workload, share in zip(workloads, shares, strict=True):
         drawn = rng.permutation(workload.count)
@@ -128,6 +125,17 @@ def few(
         drawn = np.concatenate([drawn[first], np.delete(drawn, first)])
         positions.append(np.sort(drawn[:share]))
     return positions
+
+
+def even_shares(counts: Sequence[int], most: int) -> np.ndarray:
+    """How many of each to take, int64 [W]: ``most`` in all, as even as their counts allow."""
+    shares = np.zeros(len(counts), dtype=np.int64)
+    left = most
+    for rank, number in enumerate(np.argsort(counts, kind="stable").tolist()):
+        # The small ones first: what they cannot take goes to the others.
+        shares[number] = min(counts[number], left // (len(counts) - rank))
+        left -= int(shares[number])
+    return shares
 
 
 class Sampler:

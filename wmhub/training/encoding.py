@@ -185,6 +185,7 @@ def _programs(workload: Workload, traces: Sequence[str]) -> Iterator[tuple[str, 
         return
     found = dict(group_by([_stages(trace) for trace in traces]))
     damaged = found.pop(None, np.arange(0))
+    found = found or {0: damaged[:0]}
     for stages, rows in found.items():
         yield f"{workload.id}.{stages}", np.sort(np.concatenate([rows, damaged]))
         damaged = damaged[:0]

@@ -17,7 +17,7 @@ from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import lookup
-from wmhub.training.baselines import Progress, Setting, fit_baselines
+from wmhub.training.baselines import Progress, Setting, fit_baselines, require_known
 from wmhub.training.data import load_candidates
 from wmhub.training.evaluate import Ranking, errors_of, evaluate_rankings, rank
 from wmhub.training.metrics import (
@@ -166,6 +166,7 @@ def evaluate(
         raise InvalidInputError("a lock names models that are yet to be loaded: give the name")
     else:
         evaluator = model
+    require_known(baselines)
     if any(k < 1 for k in ks):
         raise InvalidInputError("k of a top-k score must be at least 1")
     source = open_verified(os.fspath(dataset))

@@ -23,9 +23,9 @@ from wmhub.errors import InvalidInputError
 from wmhub.records import Scheduler, Workload
 from wmhub.training.baselines import Setting, relative_speed
 from wmhub.training.boosting import require_xgboost
-from wmhub.training.data import Candidates
+from wmhub.training.data import Candidates, even_shares
 
-#: Most training candidates; of more, each workload gives an even share.
+#: Most training candidates; of more, workloads give shares as even as their counts allow.
 MOST_CANDIDATES = 50_000
 #: Candidates whose schedules are held at once.
 _BATCH = 32
@@ -53,8 +53,10 @@ class TvmModel:
 
     def fit(self, train: Sequence[Candidates]) -> None:
         """See `Baseline`; failed candidates, whose weight in TVM's loss is 0, are left out."""
-        most = max(2, MOST_CANDIDATES // max(1, len(train)))
-        asked = [(one, _share(np.flatnonzero(np.isfinite(one.latency)), most)) for one in train]
+        ran = [np.flatnonzero(np.isfinite(one.latency)) for one in train]
+        shares = even_shares([len(rows) for rows in ran], MOST_CANDIDATES).tolist()
+        drawn = [_share(rows, most) for rows, most in zip(ran, shares, strict=True)]
+        asked = list(zip(train, drawn, strict=True))
         tables: list[np.ndarray] = []
         labels: list[np.ndarray] = []
         found = self._features.of_many(asked, self._setting.threads)
