@@ -194,3 +194,114 @@ def test_each_session_of_a_collection_is_told_its_cores(monkeypatch: pytest.Monk
         ("runtime.config_threadpool", 1, 3, "ffi.Array"),
     ]
     assert loaded == [2]
+
+
+class Slow:
+    """A program over there of a constant duration, on a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float, dies: float = 1e9) -> None:
+        from wmhub.measure import programs, remote_worker
+
+        self.now = 0.0
+        self.seconds = seconds
+        self.dies = dies
+        clock = SimpleNamespace(perf_counter=lambda: self.now)
+        monkeypatch.setattr(remote_worker, "time", clock)
+        monkeypatch.setattr(programs, "evaluator", lambda *given: lambda: self.run(*given[2:4]))
+
+    def run(self, number: int, repeats: int) -> list[float]:
+        # TVM's evaluator has one run that does not count.
+        for _ in range(1 + number * repeats):
+            self.now += self.seconds
+            if self.now >= self.dies:
+                raise RuntimeError("session has expired")
+        return [self.seconds] * repeats
+
+    def timed(self, most: float) -> list[float]:
+        from wmhub.measure import remote_worker
+        from wmhub.measure.rpc_session import session_seconds
+
+        plan = {"round_seconds": 0.0, "rounds": 3}
+        message = {"plan": plan, "best": None, "timeout_seconds": most}
+        # As a server: a session that has lived long enough is ended.
+        self.dies = min(self.dies, session_seconds(most))
+        return remote_worker._time(None, None, (), message, session_seconds(most))
+
+
+@pytest.mark.parametrize(("seconds", "timings"), [(1.0, 3), (4.0, 2), (9.0, 1)])
+def test_a_slow_program_gets_the_timings_that_its_session_has_time_for(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, timings: int
+) -> None:
+    assert Slow(monkeypatch, seconds).timed(10.0) == [seconds] * timings
+
+
+@pytest.mark.parametrize(
+    ("seconds", "dies", "says"),
+    [(11.0, 1e9, "a run took 11 s of 10"), (60.0, 1e9, "did not end within 10 s")],
+    ids=["slow", "hanging"],
+)
+def test_a_run_that_takes_too_long_is_a_timeout(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, dies: float, says: str
+) -> None:
+    from wmhub.measure import remote_worker
+
+    with pytest.raises(remote_worker._TooLongError, match=says) as raised:
+        Slow(monkeypatch, seconds, dies).timed(10.0)
+    assert remote_worker._failure(raised.value, says) == (FailureKind.RUN_TIMEOUT, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("RPCError: RPCError: Error caught from RPC call:\nAssert fail: connection of shapes",
+         (FailureKind.RUNTIME_DEVICE, False)),
+        ("RPCError: Error caught from RPC call:\nCUDAError: out of memory",
+         (FailureKind.OUT_OF_MEMORY, False)),
+        ("RPCError: the server has closed the connection", (FailureKind.CRASH, True)),
+        ("ConnectionResetError: reset by peer", (FailureKind.CRASH, True)),
+        ("InternalError: something else", (FailureKind.RUNTIME_DEVICE, False)),
+    ],
+)  # fmt: skip
+def test_what_the_device_says_of_a_program_is_the_programs_failure(
+    text: str, expected: tuple[FailureKind, bool]
+) -> None:
+    from wmhub.measure.remote_worker import _failure
+
+    assert _failure(RuntimeError(text), text) == expected
+
+
+def test_a_long_error_of_the_device_is_told_by_its_beginning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from wmhub.measure import remote_worker
+    from wmhub.tvm_compat import tvm
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("Error caught from RPC call:\n" + "rpc " * 400)
+
+    tracker = SimpleNamespace(request=lambda *_, **__: Session())
+    monkeypatch.setattr(tvm.rpc, "connect_tracker", lambda *_: tracker)
+    monkeypatch.setattr(remote_worker, "_load", fails)
+    settings = {"host": "h", "port": 1, "key": "k", "target": {"kind": "cuda"}}
+    answer = remote_worker.time_archive(settings, {"timeout_seconds": 1})
+    assert (answer["failure"], answer["again"]) == ("runtime_device", False)
+    assert len(answer["message"]) == 600
+
+
+@pytest.mark.slow
+def test_a_tracker_tells_its_devices() -> None:
+    port = free_port()
+    board = Tracker("127.0.0.1", port, "board")
+    with pytest.raises(MeasureError, match=r"device 'board': the tracker does not answer"):
+        board.devices()
+    with tracker_at(port), contextlib.ExitStack() as devices:
+        with pytest.raises(MeasureError, match="no such device has registered"):
+            board.require_device()
+        devices.enter_context(device(port))
+        board.require_device(60.0)
+        assert board.devices() == 1
+        assert Tracker("127.0.0.1", port, "other").devices() == 0
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wmhub.measure.remote._ANSWER_SECONDS", 0.2)
+        with pytest.raises(MeasureError, match="does not answer: timed out"):
+            Tracker("127.0.0.1", silent.getsockname()[1], "board").devices()

@@ -12,6 +12,8 @@ import dataclasses
 import re
 import select
 import shutil
+import socket
+import struct
 import tempfile
 import time
 from collections import deque
@@ -23,7 +25,12 @@ from typing import Any
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.engine import Engine
 from wmhub.measure.process import WorkerProcess
+from wmhub.measure.rpc_session import session_seconds
 
+#: How long a tracker may take to answer, in seconds.
+_ANSWER_SECONDS = 10.0
+#: Between two looks for a device that is not there, in seconds.
+_LOOK_SECONDS = 1.0
 _ADDRESS = re.compile(r"(?P<host>[^\s:]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})\Z")
 
 
@@ -45,6 +52,37 @@ class Tracker:
         if not key:
             raise InvalidInputError("the tracker's devices need their key (--device-key)")
         return cls(match["host"].strip("[]"), int(match["port"]), key)
+
+    def __str__(self) -> str:
+        return f"tracker {self.host}:{self.port}, device {self.key!r}"
+
+    def devices(self) -> int:
+        """How many devices have registered under the key, idle or at work.
+
+        Raises ``MeasureError`` where no tracker answers. TVM's own client would try for a minute.
+        """
+        from wmhub.tvm_compat import tvm
+
+        base = tvm.rpc.base
+        magic = struct.pack("<i", base.RPC_TRACKER_MAGIC)
+        try:
+            with socket.create_connection((self.host, self.port), _ANSWER_SECONDS) as connection:
+                connection.sendall(magic)
+                if base.recvall(connection, len(magic)) != magic:
+                    raise ValueError("what answers there is no RPC tracker")
+                base.sendjson(connection, [base.TrackerCode.SUMMARY])
+                _, summary = base.recvjson(connection)
+        except (OSError, ValueError) as error:
+            raise MeasureError(f"{self}: the tracker does not answer: {error}") from error
+        return sum(server["key"] == f"server:{self.key}" for server in summary["server_info"])
+
+    def require_device(self, patience_seconds: float = 0.0) -> None:
+        """Waits for a device for so long; raises ``MeasureError`` where none has registered."""
+        until = time.monotonic() + patience_seconds
+        while not self.devices():
+            if time.monotonic() >= until:
+                raise MeasureError(f"{self}: no such device has registered at the tracker")
+            time.sleep(_LOOK_SECONDS)
 
 
 class RemoteEngine(Engine):
@@ -107,7 +145,8 @@ class RemoteEngine(Engine):
     def _give(self, runner: WorkerProcess, id_: int) -> None:
         candidate = self._candidates[id_]
         runner.busy_with = id_
-        runner.deadline = time.monotonic() + self._patience + self._run_timeout
+        patience = self._patience + session_seconds(self._run_timeout)
+        runner.deadline = time.monotonic() + patience
         with contextlib.suppress(OSError):
             runner.channel.send(
                 {
@@ -136,16 +175,12 @@ class RemoteEngine(Engine):
                 self._candidates[id_].lost_with_worker()
                 runner.forget()
             elif answer.get("problem"):
-                raise MeasureError(f"{self._where}: {answer['problem']}")
+                raise MeasureError(f"{self._tracker}: {answer['problem']}")
             elif self._take_run(id_, answer):
                 queue.append(id_)
         for runner in busy:
             if runner.busy_with is not None and runner.deadline <= time.monotonic():
                 raise MeasureError(
-                    f"{self._where}: no device has answered for {self._patience:g} s; start its "
+                    f"{self._tracker}: no device has answered for {self._patience:g} s; start its "
                     "server again and repeat the call, which goes on where it was"
                 )
-
-    @property
-    def _where(self) -> str:
-        return f"tracker {self._tracker.host}:{self._tracker.port}, device {self._tracker.key!r}"

@@ -14,13 +14,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wmhub.measure.rpc_session import use_cores_of
+from wmhub.measure.rpc_session import session_seconds, use_cores_of
 from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
 from wmhub.measure.wire import Channel
+from wmhub.measure.worker import run_failure
 from wmhub.records import FailureKind
 
-#: Added to the time limit of a run for connecting, uploading and loading, in seconds.
-_SESSION_SECONDS = 8
+#: What TVM puts before every error of the other side.
+_FROM_THERE = "Error caught from RPC call:"
+#: Characters of an error that are kept: the last.
+_MOST_MESSAGE = 600
+
+
+class _TooLongError(Exception):
+    """A run took longer than it may."""
 
 
 def time_archive(settings: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
@@ -35,21 +42,19 @@ def time_archive(settings: dict[str, Any], message: dict[str, Any]) -> dict[str,
         tracker = tvm.rpc.connect_tracker(settings["host"], settings["port"])
     except Exception as error:  # TVM raises its own kinds, which differ by version.
         return {"problem": f"the tracker does not answer: {error}"}
-    limit = int(message["timeout_seconds"]) + _SESSION_SECONDS
+    limit = session_seconds(message["timeout_seconds"])
     started = time.perf_counter()
     answer: dict[str, Any] = {"failure": None, "message": "", "seconds": []}
-    began: float | None = None
     try:
         session = tracker.request(settings["key"], session_timeout=limit)
+        ends = time.perf_counter() + limit
         use_cores_of(session, settings["target"])
         function, device, arguments = _load(session, settings, message)
-        began = time.perf_counter()
-        answer["seconds"] = _time(function, device, arguments, message)
+        answer["seconds"] = _time(function, device, arguments, message, ends)
     except Exception as error:  # TVM raises its own kinds, which differ by version.
-        text = f"{type(error).__name__}: {error}"[-600:]
-        ran = 0.0 if began is None else time.perf_counter() - began
-        kind, again = _failure(text, ran, message["timeout_seconds"])
-        answer.update(failure=kind.value, message=text, again=again)
+        text = f"{type(error).__name__}: {error}"
+        kind, again = _failure(error, text)
+        answer.update(failure=kind.value, message=text[-_MOST_MESSAGE:], again=again)
     answer["wall"] = time.perf_counter() - started
     return answer
 
@@ -68,30 +73,48 @@ def _load(session: Any, settings: dict[str, Any], message: dict[str, Any]) -> tu
 
 
 def _time(
-    linked: Any, device: Any, arguments: Sequence[Any], message: dict[str, Any]
+    linked: Any, device: Any, arguments: Sequence[Any], message: dict[str, Any], ends: float
 ) -> list[float]:
+    """Timings in seconds; of a program so slow that the session ``ends`` before all that the plan
+    asks for, as many as there is time for."""
     from wmhub.measure.programs import evaluator
 
-    plan = TimingPlan(**message["plan"])
+    plan, most = TimingPlan(**message["plan"]), message["timeout_seconds"]
 
     def run_many(number: int, repeats: int) -> Sequence[float]:
         return evaluator(linked, device, number, repeats, plan.flush_cache)(*arguments)
 
     # The clock here would count the network: even a single run is timed over there.
     timer = ProgramTimer(lambda: run_many(1, 1)[0], run_many, plan)
+    longest = 0.0
     for ((_, step),) in rounds({0: timer}, plan, message["best"]):
-        step()
-    return timer.seconds
+        began = time.perf_counter()
+        if longest and began + longest > ends:
+            break
+        try:
+            step()
+        except Exception as error:
+            if time.perf_counter() - began >= most:
+                raise _TooLongError(f"a run did not end within {most:g} s") from error
+            raise
+        if timer.estimate > most:
+            raise _TooLongError(f"a run took {timer.estimate:.3g} s of {most:g}")
+        longest = max(longest, time.perf_counter() - began)
+    return timer.seconds or [timer.estimate]
 
 
-def _failure(text: str, ran_seconds: float, limit_seconds: float) -> tuple[FailureKind, bool]:
+def _failure(error: Exception, text: str) -> tuple[FailureKind, bool]:
     """What went wrong, and whether the device may be to blame."""
-    if ran_seconds >= limit_seconds:
+    if isinstance(error, _TooLongError):
         return FailureKind.RUN_TIMEOUT, False
+    _, is_from_there, theirs = text.partition(_FROM_THERE)
+    if is_from_there:
+        # The device is there and says it: the program is to blame, as it would be here.
+        return run_failure(theirs), False
     gone = ("connection", "closed", "rpc", "socket", "eof", "broken pipe", "reset by peer")
     if any(word in text.lower() for word in gone):
         return FailureKind.CRASH, True
-    return FailureKind.RUNTIME_DEVICE, False
+    return run_failure(text), False
 
 
 def main(descriptor: int) -> None:

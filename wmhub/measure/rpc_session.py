@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 #: TVM's affinity mode that binds threads to the fastest cores, as a pool does by itself.
 _BIG = 1
+#: Of a session's time, what connecting, uploading and loading may take, in seconds.
+_SETUP_SECONDS = 8
+
+
+def session_seconds(run_seconds: float) -> int:
+    """How long the session of a program may live whose runs may take ``run_seconds`` each.
+
+    A server ends no single run, only a session, and TVM has each timed run after one that does not
+    count. Long enough for two of the longest, and for all timings of what takes a tenth of that;
+    longer would leave the device to programs that hang.
+    """
+    return math.ceil(_SETUP_SECONDS + 2 * run_seconds)
 
 
 def threaded_session(target: dict[str, Any], rpc_config: Any) -> Any:

@@ -200,7 +200,7 @@ class Worker:
                 for id_, step in steps:
                     channel.send({"at": id_})
                     started = time.perf_counter()
-                    failure = _attempt(step, _run_failure)
+                    failure = _attempt(step, run_failure)
                     wall[id_] += time.perf_counter() - started
                     if failure is not None:
                         # A failed launch may leave the device's context unusable: the next child
@@ -284,7 +284,8 @@ def _build_failure(text: str) -> FailureKind:
     return FailureKind.COMPILE_HOST
 
 
-def _run_failure(text: str) -> FailureKind:
+def run_failure(text: str) -> FailureKind:
+    """What a program failed of that ran and said ``text``."""
     memory = ("bad_alloc", "out of memory", "outofmemory", "cannot allocate", "allocation failed")
     if any(word in text.lower() for word in memory):
         return FailureKind.OUT_OF_MEMORY
