@@ -1,28 +1,35 @@
 from __future__ import annotations
 
-import pickle
-from types import SimpleNamespace
-from typing import Any
+import socket
+import time
 
 import pytest
+
+from wmhub.errors import InvalidInputError, MeasureError
 
 pytest.importorskip("tvm")
 pytestmark = pytest.mark.tvm
 
+TARGET = {"kind": "llvm", "num-cores": 2}
 
-@pytest.mark.slow
-def test_sessions_of_a_search_are_told_the_cores_of_the_target() -> None:
+
+@pytest.mark.parametrize("rpc", ["", "nowhere", "host:1", "host:99999/board", "host:0/board"])
+def test_a_place_that_makes_no_sense_is_refused(rpc: str) -> None:
     from wmhub.search.measuring import measuring
 
-    called: list[Any] = []
+    with pytest.raises(InvalidInputError, match="HOST:PORT/KEY"), measuring(TARGET, 2, rpc=rpc):
+        raise AssertionError
 
-    def get_function(name: str) -> Any:
-        return lambda *given: called.append((name, *given)) or name
 
-    session = SimpleNamespace(get_function=get_function)
-    target = {"kind": "llvm", "num-cores": 2}
-    with measuring(target, 2, rpc="127.0.0.1:9190/board") as means:
-        # It goes to a process of its own.
-        connect = pickle.loads(pickle.dumps(means.runner.f_create_session))
-    assert connect(SimpleNamespace(connect_server=lambda: session)) is session
-    assert called[-1] == ("runtime.config_threadpool", 1, 2, "ffi.Array")
+@pytest.mark.slow
+def test_a_tracker_that_is_not_there_is_told_at_once_and_before_any_candidate() -> None:
+    from wmhub.search.measuring import measuring
+
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        rpc = f"127.0.0.1:{nobody.getsockname()[1]}/board"
+        with measuring(TARGET, 2, rpc=rpc) as means:
+            began = time.monotonic()
+            with pytest.raises(MeasureError, match=r"'board': the tracker does not answer"):
+                means.wait_ready()
+            assert time.monotonic() - began < 5

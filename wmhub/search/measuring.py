@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import math
-import re
 import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from wmhub.errors import InvalidInputError
-from wmhub.measure.rpc_session import threaded_session
+from wmhub.measure.lock import MachineLock
+from wmhub.measure.remote import Tracker
 from wmhub.measure.timing import TimingPlan
 from wmhub.search.cost_model import latency_of
-from wmhub.tvm_compat import last_line, use_target, use_threads
+from wmhub.tvm_compat import last_line, use_threads
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Two timings tell which candidates are good; only what may be the best has to be known well.
 SEARCH_PLAN = TimingPlan(rounds=2, extra_rounds=4, round_seconds=0.1, close_ratio=1.25)
 #: A build that takes so many times the median is given up: its worker could do that many instead.
 _BUILD_RATIO = 12.0
-_RPC = re.compile(r"(?P<host>[^\s:/]+):(?P<port>[0-9]{1,5})/(?P<key>[^\s/]+)\Z")
 
 
 class Means(NamedTuple):
@@ -35,8 +33,9 @@ class Means(NamedTuple):
     runner: Any
     """MetaSchedule's interface."""
     wait_ready: Callable[[], None]
-    """Waits until both can work, which the first build does by itself; raises ``MeasureError``.
-    From a build, TVM would turn the reason into an error without a name."""
+    """Waits until both can work, which the first build does by itself; raises ``MeasureError``
+    where they cannot, or where the tracker or its devices are not there. From a build, TVM would
+    turn the reason into an error without a name."""
 
 
 @contextmanager
@@ -57,28 +56,27 @@ def measuring(
         with Engine(target, workers=cores, plan=SEARCH_PLAN, build_ratio=_BUILD_RATIO) as engine:
             yield Means(*builder_and_runner(engine), engine.wait_ready)
         return
-    remote = None if rpc is None else _rpc_config(rpc)
+    from wmhub.measure import stock
+
+    tracker = None if rpc is None else _tracker(rpc)
     use_threads(cores)
-    prepare = partial(use_target, target)
-    local = ms.builder.LocalBuilder(max_workers=cores, initializer=prepare)
-    if remote is None:
-        runner = ms.runner.LocalRunner()
-    else:
-        connect = partial(threaded_session, target)
-        runner = ms.runner.RPCRunner(rpc_config=remote, f_create_session=connect)
-    yield Means(local, runner, lambda: None)
+    lock = MachineLock()
+    with stock.uninterrupted_workers():
+        local = stock.LockedBuilder(target, cores, lock)
+        if tracker is None:
+            yield Means(local, stock.LockedRunner(target, lock), lambda: None)
+        else:
+            yield Means(local, stock.TrackerRunner(target, tracker), tracker.require_device)
 
 
-def _rpc_config(rpc: str) -> Any:
-    place = _RPC.match(rpc)
-    if place is None:
-        raise InvalidInputError(f"rpc {rpc!r} is not HOST:PORT/KEY, such as 10.0.0.7:9190/a100")
-    return ms.runner.RPCConfig(
-        tracker_host=place["host"],
-        tracker_port=int(place["port"]),
-        tracker_key=place["key"],
-        session_timeout_sec=60,
-    )
+def _tracker(rpc: str) -> Tracker:
+    address, _, key = rpc.rpartition("/")
+    try:
+        return Tracker.parse(address, key)
+    except InvalidInputError:
+        raise InvalidInputError(
+            f"rpc {rpc!r} is not HOST:PORT/KEY, such as 10.0.0.7:9190/a100"
+        ) from None
 
 
 def measure(
