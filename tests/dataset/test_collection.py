@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -28,6 +29,7 @@ from wmhub.errors import (
     OutputExistsError,
     WmhubError,
 )
+from wmhub.logs.lines import MOST_LINE_BYTES
 
 
 @pytest.fixture
@@ -116,6 +118,17 @@ def test_a_database_with_and_without_its_workloads(tmp_path: Path) -> None:
     none = collect(tmp_path / "database_tuning_record.json", output=tmp_path / "none")
     assert none.manifest.counts.unresolved_workloads == 3
     assert none.manifest.counts.records == whole.manifest.counts.records == 12
+
+
+def test_programs_with_constants_are_longer_than_any_record(tmp_path: Path) -> None:
+    programs, records = meta_database()
+    longer = json.dumps(["7000", base64.b64encode(b"x" * (13 << 19)).decode()])
+    programs = "\n".join([longer, *programs.splitlines()[1:]]) + "\n"
+    assert len(programs) > MOST_LINE_BYTES
+    (tmp_path / "database_workload.json").write_text(programs)
+    (tmp_path / "database_tuning_record.json").write_text(records)
+    report = collect(tmp_path / "database_tuning_record.json", output=tmp_path / "out")
+    assert report.manifest.counts.unresolved_workloads == 0
 
 
 def test_standard_input_compressed(

@@ -11,7 +11,6 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmhub.logs import lines as lines_module
 from wmhub.logs.lines import Chunk, decompressed, read_chunks
 
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
@@ -92,9 +91,9 @@ def test_damage_inside_a_stream_is_a_fault_not_an_error() -> None:
         assert b"".join(chunk.data for chunk in found) != text or found[-1].fault
 
 
-def test_a_line_without_end_is_left_out_in_flat_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines_module, "MOST_LINE_BYTES", 100)
-    found = chunks(b"a\n" + b"x" * 5000 + b"\nb\n" + b"y" * 5000, 50)
+def test_a_line_without_end_is_left_out_in_flat_memory() -> None:
+    data = b"a\n" + b"x" * 5000 + b"\nb\n" + b"y" * 5000
+    found = list(read_chunks(io.BytesIO(data), 50, most_line=100))
     assert [chunk.first_line for chunk in found] == [1, 2, 3, 4]
     assert [chunk.data for chunk in found] == [b"a\n", b"", b"b\n", b""]
     assert max(len(chunk.data) for chunk in found) <= 150

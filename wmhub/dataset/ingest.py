@@ -27,9 +27,9 @@ from wmhub.dataset.spool import RUN_FORMAT, read_note, rows_to_table, write_run
 from wmhub.dataset.workers import in_order
 from wmhub.errors import InvalidInputError, LogFormatError
 from wmhub.logs.ansor import AnsorReader
-from wmhub.logs.chunks import ReadCounts, Rejection, parse_chunk, require_short
+from wmhub.logs.chunks import ReadCounts, Rejection, parse_chunk
 from wmhub.logs.discover import LogFile, LogKind, sniff
-from wmhub.logs.lines import Chunk, decompressed, open_raw, read_chunks
+from wmhub.logs.lines import MOST_WORKLOAD_BYTES, Chunk, decompressed, open_raw, read_chunks
 from wmhub.logs.meta_schedule import MetaScheduleReader, parse_workload
 from wmhub.logs.text import RejectedLineError, target_kind
 from wmhub.records import Scheduler, Workload
@@ -232,7 +232,7 @@ def _read_workloads(
     """The ids in a MetaSchedule workload file by index; ``None`` for a damaged line, which is
     added to ``damaged`` as one of ``source``."""
     with open_raw(path) as raw:
-        for chunk in read_chunks(decompressed(raw)):
+        for chunk in read_chunks(decompressed(raw), most_line=MOST_WORKLOAD_BYTES):
             if chunk.fault is not None:
                 damaged.append(Rejection(source, chunk.first_line, chunk.fault))
                 yield None
@@ -240,7 +240,6 @@ def _read_workloads(
                 if not line.strip():
                     continue
                 try:
-                    require_short(line)
                     workload = parse_workload(line)
                 except RejectedLineError as error:
                     damaged.append(Rejection(source, number, str(error)))

@@ -17,6 +17,8 @@ from wmhub.errors import LogFormatError, MissingInputError
 
 #: A longer line is no measurement record; it is rejected without being parsed.
 MOST_LINE_BYTES = 8 << 20
+#: A line of a workload file may be longer: a program holds the constants that are linked into it.
+MOST_WORKLOAD_BYTES = 256 << 20
 #: Bytes of text that are parsed at once.
 CHUNK_BYTES = 8 << 20
 
@@ -118,14 +120,16 @@ class _ZstdFrames:
         return bool(self._plain)
 
 
-def read_chunks(stream: PlainBytes, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
+def read_chunks(
+    stream: PlainBytes, size: int = CHUNK_BYTES, most_line: int = MOST_LINE_BYTES
+) -> Iterator[Chunk]:
     """Splits ``stream`` into chunks of whole lines of about ``size`` bytes.
 
     The split depends on the text alone, so that a second run over the same log meets the same
-    chunks. A line beyond ``MOST_LINE_BYTES``, and the place where a compressed stream is damaged,
-    come as a chunk with a fault; each counts as one line.
+    chunks. A line that exceeds ``most_line`` bytes by more than a chunk, and the place where a
+    compressed stream is damaged, come as a chunk with a fault; each counts as one line.
     """
-    too_long = f"the line is longer than {MOST_LINE_BYTES >> 20} MiB"
+    too_long = f"the line is longer than {most_line >> 20} MiB"
     line, rest, skipping = 1, b"", False
     fault = None
     for block, fault in _blocks(stream, size):  # noqa: B007 (the last fault is used below)
@@ -142,7 +146,7 @@ def read_chunks(stream: PlainBytes, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
             line += data.count(b"\n")
         else:
             rest += block
-        if len(rest) > MOST_LINE_BYTES:
+        if len(rest) > most_line:
             rest, skipping = b"", True
     if skipping:
         yield Chunk(line, b"", too_long)
