@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmhub.errors import InvalidInputError
-from wmhub.program import OPERATIONS, Block, Index, Iterator, Program
+from wmhub.program import OPERATIONS, Block, Buffer, Index, Iterator, Program
 from wmhub.tvm_json import parse_index_map, parse_program
 
 
@@ -246,3 +246,27 @@ def test_an_index_map_of_tvm_is_read() -> None:
 def test_what_is_no_index_map_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="index map"):
         parse_index_map(text)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        ("float32", 4.0),
+        ("float16", 2.0),
+        ("bfloat16", 2.0),
+        ("int8", 1.0),
+        ("uint1", 0.125),
+        ("bool", 1.0),
+        ("int64", 8.0),
+        ("int8x4", 4.0),
+        ("float16x8", 16.0),
+        ("float8_e4m3fn", 1.0),
+        ("float8_e4m3fnx4", 4.0),
+        ("float8_e5m2fnuz", 1.0),
+        ("float4_e2m1fn", 0.5),
+        ("handle", 4.0),
+        ("", 4.0),
+    ],
+)
+def test_the_name_of_a_type_tells_its_bytes(dtype: str, size: float) -> None:
+    assert Buffer("A", dtype, (8,), is_argument=True).element_bytes == size

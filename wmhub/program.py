@@ -6,11 +6,14 @@ What scheduling needs of it; `wmhub.tvm_json` reads it from what TVM writes.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: Bytes of one element, by TVM's dtype prefix; the bits follow in the name.
-_DEFAULT_BYTES = 4
+#: TVM's names of types: bits, a variant, lanes. ``float16``, ``float8_e4m3fn``, ``int8x4``.
+_DTYPE = re.compile(r"[a-z]+(?P<bits>\d{1,4})(?:_[a-z0-9]+?)?(?:x(?P<lanes>\d{1,4}))?")
+#: Bytes of one element of a type that is not named so.
+_DEFAULT_BYTES = 4.0
 #: Arithmetic classes that `Block.operations` counts, in this order.
 OPERATIONS = ("add", "mul", "div", "compare", "select", "special", "integer")
 #: Those before it are of floating point.
@@ -57,9 +60,12 @@ class Buffer:
 
     @property
     def element_bytes(self) -> float:
-        """Size of one element in bytes; below one for packed types."""
-        bits = "".join(c for c in self.dtype.split("x")[0] if c.isdigit())
-        return int(bits) / 8 if bits else _DEFAULT_BYTES
+        """Size of one element in bytes, of all its lanes; below one for packed types, and 4 where
+        the type is unknown."""
+        if self.dtype == "bool":
+            return 1.0
+        found = _DTYPE.fullmatch(self.dtype)
+        return int(found["bits"]) * int(found["lanes"] or 1) / 8 if found else _DEFAULT_BYTES
 
 
 @dataclass(frozen=True)
