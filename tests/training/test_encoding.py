@@ -15,9 +15,11 @@ from trainmaking import line, make_dataset, steps
 
 import wmhub
 from wmhub.dataset.reader import Dataset, open_dataset
-from wmhub.errors import DatasetError
+from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.model.encode import Encoded
-from wmhub.training import encoding, store
+from wmhub.program import Block, Program
+from wmhub.records import Scheduler, Workload
+from wmhub.training import encoding, packing, store
 from wmhub.training.corpus import profile_of
 from wmhub.training.data import from_groups, from_store, load_candidates
 from wmhub.training.encoding import open_store
@@ -241,3 +243,40 @@ def test_a_workload_of_damaged_traces_alone_is_counted(tmp_path: Path) -> None:
     with pytest.warns(DamagedTraceWarning, match="6 of 6 traces are damaged"):
         kept = open_store(dataset, profile_of(dataset), tmp_path / "cache", 1)
     assert len(kept.workloads) == 4
+
+
+def test_a_program_that_cannot_be_read_costs_no_other_workload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function without blocks, as TVM has them before they are scheduled, is one."""
+    dataset = open_dataset(make_dataset(tmp_path / "data", workloads=2))
+    first, second = dataset.workloads().values()
+    damaged = dataclasses.replace(first, scheduler=Scheduler.META_SCHEDULE, program="e30=")
+    assert replay(damaged, [[[], []]]) == []
+    with pytest.raises(InvalidInputError, match="not in the dataset"):
+        replay(dataclasses.replace(damaged, program=None), [[[], []]])
+    found = list(encoding.rankable(dataset, None))
+    found = [dataclasses.replace(found[0], workload=damaged), *found[1:]]
+    monkeypatch.setattr(
+        encoding, "rankable", lambda _, split: iter(found if split == "train" else [])
+    )
+    with pytest.warns(DamagedTraceWarning, match="its program cannot be read, and all 28"):
+        kept = open_store(dataset, profile_of(dataset), tmp_path / "cache", 1)
+    assert [w.workload.id for w in kept.workloads] == [second.id]
+
+
+def test_a_program_is_read_once_however_many_traces_are_damaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    block = Block("B", (), (("i", 4, -1),), (), (), (), has_init=False)
+    read: list[str] = []
+
+    def parse(text: str) -> Program:
+        read.append(text)
+        return Program((block,), {})
+
+    monkeypatch.setattr(packing, "parse_program", parse)
+    workload = Workload("w", Scheduler.META_SCHEDULE, "1", "program")
+    (group,) = replay(workload, [[[], []], [["GetBlock"], []], 7, [[], []]])
+    assert group.members.tolist() == [0, 3]
+    assert read == ["program"]

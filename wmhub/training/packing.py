@@ -7,8 +7,10 @@ this takes about a fifth of the memory, and a batch is gathered with a few calls
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import orjson
@@ -21,6 +23,9 @@ from wmhub.replay.ansor import replay_steps
 from wmhub.replay.meta_schedule import replay_traces
 from wmhub.trajectory import Group
 from wmhub.tvm_json import parse_program
+
+#: Replays parsed traces of one workload.
+_Player = Callable[[Sequence[Any]], list[Group]]
 
 
 @dataclass(frozen=True)
@@ -83,36 +88,41 @@ def pack(encoded: Encoded) -> PackedGroup:
 
 
 class DamagedTraceWarning(UserWarning):
-    """A dataset holds traces that no scheduler could have written; they are left out."""
+    """A dataset holds traces that no scheduler could have written, or of a program that cannot be
+    read; they are left out."""
 
 
 def replay(workload: Workload, traces: Sequence[object]) -> list[Group]:
-    """Replays parsed traces of either scheduler; damaged ones are in no group.
+    """Replays parsed traces of either scheduler; damaged ones are in no group, nor are any where
+    the workload's program cannot be read.
 
-    Raises ``InvalidInputError`` where the workload's program is needed and missing or damaged.
+    Raises ``InvalidInputError`` where the workload's program is needed and missing.
     """
-    if workload.scheduler is Scheduler.META_SCHEDULE:
-        if workload.program is None:
-            raise InvalidInputError(f"workload {workload.id}: its program is not in the dataset")
-        parse_program(workload.program)
+    if workload.scheduler is Scheduler.META_SCHEDULE and workload.program is None:
+        raise InvalidInputError(f"workload {workload.id}: its program is not in the dataset")
     try:
-        return _replay(workload, traces)
+        play = _player(workload)
     except InvalidInputError:
-        good = [number for number, trace in enumerate(traces) if _is_sound(workload, trace)]
+        return []
+    try:
+        return play(traces)
+    except InvalidInputError:
+        good = [number for number, trace in enumerate(traces) if _is_sound(play, trace)]
     positions = np.asarray(good, dtype=np.int64)
-    groups = _replay(workload, [traces[number] for number in good]) if good else []
+    groups = play([traces[number] for number in good]) if good else []
     return [Group(positions[group.members], group.trajectories) for group in groups]
 
 
-def _replay(workload: Workload, traces: Sequence[object]) -> list[Group]:
+def _player(workload: Workload) -> _Player:
+    """What replays the workload's traces; raises ``InvalidInputError`` for a damaged program."""
     if workload.program is None:
-        return replay_steps(workload.key, traces)  # type: ignore[arg-type]
-    return replay_traces(parse_program(workload.program), traces)
+        return partial(replay_steps, workload.key)
+    return partial(replay_traces, parse_program(workload.program))
 
 
-def _is_sound(workload: Workload, trace: object) -> bool:
+def _is_sound(play: _Player, trace: object) -> bool:
     try:
-        _replay(workload, [trace])
+        play([trace])
     except InvalidInputError:
         return False
     return True
@@ -123,12 +133,16 @@ def sound(
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Positions of the ``count`` traces that could be replayed, and each group's members in them.
 
-    Warns with ``DamagedTraceWarning`` where some could not.
+    Warns with ``DamagedTraceWarning`` where some could not, or the program could not be read.
     """
     kept = np.sort(np.concatenate([*members, np.empty(0, dtype=np.int64)]))
     if len(kept) < count:
-        text = f"workload {workload.id}: {count - len(kept)} of {count} traces are damaged"
-        warnings.warn(f"{text} and left out", DamagedTraceWarning, stacklevel=2)
+        text = f"{count - len(kept)} of {count} traces are damaged and left out"
+        try:
+            _player(workload)
+        except InvalidInputError as error:
+            text = f"its program cannot be read, and all {count} traces are left out ({error})"
+        warnings.warn(f"workload {workload.id}: {text}", DamagedTraceWarning, stacklevel=2)
     return kept, [np.searchsorted(kept, one) for one in members]
 
 
@@ -137,7 +151,8 @@ def encode_workload(
 ) -> list[tuple[np.ndarray, PackedGroup]]:
     """Encodes a workload's candidates from the JSON of their traces, by structure.
 
-    Each group comes with the positions of its members, int64 [N]; damaged traces are in none.
+    Each group comes with the positions of its members, int64 [N]; what `replay` leaves out is in
+    none.
     Runs in a process of its own, so this module loads no torch.
     """
     groups = replay(workload, [orjson.loads(trace) for trace in traces])
