@@ -79,16 +79,28 @@ class Axis:
 class Loop:
     """One loop of a nest. Stages that share a loop (after compute_at) hold the same object."""
 
-    __slots__ = ("annotation", "extent", "parts")
+    __slots__ = ("annotation", "extent", "fused", "parts")
 
     def __init__(
-        self, extent: np.ndarray, parts: Sequence[Part] = (), annotation: str = ""
+        self,
+        extent: np.ndarray,
+        parts: Sequence[Part] = (),
+        annotation: str = "",
+        fused: tuple[Axis, ...] = (),
     ) -> None:
         self.extent = extent
         self.parts: tuple[Part, ...] = tuple(parts)
         """From outside to inside; several after a fuse, none for a loop of unknown origin."""
         self.annotation = annotation
         """``parallel``, ``vectorize``, ``unroll``, a thread axis, or ``""``."""
+        self.fused = fused
+        """Axes of the fused loop that it is, or a piece of: its value is in the place on each of
+        them, also where it takes one step of some."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Axes whose places its value is in."""
+        return self.fused or tuple(axis for axis, _ in self.parts)
 
     @property
     def is_reduction(self) -> bool:
@@ -113,12 +125,12 @@ def split_loop(loop: Loop, factors: Sequence[np.ndarray | None]) -> list[Loop]:
     sizes = [ceil_div(loop.extent, product) if f is None else f for f in factors]
     if len(loop.parts) == 1:
         axis = loop.parts[0][0]
-        return [Loop(size, ((axis, size),)) for size in sizes]
+        return [Loop(size, ((axis, size),), fused=loop.fused) for size in sizes]
     remaining = list(loop.parts)
     loops: list[Loop] = []
     for size in reversed(sizes[1:]):
-        loops.insert(0, Loop(size, _deal(remaining, size)))
-    return [Loop(sizes[0], remaining), *loops]
+        loops.insert(0, Loop(size, _deal(remaining, size), fused=loop.axes))
+    return [Loop(sizes[0], remaining, fused=loop.axes), *loops]
 
 
 def _deal(remaining: list[Part], size: np.ndarray) -> list[Part]:
@@ -146,7 +158,9 @@ def fuse_loops(loops: Sequence[Loop]) -> Loop:
     extent = loops[0].extent
     for loop in loops[1:]:
         extent = extent * loop.extent
-    return Loop(extent, [part for loop in loops for part in loop.parts])
+    axes = dict.fromkeys(axis for loop in loops for axis in loop.axes)
+    parts = [part for loop in loops for part in loop.parts]
+    return Loop(extent, parts, fused=tuple(axes) if len(axes) > 1 else ())
 
 
 @dataclass(eq=False)
@@ -171,6 +185,9 @@ class Stage:
     """Stage at whose loop it is computed; ``None`` at the root."""
     depth: int = 0
     """How many of the host's loops stand around it."""
+    is_consumer: bool = False
+    """Whether it stands behind what it reads, at a loop of that, rather than before what reads it.
+    """
     is_whole: bool = False
     """Whether its own loops walk all of it, although it has a host: Ansor keeps the loops as they
     were before, and what they shrink to is not in its logs."""

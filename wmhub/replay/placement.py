@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from wmhub.nest import Loop, Stage, extents
+from wmhub.nest import Loop, Stage
 from wmhub.program import Access, Index
 from wmhub.replay.state import State
 
@@ -31,7 +29,8 @@ def compute_at(state: State, name: str, values: Any, attrs: Any, *_: Any) -> lis
         return []
     host, depth = hosts[0], hosts[0].index(loop) + 1
     state.emit(name, stage, loops=(loop,), target=state.number(host), position=depth - 1)
-    needed = _needed(state, stage, hosts, loop, is_producer)
+    stage.is_consumer = not is_producer
+    needed = state.needed(stage, loop)
     keep_unit = not attrs or bool(attrs[0])
     own = [
         Loop.over(axis, needed.get(number, axis.extent)) for number, axis in enumerate(stage.axes)
@@ -53,26 +52,6 @@ def _move(state: State, stage: Stage, host: Stage, depth: int, is_producer: bool
     subtree = [s for s in state.order if s is host or s.index(loops[-1]) >= 0]
     at = state.order.index(subtree[0]) if is_producer else state.order.index(subtree[-1]) + 1
     state.order.insert(at, stage)
-
-
-def _needed(
-    state: State, stage: Stage, hosts: Sequence[Stage], loop: Loop, is_producer: bool
-) -> dict[int, np.ndarray]:
-    """Steps of each axis of ``stage`` that one iteration of ``loop`` asks for."""
-    mine = stage.writes if is_producer else stage.reads
-    if any(access.buffer in state.blurred for access in mine):
-        return dict.fromkeys(range(len(stage.axes)), extents(0))
-    needed: dict[int, np.ndarray] = {}
-    for host in hosts:
-        depth = host.index(loop) + 1
-        for access in host.reads if is_producer else host.writes:
-            for own in (a for a in mine if a.buffer == access.buffer):
-                for index, width in zip(own.indices, state.spans(host, access, depth)):
-                    if index.op == "var":
-                        full = stage.axes[index.value].extent
-                        before = needed.get(index.value, extents(1))
-                        needed[index.value] = np.minimum(np.maximum(before, width), full)
-    return needed
 
 
 def inline(state: State, name: str, values: Any, *_: Any) -> list[Bound]:

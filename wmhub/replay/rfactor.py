@@ -43,7 +43,7 @@ def rfactor(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[B
 
 def _partial(stage: Stage, loop: Loop, cache: str, at: int) -> Stage:
     """The stage of partial results; its loops are new ones."""
-    touched = [axis for axis, _ in loop.parts]
+    touched = loop.axes
     factor = Axis("vrf", loop.extent, False)
     axes, of_axis, of_loop = [factor], {}, {id(loop): 0}
     for number, axis in enumerate(stage.axes):
@@ -52,7 +52,7 @@ def _partial(stage: Stage, loop: Loop, cache: str, at: int) -> Stage:
             axes.append(Axis(axis.name, axis.extent, axis.is_reduction))
             continue
         for one in stage.loops:
-            if id(one) not in of_loop and any(owner is axis for owner, _ in one.parts):
+            if id(one) not in of_loop and axis in one.axes:
                 of_loop[id(one)] = len(axes)
                 axes.append(Axis(f"v{axis.name}", one.extent, True))
         of_axis[number] = _address(stage, axis, of_loop)
@@ -89,7 +89,7 @@ def _finish(stage: Stage, loop: Loop, cache: str, at: int) -> None:
     for one in stage.loops:
         if one is loop:
             loops.append(Loop.over(factor))
-        elif not one.is_reduction:
+        elif not any(axis.is_reduction for axis in one.axes):
             parts = [(renamed[id(a)], e) for a, e in one.parts if id(a) in renamed]
             loops.append(Loop(one.extent, parts, one.annotation))
     stage.axes, stage.loops = axes, loops
@@ -107,10 +107,10 @@ def _address(stage: Stage, axis: Axis, of_loop: Mapping[int, int]) -> Index:
     terms: list[Index] = []
     stride = extents(1)
     for one in reversed(stage.loops):
-        if not any(owner is axis for owner, _ in one.parts):
+        if axis not in one.axes:
             continue
         variable = Index("var", of_loop[id(one)])
-        if len(one.parts) > 1 or len(np.unique(stride)) > 1:
+        if one.fused or len(np.unique(stride)) > 1:
             return Index("opaque", 0, (variable, *terms))
         scale = Index("const", int(stride.flat[0]))
         terms.append(Index("*", 0, (variable, scale)))

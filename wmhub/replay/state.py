@@ -159,6 +159,30 @@ class State:
         what the whole block of threads touches.
         """
         tiles = stage.tiles(depth, _SHARED_BY.get(self.scope(access.buffer), ()))
+        if 0 < depth < stage.depth:
+            # Around its own loops stand its host's, in which its axes do not show.
+            needed = self.needed(stage, stage.loops[depth - 1])
+            whole = [needed.get(number, axis.extent) for number, axis in enumerate(stage.axes)]
+            tiles = [np.maximum(tile, most) for tile, most in zip(tiles, whole)]
         shape = self.shapes.get(access.buffer, ())
         widths = [span(index, tiles) for index in access.indices]
         return [np.minimum(w, n) for w, n in zip(widths, shape)] if shape else widths
+
+    def needed(self, stage: Stage, loop: Loop) -> dict[int, np.ndarray]:
+        """Steps of each axis of ``stage`` that one iteration of ``loop`` asks for, in which those
+        stand that it is computed for; 0 where that is not known. Others, it walks whole.
+        """
+        mine = stage.reads if stage.is_consumer else stage.writes
+        if any(access.buffer in self.blurred for access in mine):
+            return dict.fromkeys(range(len(stage.axes)), extents(0))
+        needed: dict[int, np.ndarray] = {}
+        for other in self.producers(stage) if stage.is_consumer else self.consumers(stage):
+            depth = other.index(loop) + 1
+            for access in other.writes if stage.is_consumer else other.reads:
+                for own in (a for a in mine if depth and a.buffer == access.buffer):
+                    for index, width in zip(own.indices, self.spans(other, access, depth)):
+                        if index.op == "var":
+                            full = stage.axes[index.value].extent
+                            before = needed.get(index.value, extents(1))
+                            needed[index.value] = np.minimum(np.maximum(before, width), full)
+        return needed

@@ -1,0 +1,37 @@
+"""Where stages are computed, and what of them is computed there."""
+
+from __future__ import annotations
+
+import pytest
+from test_replay_design_spaces import TARGETS, _compare
+
+from wmhub.tvm_json import parse_program
+
+
+@pytest.mark.tvm
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "workload",
+    [
+        # What feeds a stage that stands in another one's nest, outside of its own loops.
+        "deconv2d-h8-w8-ci256-co128-k4-s2-p1",
+        "softmax-m96-n128",
+        # A reduction over fused axes that is factored.
+        "globalpool2d-h7-w7-c32",
+    ],
+)
+def test_chains_of_stages_are_placed_as_tvm_places_them(workload: str) -> None:
+    tvm = pytest.importorskip("tvm")
+    from wmhub.measure import zoo
+    from wmhub.tvm_compat import Schedule, Trace, normalize, use_target
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    target = use_target(TARGETS["llvm"])
+    module = normalize(zoo.build(workload))
+    program = parse_program(tvm.ir.save_json(module))
+    context = ms.TuneContext(module, target=target, space_generator="post-order-apply")
+    for sketch in context.generate_design_space():
+        for seed in range(1, 9):
+            schedule = Schedule(module, seed=seed)
+            Trace(sketch.trace.insts, {}).apply_to_schedule(schedule, remove_postproc=False)
+            _compare(program, schedule)
