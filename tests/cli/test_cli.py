@@ -184,3 +184,16 @@ def test_what_the_system_refuses_is_no_defect(
     said = capsys.readouterr().err
     assert "No space left on device: '/data/rows.parquet'" in said
     assert "defect" not in said
+
+
+@pytest.mark.parametrize("verb", ["tune", "schedule", "collect"])
+def test_a_target_may_be_a_tag_and_is_an_object(verb: str) -> None:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    (option,) = (one for one in command.params if one.name == "target")
+    assert option.type.convert('{"tag": "nvidia/nvidia-a100"}', option, None) == {
+        "tag": "nvidia/nvidia-a100"
+    }
+    for wrong in ("llvm", "[1]", '{"arch": "sm_80"}'):
+        with pytest.raises(click.BadParameter, match="is no object such as"):
+            option.type.convert(wrong, option, None)

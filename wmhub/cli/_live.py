@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wmhub.errors import InvalidInputError
+from wmhub.cli._options import JsonTarget
 
 if TYPE_CHECKING:
     from wmhub.live_collection import LiveReport
@@ -65,7 +64,7 @@ _OPTIONS = (
     click.option("--seed", default=0, show_default=True, help="With --live: of what is drawn."),
     click.option(
         "--target",
-        metavar="JSON",
+        type=JsonTarget(),
         help="With --live: the TVM target; derived from the hardware by default.",
     ),
     click.option(
@@ -156,7 +155,7 @@ def _collect_live(
     as_json: bool,
     *,
     workloads: tuple[str, ...],
-    target: str | None,
+    target: dict[str, Any] | None,
     run_timeout: float,
     build_timeout: float,
     flush_cache: bool,
@@ -180,7 +179,7 @@ def _collect_live(
         report = live_collection.collect_live(
             output,
             workloads=workloads or ("zoo",),
-            target=None if target is None else _target(target),
+            target=target,
             plan=LivePlan(**plan),
             timing=TimingPlan(flush_cache=flush_cache),
             run_timeout_seconds=run_timeout,
@@ -192,16 +191,6 @@ def _collect_live(
         show_json(_as_json(report))
     else:
         _show(report)
-
-
-def _target(text: str) -> dict[str, Any]:
-    try:
-        target = json.loads(text)
-    except ValueError as error:
-        raise InvalidInputError(f"--target is no JSON: {error}") from None
-    if not isinstance(target, dict):
-        raise InvalidInputError('--target must be a JSON object, such as {"kind": "llvm"}')
-    return target
 
 
 @contextmanager

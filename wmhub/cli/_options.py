@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
 _F = TypeVar("_F", bound=Callable[..., object])
+
+
+class JsonTarget(click.ParamType):  # type: ignore[type-arg]
+    """A TVM target as a JSON object, with its kind or a tag of TVM's."""
+
+    name = "JSON"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> dict[str, Any]:
+        """The object; fails with an example."""
+        try:
+            target = json.loads(value)
+        except ValueError:
+            target = None
+        if not isinstance(target, dict) or not target.keys() & {"kind", "tag"}:
+            self.fail(f'{value!r} is no object such as {{"kind": "cuda", "arch": "sm_80"}}')
+        return target
 
 
 def hub_options(function: _F) -> _F:

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from wmhub.cli._options import locked_option
-from wmhub.cli.tune import JsonTarget
+from wmhub.cli._options import JsonTarget, locked_option
 
 
 @click.command()

@@ -8,25 +8,7 @@ from typing import Any
 
 import click
 
-from wmhub.cli._options import locked_option
-
-
-class JsonTarget(click.ParamType):  # type: ignore[type-arg]
-    """A TVM target as a JSON object."""
-
-    name = "JSON"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> dict[str, Any]:
-        """The object; fails with an example."""
-        try:
-            target = json.loads(value)
-        except ValueError:
-            target = None
-        if not isinstance(target, dict) or "kind" not in target:
-            self.fail(f'{value!r} is no object such as {{"kind": "cuda", "arch": "sm_80"}}')
-        return target
+from wmhub.cli._options import JsonTarget, locked_option
 
 
 @click.command()
