@@ -69,10 +69,18 @@ def test_a_collection_without_a_record_says_what_each_workload_lacks(
 
     monkeypatch.setattr("wmhub.measure.live.Sampler", Failing)
     names = ["matmul-m16-n16-k16", "dense-m8-n16-k16-bias"]
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from tvm import IRModule, relax\nfrom wmhub.measure import zoo\n"
+        "main = zoo.build('matmul-m8-n8-k8')['main']\n"
+        "module = IRModule({'own': main, 'puts': relax.ExternFunc('puts')})\n"
+        "del main\n"
+    )
     with pytest.raises(MeasureError, match="nothing was measured") as caught:
-        collect_live(tmp_path / "data", workloads=names, workers=1)
-    for name in names:
+        collect_live(tmp_path / "data", workloads=[*names, str(own)], workers=1)
+    for name in (*names, "own"):
         assert f"{name}: TVM cannot make its design space" in str(caught.value)
+    assert "puts: ExternFunc is no program" in str(caught.value)
 
 
 @pytest.mark.slow

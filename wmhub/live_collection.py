@@ -126,7 +126,7 @@ def collect_live(
                 engine.wait_ready()
                 state = measure_live(
                     journal,
-                    found,
+                    found.workloads,
                     engine,
                     plan,
                     known=_known(older),
@@ -134,6 +134,7 @@ def collect_live(
                     progress=progress,
                     stop=stop,
                 )
+                state.skipped.update(found.skipped)
             provenance = Provenance(contributor, licence, COLLECTOR)
             try:
                 manifest = _finish(journal, output, older, provenance, number)

@@ -53,7 +53,7 @@ class FakeEngine:
 def workloads(*names: str) -> list[Any]:
     from wmhub.measure.sources import extract
 
-    return extract(names or ("matmul-m16-n16-k16", "dense-m8-n16-k16-bias"))
+    return extract(names or ("matmul-m16-n16-k16", "dense-m8-n16-k16-bias")).workloads
 
 
 def run(

@@ -50,7 +50,7 @@ def test_a_serialised_module_comes_back(tmp_path: Path) -> None:
 
     path = tmp_path / "mine.json"
     path.write_text(save_program(zoo.build("matmul-m8-n8-k8")))
-    (loaded,) = load_workloads(str(path))
+    (loaded,) = load_workloads(str(path)).workloads
     assert loaded.name == "mine"
     tvm.ir.assert_structural_equal(loaded.mod, zoo.build("matmul-m8-n8-k8"))
 
@@ -66,7 +66,7 @@ def test_a_damaged_module_names_its_file(tmp_path: Path, text: str) -> None:
 def test_printed_tvmscript_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "printed.py"
     path.write_text(zoo.build("matmul-m8-n8-k8").script())
-    (loaded,) = load_workloads(str(path))
+    (loaded,) = load_workloads(str(path)).workloads
     assert loaded.name == "printed"
     assert [str(var.name_hint) for var in loaded.mod.get_global_vars()] == ["main"]
 
@@ -79,7 +79,7 @@ def test_a_python_file_gives_what_it_leaves_in_its_variables(tmp_path: Path) -> 
         "second = zoo.build('softmax-m8-n8')\n"
         "other = 3\n"
     )
-    assert [loaded.name for loaded in load_workloads(str(path))] == ["first", "second"]
+    assert [loaded.name for loaded in load_workloads(str(path)).workloads] == ["first", "second"]
 
 
 @pytest.mark.parametrize("text", ["import nothing_there", "import os\nraise ValueError('no')"])
@@ -100,7 +100,7 @@ def test_a_python_file_without_workloads_is_refused(tmp_path: Path) -> None:
 def test_a_pytorch_program_becomes_its_fused_tasks(tmp_path: Path) -> None:
     path = tmp_path / "network.py"
     path.write_text(NETWORK)
-    names = sorted(loaded.name for loaded in load_workloads(str(path)))
+    names = sorted(loaded.name for loaded in load_workloads(str(path)).workloads)
     assert len(names) == 3
     assert any("conv2d" in name for name in names)
     assert any("matmul" in name and "gelu" in name for name in names)
@@ -116,8 +116,78 @@ def test_workloads_of_several_sources_have_distinct_names(tmp_path: Path) -> Non
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "same.py").write_text(zoo.build(shape).script())
     specs = [str(tmp_path / folder / "same.py") for folder in "ab"]
-    found = extract([*specs, "matmul-m8-n8-k8", "matmul-n8-m8-k8"])
+    found = extract([*specs, "matmul-m8-n8-k8", "matmul-n8-m8-k8"]).workloads
     assert [item.name for item in found] == ["same", "same-2", "matmul-m8-n8-k8"]
+
+
+def test_a_number_that_a_name_has_already_is_given_to_no_other(tmp_path: Path) -> None:
+    specs = []
+    for number, name in enumerate(("a", "a", "a-2")):
+        specs.append(tmp_path / str(number) / f"{name}.py")
+        specs[-1].parent.mkdir()
+        specs[-1].write_text(zoo.build(f"matmul-m8-n8-k{8 << number}").script())
+    names = [item.name for item in extract([str(spec) for spec in specs]).workloads]
+    assert names == ["a", "a-2", "a-2-2"]
+
+
+PARTLY = """
+from tvm import IRModule, relax, te
+from tvm.script import ir as I, tirx as T
+
+n = te.var("n", "int64")
+x, y = te.placeholder((n,), name="x"), te.placeholder((8,), name="y")
+
+
+@I.ir_module
+class Blockless:
+    @T.prim_func(s_tir=True)
+    def main(A: T.Buffer((16,), "float32")):
+        T.evaluate(T.call_extern("int32", "abs", 1))
+
+
+module = IRModule({
+    "fine": te.create_prim_func([y, te.compute((8,), lambda i: y[i] + 1.0)]),
+    "symbolic": te.create_prim_func([x, te.compute((n,), lambda i: x[i] + 1.0)]),
+    "blockless": Blockless["main"],
+    "puts": relax.ExternFunc("puts"),
+})
+del Blockless  # It would be a workload by itself.
+"""
+
+
+def test_what_no_search_can_take_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    path = tmp_path / "partly.py"
+    path.write_text(PARTLY)
+    found = load_workloads(str(path))
+    assert [item.name for item in found.workloads] == ["fine"]
+    assert found.skipped.keys() == {"symbolic", "blockless", "puts"}
+    assert "constant shape" in found.skipped["symbolic"]
+    assert "it holds no block" in found.skipped["blockless"]
+    assert "ExternFunc is no program" in found.skipped["puts"]
+    assert extract([str(path)]).skipped == found.skipped
+    path.write_text(PARTLY.replace("(8,)", "(n,)"))
+    with pytest.raises(InvalidInputError, match=r"that can be tuned: .*puts: ExternFunc"):
+        load_workloads(str(path))
+
+
+def test_a_symbolic_operator_of_a_network_costs_the_others_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "network.py"
+    path.write_text("""
+from tvm.script import ir as I, relax as R
+
+
+@I.ir_module
+class Net:
+    @R.function
+    def main(x: R.Tensor(("n", 16), "float32"), w: R.Tensor((16, 16), "float32")):
+        with R.dataflow():
+            a = R.matmul(x, w)
+            b = R.matmul(w, w)
+            R.output(a, b)
+        return (a, b)
+""")
+    found = load_workloads(str(path))
+    assert (len(found.workloads), len(found.skipped)) == (1, 1)
 
 
 def test_a_class_of_functions_and_a_dataclass_find_their_module(tmp_path: Path) -> None:
@@ -134,5 +204,5 @@ def test_a_class_of_functions_and_a_dataclass_find_their_module(tmp_path: Path) 
         f"{chr(10).join(line[2:] for line in script.splitlines() if line.startswith('# from'))}\n"
         f"@dataclass\nclass Size:\n    n: int = 8\n\n{body}\n"
     )
-    (found,) = load_workloads(str(path))
+    (found,) = load_workloads(str(path)).workloads
     assert found.name == "Module"

@@ -1,4 +1,4 @@
-"""Tasks have names that make file names of their own."""
+"""Tasks are programs of their own, with names that make file names of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,34 @@ def test_tasks_do_not_share_a_file_name() -> None:
         {name: program.with_attr("global_symbol", name).with_attr("number", number)
          for number, name in enumerate(names)}
     )  # fmt: skip
-    tasks = tasks_of(module, use_target(llvm_target(cores=2)))
+    tasks = tasks_of(module, use_target(llvm_target(cores=2))).workloads
     assert len({file_stem(task.name) for task in tasks}) == len(tasks) == len(names)
     assert {"matmul", "\u00e4", long} <= {task.name for task in tasks}
     assert max(len(file_stem(task.name)) for task in tasks) <= 120
+
+
+def test_a_program_that_is_there_twice_is_one_task() -> None:
+    from tvm.s_tir.meta_schedule.testing.te_workload import create_te_workload
+
+    from wmhub.search.tasks import tasks_of
+    from wmhub.tvm_compat import llvm_target, tvm, use_target
+
+    same = create_te_workload("GMM", 0)
+    module = tvm.IRModule({"a": same, "b": create_te_workload("GMM", 1), "c": same})
+    found = tasks_of(module, use_target(llvm_target(cores=2)))
+    weights = {task.name: task.weight for task in found.workloads}
+    assert sorted(weights.values()) == [1, 2]
+    assert "b" in weights
+    assert not found.skipped
+
+
+def test_a_module_without_anything_to_tune_says_why() -> None:
+    from wmhub.errors import InvalidInputError
+    from wmhub.search.tasks import tasks_of
+    from wmhub.tvm_compat import llvm_target, relax, tvm, use_target
+
+    target = use_target(llvm_target(cores=2))
+    with pytest.raises(InvalidInputError, match=r"could be tuned: main: ExternFunc is no program"):
+        tasks_of(tvm.IRModule({"puts": relax.ExternFunc("puts")}), target)
+    with pytest.raises(InvalidInputError, match=r"could be tuned$"):
+        tasks_of(tvm.IRModule(), target)

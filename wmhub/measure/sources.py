@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import fnmatch
 import importlib.util
+import itertools
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ from wmhub.errors import (
 )
 from wmhub.measure import zoo
 from wmhub.measure.networks import SHAPES
+from wmhub.measure.programs import argument_info, save_program
+from wmhub.measure.sketch import REFUSALS
+from wmhub.tvm_compat import last_line
+from wmhub.tvm_json import parse_program
 
 _IMPORTS = re.compile(r"^\s*(?:import|from)\s", re.MULTILINE)
 
@@ -51,26 +56,48 @@ class NamedWorkload:
     """How often it occurs in the program that it came from."""
 
 
-def load_workloads(spec: str, target: Any = None) -> list[NamedWorkload]:
+@dataclass(frozen=True)
+class Found:
+    """What a description gave."""
+
+    workloads: list[NamedWorkload]
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Name of each function that can be none, and why."""
+
+    @classmethod
+    def of(cls, parts: Iterable[Found]) -> Found:
+        """All of several."""
+        found = cls([])
+        for part in parts:
+            found.workloads.extend(part.workloads)
+            found.skipped.update(part.skipped)
+        return found
+
+    def require(self, what: str) -> Found:
+        """Itself; raises ``InvalidInputError`` with all reasons where no workload is left of
+        ``what``."""
+        if self.workloads:
+            return self
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.skipped.items())
+        raise InvalidInputError(f"{what}{': ' if reasons else ''}{reasons}")
+
+
+def load_workloads(spec: str, target: Any = None) -> Found:
     """The workloads that ``spec`` describes; see the module.
 
     ``target``: what the tasks of a whole network are extracted for, by default this CPU. Raises
-    ``MissingInputError``, ``UnknownNameError`` or ``InvalidInputError``.
+    ``MissingInputError``, ``UnknownNameError`` or, where none is left, ``InvalidInputError``.
     """
     path = Path(spec)
     if path.suffix in (".py", ".json"):
         if not path.is_file():
             raise MissingInputError(f"{spec}: there is no such file of workloads")
-        found = _from_json(path) if path.suffix == ".json" else _from_python(path)
-        loaded = [
-            workload for name, value in found for workload in workloads_of(value, target, name=name)
-        ]
-        if not loaded:
-            raise InvalidInputError(
-                f"{spec}: no IRModule, PrimFunc or torch.export.ExportedProgram in it"
-            )
-        return loaded
-    return [NamedWorkload(name, zoo.build(name)) for name in zoo_names(spec)]
+        values = _from_json(path) if path.suffix == ".json" else _from_python(path)
+        found = Found.of(workloads_of(value, target, name=name) for name, value in values)
+        return found.require(
+            f"{spec}: no IRModule, PrimFunc or torch.export.ExportedProgram in it that can be tuned"
+        )
+    return Found([NamedWorkload(name, zoo.build(name)) for name in zoo_names(spec)])
 
 
 def zoo_names(spec: str) -> list[str]:
@@ -95,17 +122,18 @@ def zoo_names(spec: str) -> list[str]:
         ) from None
 
 
-def workloads_of(value: Any, target: Any = None, *, name: str = "main") -> list[NamedWorkload]:
+def workloads_of(value: Any, target: Any = None, *, name: str = "main") -> Found:
     """The workloads in an IRModule, a PrimFunc or an exported PyTorch program.
 
-    A module with Relax functions is a network: its operators are fused and extracted as tasks.
+    A module with Relax functions is a network: its operators are fused and extracted as tasks. What
+    no search can take is skipped, for the sake of the rest.
     """
-    from wmhub.tvm_compat import normalize, relax, tvm
+    from wmhub.tvm_compat import relax, tvm
 
     if type(value).__module__.startswith("torch.export"):
         return _tasks(_relax_of(value), target)
     if isinstance(value, tvm.tirx.PrimFunc):
-        return [NamedWorkload(name, normalize(value))]
+        return _sorted_out([(name, value, 1)])
     if not isinstance(value, tvm.IRModule):
         raise InvalidInputError(
             f"{name}: a workload is an IRModule, a PrimFunc or an exported program, not "
@@ -114,25 +142,61 @@ def workloads_of(value: Any, target: Any = None, *, name: str = "main") -> list[
     functions = list(value.functions.items())
     if any(isinstance(function, relax.Function) for _, function in functions):
         return _tasks(value, target)
-    prims = [(str(var.name_hint), function) for var, function in functions]
-    return [
-        NamedWorkload(name if len(prims) == 1 else own, normalize(function))
-        for own, function in prims
-    ]
+    return _sorted_out(
+        (name if len(functions) == 1 else str(var.name_hint), function, 1)
+        for var, function in functions
+    )
 
 
-def extract(specs: Sequence[str], target: Any = None) -> list[NamedWorkload]:
+def _sorted_out(functions: Iterable[tuple[str, Any, int]]) -> Found:
+    """Which of functions, or modules of one, can be workloads; each with its name and weight."""
+    from wmhub.tvm_compat import normalize, tvm
+
+    found = Found([])
+    for name, function, weight in functions:
+        reason = f"{type(function).__name__} is no program that TVM can schedule"
+        if isinstance(function, (tvm.tirx.PrimFunc, tvm.IRModule)):
+            mod = normalize(function)
+            reason = _unfit(mod)
+            if not reason:
+                found.workloads.append(NamedWorkload(name, mod, weight))
+        if reason:
+            found.skipped[name] = reason
+    return found
+
+
+def _unfit(mod: Any) -> str:
+    """Why no search can take a program; empty where it can."""
+    try:
+        argument_info(mod)
+    except REFUSALS as error:
+        return f"a task needs arguments of constant shape: {last_line(error)}"
+    try:
+        parse_program(save_program(mod))
+    except InvalidInputError as error:
+        return f"a program that cannot be scheduled: {error.__cause__ or error}"
+    return ""
+
+
+def extract(specs: Sequence[str], target: Any = None) -> Found:
     """The distinct workloads of all ``specs``, with names that tell them apart."""
-    names: dict[str, int] = {}
-    workloads = []
-    for spec in specs:
-        for workload in load_workloads(spec, target):
-            count = names[workload.name] = names.get(workload.name, 0) + 1
-            if count > 1 and zoo_name(workload.name):
-                continue
-            name = workload.name if count == 1 else f"{workload.name}-{count}"
-            workloads.append(NamedWorkload(name, workload.mod, workload.weight))
-    return workloads
+    taken: set[str] = set()
+    every = Found.of(load_workloads(spec, target) for spec in specs)
+    found = Found([], every.skipped)
+    for workload in every.workloads:
+        if workload.name in taken and zoo_name(workload.name):
+            continue
+        name = next(name for name in numbered(workload.name) if name not in taken)
+        taken.add(name)
+        found.workloads.append(NamedWorkload(name, workload.mod, workload.weight))
+    return found
+
+
+def numbered(name: str) -> Iterator[str]:
+    """``name``, and then with numbers."""
+    yield name
+    # A file name has room for so much and a number.
+    yield from (f"{name[:100]}-{number}" for number in itertools.count(2))
 
 
 def zoo_name(name: str) -> bool:
@@ -197,9 +261,9 @@ def _relax_of(program: Any) -> Any:
         raise InvalidInputError(f"TVM cannot import this PyTorch program: {error}") from error
 
 
-def _tasks(module: Any, target: Any) -> list[NamedWorkload]:
+def _tasks(module: Any, target: Any) -> Found:
     """The tuning tasks of a network, with their weights."""
-    from wmhub.tvm_compat import llvm_target, normalize, relax, tvm, use_target
+    from wmhub.tvm_compat import llvm_target, relax, tvm, use_target
     from wmhub.tvm_compat import meta_schedule as ms
 
     target = use_target(llvm_target() if target is None else target)
@@ -216,7 +280,6 @@ def _tasks(module: Any, target: Any) -> list[NamedWorkload]:
     )
     with target:
         tasks = ms.relax_integration.extract_tasks(pipeline(module), target)
-    return [
-        NamedWorkload(str(task.task_name), normalize(task.dispatched[0]), int(task.weight))
-        for task in tasks
-    ]
+    return _sorted_out(
+        (str(task.task_name), task.dispatched[0], int(task.weight)) for task in tasks
+    )

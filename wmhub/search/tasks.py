@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+import dataclasses
 from pathlib import Path
 from typing import Any
 
-from wmhub.errors import InvalidInputError
-from wmhub.measure.programs import argument_info
-from wmhub.measure.sketch import REFUSALS
-from wmhub.measure.sources import NamedWorkload, load_workloads, workloads_of
+from wmhub.measure.sources import Found, NamedWorkload, load_workloads, numbered, workloads_of
 from wmhub.search.output import file_stem
-from wmhub.tvm_compat import last_line
+from wmhub.tvm_compat import same_structure
 
 
-def tasks_of(workload: Any, target: Any) -> list[NamedWorkload]:
+def tasks_of(workload: Any, target: Any) -> Found:
     """The tasks of what ``load_workloads`` or ``workloads_of`` takes, each program once.
 
-    ``target``: what the tasks of a whole network are extracted for. Each has a name of its own, and
-    one that makes a file name of its own: of names that do not, all but the first get a number.
+    ``target``: what the tasks of a whole network are extracted for. Programs that TVM takes for the
+    same become one task, with the sum of their weights. Each has a name of its own, and one that
+    makes a file name of its own: of names that do not, all but the first get a number. Raises
+    ``InvalidInputError`` where there is none.
     """
     if isinstance(workload, (str, Path)):
         found = load_workloads(str(workload), target)
     else:
         found = workloads_of(workload, target)
-    if not found:
-        raise InvalidInputError("the program holds no function that could be tuned")
+    found.require("the program holds no function that could be tuned")
+    tasks: dict[int, NamedWorkload] = {}
     taken: set[str] = set()
-    tasks = []
-    for task in found:
-        name = next(name for name in _numbered(task.name) if file_stem(name) not in taken)
+    for task in found.workloads:
+        program = same_structure(task.mod)
+        if program in tasks:
+            weight = tasks[program].weight + task.weight
+            tasks[program] = dataclasses.replace(tasks[program], weight=weight)
+            continue
+        name = next(name for name in numbered(task.name) if file_stem(name) not in taken)
         taken.add(file_stem(name))
-        try:
-            argument_info(task.mod)
-        except REFUSALS as error:
-            raise InvalidInputError(
-                f"{name}: a task needs arguments of constant shape: {last_line(error)}"
-            ) from error
-        tasks.append(NamedWorkload(name, task.mod, task.weight))
-    return tasks
-
-
-def _numbered(name: str) -> Iterator[str]:
-    """``name``, and then with numbers."""
-    yield name
-    # A file name has room for so much and a number.
-    yield from (f"{name[:100]}-{number}" for number in itertools.count(2))
+        tasks[program] = dataclasses.replace(task, name=name)
+    return Found(list(tasks.values()), found.skipped)

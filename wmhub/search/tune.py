@@ -101,12 +101,14 @@ def tune(
         files.refuse(folder, known)
         means = stack.enter_context(measuring(target, cores, builder, rpc)) if trials else None
         evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
-        tasks = tasks_of(workload, machine)
+        found = tasks_of(workload, machine)
+        tasks = found.workloads
+        unfit = [f"{name} is left out: {reason}" for name, reason in found.skipped.items()]
         job = _Job(
             name=workload if isinstance(workload, str) else tasks[0].name,
             hardware=runs_on,
             search=search,
-            notes=tuple(sentence for sentence in (note, elsewhere) if sentence),
+            notes=tuple(sentence for sentence in (note, elsewhere, *unfit) if sentence),
             tasks=tasks,
             target=machine,
             learner=Learner(evaluator, adapt),
