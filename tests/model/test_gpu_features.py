@@ -16,6 +16,7 @@ from wmhub.model.gpu_warp import run_of
 from wmhub.names import HardwareKey
 from wmhub.nest import Axis, Loop, Stage, extents
 from wmhub.records import Scheduler
+from wmhub.replay.limits import threads_of
 from wmhub.trajectory import Trajectories
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -160,3 +161,46 @@ def test_nothing_on_a_cpu_and_something_of_a_real_log_line() -> None:
         table, names = structured_features(group.trajectories, hardware)
         found = [v for name, v in zip(names, table[0], strict=True) if name.startswith("gpu.")]
         assert any(found) == is_gpu
+
+
+def fragment(sizes: dict[str, int], **annotations: float) -> dict[str, float]:
+    """Features on a V100 of a product of which each thread, or warp, computes 64 by 32 elements."""
+    axes = [Axis("i", extents(1024), False), Axis("j", extents(1024), False)]
+    loops = [Loop.over(axes[0], extents(size)) for size in sizes.values()]
+    for loop, annotation in zip(loops, sizes, strict=True):
+        loop.annotation = annotation
+    inner = [Loop.over(axes[0], extents(64)), Loop.over(axes[1], extents(32))]
+    stage = Stage("matmul", axes, [*loops, *inner])
+    twin = Stage("matmul_o", axes, loops, inner=inner)
+    twin.annotations = {key: np.array([value]) for key, value in annotations.items()}
+    candidates = Trajectories(Scheduler.META_SCHEDULE, None, (), (), (stage, twin), 1, ())
+    assert V100 is not None
+    table, names = structured_features(candidates, V100)
+    return dict(zip(names, table[0].tolist(), strict=True))
+
+
+def test_a_warp_that_executes_a_block_has_its_lanes_in_no_loop() -> None:
+    sizes = {"blockIdx.x": 4, "threadIdx.y": 8}
+    alone, warp = fragment(sizes), fragment(sizes, warp_execution=1.0)
+    assert (alone["threads"], warp["threads"]) == (3.0, 8.0)
+    assert (alone["thread_use"], warp["thread_use"]) == (0.25, 1.0)
+    assert warp["work.per_thread"] == alone["work.per_thread"] - 5.0
+    # 2048 accumulators of a warp are 64 of a thread.
+    assert (alone["gpu.accumulators"], warp["gpu.accumulators"]) == (11.0, 6.0)
+    assert warp["gpu.spill"] == 0.0
+    assert warp["gpu.pressure"] == alone["gpu.pressure"] == 14.0
+    # 256 threads with 24 + 1.25 * 64 registers each, of 65,536.
+    assert warp["gpu.resident_blocks"] == 1.0
+    assert warp["gpu.resident_warps"] == 4.0
+    assert (alone["gpu.least_threads"], warp["gpu.least_threads"]) == (3.0, 8.0)
+
+
+def test_a_warp_of_one_kernel_is_none_of_another() -> None:
+    axis = Axis("i", extents(4096), False)
+    other = Stage("relu", [axis], [Loop.over(axis, extents(64)), Loop.over(axis, extents(64))])
+    for loop, annotation in zip(other.loops, ("blockIdx.x", "threadIdx.x"), strict=True):
+        loop.annotation = annotation
+    whole = Stage("matmul", [axis], [Loop.over(axis)])
+    whole.annotations["warp_execution"] = np.ones(1)
+    assert threads_of(other, other.loops[1:], [other, whole]).tolist() == [64.0]
+    assert threads_of(whole, [], [other, whole]).tolist() == [32.0]

@@ -33,6 +33,7 @@ from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.model.working_sets import working_sets
 from wmhub.nest import THREADS, Stage, pipeline_depth, trips
 from wmhub.program import OPERATIONS, Access
+from wmhub.replay.limits import threads_of
 from wmhub.trajectory import Trajectories
 
 #: Axes described per stage: spatial ones counted from the innermost, then reductions.
@@ -71,7 +72,7 @@ def structured_features(
     loops = LoopTable.of(stage.loops)
     #: How often the body of the stage is executed: float64 [N or 1].
     runs = trips(stage.nest())
-    threads = _most(trajectories, THREADS)
+    threads = _threads(trajectories)
     _axes(columns, stage)
     _parallelism(columns, trajectories, stage, loops, runs, threads, hardware)
     _inner_loops(columns, stage, loops)
@@ -122,6 +123,16 @@ def _most(trajectories: Trajectories, words: Sequence[str]) -> np.ndarray:
         if not stage.inlined and stage.role != "cache_read":
             found = [loop for loop in stage.loops if loop.annotation in words]
             most = np.maximum(most, trips(found)) if found else most
+    return most
+
+
+def _threads(trajectories: Trajectories) -> np.ndarray:
+    """Threads of a block, of the kernel that has most; copies do not count. float64 [N or 1]."""
+    most = np.ones(1)
+    for stage in trajectories.stages:
+        found = [loop for loop in stage.loops if loop.annotation in THREADS]
+        if found and not stage.inlined and stage.role != "cache_read":
+            most = np.maximum(most, threads_of(stage, found, trajectories.stages))
     return most
 
 
@@ -241,8 +252,8 @@ def _caches(
     """Cache stages: what is copied to faster memory, how often, and how it is spread."""
     copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
     shared, loaded = np.zeros(1), np.zeros(1)
-    #: What copies to shared memory together, once for all of a block's threads.
-    block = threads * _most(trajectories, VIRTUAL)
+    #: What copies to shared memory together, once for all of a block's threads, in loops.
+    block = _most(trajectories, THREADS) * _most(trajectories, VIRTUAL)
     for number in range(CACHES):
         name = f"cache{number}"
         if number >= len(copies):

@@ -19,12 +19,12 @@ from wmhub.hardware.table import residency
 from wmhub.model.columns import Columns
 from wmhub.model.gpu_warp import Operand, dealt, run_of, warp_features
 from wmhub.nest import THREADS, Axis, Loop, Stage, extents, steps_of, trips
+from wmhub.replay.limits import WARP, threads_of
 from wmhub.trajectory import Trajectories
 
 GRID = ("blockIdx.x", "blockIdx.y", "blockIdx.z")
 VIRTUAL = ("vthread.x", "vthread.y", "vthread.z")
 
-_WARP = 32
 _BLOCK_REGISTERS, _THREAD_REGISTERS = 65536.0, 255.0
 _REGISTER_UNIT = 8.0
 #: Registers that a kernel needs beside its accumulators, and per accumulator (operands, addresses).
@@ -78,7 +78,10 @@ def _describe(
     shapes: Mapping[str, Sequence[int]],
 ) -> None:
     grid, virtual, threads, inner = _levels(bound) if bound else ([], [], [], [])
-    thread_count, accumulators = trips(threads), trips(virtual) * trips(inner)
+    thread_count = threads_of(bound, threads, stages) if bound else np.ones(1)
+    # What a warp holds as a whole is dealt to its lanes.
+    lanes = thread_count / trips(threads)
+    accumulators = trips(virtual) * trips(inner) / lanes
     _registers(columns, accumulators, thread_count, bound is not None)
     _coalescing(columns, bound, (virtual, threads, inner))
     blocks, resident = trips(grid), _resident(accumulators, thread_count, shared_bytes, hardware)
@@ -97,14 +100,14 @@ def _describe(
     levels = []
     if bound is not None and (bound is main or main.host is bound):
         levels = dealt(main, bound, (virtual, threads, inner))
-    block = thread_count * trips(virtual)
+    block = trips(threads) * trips(virtual)
     operands = _operands(main, copies, shapes, block) if levels else []
     warp_features(columns, main, levels, operands, hardware, tail)
 
 
 def warps_of(threads: np.ndarray) -> np.ndarray:
     """Warps of a block of so many threads, the last of which may not be full."""
-    return np.maximum(np.ceil(threads / _WARP), 1.0)
+    return np.maximum(np.ceil(threads / WARP), 1.0)
 
 
 def _bound_stage(stages: Sequence[Stage]) -> Stage | None:
@@ -144,7 +147,7 @@ def _demand(accumulators: np.ndarray) -> np.ndarray:
 def _registers(
     columns: Columns, accumulators: np.ndarray, threads: np.ndarray, is_bound: bool
 ) -> None:
-    limit = np.minimum(_THREAD_REGISTERS, _BLOCK_REGISTERS / (warps_of(threads) * _WARP))
+    limit = np.minimum(_THREAD_REGISTERS, _BLOCK_REGISTERS / (warps_of(threads) * WARP))
     on = float(is_bound)
     columns.log2("gpu.accumulators", accumulators, scale=on)
     columns.log2("gpu.register_limit", limit, least=0.0, scale=on)
@@ -170,10 +173,10 @@ def _coalescing(
         columns.add(f"gpu.axis{number}.is_whole", (block >= extent) * on)
         if number == 0:
             # Sectors that one store of a warp touches, when its threads stand along the last axis.
-            together = np.minimum(thread, _WARP)
-            rows = _WARP / together
+            together = np.minimum(thread, WARP)
+            rows = WARP / together
             sectors = rows * np.ceil(together * own / _SECTOR)
-            columns.log2("gpu.store_sectors", np.minimum(sectors, _WARP), scale=on)
+            columns.log2("gpu.store_sectors", np.minimum(sectors, WARP), scale=on)
 
 
 def _resident(
@@ -182,7 +185,7 @@ def _resident(
     """Blocks that a multiprocessor holds at once, at least 1."""
     registers = np.minimum(_demand(accumulators), _THREAD_REGISTERS)
     warps = warps_of(threads)
-    each = np.ceil(registers / _REGISTER_UNIT) * _REGISTER_UNIT * _WARP * warps
+    each = np.ceil(registers / _REGISTER_UNIT) * _REGISTER_UNIT * WARP * warps
     by_registers = (hardware.register_bytes / 4.0) // each
     by_shared = max(hardware.shared_memory_bytes, 1) // np.maximum(shared, 1.0)
     most = residency(hardware.key)
@@ -283,7 +286,8 @@ def _kernels(columns: Columns, stages: Sequence[Stage], on: float) -> None:
     for stage in stages:
         threads = [loop for loop in stage.loops if loop.annotation in THREADS]
         if threads and stage.host is None and not stage.inlined and stage.role != "cache_read":
-            least, count = np.minimum(least, trips(threads)), count + 1.0
+            least = np.minimum(least, threads_of(stage, threads, stages))
+            count += 1.0
     columns.add("gpu.kernels", count * on)
     columns.log2("gpu.least_threads", np.where(np.isinf(least), 1.0, least), scale=on)
 

@@ -7,12 +7,13 @@ few or too many threads, which their loop nests tell at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from wmhub.nest import THREADS, Stage, pipeline_depth, trips
+from wmhub.nest import THREADS, Loop, Stage, pipeline_depth, trips
 from wmhub.trajectory import Trajectories
 
 #: Annotations by which a multi-level tiling says how many threads it is made for, both inclusive.
@@ -20,6 +21,8 @@ _LEAST, _MOST = (f"meta_schedule.thread_extent_{end}_inclusive" for end in ("low
 
 #: Annotation of a block that a whole warp executes.
 _WHOLE_WARP = "warp_execution"
+#: Threads of a warp, of NVIDIA's devices.
+WARP = 32
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class BlockLimits:
     """Most threads."""
     shared_bytes: int
     """Most shared memory, in bytes."""
-    warp: int = 32
+    warp: int = WARP
     """Threads of a warp."""
 
     @classmethod
@@ -63,13 +66,24 @@ def _threads_fit(stage: Stage, limits: BlockLimits) -> np.ndarray:
     bound = [one for one in (*stage.outer_loops(), *stage.loops) if one.annotation in THREADS]
     verdict = trips(bound) <= limits.threads
     if _LEAST in stage.annotations and _MOST in stage.annotations:
-        threads = trips(bound)
-        if _WHOLE_WARP in stage.annotations:
-            # The warp itself stands in no loop.
-            threads = limits.warp * trips([o for o in bound if o.annotation != "threadIdx.x"])
+        threads = threads_of(stage, bound, warp=limits.warp)
         least, most = stage.annotations[_LEAST], stage.annotations[_MOST]
         verdict = verdict & (least <= threads) & (threads <= most)
     return verdict
+
+
+def threads_of(
+    stage: Stage, bound: Sequence[Loop], stages: Sequence[Stage] = (), warp: int = WARP
+) -> np.ndarray:
+    """Threads of a block, of which ``stage`` has the loops ``bound``: float64 [N or 1].
+
+    A warp that executes a block as a whole stands in no loop. ``stages`` of the same nest may say
+    that one does.
+    """
+    kernel = [one for one in stages if one.loops[:1] == stage.loops[:1]]
+    if all(_WHOLE_WARP not in one.annotations for one in (stage, *kernel)):
+        return trips(bound)
+    return warp * trips([loop for loop in bound if loop.annotation != "threadIdx.x"])
 
 
 def _shared_elements(trajectories: Trajectories) -> np.ndarray:
