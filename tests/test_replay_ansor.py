@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from wmhub.actions import ANSOR_STEPS, ActionKind
 from wmhub.errors import InvalidInputError
+from wmhub.hardware.table import lookup
+from wmhub.model.encode import encode
+from wmhub.names import HardwareKey
 from wmhub.nest import trips
 from wmhub.replay.ansor import replay_steps
 
@@ -131,6 +134,30 @@ def test_unknown_steps_become_other() -> None:
 def test_impossible_steps_are_refused(step: list[Any]) -> None:
     with pytest.raises(InvalidInputError):
         replay_steps(CONV, [[step]])
+
+
+def test_a_factored_reduction_is_two_stages() -> None:
+    steps = [["SP", 3, 1, 1024, [64], 1], ["RF", 3, 2, 1], ["RE", 3, [0, 2, 1]], ["AN", 4, 0, 3]]
+    (group,) = replay_steps('["softmax", 512, 1024]', [steps])
+    stages = {stage.name: stage for stage in group.trajectories.stages}
+    partial, final = stages["stage3"], stages["stage4.rfactor"]
+    walked = [
+        [(int(loop.extent[0]), loop.is_reduction) for loop in stage.loops]
+        for stage in (partial, final)
+    ]
+    assert walked == [
+        [(512, False), (16, True), (64, False)],
+        [(512, False), (64, True)],
+    ]
+    assert final.loops[0].annotation == "parallel"
+
+
+def test_a_schedule_without_steps_has_a_stage() -> None:
+    (group,) = replay_steps('["matmul", 8, 8, 8]', [[], []])
+    assert group.members.tolist() == [0, 1]
+    profile = lookup(HardwareKey.parse("llvm-emeraldrapids-2c"))
+    assert profile is not None
+    assert np.isfinite(encode(group.trajectories, profile).structured).all()
 
 
 def test_all_fourteen_kinds_are_known() -> None:

@@ -14,7 +14,8 @@ from test_replay_ansor import CONV, STEPS
 from wmhub.nest import Axis, Loop, Stage, extents
 from wmhub.program import Access
 from wmhub.replay.ansor import replay_steps
-from wmhub.replay.operators import accesses_of, fill_extents, mark_reductions, original_stages
+from wmhub.replay.operands import accesses_of
+from wmhub.replay.operators import fill_extents, mark_reductions, original_stages
 from wmhub.replay.workload_key import WorkloadKey
 
 MATMUL = '["matmul_layer", 65536, 1024, 1024]'
@@ -157,6 +158,46 @@ def test_a_convolution_of_tensors_that_its_key_lists() -> None:
     assert shown(reads) == [[[0], [1], [2, 4], [3, 5]], [[1], [], [4], [5]]]
 
 
+@pytest.mark.parametrize(
+    ("shapes", "nest", "steps"),
+    [
+        # The output's own size is in the key, too, and fits a step of one.
+        (((1, 56, 56, 64), (3, 3, 64, 128), (1, 28, 28, 128)), (1, 28, 28, 128, 3, 3, 64), 2),
+        (((1, 56, 56, 64), (1, 1, 64, 128), (1, 28, 28, 128)), (1, 28, 28, 128, 1, 1, 64), 2),
+        (((1, 3, 224, 224), (64, 3, 7, 7), (1, 64, 112, 112)), (1, 64, 112, 112, 3, 7, 7), 2),
+        (((1, 28, 28, 64), (3, 3, 64, 64), (1, 28, 28, 64)), (1, 28, 28, 64, 3, 3, 64), 1),
+    ],
+)
+def test_the_image_tells_by_how_much_a_window_moves(
+    shapes: tuple[tuple[int, ...], ...], nest: tuple[int, ...], steps: int
+) -> None:
+    reads, _ = accesses_of(tiled(*nest, reduced=3), of_tensors(*shapes))
+    walked = [index for index in reads[0].indices if index.op == "+"]
+    found = [index.args[0].args[1].value if index.args[0].op == "*" else 1 for index in walked]
+    assert found == [steps, steps]
+
+
+def test_convolutions_of_one_and_of_three_dimensions() -> None:
+    key = of_tensors((1, 16, 56, 56, 8), (3, 3, 3, 8, 64), (1, 16, 56, 56, 64))
+    reads, _ = accesses_of(tiled(1, 16, 56, 56, 64, 3, 3, 3, 8, reduced=4), key)
+    assert shown(reads) == [[[0], [1, 5], [2, 6], [3, 7], [8]], [[5], [6], [7], [8], [4]]]
+    key = of_tensors((1, 8, 100), (64, 8, 5), (1, 64, 96))
+    reads, _ = accesses_of(tiled(1, 64, 96, 8, 5, reduced=2), key)
+    assert shown(reads) == [[[0], [3], [2, 4]], [[1], [3], [4]]]
+    # Of a named function's arguments nothing tells what is what.
+    assert accesses_of(tiled(1, 64, 96, 8, 5, reduced=2), named(1, 8, 100, 64, 5)) == ([], [])
+
+
+def test_the_products_of_a_winograd_convolution() -> None:
+    key = of_tensors((1, 56, 56, 64), (6, 6, 32, 64), (1, 56, 56, 32))
+    reads, _ = accesses_of(tiled(6, 6, 196, 32, 64, reduced=1), key)
+    assert shown(reads) == [[[0], [1], [2], [4]], [[0], [1], [3], [4]]]
+    first = of_tensors((1, 64, 56, 56), (6, 6, 64, 32), (1, 32, 56, 56))
+    reads, _ = accesses_of(tiled(6, 6, 32, 196, 64, reduced=1), first)
+    assert shown(reads) == [[[0], [1], [4], [2]], [[0], [1], [4], [3]]]
+    assert accesses_of(tiled(6, 6, 196, 32, 64, reduced=1), named(6, 7)) == ([], [])
+
+
 def test_nothing_is_told_of_an_operator_that_only_looks_like_a_convolution() -> None:
     nest = tiled(1, 64, 56, 56, 16, 3, 3, reduced=3)
     in_groups = of_tensors((1, 32, 58, 58), (64, 16, 3, 3), (1, 64, 56, 56))
@@ -185,8 +226,23 @@ def test_what_threads_walk_and_blocks_do_not_is_reduced() -> None:
     lanes = Loop.over(axes[1], extents(32))
     rows.annotation, lanes.annotation = "blockIdx.x", "threadIdx.x"
     stage = Stage("sum", axes, [rows, outer, lanes])
-    mark_reductions(stage)
+    mark_reductions(stage, [stage])
     assert [axis.is_reduction for axis in axes] == [False, True]
+
+
+def test_threads_reduce_where_a_stage_inside_another_has_its_own() -> None:
+    """As ``RuleCrossThreadReduction`` writes a softmax: the sum stands in what divides by it."""
+    steps = [
+        ["SP", 3, 1, 128, [32], 1], ["AN", 3, 2, 6], ["FSP", 2, 1, 0, 1], ["AN", 2, 2, 6],
+        ["CA", 2, 3, 0], ["AN", 3, 0, 5],
+    ]  # fmt: skip
+    (group,) = replay_steps('["softmax", 64, 128]', [steps])
+    marks = {
+        stage.name: [(int(axis.extent[0]), axis.is_reduction) for axis in stage.axes]
+        for stage in group.trajectories.stages
+    }
+    assert marks["stage2"][1] == (128, True)
+    assert marks["stage3"] == [(64, False), (128, False)]
 
 
 def test_a_stage_whose_loops_were_fused_reduces_nothing() -> None:
@@ -199,7 +255,7 @@ def test_a_stage_whose_loops_were_fused_reduces_nothing() -> None:
     rows, lanes = Loop.over(axes[0]), Loop.over(axes[1])
     rows.annotation, lanes.annotation = "blockIdx.x", "threadIdx.x"
     whole = Stage("add", axes, [rows, lanes])
-    mark_reductions(whole)
+    mark_reductions(whole, [whole])
     assert [axis.is_reduction for axis in axes] == [False, False]
 
 

@@ -23,7 +23,7 @@ from wmhub.records import Scheduler
 from wmhub.trajectory import Trajectories
 
 #: Changes when a column changes its meaning under the same name.
-FEATURE_VERSION = 7
+FEATURE_VERSION = 8
 
 KINDS: tuple[str, ...] = ("", *[kind.value for kind in ActionKind])
 """Action kinds by number; 0 is padding."""
@@ -183,7 +183,8 @@ def _encode_block(block: Block, buffers: Mapping[str, Buffer]) -> np.ndarray:
     for access in block.reads[:_READS]:
         buffer = buffers.get(access.buffer)
         shape = buffer.shape if buffer is not None else ()
-        sizes.append(float(math.prod(shape)) * 4.0)
+        element = buffer.element_bytes if buffer is not None else 4.0
+        sizes.append(float(math.prod(shape)) * element)
 
     def padded(values: Sequence[float], length: int) -> list[float]:
         return [*values[:length], *[1.0] * (length - len(values))]

@@ -2,7 +2,7 @@
 
 An Ansor log holds no program, only steps over numbered stages and iterators. What a stage looks
 like is learned from the steps themselves, a split names an extent, a reorder the number of
-iterators, and from what `operators` tells by them. The rules follow
+iterators, and from what `operands` and `operators` tell by them. The rules follow
 ``src/auto_scheduler/transform_step.cc`` (TVM 0.8 to 0.19).
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from wmhub.actions import ANSOR_ANNOTATIONS, ANSOR_STEPS, Action, ActionKind
-from wmhub.nest import Axis, Loop, Stage, extents, fuse_loops, split_loop
+from wmhub.nest import Axis, Loop, Stage, extents, fuse_loops, split_loop, steps_of
 from wmhub.records import Scheduler
-from wmhub.replay import operators
+from wmhub.replay import operands, operators
 from wmhub.replay.state import refused
 from wmhub.replay.workload_key import WorkloadKey
 from wmhub.trajectory import Group, Trajectories, group_by
@@ -265,7 +265,7 @@ class _Replay:
         """Tells what a copy holds, which is nothing that its steps could."""
         for own in stage.loops:
             own.extent, own.parts = extents(0), ()
-        reads, _ = operators.accesses_of(host, self.key)
+        reads, _ = operands.accesses_of(host, self.key)
         # The last operand, whose stage has the highest number, is copied first.
         number = sum(one.copied is not None and one.host is host for one in self.created)
         stage.copied = ()
@@ -306,13 +306,24 @@ class _Replay:
         stage = self._stage(step[1])
         loop = self._loop(stage, step[2])
         self._emit(step, stage, loops=(loop,), position=step[3])
-        # The partial reduction takes this number with all iterators, the factored one first or
-        # where ``factor_iter`` says; the final one follows and walks what is left.
-        final = self._insert(step[1] + 1, "rfactor", stage.scope)
+        # What only the whole axis tells, has to be told before it is two.
+        operators.fill_extents(stage, self.key.sizes)
         rest = [own for own in stage.loops if own is not loop]
         at = min(max(int(step[3]), 0), len(rest))
-        stage.loops = [*rest[:at], loop, *rest[at:]]
-        final.axes = []
+        # The partial reduction takes this number, with the factored iterator among the spatial
+        # ones; the final one follows, and walks those and what was factored.
+        factor = Axis("factor", loop.extent, False)
+        stage.loops = [*rest[:at], Loop.over(factor), *rest[at:]]
+        for axis in loop.axes:
+            axis.is_reduction = True
+            axis.extent = steps_of(rest, axis) * (axis.extent > 0)
+        stage.axes.append(factor)
+        final = self._insert(step[1] + 1, "rfactor", stage.scope)
+        final.axes = [
+            Axis(own.parts[0][0].name, own.extent, False) for own in rest[:at] if own.parts
+        ]
+        final.axes.append(Axis("factor", loop.extent, True))
+        final.loops = [Loop.over(axis) for axis in final.axes]
 
     def _storage_align(self, step: Sequence[Any]) -> None:
         stage = self._stage(step[1])
@@ -320,11 +331,13 @@ class _Replay:
 
     def finish(self) -> None:
         """Tells what only all steps together do."""
+        if not self.created:
+            self._stage(0)  # A schedule that is as the program was.
         for stage in self.created:
             operators.fill_extents(stage, self.key.sizes)
-            operators.mark_reductions(stage)
+            operators.mark_reductions(stage, self.created)
             if stage.role == "compute":
-                stage.reads, stage.writes = operators.accesses_of(stage, self.key)
+                stage.reads, stage.writes = operands.accesses_of(stage, self.key)
             # How deep in its host's final nest it stands. Of copies the tile is known.
             stage.is_whole = stage.role != "cache_read"
             if stage.host is not None:

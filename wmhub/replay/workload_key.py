@@ -42,9 +42,9 @@ class WorkloadKey:
                 found.append(item)
         return cls(tuple(found), isinstance(name, str) and bool(_DIGEST.fullmatch(name)))
 
-    def holds(self, sizes: Sequence[int | None]) -> bool:
-        """Whether ``sizes`` stand in the key in a row; ``None`` is any."""
-        return any(
-            all(wanted in (None, own) for wanted, own in zip(sizes, self.sizes[start:]))
-            for start in range(len(self.sizes) - len(sizes) + 1)
-        )
+    def find(self, sizes: Sequence[int | None]) -> int | None:
+        """Where ``sizes`` first stand in the key in a row; ``None`` among them is any."""
+        for start in range(len(self.sizes) - len(sizes) + 1):
+            if all(want in (None, own) for want, own in zip(sizes, self.sizes[start:])):
+                return start
+        return None
