@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,15 @@ def matmul(m: int = 8, n: int = 16, k: int = 32) -> Program:
     shapes = {"A": (m, k), "B": (k, n), "C": (m, n), "D": (m, n)}
     buffers = {name: Buffer(name, "float32", s, name != "C") for name, s in shapes.items()}
     return Program((product, relu), buffers)
+
+
+def of_types(program: Program, dtypes: Mapping[str, str]) -> Program:
+    """``program`` with buffers of other types."""
+    buffers = {
+        name: dataclasses.replace(buffer, dtype=dtypes.get(name, buffer.dtype))
+        for name, buffer in program.buffers.items()
+    }
+    return Program(program.blocks, buffers)
 
 
 TILED = [

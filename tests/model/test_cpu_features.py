@@ -9,6 +9,7 @@ from wmhub.hardware.table import lookup
 from wmhub.model.features import structured_features
 from wmhub.names import HardwareKey
 from wmhub.nest import Axis, Loop, Stage, extents
+from wmhub.program import Access, Buffer, Program
 from wmhub.records import Scheduler
 from wmhub.trajectory import Trajectories
 
@@ -30,8 +31,10 @@ def product(i: list[int], j: list[int], k: list[int]) -> Stage:
     return Stage("product", axes, loops)
 
 
-def features(stages: list[Stage], hardware: object = CPU) -> dict[str, float]:
-    candidates = Trajectories(Scheduler.META_SCHEDULE, None, (), (), tuple(stages), 1, ())
+def features(
+    stages: list[Stage], hardware: object = CPU, program: Program | None = None
+) -> dict[str, float]:
+    candidates = Trajectories(Scheduler.META_SCHEDULE, program, (), (), tuple(stages), 1, ())
     table, names = structured_features(candidates, hardware)  # type: ignore[arg-type]
     return dict(zip(names, table[0].tolist(), strict=True))
 
@@ -103,9 +106,9 @@ def test_a_clip_over_a_vector_of_48_is_told_from_one_of_64() -> None:
     assert (found["cpu.odd"], found["cpu.odd.comparisons"]) == (0.0, 0.0)
 
 
-def scalars(stages: list[Stage]) -> tuple[float, float]:
+def scalars(stages: list[Stage], program: Program | None = None) -> tuple[float, float]:
     """Scalars that sums are taken apart to, and the work of their stages."""
-    found = features(stages)
+    found = features(stages, program=program)
     return 2 ** found["cpu.scalars"] - 1, 2 ** found["cpu.scalars.work"] - 1
 
 
@@ -139,6 +142,7 @@ def test_a_sum_on_the_stack_is_as_wide_as_its_widest_access() -> None:
         axes = [Axis("i", extents(rows), False), Axis("j", extents(width), False)]
         copy = Stage("copy", axes, [*stage.loops[:3], *map(Loop.over, axes)], role="cache_write")
         copy.loops[-1].annotation = "vectorize"
+        copy.writes = [Access("sum", ())]
         copy.host, copy.depth = stage, 3
         return [stage, copy]
 
@@ -146,6 +150,8 @@ def test_a_sum_on_the_stack_is_as_wide_as_its_widest_access() -> None:
     assert scalars(taken_over(32, 4))[0] == 0
     # Too large for the stack: it lies in memory, and each access has its own width.
     assert scalars(taken_over(48, 6))[0] == 0
+    half = Program((), {"sum": Buffer("sum", "float16", (6, 48), is_argument=False)})
+    assert scalars(taken_over(48, 6), half)[0] == pytest.approx(4 * 8)
 
 
 def test_nothing_on_a_gpu() -> None:

@@ -10,8 +10,6 @@ import numpy as np
 INNER_LOOPS = 6
 #: Tensors described one by one: what is written, then what is read.
 ACCESSES = 4
-#: Of one number; all tensors are taken for float32.
-ELEMENT_BYTES = 4.0
 
 #: Numbers whose logarithms are taken at once: few enough for a core's own cache.
 _AT_ONCE = 1 << 14

@@ -19,9 +19,10 @@ from functools import reduce
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.columns import ELEMENT_BYTES, Columns
+from wmhub.model.columns import Columns
 from wmhub.model.cpu_schedule import CpuSchedule, annotation_of, cpu_schedules
 from wmhub.model.loop_table import LoopTable, accumulated
+from wmhub.model.movement import written_bytes
 from wmhub.nest import Stage, trips
 from wmhub.program import OPERATIONS
 from wmhub.trajectory import Trajectories
@@ -50,11 +51,13 @@ def cpu_features(
     trajectories: Trajectories,
     main: Stage,
     loops: LoopTable,
+    sizes: Mapping[str, float],
     hardware: HardwareProfile,
 ) -> None:
     """Adds the columns for N candidates; all zero for a GPU.
 
-    ``main`` does most of the work, ``loops`` are its loops.
+    ``main`` does most of the work, ``loops`` are its loops, ``sizes`` the bytes of an element of
+    each buffer.
     """
     on = float(not hardware.is_gpu)
     nests = [] if hardware.is_gpu else cpu_schedules(trajectories)
@@ -82,7 +85,7 @@ def cpu_features(
     columns.log2("cpu.accumulators", accumulators, scale=on)
     columns.log2("cpu.registers.excess", accumulators / registers, scale=on)
     columns.log2("cpu.tile", _inner_tile(loops), scale=on)
-    widths = _widths(nests)
+    widths = _widths(nests, sizes)
     scalars = {
         id(stage): _scalars(trajectories, stage, nest, widths[id(stage)], lanes)
         for stage, nest in nests
@@ -203,7 +206,9 @@ def _steps(
     )
 
 
-def _widths(nests: Sequence[tuple[Stage, CpuSchedule]]) -> dict[int, np.ndarray]:
+def _widths(
+    nests: Sequence[tuple[Stage, CpuSchedule]], sizes: Mapping[str, float]
+) -> dict[int, np.ndarray]:
     """Elements of the values that each stage works on, by the stage's identity: float64 [N or 1].
 
     Those of its own vectors, or of a stage in its nest that gives or takes them through the stack:
@@ -214,7 +219,8 @@ def _widths(nests: Sequence[tuple[Stage, CpuSchedule]]) -> dict[int, np.ndarray]
         host = stage.host
         if host is None or id(host) not in widths or stage.role == "cache_read" or stage.is_whole:
             continue
-        is_small = trips(stage.loops[stage.depth :]) * ELEMENT_BYTES <= _STACK_BYTES
+        held = trips(stage.loops[stage.depth :]) * written_bytes(stage, sizes)
+        is_small = held <= _STACK_BYTES
         wider = np.maximum(nest.vector, widths[id(host)])
         widths[id(host)] = np.where(is_small, wider, widths[id(host)])
     return widths

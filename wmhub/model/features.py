@@ -9,20 +9,21 @@ logarithms.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import residency
-from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns
+from wmhub.model.columns import ACCESSES, INNER_LOOPS, Columns
 from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
 from wmhub.model.cpu_schedule import annotation_of
 from wmhub.model.gpu_features import (
     CACHES,
     GRID,
     VIRTUAL,
+    copies_of,
     gpu_features,
     rounds_of,
     tile_of,
@@ -30,6 +31,7 @@ from wmhub.model.gpu_features import (
     warps_of,
 )
 from wmhub.model.loop_table import LoopTable, accumulated
+from wmhub.model.movement import element_bytes, written_bytes
 from wmhub.model.working_sets import working_sets
 from wmhub.nest import THREADS, Stage, pipeline_depth, trips
 from wmhub.program import OPERATIONS, Access
@@ -73,13 +75,14 @@ def structured_features(
     #: How often the body of the stage is executed: float64 [N or 1].
     runs = trips(stage.nest())
     threads = _threads(trajectories)
+    sizes = element_bytes(trajectories)
     _axes(columns, stage)
     _parallelism(columns, trajectories, stage, loops, runs, threads, hardware)
     _inner_loops(columns, stage, loops)
-    working_sets(columns, trajectories, stage, loops, hardware)
-    _caches(columns, trajectories, stage, runs, threads, hardware)
+    working_sets(columns, trajectories, stage, loops, sizes, hardware)
+    _caches(columns, trajectories, stage, runs, threads, sizes, hardware)
     _whole(columns, trajectories, stage)
-    cpu_features(columns, trajectories, stage, loops, hardware)
+    cpu_features(columns, trajectories, stage, loops, sizes, hardware)
     return columns.table(), columns.names
 
 
@@ -247,10 +250,11 @@ def _caches(
     stage: Stage,
     runs: np.ndarray,
     threads: np.ndarray,
+    sizes: Mapping[str, float],
     hardware: HardwareProfile,
 ) -> None:
     """Cache stages: what is copied to faster memory, how often, and how it is spread."""
-    copies = [s for s in trajectories.stages if s.role == "cache_read" and not s.inlined]
+    copies = copies_of(trajectories.stages)
     shared, loaded = np.zeros(1), np.zeros(1)
     #: What copies to shared memory together, once for all of a block's threads, in loops.
     block = _most(trajectories, THREADS) * _most(trajectories, VIRTUAL)
@@ -266,8 +270,10 @@ def _caches(
         columns.log2(f"{name}.rounds", rounds)
         columns.log2(f"{name}.vector", vector_of(copy))
         columns.add(f"{name}.depth", float(copy.depth))
-        shared = shared + tile * ELEMENT_BYTES
-        loaded = loaded + tile * rounds * ELEMENT_BYTES
+        # Fragments of a matrix that a warp holds are in registers.
+        if copy.scope.startswith("shared") or not hardware.is_gpu:
+            held = tile * written_bytes(copy, sizes)
+            shared, loaded = shared + held, loaded + held * rounds
     shared = shared * pipeline_depth(trajectories.stages)
     columns.log2("shared.bytes", shared)
     capacity = max(hardware.shared_memory_bytes, 1)
@@ -279,7 +285,7 @@ def _caches(
     columns.log2("shared.loaded", loaded)
     columns.log2("shared.intensity", runs * 16.0 / np.maximum(loaded, 1))
     columns.log2("shared.per_thread", shared / np.maximum(threads, 1))
-    gpu_features(columns, trajectories, stage, shared, hardware)
+    gpu_features(columns, trajectories, stage, sizes, shared, hardware)
 
 
 def _inside(hosted: Stage) -> np.ndarray:
@@ -291,9 +297,10 @@ def _inside(hosted: Stage) -> np.ndarray:
 
 def _whole(columns: Columns, trajectories: Trajectories, stage: Stage) -> None:
     stages = trajectories.stages
-    live = [s for s in stages if not s.inlined]
+    # One that was made a block stands among them twice.
+    live = [s for s in stages if not s.inlined and not s.inner]
     columns.add("stages.live", float(len(live)))
-    columns.add("stages.inlined", float(len(stages) - len(live)))
+    columns.add("stages.inlined", float(sum(s.inlined for s in stages)))
     for role in ("cache_read", "cache_write", "rfactor", "init", "reindex"):
         columns.add(f"stages.{role}", float(sum(s.role == role for s in live)))
     hosted = [s for s in live if s.host is not None and s.role in ("compute", "cache_write")]

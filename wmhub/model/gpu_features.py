@@ -41,20 +41,21 @@ def gpu_features(
     columns: Columns,
     trajectories: Trajectories,
     main: Stage,
+    sizes: Mapping[str, float],
     shared_bytes: np.ndarray,
     hardware: HardwareProfile,
 ) -> None:
     """Adds the columns for N candidates; all zero for a CPU.
 
-    ``main`` does most of the work, ``shared_bytes`` is what a block keeps in shared memory,
-    float64 [N or 1].
+    ``main`` does most of the work, ``sizes`` are the bytes of an element of each buffer,
+    ``shared_bytes`` is what a block keeps in shared memory, float64 [N or 1].
     """
     if hardware.is_gpu:
         bound = _bound_stage(trajectories.stages)
         shapes = {} if trajectories.program is None else {
             name: buffer.shape for name, buffer in trajectories.program.buffers.items()
         }  # fmt: skip
-        _describe(columns, bound, trajectories.stages, main, shared_bytes, hardware, shapes)
+        _describe(columns, bound, trajectories.stages, main, sizes, shared_bytes, hardware, shapes)
     else:
         for name, zero in _nothing(hardware):
             columns.add(name, zero)
@@ -64,7 +65,7 @@ def gpu_features(
 def _nothing(hardware: HardwareProfile) -> tuple[tuple[str, float], ...]:
     """The columns where nothing is bound to threads and nothing done."""
     columns = Columns(1)
-    _describe(columns, None, (), Stage("", [], []), np.zeros(1), hardware, {})
+    _describe(columns, None, (), Stage("", [], []), {}, np.zeros(1), hardware, {})
     return tuple(zip(columns.names, columns.table()[0].tolist()))
 
 
@@ -73,6 +74,7 @@ def _describe(
     bound: Stage | None,
     stages: Sequence[Stage],
     main: Stage,
+    sizes: Mapping[str, float],
     shared_bytes: np.ndarray,
     hardware: HardwareProfile,
     shapes: Mapping[str, Sequence[int]],
@@ -93,8 +95,8 @@ def _describe(
     columns.log2("gpu.waves", waves, scale=on)
     tail = blocks / (waves * slots)
     columns.add("gpu.tail", tail * on)
-    _reductions(columns, stages, main, on)
-    copies = [s for s in stages if s.role == "cache_read" and not s.inlined]
+    copies = copies_of(stages)
+    _reductions(columns, copies, main, on)
     _copies(columns, copies, shapes, on)
     _kernels(columns, stages, on)
     levels = []
@@ -102,7 +104,7 @@ def _describe(
         levels = dealt(main, bound, (virtual, threads, inner))
     block = trips(threads) * trips(virtual)
     operands = _operands(main, copies, shapes, block) if levels else []
-    warp_features(columns, main, levels, operands, hardware, tail)
+    warp_features(columns, main, levels, operands, sizes, hardware, tail)
 
 
 def warps_of(threads: np.ndarray) -> np.ndarray:
@@ -193,15 +195,18 @@ def _resident(
     return np.asarray(np.clip(least, 1.0, most.blocks))
 
 
-def _reductions(columns: Columns, stages: Sequence[Stage], main: Stage, on: float) -> None:
+def _reductions(columns: Columns, copies: Sequence[Stage], main: Stage, on: float) -> None:
     """How the reduction is cut: outside the copies to shared memory, inside, and innermost."""
-    hosted = [s.depth for s in stages
-              if s.role == "cache_read" and not s.inlined and s.host is main]  # fmt: skip
-    depth = max(hosted, default=0)
+    depth = max((copy.depth for copy in copies if copy.host is main), default=0)
     outer = [loop for loop in main.loops[:depth] if loop.is_reduction]
     inside = [loop for loop in main.loops[depth:] if loop.is_reduction]
     columns.log2("gpu.reduction.rounds", trips(outer), scale=on)
     columns.log2("gpu.reduction.step", trips(inside), scale=on)
+
+
+def copies_of(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages that copy what others read; of one that was made a block, the inner one."""
+    return [s for s in stages if s.role == "cache_read" and not s.inlined and not s.inner]
 
 
 def _copies(

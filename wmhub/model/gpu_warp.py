@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.columns import ELEMENT_BYTES, Columns
+from wmhub.model.columns import Columns
+from wmhub.model.movement import written_bytes
 from wmhub.nest import Axis, Loop, Stage, steps_of, trips
 from wmhub.program import Access, Index
 
@@ -59,15 +60,17 @@ def warp_features(
     main: Stage,
     levels: Sequence[Level],
     operands: Sequence[Operand],
+    sizes: Mapping[str, float],
     hardware: HardwareProfile,
     efficiency: np.ndarray,
 ) -> None:
     """Adds the columns for N candidates. ``levels``: of the spatial axes of ``main``, in their
-    order; ``efficiency``: share of the device that blocks keep busy, float64 [N or 1]."""
+    order; ``sizes``: bytes of an element of each buffer; ``efficiency``: share of the device that
+    blocks keep busy, float64 [N or 1]."""
     number = {id(level.axis): at for at, level in enumerate(levels)}
     lanes = _lanes(levels)
     accumulators = _product([level.own * level.virtual for level in levels])
-    transactions, traffic = np.zeros(1), np.zeros(1)
+    transactions, traffic = np.zeros(1), np.zeros(1)  # the latter in bytes
     for at in range(_OPERANDS):
         known = at < len(operands)
         conflict = waste = np.ones(1)
@@ -79,7 +82,7 @@ def warp_features(
                       if v < len(main.axes) and id(main.axes[v]) in number}  # fmt: skip
             reads = _product([levels[n].own * levels[n].virtual for n in walked])
             transactions = transactions + reads * conflict / accumulators
-            traffic = traffic + one.loaded * waste
+            traffic = traffic + one.loaded * waste * sizes[one.access.buffer]
         columns.log2(f"gpu.warp.conflict{at}", conflict)
         columns.log2(f"gpu.warp.load{at}", waste)
     store = _store(levels, lanes) if levels else np.ones(1)
@@ -88,10 +91,10 @@ def warp_features(
     columns.log2("gpu.warp.transactions", transactions, least=2.0**-10, scale=on)
     runs = trips(main.nest())
     results = _product([np.maximum(level.axis.extent, 1) for level in levels])
-    traffic = traffic + results * store * _SECTOR / _LANES
+    traffic = traffic + results * store * _SECTOR / _LANES * written_bytes(main, sizes)
     # Nanoseconds of each unit, were it alone.
     compute = 2e9 * runs / hardware.peak_flops
-    memory = 1e9 * traffic * ELEMENT_BYTES / hardware.bandwidth
+    memory = 1e9 * traffic / hardware.bandwidth
     shared = 1e9 * runs * transactions / _LANES / (hardware.cores * hardware.clock_hz)
     columns.log2("gpu.time.memory", memory, scale=on)
     columns.log2("gpu.time.shared", shared, scale=on)

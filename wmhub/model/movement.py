@@ -1,7 +1,9 @@
-"""How tensors are walked: elements by which a step of an axis moves an access, as TVM sees it."""
+"""Tensors and how they are walked: elements by which a step of an axis moves an access, as TVM sees
+it."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +12,11 @@ import numpy as np
 from wmhub.nest import Stage, span
 from wmhub.program import Access, Index
 from wmhub.trajectory import Trajectories
+
+#: Bytes of a number where no program tells them.
+_DEFAULT_BYTES = 4.0
+#: Roles of stages that copy: what they write is of the type of what they read.
+_COPIES = ("cache_read", "cache_write", "reindex")
 
 
 @dataclass(frozen=True)
@@ -108,3 +115,24 @@ def shapes_of(trajectories: Trajectories, live: Sequence[Stage]) -> dict[str, tu
             if access.buffer not in shapes and whole is not None:
                 shapes[access.buffer] = whole
     return shapes
+
+
+def element_bytes(trajectories: Trajectories) -> defaultdict[str, float]:
+    """Bytes of an element of each buffer, by its name; 4 of those that no program tells."""
+    buffers = trajectories.program.buffers if trajectories.program else {}
+    told = ((name, buffer.element_bytes) for name, buffer in buffers.items())
+    sizes = defaultdict(lambda: _DEFAULT_BYTES, told)
+    for stage in trajectories.stages if buffers else ():
+        names = [access.buffer for access in (*stage.reads, *stage.writes)]
+        # Copies are made one after another, so that either side of one is known.
+        known = [sizes[name] for name in names if name in sizes] if stage.role in _COPIES else []
+        for name in names:
+            whole = name.split(".")[0]
+            if name not in sizes and (known or whole in sizes):
+                sizes[name] = known[0] if known else sizes[whole]
+    return sizes
+
+
+def written_bytes(stage: Stage, sizes: Mapping[str, float]) -> float:
+    """Bytes of an element of what ``stage`` writes; ``sizes`` as of `element_bytes`."""
+    return sizes[stage.writes[0].buffer] if stage.writes else _DEFAULT_BYTES

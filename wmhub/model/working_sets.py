@@ -7,12 +7,12 @@ Enough for High-Performance BLIS", TOMS 2016. And what a reduction holds in regi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.columns import ACCESSES, ELEMENT_BYTES, INNER_LOOPS, Columns
+from wmhub.model.columns import ACCESSES, INNER_LOOPS, Columns
 from wmhub.model.loop_table import LoopTable, accumulated, inclusive
 from wmhub.nest import Stage, span
 from wmhub.trajectory import Trajectories
@@ -23,11 +23,12 @@ def working_sets(
     trajectories: Trajectories,
     stage: Stage,
     loops: LoopTable,
+    sizes: Mapping[str, float],
     hardware: HardwareProfile,
 ) -> None:
     """For each cache: the traffic through it, and the nest's part that fits.
 
-    ``loops`` are those of ``stage``.
+    ``loops`` are those of ``stage``, ``sizes`` the bytes of an element of each buffer.
     """
     caches = {
         "register": hardware.register_bytes / 2,
@@ -38,7 +39,9 @@ def working_sets(
     known = bool(stage.reads or stage.writes)
     prints = _footprints(trajectories, stage) if known else []
     trips = inclusive(loops.sizes).astype(np.float64)
-    totals = sum(prints, np.zeros((len(trips), 1))) * ELEMENT_BYTES
+    totals = np.zeros((len(trips), 1))
+    for access, size in zip([*stage.writes, *stage.reads], prints):
+        totals = totals + size * sizes[access.buffer]
     # A tensor that does not move with the loops just outside stays in the cache.
     moved = trips * totals
     totals = np.broadcast_to(totals, moved.shape)
