@@ -144,6 +144,22 @@ def _panels(inputs: int, column: int, row: int, width: int) -> str:
     return json.dumps({"root_index": at + 6, "nodes": [{"type": "None"}, *variables, *parts]})
 
 
+def _fused(inputs: int, outer: int, inner: int, size: int, *rest: int) -> str:
+    """JSON of the index map that gives ``outer * size + inner`` and the indices ``rest``."""
+    variables = [{"type": "ir.Var"} for _ in range(inputs)]
+    at = inputs + 1
+    parts = [
+        {"type": "int", "data": size},
+        {"type": "ir.IntImm", "data": {"value": at}},
+        {"type": "prim.Mul", "data": {"a": 1 + outer, "b": at + 1}},
+        {"type": "prim.Add", "data": {"a": at + 2, "b": 1 + inner}},
+        {"type": "ffi.Array", "data": [1 + n for n in range(inputs)]},
+        {"type": "ffi.Array", "data": [at + 3, *(1 + n for n in rest)]},
+        {"type": "tirx.IndexMap", "data": {"initial_indices": at + 4, "final_indices": at + 5}},
+    ]
+    return json.dumps({"root_index": at + 6, "nodes": [{"type": "None"}, *variables, *parts]})
+
+
 PACKED = [
     ["GetSBlock", [], ["C", "main"], ["b0"]],
     ["PadEinsum", ["b0"], [[4, 16, 1]], []],
@@ -195,6 +211,83 @@ def test_a_layout_that_cannot_be_read_leaves_unknown_extents() -> None:
     broken = [*PACKED[:4], ["ReindexCacheRead", ["b0", "{}"], [1, "global"], ["b2"]]]
     (group,) = replay_traces(matmul(7, 29, 32), [[broken, []]])
     assert extents_of(group, "B_pad_global") == [[0, 0]]
+
+
+def test_iterators_that_are_fused_walk_what_they_did() -> None:
+    trace = [
+        ["GetSBlock", [], ["C", "main"], ["b0"]],
+        ["TransformLayout", ["b0", _fused(2, 0, 1, 16)], [0, 1, None, 1], []],
+        ["TransformBlockLayout", ["b0"], [_fused(3, 0, 1, 16, 2)], []],
+        ["GetLoops", ["b0"], [], ["l0", "l1"]],
+        ["Split", ["l0", None, 32], [1, 0], ["l2", "l3"]],
+        ["CacheRead", ["b0"], [0, "shared"], ["b1"]],
+        ["ComputeAt", ["b1", "l2"], [1, -1], []],
+        ["CacheWrite", ["b0"], [0, "local"], ["b2"]],
+    ]
+    (group,) = replay_traces(matmul(), [[trace, []]])
+    product, relu = group.trajectories.stages[:2]
+    assert extents_of(group, "C") == [[4, 32, 32]]
+    assert [axis.is_reduction for axis in product.axes] == [False, True]
+    assert [loop.is_reduction for loop in product.loops] == [False, False, True]
+    one, other, sixteen = Index("var", 0), Index("var", 1), Index("const", 16)
+    row, column = (Index(op, 0, (one, sixteen)) for op in ("//", "%"))
+    assert [access.indices for access in product.reads] == [(row, other), (other, column)]
+    # In its own layout the result is walked in order, here and where it is read.
+    assert [access.indices for access in product.writes] == [(one,)]
+    in_order = Index("+", 0, (Index("*", 0, (Index("var", 0), sixteen)), Index("var", 1)))
+    assert [access.indices for access in relu.reads] == [(in_order,)]
+    # 32 of the fused steps are 2 rows of A, and the copy of the result has its layout.
+    assert extents_of(group, "A_shared") == [[4, 2, 32]]
+    assert extents_of(group, "C_local") == [[128]]
+
+
+def test_layouts_of_layouts_of_a_damaged_trace_are_given_up() -> None:
+    doubled = _fused(2, 0, 0, 16, 0)
+    again = [["TransformLayout", ["b0", doubled], [0, 1, None, 1], []]] * 100
+    blocks = [["TransformBlockLayout", ["b0"], [_fused(3, 0, 1, 16, 2)], []]]
+    blocks += [["TransformBlockLayout", ["b0"], [_fused(2, 0, 0, 2, 1)], []]] * 100
+    trace = [["GetSBlock", [], ["C", "main"], ["b0"]], *again, *blocks]
+    (group,) = replay_traces(matmul(), [[trace, []]])
+    assert len(group.trajectories.actions) == 201
+
+
+def test_what_a_layout_hides_is_unknown() -> None:
+    """Panels have no inverse that is worked out: what lies behind them is not walked wrongly."""
+    trace = [
+        ["GetSBlock", [], ["C", "main"], ["b0"]],
+        ["TransformBlockLayout", ["b0"], [_panels(3, 1, 2, 8)], []],
+        ["CacheRead", ["b0"], [1, "shared"], ["b1"]],
+    ]
+    (group,) = replay_traces(matmul(), [[trace, []]])
+    assert extents_of(group, "C") == [[2, 32, 8]]
+    assert extents_of(group, "B_shared") == [[0, 0]]
+    broken = [trace[0], ["TransformBlockLayout", ["b0"], ["{}"], []]]
+    (group,) = replay_traces(matmul(), [[broken, []]])
+    assert extents_of(group, "C") == [[0, 0, 0]]
+
+
+def test_a_copy_in_the_order_of_a_block_has_the_iterators_that_move_it() -> None:
+    i, j, r = (Index("var", v) for v in range(3))
+    product, relu = matmul().blocks
+    # As a convolution of one group finds its channels, and one of a window of 1 its row.
+    group_of = Index("*", 0, (Index("//", 0, (j, Index("const", 16))), Index("const", 32)))
+    unit = dataclasses.replace(
+        product,
+        iterators=(*product.iterators, Iterator("w", 1, True)),
+        loops=(*product.loops, ("w", 1, 3)),
+        reads=(
+            Access("A", (Index("+", 0, (i, Index("var", 3))), Index("+", 0, (group_of, r)))),
+            product.reads[1],
+        ),
+    )
+    trace = [
+        ["GetSBlock", [], ["C", "main"], ["b0"]],
+        ["ReIndex", ["b0"], [0, 0], ["b1"]],
+    ]
+    program = Program((unit, relu), matmul().buffers)
+    (group,) = replay_traces(program, [[trace, []]])
+    assert extents_of(group, "A_reindex") == [[8, 32]]
+    assert group.trajectories.stages[0].reads[0].indices == (i, r)
 
 
 @pytest.mark.tvm

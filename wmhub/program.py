@@ -40,9 +40,18 @@ class Index:
 
     def renumbered(self, numbers: Mapping[int, int]) -> Index:
         """The same over iterators of other numbers; raises ``KeyError`` for one that has none."""
+        return self.substituted({old: Index("var", new) for old, new in numbers.items()})
+
+    def substituted(self, values: Mapping[int, Index]) -> Index:
+        """With expressions for its iterators; raises ``KeyError`` for one that has none."""
         if self.op == "var":
-            return Index("var", numbers[self.value])
-        return Index(self.op, self.value, tuple(arg.renumbered(numbers) for arg in self.args))
+            return values[self.value]
+        return Index(self.op, self.value, tuple(arg.substituted(values) for arg in self.args))
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether any part of it was not understood."""
+        return self.op == "opaque" or any(arg.is_opaque for arg in self.args)
 
 
 @dataclass(frozen=True)

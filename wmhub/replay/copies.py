@@ -121,15 +121,16 @@ def _copy_in_layout(
 ) -> Stage:  # fmt: skip
     """Puts ``cache``, which has ``layout``, between ``stage`` and what it reads or writes there.
 
-    The stage that copies walks the iterators of the access.
+    The stage that copies walks the iterators of ``layout``; others do not move the access.
     """
     accesses = stage.reads if is_read else stage.writes
     access = accesses[number]
-    used = sorted({v for index in access.indices for v in index.variables()})
+    used = sorted({v for index in layout for v in index.variables()})
     axes = [Axis(stage.axes[v].name, stage.axes[v].extent, False) for v in used]
-    numbers = {v: k for k, v in enumerate(used)}
+    values = dict.fromkeys(range(len(stage.axes)), Index("const"))
+    values |= {v: Index("var", k) for k, v in enumerate(used)}
     outer, inner = (
-        Access(buffer, tuple(index.renumbered(numbers) for index in indices))
+        Access(buffer, tuple(index.substituted(values) for index in indices))
         for buffer, indices in ((access.buffer, access.indices), (cache, layout))
     )
     whole = [axis.extent for axis in axes]
@@ -153,11 +154,27 @@ def reindex(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[B
     if not attrs or int(attrs[0]) >= len(accesses):
         return []
     access = accesses[int(attrs[0])]
-    layout = [Index("var", v) for v in sorted({v for i in access.indices for v in i.variables()})]
+    layout = [Index("var", v) for v in _moving(stage, access)]
     state.caches += 1
     cache = f"{access.buffer}.reindex.{state.caches}"
     state.hints[cache] = f"{state.hints.get(access.buffer, access.buffer)}_reindex"
     return [_copy_in_layout(state, stage, int(attrs[0]), is_read, cache, layout, "reindex")]
+
+
+def _moving(stage: Stage, access: Access) -> list[int]:
+    """Numbers of the iterators that ``access`` moves with, in their order.
+
+    TVM drops those of one step, and those divided by as much as they count to, unless one is an
+    index by itself.
+    """
+    alone = {index.value for index in access.indices if index.op == "var"}
+    moving = []
+    for number, axis in enumerate(stage.axes):
+        steps = [extents(1)] * len(stage.axes)
+        steps[number] = np.where(axis.extent > 0, axis.extent, 2)  # an unknown one may move it
+        if number in alone or any((span(index, steps) > 1).any() for index in access.indices):
+            moving.append(number)
+    return moving
 
 
 def decompose(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
