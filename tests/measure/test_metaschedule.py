@@ -87,3 +87,27 @@ def test_a_failure_is_told_as_metaschedule_tells_it(engine: Engine) -> None:
         runner.run(inputs([str(Path(path).with_name("other")) for path in paths]))
     builder.build([])
     assert not [path for path in paths if Path(path).parent.exists()]
+
+
+def test_a_candidate_is_compared_with_its_own_task_alone() -> None:
+    from types import SimpleNamespace
+
+    from wmhub.measure.metaschedule import EngineBuilder, name_task
+    from wmhub.measure.programs import load_program
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import use_target
+
+    groups: list[str] = []
+    engine = SimpleNamespace(
+        release=lambda _: None,
+        build=lambda programs: groups.extend(program.group for program in programs) or [],
+    )
+    builder = EngineBuilder(engine)
+    module = load_program(program("fine"))
+    item = ms.builder.BuilderInput(module, use_target({"kind": "llvm", "num-cores": 1}))
+    for task in ("softmax", "relu", "softmax"):
+        name_task(builder, task)
+        builder.build([item])
+    assert groups[0] == groups[2] != groups[1]
+    # Another builder need not know.
+    name_task(object(), "softmax")

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import logging
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from measure.sketches import steps
 
 from wmhub.measure import zoo
 from wmhub.measure.sources import NamedWorkload
-from wmhub.search.run import make_contexts
+from wmhub.search.history import Budget
+from wmhub.search.run import Budgeted, logged, make_contexts
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")
@@ -25,3 +31,48 @@ def test_a_search_draws_from_our_own_sketches_unless_told_not_to(packing: bool) 
     ]
     assert any(packed) == packing
     assert not all(packed)
+
+
+TARGET = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
+
+
+def test_the_builder_knows_of_which_task_the_next_batch_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmhub.tvm_compat import use_target
+
+    named: list[str] = []
+    monkeypatch.setattr("wmhub.search.run.name_task", lambda builder, task: named.append(task))
+    inner = SimpleNamespace(
+        _initialize_with_tune_context=lambda _: None,
+        generate_measure_candidates=lambda: None,
+        clone=lambda: inner,
+    )
+    tasks = [
+        NamedWorkload("first", zoo.build("matmul-m8-n8-k8")),
+        NamedWorkload("second", zoo.build("matmul-m8-n8-k16")),
+    ]
+    strategy = Budgeted(inner, Budget(), None)
+    contexts = make_contexts(tasks, use_target(TARGET), strategy, cores=1, seed=0, log=None)
+    for context in (contexts[1], contexts[0]):
+        context.search_strategy.generate_measure_candidates()
+    assert named == ["second", "first"]
+
+
+def test_each_run_has_a_log_of_its_own(tmp_path: Path) -> None:
+    from wmhub.tvm_compat import use_target
+
+    task = NamedWorkload("dense", zoo.build("dense-m32-n64-k48-bias"))
+    log = tmp_path / "out" / "tvm.log"
+    for _ in range(2):
+        log.parent.mkdir()
+        with logged(log):
+            make_contexts([task], use_target(TARGET), None, cores=1, seed=0, log=log)
+            contexts = logging.getLogger(f"wmhub.search.tvm.{log}")
+            contexts.info("of a task")
+            logging.getLogger("tvm.s_tir.meta_schedule").info("of the scheduler")
+        lines = log.read_text().splitlines()
+        assert [line.partition(" of ")[2] for line in lines] == ["a task", "the scheduler"]
+        shutil.rmtree(log.parent)
+    # Neither goes on to a file that is closed, nor to the screen.
+    assert [type(handler) for handler in contexts.handlers] == [logging.NullHandler]
+    contexts.warning("after the end")
+    assert not log.parent.exists()

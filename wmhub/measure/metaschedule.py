@@ -19,10 +19,9 @@ from typing import Any
 from wmhub.errors import InvalidInputError
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
-from wmhub.measure.programs import save_program
+from wmhub.measure.programs import argument_info, save_program
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
-from wmhub.tvm_compat import plain
 
 
 @derived_object
@@ -32,7 +31,12 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
     def __init__(self, engine: Engine) -> None:
         super().__init__()
         self._engine = engine
+        self._task = ""
         self.handles: dict[str, int] = {}
+
+    def name_task(self, task: str) -> None:
+        """What is built from now on is of ``task``, and compared with nothing else."""
+        self._task = task
 
     def build(self, build_inputs: Sequence[Any]) -> list[Any]:
         """Compiles a batch; its artifact paths mean something to ``EngineRunner`` alone."""
@@ -41,7 +45,10 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
         for old in self.handles:
             shutil.rmtree(Path(old).parent, ignore_errors=True)
         self.handles.clear()
-        programs = [Program(save_program(item.mod), _group(item.mod)) for item in build_inputs]
+        programs = [
+            Program(save_program(item.mod), f"{self._task} {argument_info(item.mod)}")
+            for item in build_inputs
+        ]
         results = []
         for handle in self._engine.build(programs):
             failed = self._engine.built(handle)
@@ -91,13 +98,17 @@ def builder_and_runner(engine: Engine) -> tuple[Any, Any]:
     return builder, EngineRunner(engine, builder)
 
 
+def name_task(builder: Any, task: str) -> None:
+    """Tells an ``EngineBuilder`` which task it builds for next; TVM's builders need not know.
+
+    Candidates with the same arguments in a search of one task compute the same. In one of several
+    they need not, and a slow candidate is measured less than a fast one of what it computes.
+    """
+    if isinstance(builder, EngineBuilder):
+        builder.name_task(task)
+
+
 def _result(measured: Any) -> Any:
     if measured.failure is None:
         return ms.runner.RunnerResult(list(measured.run_seconds), None)
     return ms.runner.RunnerResult(None, f"{measured.failure}: {measured.message}")
-
-
-def _group(module: Any) -> str:
-    """Candidates with the same arguments in one search compute the same."""
-    found = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
-    return str([plain(item.as_json()) for item in found])

@@ -9,6 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from wmhub.measure.metaschedule import name_task
 from wmhub.measure.rules import space_generator
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost
@@ -55,14 +56,17 @@ class Recorder(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
 
 @derived_object
 class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
-    """Another strategy, until the budget is spent."""
+    """Another strategy, until the budget is spent, whose builder knows the task of each batch."""
 
-    def __init__(self, inner: Any, budget: Budget) -> None:
+    def __init__(self, inner: Any, budget: Budget, builder: Any) -> None:
         super().__init__()
         self._inner = inner
         self._budget = budget
+        self._builder = builder
+        self._task = ""
 
     def _initialize_with_tune_context(self, context: Any) -> None:
+        self._task = str(context.task_name)
         self._inner._initialize_with_tune_context(context)
 
     def pre_tuning(
@@ -81,7 +85,8 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
         self._inner.post_tuning()
 
     def generate_measure_candidates(self) -> Any:
-        """The inner strategy's batch, or ``None`` when the budget is spent."""
+        """The inner strategy's batch, which is built next; ``None`` when the budget is spent."""
+        name_task(self._builder, self._task)
         return None if self._budget.spent else self._inner.generate_measure_candidates()
 
     def notify_runner_results(
@@ -92,7 +97,7 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
 
     def clone(self) -> Any:
         """A clone around a clone."""
-        return Budgeted(self._inner.clone(), self._budget)
+        return Budgeted(self._inner.clone(), self._budget, self._builder)
 
 
 def make_contexts(
@@ -105,7 +110,8 @@ def make_contexts(
     log: Path | None,
     packing: bool = True,
 ) -> list[Any]:
-    """One ``TuneContext`` for each task; TVM's own messages go to the file ``log``.
+    """One ``TuneContext`` for each task; TVM's own messages go to the file ``log`` while that is
+    `logged`.
 
     Without ``packing`` there is none of our own sketches, see `wmhub.measure.rules`.
     """
@@ -159,13 +165,14 @@ def run(
         callbacks.append(ms.measure_callback.UpdateCostModel())
     callbacks.append(Recorder(history))
     contexts = make_contexts(
-        tasks, target, Budgeted(strategy, budget), cores=cores, seed=seed, log=log, packing=packing
-    )
+        tasks, target, Budgeted(strategy, budget, builder), cores=cores, seed=seed, log=log,
+        packing=packing,
+    )  # fmt: skip
     if search != "latent":
         # Our own strategy takes up the database by itself.
         for context in contexts:
             cost_model.recall(context, measured_before(database, context))
-    with _quiet(log):
+    with logged(log):
         ms.tune.tune_tasks(
             tasks=contexts,
             task_weights=[float(task.weight) for task in tasks],
@@ -180,7 +187,8 @@ def run(
             task_scheduler="round-robin" if len(tasks) == 1 else "gradient",
         )
     if not budget.interrupted:
-        for finalists in history.finalists.values():
+        for task, finalists in history.finalists.items():
+            name_task(builder, task)
             finalists[:] = _playoff(finalists, target, builder, runner)
 
 
@@ -208,23 +216,26 @@ def _logger(log: Path | None) -> logging.Logger:
     logger.propagate = False
     logger.setLevel(logging.INFO)
     if not logger.handlers:
-        handler = logging.FileHandler(log, delay=True) if log is not None else logging.NullHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        logger.addHandler(handler)
+        # Without any, Python would print what is a warning.
+        logger.addHandler(logging.NullHandler())
     return logger
 
 
 @contextmanager
-def _quiet(log: Path) -> Iterator[None]:
-    """Sends what TVM's scheduler says to ``log``: its default is standard output."""
-    logger = logging.getLogger("tvm.s_tir.meta_schedule")
-    before = logger.handlers[:], logger.propagate, logger.level
+def logged(log: Path) -> Iterator[None]:
+    """Meanwhile the file ``log`` takes what TVM says of contexts that name it, and what its
+    scheduler would print."""
+    scheduler, contexts = logging.getLogger("tvm.s_tir.meta_schedule"), _logger(log)
+    before = scheduler.handlers[:], scheduler.propagate, scheduler.level
     handler = logging.FileHandler(log, delay=True)
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(logging.INFO)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    contexts.addHandler(handler)
+    scheduler.handlers, scheduler.propagate = [handler], False
+    scheduler.setLevel(logging.INFO)
     try:
         yield
     finally:
+        contexts.removeHandler(handler)
         handler.close()
-        logger.handlers, logger.propagate = before[:2]
-        logger.setLevel(before[2])
+        scheduler.handlers, scheduler.propagate = before[:2]
+        scheduler.setLevel(before[2])
