@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scorers import FakeEvaluator, make_context, workload
 
-from wmhub.errors import InvalidInputError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.search.evolve import Evolution
 from wmhub.search.learner import Learner
 
@@ -106,6 +106,20 @@ def test_a_trace_of_another_program_is_no_candidate(context: Any) -> None:
     search = make_search(context)
     other = make_context(workload("GMM", 0)).generate_design_space()[0]
     assert search._candidate_of(other.trace) is None
+
+
+def test_a_design_space_that_is_used_up_is_told(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = make_search(context)
+    (first, _), (second, _) = search.batch(2)
+    monkeypatch.setattr(search, "_evolved", lambda: {first: 0.0, second: -1.0})
+    search.record([first, second], np.asarray([np.nan, np.nan]))
+    with pytest.raises(MeasureError, match=r"every valid .* was measured and failed$"):
+        search.best()
+    search.record([first], np.asarray([1e-3]))
+    with pytest.raises(MeasureError, match=r"every valid .* was measured$"):
+        search.best()
 
 
 def test_settings_out_of_range_are_refused() -> None:

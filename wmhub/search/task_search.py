@@ -93,14 +93,17 @@ class TaskSearch:
         """The candidate of highest mean that survives post-processing, with its schedule.
 
         Nothing is measured for it, and it is none that was measured before. Raises
-        ``MeasureError`` where none of the ``tries`` survives.
+        ``MeasureError`` where none of the ``tries`` survives, or none is left.
         """
-        new = (candidate for candidate in self._evolved() if candidate not in self._tried)
-        for candidate in itertools.islice(new, tries):
+        new = [candidate for candidate in self._evolved() if candidate not in self._tried][:tries]
+        for candidate in new:
             schedule = self._sketches[candidate.space].replay(candidate.genes)
             if schedule is not None:
                 return candidate, schedule
-        raise MeasureError(f"none of the {tries} best candidates is a valid schedule here")
+        if self._tried and len(new) < tries:
+            failed = "" if self._best else " and failed"
+            raise MeasureError(f"every valid candidate of its design space was measured{failed}")
+        raise MeasureError(f"none of the {len(new)} best candidates is a valid schedule here")
 
     def random_schedule(self, tries: int = 64) -> Any:
         """The schedule of a candidate drawn at random."""
