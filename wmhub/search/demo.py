@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from wmhub.errors import HardwareMismatchError, OutputExistsError
@@ -15,6 +16,9 @@ from wmhub.search.tune import tune
 
 #: First dense layer of a BERT-base feed-forward block, with its bias and GELU.
 WORKLOAD = "dense-m128-n3072-k768-bias-gelu"
+
+#: What `wmhub.hub.atomic.write_file` leaves where it is killed.
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 def demo(
@@ -54,13 +58,13 @@ def demo(
 
 
 def _clear(folder: Path, workload: str) -> None:
-    """Removes what an earlier demo wrote, and nothing else."""
+    """Removes what an earlier demo wrote or was killed at writing, and nothing else."""
     stem = files.file_stem(workload)
     written = {*files.DATABASE, files.REPORT, files.PLOT, files.LEARNED, files.LOG}
     written |= {f"{stem}.py", f"{stem}.so"}
-    others = sorted(
-        path.name for path in folder.iterdir() if path.name not in {*written, files.LOCK}
-    )
+    there = {path.name for path in folder.iterdir()}
+    written |= set(filter(_UNFINISHED.fullmatch, there))
+    others = sorted(there - written - {files.LOCK})
     if others:
         raise OutputExistsError(
             f"{folder} holds other things ({', '.join(others[:3])}): give another folder"

@@ -5,6 +5,7 @@ One per run, shared by all of its workloads; the cost model and ``LatentSearch``
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +14,7 @@ import numpy as np
 
 from wmhub.errors import CheckpointError, MissingInputError
 from wmhub.evaluator import LatentSpace, Scores, WorkloadScorer
+from wmhub.hub.atomic import write_file
 from wmhub.names import HardwareKey
 from wmhub.search.posterior import Learned, Posterior
 
@@ -80,7 +82,7 @@ class Posteriors:
         return self._of.setdefault(key, Posterior())
 
     def save(self, path: str | Path) -> None:
-        """Writes all posteriors to ``path``, a numpy archive without pickled objects."""
+        """Writes all posteriors to ``path``, a numpy archive without pickled objects, at once."""
         arrays: dict[str, np.ndarray] = {
             "format": np.asarray(_FORMAT),
             "model": np.asarray(self._latents.model),
@@ -89,11 +91,9 @@ class Posteriors:
         for number, posterior in enumerate(self._of.values()):
             for name, array in posterior.arrays()._asdict().items():
                 arrays[f"{name}{number}"] = array
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        partial.replace(target)
+        archive = io.BytesIO()
+        np.savez(archive, **arrays)  # type: ignore[arg-type]
+        write_file(Path(path), archive.getvalue())
 
     def load(self, path: str | Path) -> None:
         """Takes up what ``save`` wrote, in place of what is known of the same workloads.
