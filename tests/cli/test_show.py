@@ -79,3 +79,15 @@ def test_tasks_and_notes_of_a_tuning_run(capsys: pytest.CaptureFixture[str]) -> 
     # A line while it works; task, hardware, model, note, schedule and folder.
     assert err.count(SHOWN) == 7
     assert "\x1b" not in err
+
+
+def test_a_path_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("/a/long/way/to/the/folder") / ("x" * 100)
+    task = TaskResult("t", 1, 1, 0, 1e-3, None, None, None, path / "t.py", None)
+    numbers = (1, 0, 1.0, False, 1e-3)
+    result = TuneResult("w", "m", "h", "h", "latent", *numbers, (task,), (), path, (f"at {path}",))
+    print_result(Console(stderr=True, width=40), result, f"plot: {path}/p.png")
+    lines = capsys.readouterr().err.splitlines()
+    for line in (f"schedule: {path}/t.py", f"note: at {path}", f"plot: {path}/p.png"):
+        assert line in lines
+    assert lines[-1] == f"everything else: {path}/"

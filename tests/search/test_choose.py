@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from wmhub.errors import HardwareMismatchError
 from wmhub.names import HardwareKey
-from wmhub.search.choose import alike, machine_for, target_for
+from wmhub.search.choose import alike, machine_for, measured_on, target_for
 
 pytest.importorskip("tvm")
 pytestmark = pytest.mark.tvm
@@ -42,3 +45,22 @@ def test_what_runs_elsewhere_is_compiled_for_that_cpu() -> None:
     assert (there["mcpu"], there["num-cores"]) == ("znver3", 8)
     here = target_for(key, None, runs_here=True)
     assert (here["mcpu"], here["num-cores"]) == (llvm_cpu(), 8)
+
+
+def test_records_of_other_hardware_with_the_same_target_are_no_records_of_this(
+    tmp_path: Path,
+) -> None:
+    h100, h200 = HardwareKey.parse("cuda-h100"), HardwareKey.parse("cuda-h200")
+    (tmp_path / "report.json").write_text('{"hardware": "cuda-h100"}')
+    assert measured_on(tmp_path, h100, allow_other_hardware=False) is None
+    with pytest.raises(HardwareMismatchError, match="measured on cuda-h100, not on cuda-h200"):
+        measured_on(tmp_path, h200, allow_other_hardware=False)
+    assert "cuda-h100" in str(measured_on(tmp_path, h200, allow_other_hardware=True))
+
+
+@pytest.mark.parametrize("report", [None, "", "[]", "{}", "7"])
+def test_a_database_without_a_report_is_taken_on_trust(tmp_path: Path, report: str | None) -> None:
+    if report is not None:
+        (tmp_path / "report.json").write_text(report)
+    note = measured_on(tmp_path, HardwareKey.parse("cuda-h200"), allow_other_hardware=False)
+    assert "taken on trust that cuda-h200 measured it" in str(note)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from wmhub.errors import InvalidInputError, OutputExistsError
-from wmhub.search.output import DATABASE, held, prepare, records_in
+from wmhub.search import output as files
+from wmhub.search.output import DATABASE, held, records_in
 
 WORKLOADS, RECORDS = DATABASE
+
+
+def prepare(output: Path, known: Path | None, opens: Callable[[Path], object] = bool) -> int:
+    """With a TVM that reads everything."""
+    return files.prepare(output, known, opens)
 
 
 def database(folder: Path, records: str, workloads: str = '["1", "program"]\n') -> Path:
@@ -63,6 +70,26 @@ def test_a_damaged_line_has_a_place(
         prepare(known, known)
     assert (known / RECORDS).read_text() == records
     assert (known / WORKLOADS).read_text() == workloads
+
+
+def test_what_tvm_cannot_read_is_not_written(tmp_path: Path) -> None:
+    known = database(tmp_path / "known", "[0, 1]\n[0, [2,")
+    seen: list[str] = []
+
+    def opens(folder: Path) -> None:
+        seen.append((folder / RECORDS).read_text())
+        raise RuntimeError("parallel_for_dynamic error with\nNo instruction kind GetBlock")
+
+    with held(tmp_path / "out"), pytest.raises(InvalidInputError) as raised:
+        prepare(tmp_path / "out", known, opens)
+    reason = "TVM cannot read this database: No instruction kind GetBlock"
+    assert str(raised.value) == f"{known}: {reason}"
+    # What it saw had no line that was cut.
+    assert seen == ["[0, 1]\n"]
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InvalidInputError, match="GetBlock"):
+        prepare(known, known, opens)
+    assert (known / RECORDS).read_text() == "[0, 1]\n[0, [2,"
 
 
 def test_a_new_run_has_no_records(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -419,3 +420,116 @@ def test_what_a_full_disk_leaves_is_said_and_can_be_gone_on_from(
     more = tune(tmp_path / "out", database=tmp_path / "out", trials=3)
     assert len(more.history) == 3
     assert files.records_in(tmp_path / "out") == 5 + 3
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_full_disk_costs_what_was_learned_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("wmhub.search.learner.write_file", full)
+    result = tune(tmp_path / "out", trials=3)
+    assert result.notes[-1] == "learned.npz could not be written: No space left on device"
+    assert (tmp_path / "out" / "report.json").is_file()
+    assert result.tasks[0].schedule is not None
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith("learned")]
+
+
+def test_a_demo_clears_what_it_was_killed_at(tmp_path: Path) -> None:
+    from wmhub.search.demo import _clear
+
+    for name in ("learned.npz", "report.json", ".0123456789abcdef.part"):
+        (tmp_path / name).touch()
+    _clear(tmp_path, WORKLOAD)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / ".vimrc.part").touch()
+    with pytest.raises(OutputExistsError, match=r"\.vimrc\.part"):
+        _clear(tmp_path, WORKLOAD)
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_database_that_tvm_cannot_read_is_named_and_not_taken_over(tmp_path: Path) -> None:
+    from wmhub.search.output import DATABASE
+
+    tune(tmp_path / "known", trials=3)
+    workloads, records = (tmp_path / "known" / name for name in DATABASE)
+    bodies = workloads.read_text(), records.read_text()
+    damages = {
+        "old instruction": (bodies[0], bodies[1].replace("GetSBlock", "GetBlock")),
+        "unknown kind": (bodies[0], bodies[1].replace('"llvm"', '"abacus"')),
+        "no base64": (bodies[0].replace('","', '","?'), bodies[1]),
+        "short row": (bodies[0], "[0, [1]]\n"),
+    }
+    for name, (first, second) in damages.items():
+        assert (first, second) != bodies, name
+        workloads.write_text(first)
+        records.write_text(second)
+        with pytest.raises(InvalidInputError, match=r"known: TVM cannot read this database: \w"):
+            tune(tmp_path / "out", database=tmp_path / "known", trials=3)
+        assert not (tmp_path / "out").exists(), name
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_database_of_other_hardware_is_refused_unless_allowed(tmp_path: Path) -> None:
+    tune(tmp_path / "known", trials=3)
+    report = tmp_path / "known" / "report.json"
+    report.write_text(report.read_text().replace("llvm-rocketlake-2c", "llvm-znver4-2c"))
+    given: dict[str, Any] = {"database": tmp_path / "known", "trials": 0}
+    with pytest.raises(HardwareMismatchError, match="was measured on llvm-znver4-2c"):
+        tune(tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
+    result = tune(tmp_path / "out", allow_other_hardware=True, **given)
+    assert "was measured on llvm-znver4-2c" in "".join(result.notes)
+
+
+@pytest.mark.usefixtures("warm")
+def test_ctrl_c_ends_the_baselines_too_and_what_is_left_out_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.measure import zoo
+    from wmhub.search import job as module
+    from wmhub.tvm_compat import relax, tvm
+
+    asked: list[str] = []
+
+    def baseline(job: Any, task: Any, means: Any) -> Any:
+        asked.append(task.name)
+        os.kill(os.getpid(), signal.SIGINT)
+        return module.NO_BASELINE
+
+    monkeypatch.setattr(module, "_baseline", baseline)
+    workload = tvm.IRModule(
+        {
+            "first": zoo.build("matmul-m8-n8-k8")["main"],
+            "second": zoo.build("matmul-m8-n8-k16")["main"],
+            "puts": relax.ExternFunc("puts"),
+        }
+    )
+    result = tune(tmp_path / "out", workload=workload, baselines=True)
+    assert len(asked) == 1
+    assert result.interrupted
+    assert result.trials == 0
+    assert "puts is left out: ExternFunc is no program" in result.notes[0]
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_command_line_ends_with_1_where_nothing_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: bool
+) -> None:
+    from wmhub.cli.tune import command
+    from wmhub.search.result import TaskResult, TuneResult
+
+    path = tmp_path / "a.py" if found else None
+    tasks = tuple(
+        TaskResult(name, 1, 2, 2, None, None, None, None, schedule, None)
+        for name, schedule in (("a", path), ("b", None))
+    )
+    result = TuneResult(
+        "w", "m", "h", "h", "latent", 4, 4, 1.0, False, None, tasks, (), tmp_path
+    )  # fmt: skip
+    monkeypatch.setattr("wmhub.search.tune.tune", lambda *_, **__: result)
+    done = CliRunner().invoke(command, [WORKLOAD, "--output", str(tmp_path), "--json"])
+    assert done.exit_code == (0 if found else 1)
+    assert json.loads(done.stdout)["trials"] == 4

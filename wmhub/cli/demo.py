@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +41,14 @@ def command(output: Path, trials: int, as_json: bool, **options: Any) -> None:
     Takes the checkpoint nearest to this CPU and says which. Shows the best latency as it falls, and
     then the speed-up over the program as it is and over a random schedule.
     """
-    from rich.console import Console
-
-    from wmhub.cli._show import plain
-    from wmhub.cli.progress import live_table, print_result
+    from wmhub.cli._show import console, show_line
+    from wmhub.cli.progress import finish, live_table, print_result
     from wmhub.search.demo import WORKLOAD, demo
     from wmhub.search.output import PLOT
 
-    console = Console(stderr=True, highlight=False)
-    console.print(
-        f"Tuning {WORKLOAD}: a layer of BERT-base with its bias and GELU, {trials} trials."
-    )
-    with live_table(console, trials) as on_progress:
+    show_line(f"Tuning {WORKLOAD}: a layer of BERT-base with its bias and GELU, {trials} trials.")
+    screen = console()
+    with live_table(screen, trials) as on_progress:
         result = demo(output, trials=trials, on_progress=on_progress, **options)
-    print_result(console, result)
-    console.print(plain(f"plot: {result.output / PLOT}"))
-    if as_json:
-        click.echo(json.dumps(result.to_json()))
+    print_result(screen, result, f"plot: {result.output / PLOT}")
+    finish(result, as_json)

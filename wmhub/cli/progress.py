@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from wmhub.cli._show import plain
+from wmhub.cli._show import plain, show_json
 
 if TYPE_CHECKING:
     from wmhub.search.history import OnProgress, Progress
@@ -45,7 +46,7 @@ def live_table(console: Console, trials: int) -> Iterator[OnProgress]:
                     f"{len(progress.history)}/{trials} trials, {progress.elapsed_s:.0f} s: "
                     f"{progress.task}: best {milliseconds(best)}"
                 )
-                console.print(plain(line))
+                console.print(plain(line), soft_wrap=True)
 
         yield show
 
@@ -74,8 +75,33 @@ def _progress_table(progress: Progress, trials: int) -> Group:
     return Group(table, total)
 
 
-def print_result(console: Console, result: TuneResult) -> None:
-    """The outcome of each task, what it is compared with, and where everything lies."""
+def print_result(screen: Console, result: TuneResult, *places: str) -> None:
+    """The outcome of each task, what it is compared with, and where everything lies; ``places``
+    are lines of the verb's own."""
+    screen.print(_result_table(result))
+    with_what = f"{result.hardware} with {result.model}"
+    interrupted = " (interrupted)" if result.interrupted else ""
+    done = f"{result.trials} trials in {result.seconds:.1f} s on {with_what}{interrupted}"
+    found = [f"schedule: {task.schedule}" for task in result.tasks if task.schedule is not None]
+    lines = [
+        plain(done),
+        *(plain(f"note: {note}", "yellow") for note in result.notes),
+        *map(plain, (*found, *places, f"everything else: {result.output}/")),
+    ]
+    for line in lines:
+        # A path that is broken in two is none that can be copied.
+        screen.print(line, soft_wrap=True)
+
+
+def finish(result: TuneResult, as_json: bool) -> None:
+    """Ends the verb: one JSON object if asked for, and exit code 1 where no task has a schedule."""
+    if as_json:
+        show_json(result.to_json())
+    if all(task.schedule is None for task in result.tasks):
+        click.get_current_context().exit(1)
+
+
+def _result_table(result: TuneResult) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("task", overflow="fold")
     for column in ("best", "unscheduled", "first random", "trials", "failed"):
@@ -91,17 +117,7 @@ def print_result(console: Console, result: TuneResult) -> None:
             str(task.trials),
             str(task.failed),
         )
-    console.print(table)
-    with_what = f"{result.hardware} with {result.model}"
-    interrupted = " (interrupted)" if result.interrupted else ""
-    done = f"{result.trials} trials in {result.seconds:.1f} s on {with_what}{interrupted}"
-    console.print(plain(done))
-    for note in result.notes:
-        console.print(plain(f"note: {note}", "yellow"))
-    for task in result.tasks:
-        if task.schedule is not None:
-            console.print(plain(f"schedule: {task.schedule}"))
-    console.print(plain(f"everything else: {result.output}/"))
+    return table
 
 
 def _against(other: float | None, best: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +30,10 @@ def command(workload: str, as_json: bool, **options: Any) -> None:
 
     Nothing is measured, so the hardware need not be here. WORKLOAD is as for `wmhub tune`.
     """
-    from rich.console import Console
-
-    from wmhub.cli.progress import print_result
+    from wmhub.cli._show import console
+    from wmhub.cli.progress import finish, print_result
     from wmhub.search.tune import schedule
 
     result = schedule(workload, **options)
-    print_result(Console(stderr=True, highlight=False), result)
-    if as_json:
-        click.echo(json.dumps(result.to_json()))
+    print_result(console(), result)
+    finish(result, as_json)

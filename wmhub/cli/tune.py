@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +92,8 @@ def command(
     program. Candidates are ranked by a pretrained checkpoint, and the best are built and measured.
     Ctrl-C ends the search after the batch at work and keeps what was measured.
     """
-    from rich.console import Console
-
-    from wmhub.cli.progress import live_table, print_result
+    from wmhub.cli._show import console
+    from wmhub.cli.progress import finish, live_table, print_result
     from wmhub.search.task_search import LatentSearchConfig
     from wmhub.search.tune import tune
 
@@ -105,8 +103,8 @@ def command(
         config = LatentSearchConfig(exploration=exploration)
     else:
         raise click.UsageError("--exploration is of --search latent; TVM's has none")
-    console = Console(stderr=True, highlight=False)
-    with live_table(console, options["trials"]) as on_progress:
+    screen = console()
+    with live_table(screen, options["trials"]) as on_progress:
         result = tune(
             workload,
             adapt=not no_adapt,
@@ -114,6 +112,5 @@ def command(
             on_progress=on_progress,
             **options,
         )
-    print_result(console, result)
-    if as_json:
-        click.echo(json.dumps(result.to_json()))
+    print_result(screen, result)
+    finish(result, as_json)

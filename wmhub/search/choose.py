@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmhub.errors import HardwareMismatchError
@@ -10,6 +12,7 @@ from wmhub.hardware.table import lookup
 from wmhub.hub import from_pretrained, known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
 from wmhub.names import HardwareKey
+from wmhub.search.output import REPORT
 
 if TYPE_CHECKING:
     from wmhub.evaluator import Evaluator
@@ -46,6 +49,27 @@ def machine_for(named: HardwareKey, allow_other_hardware: bool) -> tuple[Hardwar
             "or measure here all the same with --allow-other-hardware"
         )
     return here, said
+
+
+def measured_on(database: Path, hardware: HardwareKey, allow_other_hardware: bool) -> str | None:
+    """A sentence where the records of the folder ``database`` may not be of ``hardware``.
+
+    TVM's records name a target, and devices as different as an H100 and an H200 have the same. What
+    a run wrote has a report that names the hardware. Raises ``HardwareMismatchError`` for any other
+    without ``allow_other_hardware``.
+    """
+    try:
+        there = json.loads((database / REPORT).read_bytes())["hardware"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{database} has no report of a run: taken on trust that {hardware} measured it"
+    if there == str(hardware):
+        return None
+    if not allow_other_hardware:
+        raise HardwareMismatchError(
+            f"{database} was measured on {there}, not on {hardware}: leave it out, or go on from "
+            "it all the same with --allow-other-hardware"
+        )
+    return f"{database} was measured on {there}, whose latencies are taken for those of {hardware}"
 
 
 def choose_evaluator(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,11 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
     def clone(self) -> Any:
         """A strategy for another task, with the same learner."""
         return LatentSearch(self._learner, self._config)
+
+
+def open_database(folder: Path) -> Any:
+    """The ``JSONDatabase`` of a folder; what cannot be read raises one of TVM's own kinds."""
+    return ms.database.JSONDatabase(work_dir=str(folder))
 
 
 def measured_before(database: Any, context: Any) -> list[tuple[Any, float]]:

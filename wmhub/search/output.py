@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from wmhub.dataset.working import take
 from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
 from wmhub.hub.atomic import write_file
 from wmhub.search.result import TuneResult, best_so_far
+from wmhub.tvm_compat import last_line
 
 #: The two files of a MetaSchedule database.
 DATABASE = ("database_workload.json", "database_tuning_record.json")
@@ -69,12 +71,13 @@ def refuse(output: Path, database: Path | None) -> None:
             )
 
 
-def prepare(output: Path, database: Path | None) -> int:
+def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]) -> int:
     """Puts the database to go on from into the folder ``output``; returns its records.
 
     A last line that a kill or a full disk has cut short is taken off. Raises ``InvalidInputError``
     for any other line that is no JSON, and where a record's workload is not there: TVM would end on
-    either without saying where it is.
+    either without saying where it is. Also where ``opens`` cannot read a copy of it, such as
+    records of an older TVM. Nothing is written then.
     """
     if database is None:
         return 0
@@ -89,8 +92,16 @@ def prepare(output: Path, database: Path | None) -> int:
                 f"a record of workload {index}, and {DATABASE[0]} has {len(workloads)} whole lines",
                 number,
             )
-    for name, body, rows in zip(DATABASE, bodies, (workloads, records), strict=True):
-        whole = b"".join(line for line, _ in rows)
+    wholes = [b"".join(line for line, _ in rows) for rows in (workloads, records)]
+    with tempfile.TemporaryDirectory() as copy:
+        for name, whole in zip(DATABASE, wholes, strict=True):
+            Path(copy, name).write_bytes(whole)
+        try:
+            opens(Path(copy))
+        except Exception as error:  # TVM raises its own kinds, which differ by version.
+            reason = f"TVM cannot read this database: {last_line(error) or type(error).__name__}"
+            raise InvalidInputError.at(database, reason) from error
+    for name, body, whole in zip(DATABASE, bodies, wholes, strict=True):
         if not _goes_on(output, database) or whole != body:
             write_file(output / name, whole)
     return len(records)
@@ -155,8 +166,8 @@ def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path 
 
 def write_report(result: TuneResult) -> None:
     """Writes the report, and a plot where something was measured."""
-    report = result.output / REPORT
-    report.write_text(json.dumps(result.to_json(), indent=1) + "\n")
+    report = json.dumps(result.to_json(), indent=1) + "\n"
+    write_file(result.output / REPORT, report.encode())
     weights = {task.name: task.weight for task in result.tasks}
     curve = best_so_far(result.history, weights)
     if curve:

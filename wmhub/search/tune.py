@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,18 +17,24 @@ from wmhub.measure.sources import NamedWorkload
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
-from wmhub.search.choose import choose_evaluator, machine_for, target_for, this_hardware
+from wmhub.search.choose import (
+    choose_evaluator,
+    machine_for,
+    measured_on,
+    target_for,
+    this_hardware,
+)
 from wmhub.search.history import Budget, History, OnProgress, interruptible
-from wmhub.search.latent import best_measured, measured_before
+from wmhub.search.job import NO_BASELINE, Baseline, Job, measure_baselines
+from wmhub.search.latent import best_measured, measured_before, open_database
 from wmhub.search.learner import Learner
-from wmhub.search.measuring import Means, measure, measuring
+from wmhub.search.measuring import measuring
 from wmhub.search.result import TaskResult, TuneResult
-from wmhub.search.run import make_contexts, run
-from wmhub.search.task_search import LatentSearchConfig, task_search
+from wmhub.search.run import logged, run
+from wmhub.search.task_search import LatentSearchConfig
 from wmhub.search.tasks import tasks_of
 from wmhub.tvm_callbacks import own_errors
 from wmhub.tvm_compat import last_line, use_target
-from wmhub.tvm_compat import meta_schedule as ms
 
 if TYPE_CHECKING:
     from wmhub.evaluator import Evaluator
@@ -65,7 +71,8 @@ def tune(
     With several tasks TVM's scheduler may end up to one batch above ``trials``.
     ``trials=0`` measures nothing and gives the schedule that the model thinks best. ``output``: a
     folder for database, schedules, libraries, report and plot. ``database``: a folder with a
-    database to go on from. ``search``: our own strategy or TVM's with our cost model.
+    database to go on from, whose report must name the same hardware unless
+    ``allow_other_hardware``. ``search``: our own strategy or TVM's with our cost model.
     ``baselines`` also measures the program as it came and one random candidate. ``builder`` and
     ``rpc`` (with ``hardware``, what its devices are): see ``measuring``. ``locked``: a lock file
     that must name the model.
@@ -99,16 +106,17 @@ def tune(
     # checkpoint is loaded here.
     with files.held(folder), ExitStack() as stack:
         files.refuse(folder, known)
+        of_known = None if known is None else measured_on(known, runs_on, allow_other_hardware)
         means = stack.enter_context(measuring(target, cores, builder, rpc)) if trials else None
         evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
         found = tasks_of(workload, machine)
         tasks = found.workloads
         unfit = [f"{name} is left out: {reason}" for name, reason in found.skipped.items()]
-        job = _Job(
+        job = Job(
             name=workload if isinstance(workload, str) else tasks[0].name,
             hardware=runs_on,
             search=search,
-            notes=tuple(sentence for sentence in (note, elsewhere, *unfit) if sentence),
+            notes=tuple(told for told in (note, elsewhere, of_known, *unfit) if told),
             tasks=tasks,
             target=machine,
             learner=Learner(evaluator, adapt),
@@ -117,23 +125,25 @@ def tune(
             seed=seed,
             folder=folder,
         )
-        before = files.prepare(folder, known)
-        history, firsts = History(budget, on_progress), [_NO_BASELINE] * len(tasks)
+        before = files.prepare(folder, known, open_database)
+        history, firsts = History(budget, on_progress), [NO_BASELINE] * len(tasks)
         with own_errors(), interruptible(budget) if trials else nullcontext():
             if means is not None and not budget.spent:
                 if baselines:
-                    firsts = [_baseline(job, task, means) for task in tasks]
+                    firsts = measure_baselines(job, means, budget)
                 means.wait_ready()
                 run(
                     tasks, machine, job.learner, search=search, config=job.config, trials=trials,
                     batch=batch, history=history, budget=budget, builder=means.builder,
                     runner=means.runner, database=job.database(), cores=cores, seed=seed,
-                    log=folder / files.LOG,
+                    log=job.log,
                 )  # fmt: skip
-                job.learner.save(folder / files.LEARNED)
             lost = before + len(history.trials) - files.records_in(folder)
-            result = _result(job, history, firsts, budget, lost)
+            with logged(job.log):
+                result = _result(job, history, firsts, budget, lost)
             files.write_report(result)
+            if history.trials:
+                result = _keep_learned(job, result)
     return result
 
 
@@ -156,61 +166,12 @@ def schedule(
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What stays the same during one call."""
-
-    name: str
-    hardware: HardwareKey
-    search: str
-    notes: tuple[str, ...]
-    tasks: Sequence[NamedWorkload]
-    target: Any
-    learner: Learner
-    config: LatentSearchConfig
-    cores: int
-    seed: int
-    folder: Path
-
-    def database(self) -> Any:
-        return ms.database.JSONDatabase(work_dir=str(self.folder))
-
-    def context(self, task: NamedWorkload) -> Any:
-        return make_contexts(
-            [task], self.target, None, cores=self.cores, seed=self.seed,
-            log=self.folder / files.LOG,
-        )[0]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Baseline:
-    unscheduled: float | None
-    random: float | None
-
-
 #: An earlier record replaces what was measured last only where it is faster by more than noise.
 _CLEARLY = 0.9
-_NO_BASELINE = _Baseline(None, None)
-
-
-def _baseline(job: _Job, task: NamedWorkload, means: Means) -> _Baseline:
-    """Latency of the program as it came, and of the first valid random candidate."""
-    context = job.context(task)
-    drawn = _search(job, context).random_schedule()
-    means.wait_ready()
-    (unscheduled, _), (random, _) = measure(
-        [context.mod, drawn.mod], job.target, means.builder, means.runner
-    )
-    return _Baseline(unscheduled, random)
-
-
-def _search(job: _Job, context: Any) -> Any:
-    spaces = context.generate_design_space()
-    return task_search(context, job.learner, job.config, spaces, job.seed)
 
 
 def _result(
-    job: _Job, history: History, firsts: Sequence[_Baseline], budget: Budget, lost: int
+    job: Job, history: History, firsts: Sequence[Baseline], budget: Budget, lost: int
 ) -> TuneResult:
     """The result, whose schedules and libraries are written on the way.
 
@@ -246,9 +207,9 @@ def _result(
 
 
 def _task_result(
-    job: _Job,
+    job: Job,
     task: NamedWorkload,
-    first: _Baseline,
+    first: Baseline,
     history: History,
     budget: Budget,
     notes: list[str],
@@ -264,10 +225,11 @@ def _task_result(
     try:
         seconds, found, speedup = _best(job, task, history, budget, notes)
     except MeasureError as error:
+        reason = f"{task.name}: no schedule: {error}"
         if not history.trials:
-            raise
+            raise MeasureError(reason) from error
         # What was measured of other tasks is not lost for it.
-        notes.append(f"{task.name}: no schedule: {error}")
+        notes.append(reason)
     if found is not None:
         script = files.write_schedule(job.folder, task.name, found)
         library, problem = files.write_library(job.folder, task.name, found.mod, job.target)
@@ -287,7 +249,7 @@ def _task_result(
 
 
 def _best(
-    job: _Job, task: NamedWorkload, history: History, budget: Budget, notes: list[str]
+    job: Job, task: NamedWorkload, history: History, budget: Budget, notes: list[str]
 ) -> tuple[float | None, Any, float | None]:
     """Seconds, schedule and predicted speed-up of the best that is known of ``task``.
 
@@ -309,10 +271,21 @@ def _best(
         seconds, found = before
     if found is not None or budget.interrupted:
         return seconds, found, None
-    search = _search(job, context)
+    search = job.search_of(context)
     search.resume(measured_before(job.database(), context))
     candidate, found = search.best()
     return None, found, search.predicted_speedup(candidate)
+
+
+def _keep_learned(job: Job, result: TuneResult) -> TuneResult:
+    """Saves what was learned; ``result``, with a note where that could not be written."""
+    try:
+        job.learner.save(job.folder / files.LEARNED)
+    except OSError as error:
+        # It can be learned again from the database.
+        note = f"{files.LEARNED} could not be written: {error.strerror or error}"
+        return dataclasses.replace(result, notes=(*result.notes, note))
+    return result
 
 
 def _total(tasks: Sequence[TaskResult]) -> float | None:

@@ -1,0 +1,93 @@
+"""One call of ``tune``: what stays the same during it, and what its results are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmhub.measure.metaschedule import name_task
+from wmhub.measure.sources import NamedWorkload
+from wmhub.names import HardwareKey
+from wmhub.search import output as files
+from wmhub.search.history import Budget
+from wmhub.search.latent import open_database
+from wmhub.search.learner import Learner
+from wmhub.search.measuring import Means, measure
+from wmhub.search.run import logged, make_contexts
+from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
+
+
+@dataclass(frozen=True)
+class Job:
+    """What stays the same during one call."""
+
+    name: str
+    """What the user called the workload."""
+    hardware: HardwareKey
+    """What is tuned for."""
+    search: str
+    """``latent`` or ``evolutionary``."""
+    notes: tuple[str, ...]
+    """Sentences for people that are known from the beginning."""
+    tasks: Sequence[NamedWorkload]
+    target: Any
+    """TVM's, of the hardware."""
+    learner: Learner
+    config: LatentSearchConfig
+    cores: int
+    """Threads of the search, and processes that build."""
+    seed: int
+    folder: Path
+    """Where everything is written."""
+
+    @property
+    def log(self) -> Path:
+        """The file of TVM's own messages."""
+        return self.folder / files.LOG
+
+    def database(self) -> Any:
+        """The ``JSONDatabase`` of the folder, read anew."""
+        return open_database(self.folder)
+
+    def context(self, task: NamedWorkload) -> Any:
+        """A ``TuneContext`` of ``task`` alone."""
+        return make_contexts(
+            [task], self.target, None, cores=self.cores, seed=self.seed, log=self.log
+        )[0]  # fmt: skip
+
+    def search_of(self, context: Any) -> TaskSearch:
+        """A search of ``context``, apart from TVM's scheduler."""
+        spaces = context.generate_design_space()
+        return task_search(context, self.learner, self.config, spaces, self.seed)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the best schedule of a task is compared with; ``None`` where it was not measured."""
+
+    unscheduled: float | None
+    """Latency of the program as it came, in seconds."""
+    random: float | None
+    """Latency of the first valid random candidate, in seconds."""
+
+
+NO_BASELINE = Baseline(None, None)
+
+
+def measure_baselines(job: Job, means: Means, budget: Budget) -> list[Baseline]:
+    """Of each task, unless the budget is spent before its turn."""
+    with logged(job.log):
+        return [NO_BASELINE if budget.spent else _baseline(job, task, means) for task in job.tasks]
+
+
+def _baseline(job: Job, task: NamedWorkload, means: Means) -> Baseline:
+    context = job.context(task)
+    drawn = job.search_of(context).random_schedule()
+    means.wait_ready()
+    name_task(means.builder, task.name)
+    (unscheduled, _), (random, _) = measure(
+        [context.mod, drawn.mod], job.target, means.builder, means.runner
+    )
+    return Baseline(unscheduled, random)
