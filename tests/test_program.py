@@ -270,3 +270,17 @@ def test_what_is_no_index_map_is_refused(text: str) -> None:
 )
 def test_the_name_of_a_type_tells_its_bytes(dtype: str, size: float) -> None:
     assert Buffer("A", dtype, (8,), is_argument=True).element_bytes == size
+
+
+def test_integers_of_a_sum_that_has_nothing_else_are_its_operations() -> None:
+    """A quantised product is one; what divides its indices is no part of it."""
+
+    def flops(is_reduction: bool, **operations: float) -> float:
+        counts = tuple(operations.get(name, 0.0) for name in OPERATIONS)
+        block = Block("b", (Iterator("i", 8, is_reduction),), (), (), (), counts, has_init=False)
+        return Program((block,), {}).flops
+
+    assert flops(True, integer=2.0) == flops(True, integer=6.0) == 16.0
+    assert flops(True, integer=1.0) == 8.0
+    assert flops(True, add=1.0, integer=6.0) == 8.0
+    assert flops(False, integer=6.0) == 0.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 #: TVM's names of types: bits, a variant, lanes. ``float16``, ``float8_e4m3fn``, ``int8x4``.
@@ -18,6 +18,20 @@ _DEFAULT_BYTES = 4.0
 OPERATIONS = ("add", "mul", "div", "compare", "select", "special", "integer")
 #: Those before it are of floating point.
 _INTEGER = OPERATIONS.index("integer")
+#: Integer operations of a step of a sum of products; others find what it reads.
+_MOST_INTEGER = 2.0
+
+
+def arithmetic(operations: Sequence[float], is_reduction: bool) -> float:
+    """Operations on values among ``operations``, by class (`OPERATIONS`).
+
+    They are those of floating point, or a multiplication and an addition of a reduction that has
+    none (a quantised product): all its other integers are indices.
+    """
+    floating = sum(operations[:_INTEGER])
+    if floating or not is_reduction or not operations:
+        return floating
+    return min(operations[_INTEGER], _MOST_INTEGER)
 
 
 @dataclass(frozen=True)
@@ -138,8 +152,8 @@ class Program:
 
     @property
     def flops(self) -> float:
-        """Floating-point operations of one run, counting each class once; ``inf`` beyond floats."""
+        """Operations on values of one run, counting each class once; ``inf`` beyond floats."""
         try:
-            return sum(b.trips * sum(b.operations[:_INTEGER]) for b in self.blocks)
+            return sum(b.trips * arithmetic(b.operations, b.is_reduction) for b in self.blocks)
         except OverflowError:
             return math.inf

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from wmhub.actions import Action, ActionKind
 from wmhub.model.cpu_schedule import CpuSchedule, cpu_schedules
 from wmhub.nest import Axis, Loop, Stage, extents
 from wmhub.program import Access, Buffer, Index, Program
@@ -183,3 +185,31 @@ def _loops(schedule: Any) -> dict[str, tuple[int, int]]:
             vector *= int(loop.extent) if loop.kind == tvm.tirx.ForKind.VECTORIZED else 1
         found[str(schedule.get(block).name_hint)] = (tasks, vector)
     return found
+
+
+def test_a_block_that_becomes_an_instruction_is_a_vector_of_what_is_in_it() -> None:
+    """As a product of bytes, 16 sums of 4 at once; TVM calls that block ``dense_o``."""
+    axes = [Axis(n, extents(size), n == "k") for n, size in (("i", 32), ("j", 64), ("k", 128))]
+    sizes = [(0, 32), (1, 4), (2, 32), (1, 16), (2, 4)]
+    loops = [Loop.over(axes[axis], extents(size)) for axis, size in sizes]
+    dense = Stage("dense", axes, loops, operations=(0.0,) * 6 + (6.0,))
+    block = Stage("dense_o", axes, loops[:3], inner=loops[3:])
+    for stage in (dense, block):
+        stage.annotations = {key: np.array([value]) for key, value in ANNOTATIONS.items()}
+
+    def found(stages: list[Stage], *annotated: int) -> list[tuple[Stage, CpuSchedule]]:
+        actions = tuple(
+            Action(ActionKind.ANNOTATE, "Annotate", at, text="meta_schedule.auto_tensorize")
+            for at in annotated
+        )
+        return cpu_schedules(
+            Trajectories(Scheduler.META_SCHEDULE, None, (), actions, tuple(stages), 1, ())
+        )
+
+    ((stage, one),) = found([dense, block], 1)
+    assert stage is dense
+    assert (one.runs[0], one.tasks[0], one.vector[0]) == (32 * 64 * 128, 128, 64)
+    assert one.in_vector[:, 0].tolist() == [True, True, False, False, False]
+    # A block that is none, and one of other loops.
+    for stages, annotated in (([dense, block], ()), ([dense, replace(block, inner=[])], (1,))):
+        assert found(stages, *annotated)[0][1].vector[0] == 1

@@ -11,11 +11,11 @@ import pytest
 
 from wmhub.hardware.table import lookup
 from wmhub.model.encode import ACTION_COLUMNS, BLOCK_COLUMNS, KINDS, encode, structured_columns
-from wmhub.model.features import structured_features
+from wmhub.model.features import main_stage, structured_features
 from wmhub.model.movement import element_bytes
 from wmhub.names import HardwareKey
 from wmhub.nest import Stage
-from wmhub.program import Access
+from wmhub.program import Access, Program
 from wmhub.replay.ansor import replay_steps
 from wmhub.replay.meta_schedule import replay_traces
 
@@ -176,3 +176,12 @@ def test_copies_are_of_the_type_of_what_they_copy() -> None:
     stages = (*group.trajectories.stages, renamed)
     assert element_bytes(replace(group.trajectories, stages=stages))["A@7"] == 2.0
     assert element_bytes(replace(group.trajectories, program=None))["A"] == 4.0
+
+
+def test_a_sum_of_integers_does_more_work_than_what_rounds_it() -> None:
+    product, relu = matmul(k=4).blocks
+    integers = replace(product, operations=(0.0,) * 6 + (2.0,))
+    rounding = replace(relu, operations=(4.0, 4.0, 0.0, 2.0, 0.0, 0.0, 0.0))
+    program = Program((integers, rounding), matmul(k=4).buffers)
+    (group,) = replay_traces(program, [[[], []]])
+    assert main_stage(group.trajectories).name == "C"

@@ -11,6 +11,7 @@ taken at its word.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -21,6 +22,9 @@ from wmhub.model.loop_table import LoopTable, inclusive
 from wmhub.model.movement import move_of, shapes_of
 from wmhub.nest import Stage, trips
 from wmhub.trajectory import Trajectories
+
+#: Annotation of a block whose body becomes an instruction of its own.
+_TENSORIZE = "meta_schedule.auto_tensorize"
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,22 @@ class CpuSchedule:
 
 
 def cpu_schedules(trajectories: Trajectories) -> list[tuple[Stage, CpuSchedule]]:
-    """Of every stage that has loops and is not inlined."""
-    live = [stage for stage in trajectories.stages if not stage.inlined and stage.loops]
+    """Of every stage that has loops and is not inlined; one that was made a block, once."""
+    found = [stage for stage in trajectories.stages if not stage.inlined and stage.loops]
+    live = [stage for stage in found if not stage.inner]
+    marked = {action.stage for action in trajectories.actions if action.text == _TENSORIZE}
+    blocks = [trajectories.stages[at] for at in sorted(marked) if at >= 0]
     shapes = shapes_of(trajectories, live)
-    return [(stage, _schedule(trajectories, stage, live, shapes)) for stage in live]
+    schedules = []
+    for stage in live:
+        block = next((one for one in blocks if _is_around(one, stage)), None)
+        schedule = (
+            _schedule(trajectories, stage, live, shapes)
+            if block is None
+            else _in_intrinsic(trajectories, stage, block, live, shapes)
+        )
+        schedules.append((stage, schedule))
+    return schedules
 
 
 def annotation_of(
@@ -56,6 +72,28 @@ def annotation_of(
             if key in one.annotations:
                 return np.asarray(one.annotations[key], np.float64)
     return None
+
+
+def _is_around(block: Stage, stage: Stage) -> bool:
+    """Whether ``block`` was made of the inner loops of ``stage``."""
+    nest = [*block.loops, *block.inner]
+    is_nest = len(nest) == len(stage.loops) and all(map(operator.is_, nest, stage.loops))
+    return bool(block.loops and block.inner) and is_nest
+
+
+def _in_intrinsic(
+    trajectories: Trajectories,
+    stage: Stage,
+    block: Stage,
+    live: Sequence[Stage],
+    shapes: Mapping[str, Sequence[int]],
+) -> CpuSchedule:
+    """What an instruction does is a vector over the loops inside ``block``."""
+    around = _schedule(trajectories, block, [one for one in live if one is not stage], shapes)
+    inside = [*[[True]] * len(block.inner), *[[False]] * len(block.loops)]
+    return CpuSchedule(
+        trips(stage.nest()), around.tasks, trips(block.inner), np.array(inside), np.zeros(1)
+    )
 
 
 def _schedule(

@@ -34,7 +34,7 @@ from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.model.movement import element_bytes, written_bytes
 from wmhub.model.working_sets import working_sets
 from wmhub.nest import THREADS, Stage, pipeline_depth, trips
-from wmhub.program import OPERATIONS, Access
+from wmhub.program import OPERATIONS, Access, arithmetic
 from wmhub.replay.limits import threads_of
 from wmhub.trajectory import Trajectories
 
@@ -55,7 +55,8 @@ def main_stage(trajectories: Trajectories) -> Stage:
         trips = 1.0
         for axis in stage.axes:
             trips *= max(1, int(axis.extent[0]))
-        weight = 1.0 + sum(stage.operations[:-1]) if stage.operations else 1.0
+        is_reduction = any(axis.is_reduction for axis in stage.axes)
+        weight = 1.0 + arithmetic(stage.operations, is_reduction)
         return stage.role in ("compute", "rfactor"), trips * weight, len(stage.loops)
 
     live = [s for s in trajectories.stages if not s.inlined and s.loops]
