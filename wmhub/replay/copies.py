@@ -128,7 +128,7 @@ def _copy_in_layout(
     used = sorted({v for index in layout for v in index.variables()})
     axes = [Axis(stage.axes[v].name, stage.axes[v].extent, False) for v in used]
     values = dict.fromkeys(range(len(stage.axes)), Index("const"))
-    values |= {v: Index("var", k) for k, v in enumerate(used)}
+    values.update({v: Index("var", k) for k, v in enumerate(used)})
     outer, inner = (
         Access(buffer, tuple(index.substituted(values) for index in indices))
         for buffer, indices in ((access.buffer, access.indices), (cache, layout))

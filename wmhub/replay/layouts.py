@@ -156,7 +156,8 @@ def _inverse(layout: Sequence[Index], before: Sequence[np.ndarray]) -> dict[int,
     """
     found = {at: Index("const") for at, extent in enumerate(before) if (extent == 1).all()}
     for number, index in enumerate(layout):
-        inside, values = 1, dict[int, Index]()
+        inside = 1
+        values: dict[int, Index] = {}
         terms = _terms(index)
         for place, (scale, variable) in enumerate(terms[::-1], 1):
             extent = before[variable]
@@ -169,7 +170,7 @@ def _inverse(layout: Sequence[Index], before: Sequence[np.ndarray]) -> dict[int,
             if place < len(terms):
                 value = Index("%", 0, (value, Index("const", int(extent[0]))))
             values[variable] = value
-        found |= values
+        found.update(values)
     return found
 
 
