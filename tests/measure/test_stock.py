@@ -6,6 +6,7 @@ import contextlib
 import os
 import pickle
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,34 +56,33 @@ def test_a_device_that_is_gone_ends_the_run_instead_of_failing_candidates(there:
     from wmhub.tvm_callbacks import own_errors
     from wmhub.tvm_compat import meta_schedule as ms
 
-    cancelled: list[int] = []
+    given_up: list[bool] = []
 
-    def future(number: int, problem: str | None) -> Any:
-        return SimpleNamespace(
-            result=lambda: ms.runner.RunnerResult(None if problem else [1.0], problem),
-            done=lambda: True,
-            future=SimpleNamespace(cancel=lambda: cancelled.append(number)),
-        )
+    def result(problem: str | None) -> Any:
+        seconds = None if problem else [1.0]
+        future = SimpleNamespace(result=lambda: ms.runner.RunnerResult(seconds, problem))
+        return stock._Result(future, Tracker(there), lambda: given_up.append(True))
 
-    batch = [future(0, None), future(1, "connection reset"), future(2, None)]
-    results = [stock._Result(batch, number, Tracker(there)) for number in range(3)]
-    assert results[0].result().error_msg is None
-    gone = (
-        contextlib.nullcontext() if there else pytest.raises(MeasureError, match="no such device")
-    )
-    with gone, own_errors():
-        assert results[1].result().error_msg == "connection reset"
-    assert cancelled == ([] if there else [0, 1, 2])
+    assert result(None).result().error_msg is None
+    gone = pytest.raises(MeasureError, match="no such device")
+    with contextlib.nullcontext() if there else gone, own_errors():
+        assert result("connection reset").result().error_msg == "connection reset"
+    assert given_up == ([] if there else [True])
 
 
 @pytest.mark.slow
-def test_what_goes_to_the_processes_of_a_tracker_runner_can_be_sent() -> None:
+def test_a_tracker_runner_sends_its_processes_what_they_need_and_gives_up() -> None:
     from wmhub.measure.remote import Tracker as RealTracker
     from wmhub.measure.stock import TrackerRunner
 
     runner = TrackerRunner(TARGET, RealTracker("127.0.0.1", 9190, "board"))
     for function in (runner._inner.f_create_session, runner._inner.f_alloc_argument):
         pickle.loads(pickle.dumps(function))
+    began = threading.Event()
+    futures = [runner._inner.pool._threadpool.submit(began.wait) for _ in range(3)]
+    runner._give_up()
+    began.set()
+    assert [future.cancelled() for future in futures[1:]] == [True, True]
 
 
 @pytest.fixture

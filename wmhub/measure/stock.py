@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from wmhub.tvm_compat import meta_schedule as ms
 from wmhub.tvm_compat import use_target
 
 #: How long a device may be away, in seconds: one that a program took down is started again.
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 30.0
 #: Time limit of a session with a device, in seconds.
 _SESSION_SECONDS = 60
 
@@ -79,29 +79,34 @@ class TrackerRunner(ms.runner.PyRunner):  # type: ignore[misc]
 
     def run(self, runner_inputs: Sequence[Any]) -> list[Any]:
         """As TVM's runner."""
-        futures = list(self._inner.run(runner_inputs))
-        return [_Result(futures, number, self._tracker) for number in range(len(futures))]
+        return [
+            _Result(future, self._tracker, self._give_up)
+            for future in self._inner.run(runner_inputs)
+        ]
+
+    def _give_up(self) -> None:
+        """Begins nothing more: Python would end only when all that was asked for has failed."""
+        self._inner.pool._threadpool.shutdown(wait=False, cancel_futures=True)
 
 
 @derived_object
 class _Result(ms.runner.PyRunnerFuture):  # type: ignore[misc]
-    """One of a batch of futures of TVM's runner."""
+    """A future of TVM's runner."""
 
-    def __init__(self, batch: Sequence[Any], number: int, tracker: Tracker) -> None:
+    def __init__(self, future: Any, tracker: Tracker, give_up: Callable[[], None]) -> None:
         super().__init__()
-        self._batch, self._own, self._tracker = batch, batch[number], tracker
+        self._future, self._tracker, self._give_up = future, tracker, give_up
 
     def done(self) -> bool:
-        return bool(self._own.done())
+        return bool(self._future.done())
 
     def result(self) -> Any:
         try:
-            result = self._own.result()
+            result = self._future.result()
             if result.error_msg is not None:
                 self._tracker.require_device(_PATIENCE_SECONDS)
         except BaseException:
-            for other in self._batch:
-                other.future.cancel()
+            self._give_up()
             raise
         return result
 
