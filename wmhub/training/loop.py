@@ -123,6 +123,9 @@ class Loop:
                 if state is not None and self.world.is_main:
                     save_state(state, self)
             watch(progress.step, config.steps, loss, looked)
+        # What torch distributes holds on to the threads of the process group, which have to end
+        # before the process does.
+        self.objective = _Objective(self.network, self._loss)
         self.network.load_state_dict(self.best.state_dict())
         self.network.plant(self.forest)
         self.network.cpu().eval()
