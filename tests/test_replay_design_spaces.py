@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -36,27 +37,15 @@ def test_nests_of_design_spaces_are_those_of_tvm(
     target: str, operators: tuple[str, ...], rules: str
 ) -> None:
     tvm = pytest.importorskip("tvm")
-    from wmhub.tvm_compat import Schedule, Trace, normalize, use_target
     from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import normalize
 
-    use_target(tvm.target.Target(TARGETS[target]))
     space = ms.space_generator.PostOrderApply(
         **dict.fromkeys(("sch_rules", "postprocs", "mutator_probs"), rules or "from-target")
     )
     for operator in operators:
         module = normalize(_module(operator, bool(rules)))
-        program = parse_program(tvm.ir.save_json(module))
-        context = ms.TuneContext(
-            module,
-            target=tvm.target.Target(TARGETS[target]),
-            space_generator=space,
-            rand_state=1,
-        )
-        for sketch in context.generate_design_space():
-            for seed in (1, 2):
-                schedule = Schedule(module, seed=seed)
-                Trace(sketch.trace.insts, {}).apply_to_schedule(schedule, remove_postproc=False)
-                _compare(program, schedule)
+        compare_spaces(module, tvm.target.Target(TARGETS[target]), space, (1, 2))
 
 
 @pytest.mark.tvm
@@ -73,26 +62,33 @@ def test_nests_of_design_spaces_are_those_of_tvm(
     ],
 )
 def test_nests_of_our_own_sketches_are_those_of_tvm(workload: str) -> None:
-    tvm = pytest.importorskip("tvm")
+    pytest.importorskip("tvm")
     from wmhub.measure import zoo
     from wmhub.measure.rules import space_generator
-    from wmhub.tvm_compat import Schedule, Trace, normalize, use_target
-    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import normalize, use_target
 
     target = use_target(TARGETS["llvm"])
     module = normalize(zoo.build(workload))
+    sketches = compare_spaces(module, target, space_generator(target), (1, 2))
+    assert any("reindex_cache_read" in sketch for sketch in sketches)
+
+
+def compare_spaces(module: Any, target: Any, space: Any, seeds: Iterable[int]) -> list[str]:
+    """Compares the nests of each sketch of ``space`` with TVM's, its decisions drawn by each of
+    the ``seeds``; returns the traces."""
+    from wmhub.tvm_compat import Schedule, Trace, tvm, use_target
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    use_target(target)
     program = parse_program(tvm.ir.save_json(module))
-    context = ms.TuneContext(
-        module, target=target, space_generator=space_generator(target), rand_state=1
-    )
-    packed = 0
-    for sketch in context.generate_design_space():
-        packed += "reindex_cache_read" in str(sketch.trace)
-        for seed in (1, 2):
+    context = ms.TuneContext(module, target=target, space_generator=space, rand_state=1)
+    sketches = context.generate_design_space()
+    for sketch in sketches:
+        for seed in seeds:
             schedule = Schedule(module, seed=seed)
             Trace(sketch.trace.insts, {}).apply_to_schedule(schedule, remove_postproc=False)
             _compare(program, schedule)
-    assert packed
+    return [str(sketch.trace) for sketch in sketches]
 
 
 def _module(operator: str, half: bool) -> Any:
