@@ -141,7 +141,9 @@ class Residency:
     """What a GPU's core holds at once at most, however little each needs."""
 
     warps: int
+    """Groups of ``vector_bits / 32`` threads that run in step."""
     blocks: int
+    """Blocks of threads."""
 
 
 def known() -> list[Known]:

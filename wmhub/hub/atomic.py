@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -14,6 +15,9 @@ from pathlib import Path
 
 from wmhub.errors import HubError, WmhubError
 from wmhub.flushing import flush, flush_folder
+
+#: Name of what `write_file` leaves where it is killed.
+UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")
 
 _INCOMING = ".incoming"
 #: Age in seconds at which something unfinished counts as abandoned by a writer that was killed.

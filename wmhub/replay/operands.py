@@ -73,16 +73,16 @@ def _product(
 
     left, right = operand(row, inner), operand(inner, column)
     turned_left, turned_right = operand(inner, row), operand(column, inner)
+    plain = left, right
     # TVM's own ``dense`` and ``batch_matmul`` have the second one transposed.
-    for layout in ((left, turned_right), (turned_left, right), (turned_left, turned_right)):
+    turned = (left, turned_right), (turned_left, right)
+    for layout in (*turned, (turned_left, turned_right), plain):
         if _holds_both(layout, sizes, key):
             return layout
-    if _holds_both((left, right), sizes, key):
-        return left, right
     if len(batch) < 2:
-        return None if key.lists_tensors else (left, right)
+        return None if key.lists_tensors else plain
     # Winograd's: one of the two is what the other stages make of an operand.
-    for layout in ((left, turned_right), (turned_left, right)):
+    for layout in turned:
         if any(key.find(_shape(indices, sizes)) is not None for indices in layout):
             return layout
     return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from wmhub.errors import HardwareMismatchError, OutputExistsError
 from wmhub.hub import known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
+from wmhub.hub.atomic import UNFINISHED
 from wmhub.search import output as files
 from wmhub.search.choose import this_hardware
 from wmhub.search.history import OnProgress
@@ -16,9 +16,6 @@ from wmhub.search.tune import tune
 
 #: First dense layer of a BERT-base feed-forward block, with its bias and GELU.
 WORKLOAD = "dense-m128-n3072-k768-bias-gelu"
-
-#: What `wmhub.hub.atomic.write_file` leaves where it is killed.
-_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 def demo(
@@ -63,7 +60,7 @@ def _clear(folder: Path, workload: str) -> None:
     written = {*files.DATABASE, files.REPORT, files.PLOT, files.LEARNED, files.LOG}
     written |= {f"{stem}.py", f"{stem}.so"}
     there = {path.name for path in folder.iterdir()}
-    written |= set(filter(_UNFINISHED.fullmatch, there))
+    written |= set(filter(UNFINISHED.fullmatch, there))
     others = sorted(there - written - {files.LOCK})
     if others:
         raise OutputExistsError(

@@ -27,7 +27,7 @@ _SHARES = (HALF, 0.0, 1.0)
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of a training that started from a checkpoint."""
+    """What is kept of a training."""
 
     network: WorldModel
     """Trees included."""
@@ -51,8 +51,15 @@ def blend(tuned: WorldModel, base: WorldModel, share: float) -> WorldModel:
     return mixed
 
 
-def keep_best(tuned: WorldModel, base: WorldModel, validation: Sequence[StoredWorkload]) -> Kept:
-    """What ranks the ``validation`` workloads best: the base, what came of it, or halfway."""
+def keep_best(
+    tuned: WorldModel, base: WorldModel | None, validation: Sequence[StoredWorkload]
+) -> Kept:
+    """What ranks the ``validation`` workloads best: the base, what came of it, or halfway.
+
+    Without a base, ``tuned`` itself.
+    """
+    if base is None:
+        return Kept(tuned, 0.0, rank_stored(tuned, validation))
     kept = []
     for share in _SHARES:
         network = blend(tuned, base, share)

@@ -153,14 +153,9 @@ def train(
         seen: list[Ranking] = []
         share = 0.0
         if world.is_main:
-            if unchanged is None:
-                seen = rank_stored(network, corpus.validation)
-            else:
-                kept = keep_best(network, unchanged, corpus.validation)
-                seen, share = kept.rankings, kept.share
-                network.plant(kept.network.forest)
-                network.load_state_dict(kept.network.state_dict())
-            calibrate(network, seen)
+            kept = keep_best(network, unchanged, corpus.validation)
+            loop.network, seen, share = kept.network, kept.rankings, kept.share
+            calibrate(loop.network, seen)
         report = _report(loop, corpus, seen, output, name or f"wm-{target}", world, share)
         if world.is_main:
             pin = None if base is None else dataclasses.replace(base[0], share=share)
