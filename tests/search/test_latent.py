@@ -107,6 +107,7 @@ def test_records_of_another_target_are_not_taken_up(tmp_path: Path) -> None:
 
 
 def test_the_luckiest_measurement_does_not_win() -> None:
+    from wmhub.search.measuring import Means
     from wmhub.search.run import _playoff
     from wmhub.tvm_compat import derived_object, llvm_target, use_target
     from wmhub.tvm_compat import meta_schedule as ms
@@ -129,9 +130,9 @@ def test_the_luckiest_measurement_does_not_win() -> None:
 
     context = make_context(workload("GMM", 0))
     lucky, steady = (space for space in context.generate_design_space()[:2])
-    again = _playoff(
-        [(1e-3, lucky), (1.5e-3, steady)], use_target(llvm_target(cores=2)), Built(), Once()
-    )
+    means = Means(Built(), Once(), lambda: None)
+    target = use_target(llvm_target(cores=2))
+    again = _playoff([(1e-3, lucky), (1.5e-3, steady)], target, means)
     assert [time for time, _ in again] == [2e-3, 3e-3]
     assert again[0][1].same_as(steady)
 

@@ -112,3 +112,11 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     assert [path.name for path in output.iterdir()] == ["schedule.py"]
     with pytest.raises(InvalidInputError, match="is a file"), held(output / "schedule.py"):
         raise AssertionError
+
+
+def test_an_empty_database_is_of_no_run(tmp_path: Path) -> None:
+    database(tmp_path / "out", "", "")
+    files.refuse(tmp_path / "out", None)
+    (tmp_path / "out" / WORKLOADS).write_text('["1", "program"]\n')
+    with pytest.raises(OutputExistsError, match="holds a tuning run"):
+        files.refuse(tmp_path / "out", None)

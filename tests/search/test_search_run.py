@@ -8,10 +8,12 @@ from types import SimpleNamespace
 import pytest
 from measure.sketches import steps
 
+from wmhub.errors import MeasureError
 from wmhub.measure import zoo
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.history import Budget
 from wmhub.search.run import Budgeted, logged, make_contexts
+from wmhub.tvm_callbacks import own_errors
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")
@@ -50,11 +52,44 @@ def test_the_builder_knows_of_which_task_the_next_batch_is(monkeypatch: pytest.M
         NamedWorkload("first", zoo.build("matmul-m8-n8-k8")),
         NamedWorkload("second", zoo.build("matmul-m8-n8-k16")),
     ]
-    strategy = Budgeted(inner, Budget(), None)
+    strategy = Budgeted(inner, Budget(), None, lambda: None)
     contexts = make_contexts(tasks, use_target(TARGET), strategy, cores=1, seed=0, log=None)
     for context in (contexts[1], contexts[0]):
         context.search_strategy.generate_measure_candidates()
     assert named == ["second", "first"]
+
+
+def test_the_first_batch_is_searched_for_while_the_workers_start() -> None:
+    from wmhub.tvm_compat import use_target
+
+    order: list[str] = []
+
+    def ready() -> None:
+        order.append("ready")
+        raise MeasureError("no worker could start")
+
+    inner = SimpleNamespace(
+        _initialize_with_tune_context=lambda _: None,
+        generate_measure_candidates=lambda: order.append("batch"),
+        clone=lambda: inner,
+    )
+    task = NamedWorkload("main", zoo.build("matmul-m8-n8-k8"))
+
+    def batch(budget: Budget) -> None:
+        strategy = Budgeted(inner, budget, SimpleNamespace(), ready)
+        (context,) = make_contexts(
+            [task], use_target(TARGET), strategy, cores=1, seed=0, log=None
+        )  # fmt: skip
+        context.search_strategy.generate_measure_candidates()
+
+    # What raises it is TVM's, which knows no such kind: the run's caller sees ours.
+    with pytest.raises(MeasureError, match="no worker could start"), own_errors():
+        batch(Budget())
+    assert order == ["batch", "ready"]
+    spent = Budget()
+    spent.interrupted = True
+    batch(spent)
+    assert order == ["batch", "ready"]
 
 
 def test_each_run_has_a_log_of_its_own(tmp_path: Path) -> None:

@@ -234,7 +234,10 @@ def test_what_is_alike_or_allowed_is_measured_as_what_it_is(
     from wmhub.tvm_compat import use_target
 
     made: list[dict[str, Any]] = []
-    monkeypatch.setattr("wmhub.search.tune.use_target", lambda t: made.append(t) or use_target(t))
+    monkeypatch.setattr(
+        "wmhub.search.tune.use_target",
+        lambda target, **options: made.append(target) or use_target(target, **options),
+    )
     result = tune(tmp_path / "out", hardware=named, trials=3, allow_other_hardware=allowed)
     assert result.hardware == "llvm-rocketlake-2c"
     assert made[0]["num-cores"] == 2

@@ -34,8 +34,7 @@ class Means(NamedTuple):
     """MetaSchedule's interface."""
     wait_ready: Callable[[], None]
     """Waits until both can work, which the first build does by itself; raises ``MeasureError``
-    where they cannot, or where the tracker or its devices are not there. From a build, TVM would
-    turn the reason into an error without a name."""
+    where they cannot. From a build, TVM would turn the reason into an error without a name."""
 
 
 @contextmanager
@@ -45,7 +44,8 @@ def measuring(
     """What measures for ``target``, a dictionary.
 
     ``builder``: ``engine`` is our own, ``local`` TVM's. ``rpc``: ``HOST:PORT/KEY`` of a TVM tracker
-    and the devices at it; builds are TVM's local ones then. Raises ``InvalidInputError``.
+    and the devices at it; builds are TVM's local ones then. Raises ``InvalidInputError``, and
+    ``MeasureError`` where the tracker or its devices are not there.
     """
     if builder not in ("engine", "local"):
         raise InvalidInputError(f"builder {builder!r} is neither engine nor local")
@@ -66,7 +66,8 @@ def measuring(
         if tracker is None:
             yield Means(local, stock.LockedRunner(target, lock), lambda: None)
         else:
-            yield Means(local, stock.TrackerRunner(target, tracker), tracker.require_device)
+            tracker.require_device()
+            yield Means(local, stock.TrackerRunner(target, tracker), lambda: None)
 
 
 def _tracker(rpc: str) -> Tracker:

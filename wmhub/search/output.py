@@ -56,8 +56,11 @@ def refuse(output: Path, database: Path | None) -> None:
     Raises ``OutputExistsError`` where another run's database is there already, unless ``database``
     is that very folder.
     """
+    # A run that could not measure anything leaves an empty database, which is none.
     if not _goes_on(output, database) and any(
-        (output / name).exists() for name in (*DATABASE, REPORT)
+        path.exists() and path.stat().st_size
+        for name in (*DATABASE, REPORT)
+        if (path := output / name)
     ):
         raise OutputExistsError(
             f"{output} holds a tuning run: give another folder, or go on from it with "

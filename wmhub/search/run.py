@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
@@ -16,7 +17,7 @@ from wmhub.search.cost_model import WorldModelCost
 from wmhub.search.history import Budget, History
 from wmhub.search.latent import LatentSearch, measured_before
 from wmhub.search.learner import Learner
-from wmhub.search.measuring import discard, failure_reason, measure
+from wmhub.search.measuring import Means, discard, failure_reason, measure
 from wmhub.search.task_search import LatentSearchConfig
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
@@ -58,11 +59,13 @@ class Recorder(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
 class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
     """Another strategy, until the budget is spent, whose builder knows the task of each batch."""
 
-    def __init__(self, inner: Any, budget: Budget, builder: Any) -> None:
+    def __init__(self, inner: Any, budget: Budget, builder: Any, ready: Callable[[], None]) -> None:
+        """``ready`` returns when a batch can be built, or raises why none can."""
         super().__init__()
         self._inner = inner
         self._budget = budget
         self._builder = builder
+        self._ready = ready
         self._task = ""
 
     def _initialize_with_tune_context(self, context: Any) -> None:
@@ -87,7 +90,12 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
     def generate_measure_candidates(self) -> Any:
         """The inner strategy's batch, which is built next; ``None`` when the budget is spent."""
         name_task(self._builder, self._task)
-        return None if self._budget.spent else self._inner.generate_measure_candidates()
+        if self._budget.spent:
+            return None
+        batch = self._inner.generate_measure_candidates()
+        # Not before: workers start while the first batch is searched for.
+        self._ready()
+        return batch
 
     def notify_runner_results(
         self, measure_candidates: Sequence[Any], results: Sequence[Any]
@@ -97,7 +105,7 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
 
     def clone(self) -> Any:
         """A clone around a clone."""
-        return Budgeted(self._inner.clone(), self._budget, self._builder)
+        return Budgeted(self._inner.clone(), self._budget, self._builder, self._ready)
 
 
 def make_contexts(
@@ -143,8 +151,7 @@ def run(
     batch: int,
     history: History,
     budget: Budget,
-    builder: Any,
-    runner: Any,
+    means: Means,
     database: Any,
     cores: int,
     seed: int,
@@ -153,7 +160,7 @@ def run(
 ) -> None:
     """Measures up to ``trials`` candidates over all tasks, ``batch`` at a time.
 
-    ``packing`` as in `make_contexts`.
+    ``packing`` as in `make_contexts`. Raises ``MeasureError`` where ``means`` cannot work.
     """
     callbacks = [ms.measure_callback.AddToDatabase()]
     cost_model: Any = "none"
@@ -164,10 +171,10 @@ def run(
         cost_model = WorldModelCost(learner)
         callbacks.append(ms.measure_callback.UpdateCostModel())
     callbacks.append(Recorder(history))
+    limited = Budgeted(strategy, budget, means.builder, functools.cache(means.wait_ready))
     contexts = make_contexts(
-        tasks, target, Budgeted(strategy, budget, builder), cores=cores, seed=seed, log=log,
-        packing=packing,
-    )  # fmt: skip
+        tasks, target, limited, cores=cores, seed=seed, log=log, packing=packing
+    )
     if search != "latent":
         # Our own strategy takes up the database by itself.
         for context in contexts:
@@ -179,8 +186,8 @@ def run(
             work_dir=str(log.parent),
             max_trials_global=trials,
             num_trials_per_iter=batch,
-            builder=builder,
-            runner=runner,
+            builder=means.builder,
+            runner=means.runner,
             database=database,
             cost_model=cost_model,
             measure_callbacks=callbacks,
@@ -188,12 +195,12 @@ def run(
         )
     if not budget.interrupted:
         for task, finalists in history.finalists.items():
-            name_task(builder, task)
-            finalists[:] = _playoff(finalists, target, builder, runner)
+            name_task(means.builder, task)
+            finalists[:] = _playoff(finalists, target, means)
 
 
 def _playoff(
-    finalists: Sequence[tuple[float, Any]], target: Any, builder: Any, runner: Any
+    finalists: Sequence[tuple[float, Any]], target: Any, means: Means
 ) -> list[tuple[float, Any]]:
     """The finalists by the median of new measurements, round after round.
 
@@ -203,7 +210,7 @@ def _playoff(
     if len(finalists) < 2:
         return list(finalists)
     mods = [schedule.mod for _, schedule in finalists]
-    measured = measure(mods, target, builder, runner, _PLAYOFF_ROUNDS)
+    measured = measure(mods, target, means.builder, means.runner, _PLAYOFF_ROUNDS)
     again = [
         (seconds if new is None else new, schedule)
         for (seconds, schedule), (new, _) in zip(finalists, measured, strict=True)

@@ -100,7 +100,8 @@ def tune(
     )  # fmt: skip
     # Unless another CPU is named, what is not measured is for this one as well.
     target = target_for(runs_on, target, runs_here=hardware is None or measures_here)
-    machine, cores = use_target(target), cores_for(target)
+    # Its intrinsics come with the first context, when those who build have begun to load TVM.
+    machine, cores = use_target(target, intrinsics=False), cores_for(target)
     folder, known = Path(output), Path(database) if database is not None else None
     # Two that write to one folder would mix their records; those who build load TVM while the
     # checkpoint is loaded here.
@@ -131,12 +132,10 @@ def tune(
             if means is not None and not budget.spent:
                 if baselines:
                     firsts = measure_baselines(job, means, budget)
-                means.wait_ready()
                 run(
                     tasks, machine, job.learner, search=search, config=job.config, trials=trials,
-                    batch=batch, history=history, budget=budget, builder=means.builder,
-                    runner=means.runner, database=job.database(), cores=cores, seed=seed,
-                    log=job.log,
+                    batch=batch, history=history, budget=budget, means=means,
+                    database=job.database(), cores=cores, seed=seed, log=job.log,
                 )  # fmt: skip
             lost = before + len(history.trials) - files.records_in(folder)
             with logged(job.log):
