@@ -70,8 +70,8 @@ def folder_of(manifest: Manifest, artifact: ArtifactManifest) -> str:
             "the dataset does not say who measured it; collect it with --contributor NAME"
         )
     # A name may have no letter that a path may have; the digest tells such folders apart.
-    slug = _SLUG.sub("-", contributor.lower()).strip("-") or "contributor"
-    return check_path(f"{manifest.hardware}/{slug[:40]}-{artifact.digest[:8]}")
+    slug = _SLUG.sub("-", contributor.lower()).strip("-")[:40].rstrip("-") or "contributor"
+    return check_path(f"{manifest.hardware}/{slug}-{artifact.digest[:8]}")
 
 
 def members(hub: Hub, repository: Repository, commit: str) -> list[Member]:
