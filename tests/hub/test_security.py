@@ -218,6 +218,7 @@ def test_the_token_is_in_no_error_log_card_or_lock(
         ("GET https://cdn/x?Signature=abc&Key=1 failed", "GET https://cdn/x?… failed"),
         ("at https://ada:secret@hub.example/x", "at https://…@hub.example/x"),
         ("nothing to hide", "nothing to hide"),
+        ("http://me:se@cret@hub.example/a", "http://…@hub.example/a"),
     ],
 )
 def test_secrets_are_taken_out_of_messages(text: str, left: str) -> None:

@@ -29,7 +29,7 @@ _REACH_SECONDS = 10.0
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 60.0
 _SECRET = re.compile(
-    r"\b(?:hf|api)_[A-Za-z0-9_]{8,}|(?<=\?)\S+|(?i:bearer)\s+\S+|(?<=://)[^/@\s]+(?=@)"
+    r"\b(?:hf|api)_[A-Za-z0-9_]{8,}|(?<=\?)\S+|(?i:bearer)\s+\S+|(?<=://)[^/\s]+(?=@)"
 )
 _REMEDIES = {
     401: "the login is missing or no longer valid: run `hf auth login`",
