@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from wmhub.errors import MeasureError
 from wmhub.measure import zoo
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.history import Budget
+from wmhub.search.measuring import Means
 from wmhub.search.run import Budgeted, logged, make_contexts
 from wmhub.tvm_callbacks import own_errors
 
@@ -38,21 +40,26 @@ def test_a_search_draws_from_our_own_sketches_unless_told_not_to(packing: bool) 
 TARGET = {"kind": "llvm", "mcpu": "haswell", "num-cores": 2}
 
 
+def giving(batch: Callable[[], None]) -> SimpleNamespace:
+    """A strategy whose batches are what ``batch`` returns."""
+    inner = SimpleNamespace(
+        _initialize_with_tune_context=lambda _: None,
+        generate_measure_candidates=batch,
+        clone=lambda: inner,
+    )
+    return inner
+
+
 def test_the_builder_knows_of_which_task_the_next_batch_is(monkeypatch: pytest.MonkeyPatch) -> None:
     from wmhub.tvm_compat import use_target
 
     named: list[str] = []
     monkeypatch.setattr("wmhub.search.run.name_task", lambda builder, task: named.append(task))
-    inner = SimpleNamespace(
-        _initialize_with_tune_context=lambda _: None,
-        generate_measure_candidates=lambda: None,
-        clone=lambda: inner,
-    )
     tasks = [
         NamedWorkload("first", zoo.build("matmul-m8-n8-k8")),
         NamedWorkload("second", zoo.build("matmul-m8-n8-k16")),
     ]
-    strategy = Budgeted(inner, Budget(), None, lambda: None)
+    strategy = Budgeted(giving(lambda: None), Budget(), Means(None, None, lambda: None))
     contexts = make_contexts(tasks, use_target(TARGET), strategy, cores=1, seed=0, log=None)
     for context in (contexts[1], contexts[0]):
         context.search_strategy.generate_measure_candidates()
@@ -68,18 +75,12 @@ def test_the_first_batch_is_searched_for_while_the_workers_start() -> None:
         order.append("ready")
         raise MeasureError("no worker could start")
 
-    inner = SimpleNamespace(
-        _initialize_with_tune_context=lambda _: None,
-        generate_measure_candidates=lambda: order.append("batch"),
-        clone=lambda: inner,
-    )
     task = NamedWorkload("main", zoo.build("matmul-m8-n8-k8"))
+    inner, means = giving(lambda: order.append("batch")), Means(SimpleNamespace(), None, ready)
 
     def batch(budget: Budget) -> None:
-        strategy = Budgeted(inner, budget, SimpleNamespace(), ready)
-        (context,) = make_contexts(
-            [task], use_target(TARGET), strategy, cores=1, seed=0, log=None
-        )  # fmt: skip
+        strategy = Budgeted(inner, budget, means)
+        (context,) = make_contexts([task], use_target(TARGET), strategy, cores=1, seed=0, log=None)
         context.search_strategy.generate_measure_candidates()
 
     # What raises it is TVM's, which knows no such kind: the run's caller sees ours.

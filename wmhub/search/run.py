@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
@@ -59,13 +58,11 @@ class Recorder(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
 class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
     """Another strategy, until the budget is spent, whose builder knows the task of each batch."""
 
-    def __init__(self, inner: Any, budget: Budget, builder: Any, ready: Callable[[], None]) -> None:
-        """``ready`` returns when a batch can be built, or raises why none can."""
+    def __init__(self, inner: Any, budget: Budget, means: Means) -> None:
         super().__init__()
         self._inner = inner
         self._budget = budget
-        self._builder = builder
-        self._ready = ready
+        self._means = means
         self._task = ""
 
     def _initialize_with_tune_context(self, context: Any) -> None:
@@ -89,12 +86,12 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
 
     def generate_measure_candidates(self) -> Any:
         """The inner strategy's batch, which is built next; ``None`` when the budget is spent."""
-        name_task(self._builder, self._task)
+        name_task(self._means.builder, self._task)
         if self._budget.spent:
             return None
         batch = self._inner.generate_measure_candidates()
         # Not before: workers start while the first batch is searched for.
-        self._ready()
+        self._means.wait_ready()
         return batch
 
     def notify_runner_results(
@@ -105,7 +102,7 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
 
     def clone(self) -> Any:
         """A clone around a clone."""
-        return Budgeted(self._inner.clone(), self._budget, self._builder, self._ready)
+        return Budgeted(self._inner.clone(), self._budget, self._means)
 
 
 def make_contexts(
@@ -171,10 +168,10 @@ def run(
         cost_model = WorldModelCost(learner)
         callbacks.append(ms.measure_callback.UpdateCostModel())
     callbacks.append(Recorder(history))
-    limited = Budgeted(strategy, budget, means.builder, functools.cache(means.wait_ready))
     contexts = make_contexts(
-        tasks, target, limited, cores=cores, seed=seed, log=log, packing=packing
-    )
+        tasks, target, Budgeted(strategy, budget, means), cores=cores, seed=seed, log=log,
+        packing=packing,
+    )  # fmt: skip
     if search != "latent":
         # Our own strategy takes up the database by itself.
         for context in contexts:
