@@ -5,7 +5,6 @@ import gzip
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -223,17 +222,6 @@ def test_a_dataset_grows_by_what_it_lacks(log: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("out.*"))
 
 
-def test_an_interrupted_replacement_is_undone(log: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    collect(log, output=out)
-    out.rename(interrupted(out, "older"))  # where a kill between two renames leaves it
-    with pytest.raises(OutputExistsError, match="back as it was"):
-        collect(log, output=out, update=True)
-    with log.open("a") as file:
-        file.write(ansor_line(timestamp=1) + "\n")
-    assert collect(log, output=out, update=True).manifest.counts.records == 41
-
-
 def test_a_chunk_is_not_parsed_twice(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,17 +353,6 @@ def test_what_else_lies_in_the_folder_of_a_dataset_stays_when_it_grows(
     assert (real / "notes.txt").read_text() == "mine"
     assert (real / ".git" / "HEAD").read_text() == "ref"
     assert sorted(path.name for path in real.parent.iterdir()) == ["data"]
-
-
-def test_a_removal_that_was_cut_loses_nothing_of_the_users(log: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    collect(log, output=output)
-    older = interrupted(output, "older")
-    shutil.copytree(output, older, dirs_exist_ok=True)
-    (older / "notes.txt").write_text("mine")
-    collect(log, output=output, update=True)
-    assert (output / "notes.txt").read_text() == "mine"
-    assert not older.exists()
 
 
 def test_test_workloads_of_a_dataset_that_grows(log: Path, tmp_path: Path) -> None:

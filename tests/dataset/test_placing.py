@@ -9,6 +9,7 @@ from datasetmaking import Make, lines_of
 
 import wmhub
 from wmhub.dataset.manifest import read_manifest
+from wmhub.dataset.placing import destination
 from wmhub.errors import InvalidInputError
 
 
@@ -67,3 +68,11 @@ def test_a_mount_point_is_refused_before_the_work(
     with pytest.raises(InvalidInputError, match="a disk is mounted here"):
         wmhub.collect(log, tmp_path / "data", hardware="cuda-v100")
     assert not (tmp_path / "data.wmhub").exists()
+
+
+def test_the_folder_above_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else wmhub would work in the folder that it is named from."""
+    (tmp_path / "data" / "sub").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "data" / "sub")
+    assert destination("..") == tmp_path / "data"
+    assert destination("") == tmp_path / "data" / "sub"

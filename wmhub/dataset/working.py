@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from wmhub.dataset.replacing import settle
 from wmhub.errors import InvalidInputError, OutputExistsError
 
 _SUFFIX = ".wmhub"
@@ -43,9 +44,10 @@ def working_folder(output: Path) -> Path:
 def working(output: Path) -> Iterator[None]:
     """Makes and marks the working folder, and holds it alone; what is empty at the end goes.
 
-    Whoever reads a dataset to write it again holds it from before the one until after the other:
-    else what another process adds meanwhile is lost. Raises ``OutputExistsError`` as
-    ``working_folder`` does, and where another process holds it.
+    A replacement of ``output`` that was killed is brought to an end first, so that the dataset is
+    where it belongs. Whoever reads a dataset to write it again holds it from before the one until
+    after the other: else what another process adds meanwhile is lost. Raises ``OutputExistsError``
+    as ``working_folder`` and ``settle`` do, and where another process holds it.
     """
     folder = working_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,7 @@ def working(output: Path) -> Iterator[None]:
                 "finished, or choose another output"
             )
         try:
+            settle(output, folder)
             yield
         finally:
             if [path.name for path in folder.iterdir()] == [_MARK]:

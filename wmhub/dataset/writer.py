@@ -27,8 +27,9 @@ from wmhub.dataset.manifest import (
     licence_of,
     write_manifest,
 )
-from wmhub.dataset.placing import finish_replacement, put
+from wmhub.dataset.placing import put
 from wmhub.dataset.reader import Dataset
+from wmhub.dataset.replacing import WRITING
 from wmhub.dataset.schema import DICTIONARY_COLUMNS, TRAJECTORIES, WORKLOADS
 from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.statistics import statistics
@@ -162,7 +163,7 @@ def write_dataset(
     unless it has nothing that the older one lacks: that stays as it is, and its manifest is
     returned.
     """
-    staging = begin_anew(output, "writing")
+    staging = begin_anew(output, WRITING)
     workloads_of = Counter(splits.values())
     # Its import takes as long as writing many rows, and can run beside that.
     threading.Thread(target=import_module, args=("matplotlib.figure",)).start()
@@ -187,7 +188,6 @@ def write_dataset(
     records = sum(writer.records for writer in writers.values())
     if replace and description.older is not None and description.is_unchanged_by(records):
         shutil.rmtree(staging)
-        finish_replacement(output)
         return description.older
     manifest = Manifest(
         name=str(description.hardware),
@@ -211,7 +211,7 @@ def write_dataset(
     )
     manifest = add_card(Dataset(staging, manifest), staging)
     write_manifest(staging, manifest)
-    put(staging, output, replace)
+    put(output, in_place=replace)
     return manifest
 
 
