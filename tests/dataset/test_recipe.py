@@ -10,7 +10,8 @@ from logmaking import ansor_log, meta_database
 import wmhub
 import wmhub.dataset.upstream as upstream_module
 from wmhub.dataset.reader import open_dataset
-from wmhub.dataset.recipe import blob_id, read_recipe
+from wmhub.dataset.recipe import read_recipe
+from wmhub.dataset.upstream import fetch_blobs
 from wmhub.errors import HubError, InvalidInputError, MissingInputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -102,13 +103,6 @@ def test_what_upstream_lost_is_said(recipe: Path, upstream: Path, tmp_path: Path
         wmhub.collect(output=tmp_path / "none", recipe=recipe)
 
 
-def test_a_blob_id_is_gits(upstream: Path, tmp_path: Path) -> None:
-    expected = git(upstream, "rev-parse", "HEAD:a.log")
-    assert blob_id(upstream / "a.log") == expected
-    (tmp_path / "a.xz").write_bytes(gzip.compress((upstream / "a.log").read_bytes()))
-    assert blob_id(tmp_path / "a.xz") == expected
-
-
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
@@ -155,6 +149,21 @@ def test_our_recipe_finds_the_real_logs(shared_logs: Path, tmp_path: Path) -> No
         "lac-dcc/bennu",
         "mmperf/mmperf",
     }
+
+
+def test_a_file_that_was_fetched_and_cut_short_is_fetched_again(
+    recipe: Path, upstream: Path, tmp_path: Path
+) -> None:
+    (wanted,) = read_recipe(recipe).upstreams
+    whole = wanted.files["a.log"]
+    fetched = fetch_blobs(wanted.repository, [whole], tmp_path / "cache")
+    text = (upstream / "a.log").read_text()
+    assert fetched[whole].read_text() == text
+    # What a loss of power leaves, on a line's border.
+    fetched[whole].write_text("".join(text.splitlines(keepends=True)[:3]))
+    again = fetch_blobs(wanted.repository, [whole], tmp_path / "cache")
+    assert again == fetched
+    assert again[whole].read_text() == text
 
 
 def test_a_fetch_that_fails_is_no_file_that_upstream_lacks(

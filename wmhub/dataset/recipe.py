@@ -19,18 +19,18 @@ They come from a mirror, a folder in which names and compression do not matter, 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from wmhub.dataset.blobs import blob_id
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.upstream import fetch_blobs
 from wmhub.errors import InvalidInputError, LogFormatError, MissingInputError
 from wmhub.logs.discover import LogFile, LogKind, partner_names, sniff_file
-from wmhub.logs.lines import STREAM_ERRORS, decompressed, open_raw
+from wmhub.logs.lines import STREAM_ERRORS
 from wmhub.names import HardwareKey
 
 if sys.version_info >= (3, 11):
@@ -40,7 +40,6 @@ else:
 
 _BLOB = re.compile(r"[0-9a-f]{40}\Z")
 _REPOSITORY = re.compile(r"(https://[A-Za-z0-9.-]+/|file:///)[A-Za-z0-9._/-]+\Z")
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -142,16 +141,6 @@ def gather(recipe: Recipe, mirror: Path | None, cache: Path, collector: str) -> 
     return Gathered(logs, missing)
 
 
-def blob_id(path: Path, *, as_is: bool = False) -> str:
-    """The git blob id of a file's content, decompressed unless ``as_is``."""
-    # Git digests the length before the content, so the stream is read twice rather than held.
-    length = sum(map(len, _blocks(path, as_is)))
-    digest = hashlib.sha1(b"blob %d\0" % length, usedforsecurity=False)
-    for block in _blocks(path, as_is):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def _blobs_in(mirror: Path) -> dict[str, Path]:
     """The files below ``mirror`` by blob id."""
     if not mirror.is_dir():
@@ -178,13 +167,6 @@ def _why_missing(mirror: Path | None, path: str, blob: str, upstream: Upstream) 
     if alike is None:
         return f"not in {mirror}"
     return f"{alike} has other content than blob {blob[:12]}"
-
-
-def _blocks(path: Path, as_is: bool) -> Iterator[bytes]:
-    with open_raw(path) as raw:
-        stream = raw if as_is else decompressed(raw)
-        while block := stream.read1(_BLOCK_BYTES):
-            yield block
 
 
 def _upstream(value: Mapping[str, object]) -> Upstream:

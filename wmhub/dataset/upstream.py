@@ -1,4 +1,4 @@
-"""Fetches files of public git repositories by blob id, with git itself: it checks the digests."""
+"""Fetches files of public git repositories by blob id, with git itself, which checks them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import IO
 
+from wmhub.dataset.blobs import blob_id
 from wmhub.errors import HubError, MissingDependencyError
 
 _TIMEOUT_SECONDS = 3600
@@ -21,11 +22,14 @@ def fetch_blobs(repository: str, blobs: Collection[str], cache: Path) -> dict[st
     """Files with the content of ``blobs`` below ``cache``, by id; those that upstream lacks are
     left out. Raises ``HubError`` where it cannot be reached.
 
-    What is in ``cache`` already is not fetched again.
+    What is in ``cache`` already is not fetched again, where it is whole: a loss of power can have
+    cut it short.
     """
     folder = cache / hashlib.sha256(repository.encode()).hexdigest()[:16]
-    found = {blob: folder / f"{blob}.log" for blob in blobs}
-    wanted = sorted(blob for blob, path in found.items() if not path.exists())
+    paths = {blob: folder / f"{blob}.log" for blob in blobs}
+    there = {blob for blob, path in paths.items() if path.exists()}
+    found = {blob for blob in there if blob_id(paths[blob], as_is=True) == blob}
+    wanted = sorted(paths.keys() - found)
     if wanted:
         store = folder / "store.git"
         store.mkdir(parents=True, exist_ok=True)
@@ -38,14 +42,15 @@ def fetch_blobs(repository: str, blobs: Collection[str], cache: Path) -> dict[st
         for blob in wanted:
             if _run(store, ["cat-file", "-e", blob]).returncode != 0:
                 continue  # Upstream lacks it: whatever else kept it away has been raised.
-            partial = found[blob].with_suffix(".partial")
+            partial = paths[blob].with_suffix(".partial")
             with partial.open("wb") as file:
                 done = _run(store, ["cat-file", "blob", blob], stdout=file)
             if done.returncode != 0:
                 partial.unlink()
                 raise HubError(f"{partial}: cannot be written ({_last_words(done)})")
-            partial.replace(found[blob])
-    return {blob: path for blob, path in found.items() if path.exists()}
+            partial.replace(paths[blob])
+            found.add(blob)
+    return {blob: paths[blob] for blob in found}
 
 
 def _fetch(store: Path, repository: str, blobs: list[str]) -> None:
