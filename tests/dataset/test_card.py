@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import struct
 from pathlib import Path
 
@@ -8,8 +9,11 @@ from datasetmaking import Make
 from huggingface_hub import DatasetCard
 from logmaking import ansor_line
 
-from wmhub.dataset.card import PICTURE
+from wmhub.dataset.card import PICTURE, render_card
 from wmhub.dataset.manifest import read_manifest
+from wmhub.dataset.reader import open_dataset
+from wmhub.dataset.statistics import statistics
+from wmhub.records import Scheduler
 
 GOLDEN = Path(__file__).with_name("card.golden.md")
 LINES = [
@@ -65,6 +69,20 @@ def test_a_contributor_cannot_write_markup_into_the_card(make: Make) -> None:
     assert row.startswith("| x \\| y \\<img src=z\\>} \\`\\`\\` \\# pwn | MIT |")
     assert "  author = {x | y <img src=z>  # pwn}," in lines
     assert sum(line.startswith("```") for line in lines) % 2 == 0
+
+
+def test_nor_can_a_log_or_a_profile(make: Make) -> None:
+    folder = make(lines=[*LINES, ansor_line(steps=[["x` | <b>\n# pwn", 1]])])
+    text = (folder / "README.md").read_text()
+    assert "| records with the unknown action x\\` \\| \\<b\\> \\# pwn | 1 |\n" in text
+    dataset = open_dataset(folder)
+    assert dataset.manifest.profile is not None
+    profile = dataclasses.replace(dataset.manifest.profile, name="<img>\n# pwn", origin="a | b")
+    hostile = dataclasses.replace(dataset.manifest, profile=profile, collector="`\n# c")
+    text = render_card(hostile, statistics(dataset), Scheduler.AUTO_SCHEDULER)
+    assert text.count("\\<img\\> \\# pwn") == 2
+    assert "| numbers from | a \\| b |" in text
+    assert "Written by \\` \\# c." in text
 
 
 def test_several_licences(make: Make, tmp_path: Path) -> None:

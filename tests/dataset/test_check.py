@@ -271,6 +271,13 @@ def test_the_report_for_a_pull_request(make: Make) -> None:
     assert [f.severity for f in report.findings] == [Severity.ERROR] * 20
 
 
+def test_a_log_cannot_write_markup_into_the_report(make: Make) -> None:
+    steps = [["<img>\n| x", 1]]
+    text = check(make(lines=[ansor_line(steps=steps)], licence="<b>")).to_markdown()
+    assert "licences: \\<b\\>." in text
+    assert r"the action '\<img\>\\n\| x', which" in text
+
+
 @pytest.mark.parametrize(
     ("steps", "flops"),
     [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from logmaking import ansor_line, ansor_log, meta_database, meta_line
 
 from wmhub.logs.ansor import AnsorReader
-from wmhub.logs.chunks import ChunkRecords, parse_chunk
+from wmhub.logs.chunks import ChunkRecords, ReadCounts, parse_chunk
 from wmhub.logs.lines import Chunk
 from wmhub.logs.meta_schedule import MetaScheduleReader
 
@@ -50,6 +50,21 @@ def test_unknown_actions_are_kept_and_counted_once_a_record() -> None:
     parsed = parse(f"{line}\n{line}\n{ansor_line()}\n".encode())
     assert len(parsed.records) == 3
     assert dict(parsed.counts.unknown_actions) == {"NEW": 2}
+
+
+def test_so_many_unknown_actions_are_counted_together() -> None:
+    """Else a log could make memory, manifest and card as long as itself."""
+    often = [ansor_line(steps=[["OFTEN", 1]])] * 2
+    lines = [ansor_line(steps=[["N" * 1000 + str(n), 1], [f"A{n}", 1]]) for n in range(300)]
+    counts = parse("\n".join([*often, *lines]).encode()).counts
+    total = ReadCounts()
+    for _ in range(2):
+        total.add(counts)
+    assert total.unknown_actions["OFTEN"] == 4
+    assert total.unknown_actions["N" * 60] == 600
+    assert total.unknown_actions["(any other)"] == 2 * (300 - 98)
+    assert len(total.unknown_actions) == 101
+    assert total.unknown_actions.total() == 4 + 600 + 600
 
 
 def test_a_chunk_with_a_fault_is_one_rejected_line() -> None:

@@ -12,6 +12,7 @@ from wmhub.dataset.manifest import Manifest, licence_of
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.row_checks import check_workload
 from wmhub.dataset.verify import verify
+from wmhub.markdown import cell
 
 #: SPDX identifiers of licences under which records may be published again.
 OPEN_LICENCES = frozenset(
@@ -84,17 +85,17 @@ class CheckReport:
         counts = self.manifest.counts
         verdict = "passed" if self.passed else "**failed**"
         lines = [
-            f"### `wmhub dataset check` of {self.manifest.name} {self.manifest.version.tag}: "
+            f"### `wmhub dataset check` of {cell(self.manifest.name)} {self.manifest.version.tag}: "
             f"{verdict}",
             "",
             f"{counts.records:,} records of {counts.workloads:,} workloads on "
             f"`{self.manifest.hardware}`; licences: "
-            f"{', '.join(name or 'unknown' for name in self.manifest.licences)}.",
+            f"{', '.join(cell(name) or 'unknown' for name in self.manifest.licences)}.",
         ]
         if self.findings:
             lines += ["", "| severity | kind | where | reason |", "|---|---|---|---|"]
         for finding in self.findings:
-            where, reason = (_cell(text) for text in (finding.where, finding.reason))
+            where, reason = (cell(text) for text in (finding.where, finding.reason))
             lines.append(f"| {finding.severity} | {finding.kind} | {where} | {reason} |")
         for kind, total in self.totals.items():
             listed = sum(finding.kind == kind for finding in self.findings)
@@ -213,7 +214,3 @@ def _row_findings(dataset: Dataset, published: Sequence[Dataset]) -> Iterator[Fi
     if records and repeats == records:
         reason = f"all {records:,} records are published already"
         yield Finding(Severity.ERROR, "nothing-new", "manifest.json", reason)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -82,7 +82,7 @@ class Counts:
     failures: dict[str, int] = field(default_factory=dict)
     """Failed lines by kind."""
     unknown_actions: dict[str, int] = field(default_factory=dict)
-    """Lines by the name of an action that the vocabulary does not know."""
+    """Lines by the name of an action that the vocabulary does not know, the most frequent ones."""
 
     def __post_init__(self) -> None:
         _check_types(self)

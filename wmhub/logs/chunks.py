@@ -22,6 +22,12 @@ assert fields(MeasureRecord)[_FAILURE].name == "failure"
 #: Rejections that keep their line and reason, per chunk; the rest are only counted.
 MOST_REJECTIONS_KEPT = 1000
 
+#: Unknown actions that are counted each by its name, of which so many characters are kept.
+_MOST_ACTIONS = 100
+_MOST_NAME_CHARACTERS = 60
+#: What all others are counted as.
+OTHER_ACTIONS = "(any other)"
+
 
 @dataclass(frozen=True)
 class Rejection:
@@ -51,7 +57,8 @@ class ReadCounts:
     failures: Counter[str] = field(default_factory=Counter)
     """Failed candidates by ``FailureKind``."""
     unknown_actions: Counter[str] = field(default_factory=Counter)
-    """Records by the name of an action in them that the vocabulary does not know."""
+    """Records by the name of an action in them that the vocabulary does not know: the most
+    frequent names, as damage can make up any number, and ``OTHER_ACTIONS``."""
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> ReadCounts:
@@ -67,7 +74,14 @@ class ReadCounts:
         self.rejected += other.rejected
         self.skipped += other.skipped
         self.failures += other.failures
-        self.unknown_actions += other.unknown_actions
+        self.unknown_actions = _most_frequent(self.unknown_actions + other.unknown_actions)
+
+
+def _most_frequent(actions: Counter[str]) -> Counter[str]:
+    """``actions`` with those beyond ``_MOST_ACTIONS`` counted together."""
+    named = sorted(actions.items(), key=lambda item: (item[0] == OTHER_ACTIONS, -item[1], item[0]))
+    others = sum(count for _, count in named[_MOST_ACTIONS:])
+    return Counter(dict(named[:_MOST_ACTIONS])) + Counter({OTHER_ACTIONS: others})
 
 
 @dataclass
@@ -124,10 +138,12 @@ def parse_chunk(
             continue
         rows.append(row)
         if not known_actions >= actions:
-            counts.unknown_actions.update(actions - known_actions)
+            unknown = actions - known_actions
+            counts.unknown_actions.update({name[:_MOST_NAME_CHARACTERS] for name in unknown})
     if chunk.fault is not None:
         counts.rejected += 1
         rejections.append(Rejection(source, chunk.first_line, chunk.fault))
+    counts.unknown_actions = _most_frequent(counts.unknown_actions)
     failures = (row[_FAILURE] for row in rows)
     counts.failures.update(failure.value for failure in failures if failure is not None)
     counts.failed = counts.failures.total()
