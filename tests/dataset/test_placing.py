@@ -10,7 +10,8 @@ from datasetmaking import Make, lines_of
 import wmhub
 from wmhub.dataset.manifest import read_manifest
 from wmhub.dataset.placing import destination
-from wmhub.errors import InvalidInputError
+from wmhub.dataset.reader import open_dataset
+from wmhub.errors import DatasetError, InvalidInputError
 
 
 @pytest.mark.parametrize("grows", [False, True])
@@ -76,3 +77,12 @@ def test_the_folder_above_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path / "data" / "sub")
     assert destination("..") == tmp_path / "data"
     assert destination("") == tmp_path / "data" / "sub"
+
+
+def test_a_name_that_is_no_utf8_is_refused(make: Make, tmp_path: Path) -> None:
+    data, latin = make("data", lines_of(3)), tmp_path / os.fsdecode(b"J\xf6rg")
+    with pytest.raises(InvalidInputError, match="the name is no UTF-8; choose another"):
+        wmhub.collect(tmp_path / "data-log", latin, hardware="cuda-v100")
+    data.rename(latin)
+    with pytest.raises(DatasetError, match="the name is no UTF-8; rename"):
+        open_dataset(latin).splits  # noqa: B018

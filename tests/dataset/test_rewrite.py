@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,13 @@ def test_crediting_fills_in_what_rows_do_not_name(make: Make, tmp_path: Path) ->
         with pytest.raises(InvalidInputError, match="nothing to fill in"):
             credit(both, **options)
     assert not list(tmp_path.glob("both.*"))
+
+
+@pytest.mark.parametrize("what", ["contributor", "licence"])
+def test_credit_that_is_no_utf8_is_refused(make: Make, tmp_path: Path, what: str) -> None:
+    folder = make("a", lines_of(3), contributor="", licence="")
+    latin = {what: os.fsdecode("Jörg".encode("latin-1"))}
+    with pytest.raises(InvalidInputError, match=rf"{what} 'J\\udcf6rg' is no UTF-8"):
+        credit(folder, **latin)
+    with pytest.raises(InvalidInputError, match="is no UTF-8"):
+        wmhub.collect(tmp_path / "a-log", tmp_path / "new", hardware="cuda-v100", **latin)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wmhub.dataset.manifest import MANIFEST
 from wmhub.dataset.replacing import WRITING, replace
+from wmhub.dataset.schema import is_utf8
 from wmhub.dataset.working import working_folder
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.flushing import flush, flush_folder
@@ -29,10 +30,13 @@ def destination(output: str | Path) -> Path:
     """Where a dataset ``output`` is to be: what a link leads to, and a folder with a name.
 
     What is written first beside it and then moved is on the same disk so. Raises
-    ``InvalidInputError`` for a mount point, which nothing can be moved to.
+    ``InvalidInputError`` for a mount point, which nothing can be moved to, and for a name that is
+    no UTF-8, in which pyarrow writes nothing.
     """
     path = Path(output)
     path = path.resolve() if path.is_symlink() or path.name in ("", "..") else path
+    if not is_utf8(str(path)):
+        raise InvalidInputError(f"{str(path)!r}: the name is no UTF-8; choose another folder")
     if path.is_mount():
         raise InvalidInputError(f"{path}: a disk is mounted here; name a folder in it")
     return path

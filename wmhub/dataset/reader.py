@@ -207,6 +207,8 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
             yield file
     except FileNotFoundError:
         raise DatasetError(f"{path}: the manifest names this file, and it is missing") from None
+    except UnicodeEncodeError:
+        raise DatasetError(f"{str(path)!r}: the name is no UTF-8; rename the folder") from None
     except (OSError, pa.ArrowException, KeyError) as error:
         raise DatasetError(f"{path}: no readable Parquet file: {error}") from None
 

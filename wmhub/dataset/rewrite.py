@@ -14,6 +14,7 @@ from wmhub.dataset.card import CARD, PICTURE
 from wmhub.dataset.manifest import MANIFEST, Manifest, Repeatability, write_manifest
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset
+from wmhub.dataset.schema import Provenance
 from wmhub.dataset.splits import assign_splits
 from wmhub.dataset.verify import open_verified, require_verified
 from wmhub.dataset.version import Change, Version
@@ -105,14 +106,14 @@ def credit(dataset: str | Path, *, contributor: str = "", licence: str = "") -> 
 
     What a row says already stays. The rows change, so the version is the next major one.
 
-    Raises ``InvalidInputError`` where there is nothing to fill in, and ``DatasetError`` where the
-    folder is not what its manifest says.
+    Raises ``InvalidInputError`` where there is nothing to fill in, or no UTF-8 to fill it with, and
+    ``DatasetError`` where the folder is not what its manifest says.
     """
-    folder = destination(dataset)
+    folder, named = destination(dataset), Provenance(contributor, licence)
     with working(folder):
         older = open_verified(folder)
         manifest = older.manifest
-        given = {"contributor": contributor, "licence": licence}
+        given = {"contributor": named.contributor, "licence": named.licence}
         listed = {"contributor": manifest.contributors, "licence": manifest.licences}
         fills = {name: value for name, value in given.items() if value and "" in listed[name]}
         if not fills:

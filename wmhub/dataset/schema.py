@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from wmhub.errors import DatasetError, SchemaVersionError
+from wmhub.errors import DatasetError, InvalidInputError, SchemaVersionError
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload
 
 SCHEMA_VERSION = 1
@@ -75,7 +75,7 @@ _RECORD_COLUMNS = [field.name for field in dataclasses.fields(MeasureRecord)]
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who vouches for records; stored with each."""
+    """Who vouches for records; stored with each. Raises ``InvalidInputError``."""
 
     contributor: str = ""
     """Person or project that measured, free text."""
@@ -83,6 +83,21 @@ class Provenance:
     """SPDX identifier of the licence that the records are under, or empty where it is unknown."""
     collector: str = ""
     """Program and version that made the rows, such as ``wmhub 0.1.0``."""
+
+    def __post_init__(self) -> None:
+        for name in ("contributor", "licence"):
+            # What the system gives for an argument that is no UTF-8, no column can hold.
+            if not is_utf8(value := getattr(self, name)):
+                raise InvalidInputError(f"{name} {value!r} is no UTF-8; write it in UTF-8")
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can hold ``text``, which names and arguments of the system need not be."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def upgraded(table: pa.Table, version: int) -> pa.Table:
