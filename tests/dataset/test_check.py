@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,10 +12,10 @@ import pytest
 from datasetmaking import Make, lines_of
 from logmaking import ansor_line, tiled
 
-from wmhub.dataset.check import CheckReport, Severity, check
+from wmhub.dataset.check import CheckReport, Finding, Severity, check
 from wmhub.dataset.export import export
 from wmhub.dataset.manifest import file_entry, read_manifest, write_manifest
-from wmhub.dataset.row_checks import least_flops, most_flops
+from wmhub.dataset.row_checks import Kind, least_flops, most_flops
 from wmhub.errors import DatasetError
 from wmhub.hardware.table import lookup
 from wmhub.names import HardwareKey
@@ -269,6 +271,38 @@ def test_the_report_for_a_pull_request(make: Make) -> None:
     assert text.count("| error | time |") == 20
     assert "10 more of time." in text
     assert [f.severity for f in report.findings] == [Severity.ERROR] * 20
+
+
+def test_a_check_holds_no_more_findings_than_it_lists(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many millions of rows each may be wrong."""
+    held = most = 0
+
+    class Counted(Finding):
+        def __init__(self, *args: Any) -> None:
+            nonlocal held, most
+            super().__init__(*args)
+            held += 1
+            most = max(most, held)
+
+        def __del__(self) -> None:
+            nonlocal held
+            held -= 1
+
+    monkeypatch.setattr("wmhub.dataset.check.Finding", Counted)
+    lines = [ansor_line(key=f'["m", {n}]', seconds=[1e-9]) for n in range(200)]
+    report = check(make(lines=lines))
+    assert report.totals == {"time": 200}
+    assert len(report.findings) == 20
+    assert most < 25
+
+
+def test_contributing_says_what_to_do_about_each_kind() -> None:
+    text = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| (?:error|warning|note) \| ([^|]*) \|", text, re.MULTILINE)
+    named = [kind for row in rows for kind in re.findall(r"`([a-z-]+)`", row)]
+    assert sorted(named) == sorted(get_args(Kind))
 
 
 def test_a_log_cannot_write_markup_into_the_report(make: Make) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from wmhub.dataset.manifest import Manifest, licence_of
 from wmhub.dataset.reader import Dataset, open_dataset
-from wmhub.dataset.row_checks import check_workload
-from wmhub.dataset.verify import verify
+from wmhub.dataset.row_checks import Kind, check_workload
+from wmhub.dataset.verify import Fault, verify
 from wmhub.markdown import cell
 
 #: SPDX identifiers of licences under which records may be published again.
@@ -46,8 +46,7 @@ class Finding:
     """One thing that is wrong or doubtful."""
 
     severity: Severity
-    kind: str
-    """A word that findings of this kind share, such as ``too-fast``."""
+    kind: Kind
     where: str
     """File, workload, or source and line of the row."""
     reason: str
@@ -60,7 +59,7 @@ class CheckReport:
     manifest: Manifest
     findings: tuple[Finding, ...]
     """At most 20 of a kind, the heaviest first."""
-    totals: dict[str, int]
+    totals: dict[Kind, int]
     """How many there are of each kind."""
 
     @property
@@ -71,7 +70,7 @@ class CheckReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a maintainer should look at: a sentence for each kind, with its first finding."""
-        first: dict[str, Finding] = {}
+        first: dict[Kind, Finding] = {}
         for finding in self.findings:
             if finding.severity is Severity.WARNING:
                 first.setdefault(finding.kind, finding)
@@ -113,24 +112,34 @@ def check(dataset: str | Path, *, published: Sequence[str | Path] = ()) -> Check
     ``DatasetError``.
     """
     manifest, faults = verify(dataset)
-    found = [Finding(Severity.ERROR, "damage", fault.file, fault.reason) for fault in faults]
-    found += _manifest_findings(manifest)
-    totals: dict[str, int] = {}
-    if not faults:
-        others = [open_dataset(path) for path in published]
-        try:
-            found.extend(_count_findings(open_dataset(dataset)))
-            found.extend(_row_findings(open_dataset(dataset), others))
-        except ValueError as error:
-            # A DatasetError, or values that no check foresaw; what was found before is kept.
-            found.append(Finding(Severity.ERROR, "damage", manifest.name, str(error)))
+    totals: Counter[Kind] = Counter()
     kept = []
-    for finding in found:
-        totals[finding.kind] = totals.get(finding.kind, 0) + 1
+    for finding in _findings(dataset, manifest, faults, published):
+        totals[finding.kind] += 1
         if totals[finding.kind] <= _MOST_LISTED:
             kept.append(finding)
     kept.sort(key=lambda finding: -finding.severity)
-    return CheckReport(manifest, tuple(kept), totals)
+    return CheckReport(manifest, tuple(kept), dict(totals))
+
+
+def _findings(
+    dataset: str | Path,
+    manifest: Manifest,
+    faults: Sequence[Fault],
+    published: Sequence[str | Path],
+) -> Iterator[Finding]:
+    for fault in faults:
+        yield Finding(Severity.ERROR, "damage", fault.file, fault.reason)
+    yield from _manifest_findings(manifest)
+    if faults:
+        return
+    others = [open_dataset(path) for path in published]
+    try:
+        yield from _count_findings(open_dataset(dataset))
+        yield from _row_findings(open_dataset(dataset), others)
+    except ValueError as error:
+        # A DatasetError, or values that no check foresaw; what was found before is kept.
+        yield Finding(Severity.ERROR, "damage", manifest.name, str(error))
 
 
 def _manifest_findings(manifest: Manifest) -> Iterator[Finding]:
@@ -180,10 +189,14 @@ def _count_findings(dataset: Dataset) -> Iterator[Finding]:
                 f"manifest says {told.workloads:,} and {told.measured:,}"
             )
             yield Finding(Severity.ERROR, "counts", "manifest.json", reason)
-    listed = {"licence": manifest.licences, "contributor": manifest.contributors}
-    for kind, counter in columns.items():
-        for name in sorted({*counter, *listed[kind]}):
-            count, told_count = counter[name], listed[kind].get(name, 0)
+    listed: dict[Kind, dict[str, int]] = {
+        "licence": manifest.licences,
+        "contributor": manifest.contributors,
+    }
+    for kind, counted in listed.items():
+        counter = columns[kind]
+        for name in sorted({*counter, *counted}):
+            count, told_count = counter[name], counted.get(name, 0)
             if count != told_count:
                 reason = f"{count:,} rows name {name!r}, and the manifest counts {told_count:,}"
                 yield Finding(Severity.ERROR, kind, "manifest.json", reason)

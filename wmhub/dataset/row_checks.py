@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,6 +34,30 @@ _MOST_ABOVE_PEAK = {"cpu": 2.0, "probed": 1.5, "gpu": 1.1}
 _MANY_CANDIDATES = 8
 #: Class -> its place in a block's operations.
 _INDEX = {name: place for place, name in enumerate(OPERATIONS)}
+#: What findings are about, those of ``check`` as well; CONTRIBUTING.md says what to do about each.
+Kind = Literal[
+    "contributor",
+    "counts",
+    "damage",
+    "form",
+    "hardware",
+    "id",
+    "identical",
+    "licence",
+    "nothing-new",
+    "order",
+    "profile",
+    "program",
+    "published",
+    "rejected",
+    "scheduler",
+    "split",
+    "target",
+    "time",
+    "too-fast",
+    "unknown-action",
+    "unresolved",
+]
 _FAILURES = frozenset(str(kind) for kind in FailureKind)
 
 
@@ -41,7 +65,7 @@ _FAILURES = frozenset(str(kind) for kind in FailureKind)
 class RowFault:
     """What is wrong with a row or a workload."""
 
-    kind: str
+    kind: Kind
     where: str
     reason: str
     doubtful: bool = False
@@ -57,15 +81,18 @@ def check_workload(
     """All faults of the rows of ``workload``; ``published`` are its rows in other datasets."""
     yield from _id_faults(workload, rows)
     where = _places(workload, rows)
-    for kind, column in (("hardware", "hardware"), ("scheduler", "scheduler")):
-        right = str(manifest.hardware if kind == "hardware" else workload.scheduler)
+    told: dict[Kind, str] = {
+        "hardware": str(manifest.hardware),
+        "scheduler": str(workload.scheduler),
+    }
+    for column, right in told.items():
         for row, value in enumerate(rows.column(column)):
             if value != right:
-                yield RowFault(kind, where[row], f"{value}, and the dataset says {right}")
+                yield RowFault(column, where[row], f"{value}, and the dataset says {right}")
     kind_of = functools.lru_cache(target_kind)  # targets are a few
-    for row, kind in enumerate(map(kind_of, rows.column("target"))):
-        if not manifest.hardware.runs(kind):
-            reason = f"compiled for {kind}, which {manifest.hardware} cannot have run"
+    for row, target in enumerate(map(kind_of, rows.column("target"))):
+        if not manifest.hardware.runs(target):
+            reason = f"compiled for {target}, which {manifest.hardware} cannot have run"
             yield RowFault("target", where[row], reason)
     for row, reason in _form_faults(workload.scheduler, rows):
         yield RowFault("form", where[row], reason)
