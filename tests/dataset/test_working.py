@@ -106,6 +106,21 @@ def test_one_process_at_a_time_works_on_an_output(make: Make, tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data-log"]
 
 
+def test_one_that_begins_as_another_ends_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, remove = tmp_path / "out", Path.rmdir
+
+    def begin_meanwhile(folder: Path) -> None:
+        (folder / "made-by-wmhub").touch()
+        remove(folder)
+
+    monkeypatch.setattr(Path, "rmdir", begin_meanwhile)
+    with working(output):
+        pass
+    assert (working_folder(output) / "made-by-wmhub").exists()
+
+
 def test_what_another_adds_while_a_dataset_grows_is_not_lost(make: Make, tmp_path: Path) -> None:
     data = make("data", lines_of(3))
     refused = []

@@ -64,7 +64,9 @@ def working(output: Path) -> Iterator[None]:
             if [path.name for path in folder.iterdir()] == [_MARK]:
                 # The mark goes last: without it, what is left would be nobody's.
                 (folder / _MARK).unlink()
-                folder.rmdir()
+                # Another process may have begun to work in it at that very moment.
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 def take(file: IO[bytes]) -> bool:
