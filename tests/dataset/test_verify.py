@@ -97,6 +97,7 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
         pytest.param("profile", "peak_flops", 10**400, id="beyond floats"),
         ("counts", "failures", {"crash": None}),
         ("counts", "failures", []),
+        pytest.param("contributors", "\ud800", 1, id="no text"),
         ("splits", "train", {"workloads": 1, "records": 1.5, "measured": 1}),
         ("splits", "train", 7),
         ("files", "a.parquet", {"sha256": "0" * 64, "bytes": -1, "rows": 1}),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wmhub.dataset.schema import SCHEMA_VERSION, check_version
+from wmhub.dataset.schema import SCHEMA_VERSION, check_version, is_utf8
 from wmhub.dataset.version import Version
 from wmhub.errors import DatasetError, MissingInputError, SchemaVersionError
 from wmhub.hardware.profile import HardwareProfile
@@ -265,7 +265,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and is_utf8(value)
 
 
 #: By the type of a field, as it is written there.
@@ -273,6 +273,10 @@ _IS_RIGHT: dict[str, Callable[[Any], bool]] = {
     "int": _is_count,
     "float": _is_number,
     "str": _is_text,
-    "dict[str, int]": lambda value: isinstance(value, dict) and all(map(_is_count, value.values())),
+    "dict[str, int]": lambda value: (
+        isinstance(value, dict)
+        and all(map(_is_text, value))
+        and all(map(_is_count, value.values()))
+    ),
     "tuple[str, ...]": lambda value: all(map(_is_text, value)),
 }
