@@ -293,6 +293,7 @@ def test_the_demo_uses_an_embedded_checkpoint_and_can_be_run_again(tmp_path: Pat
     from wmhub.hub import known_hardware
     from wmhub.hub.artifact import MODEL
     from wmhub.search.demo import demo
+    from wmhub.search.output import records_in
 
     if not known_hardware(MODEL):
         pytest.skip("this checkout has no embedded checkpoint")
@@ -303,10 +304,11 @@ def test_the_demo_uses_an_embedded_checkpoint_and_can_be_run_again(tmp_path: Pat
         assert result.tasks[0].unscheduled_latency_s is not None
         assert result.tasks[0].first_random_latency_s is not None
         assert (tmp_path / "demo" / "latency.png").is_file()
-    (tmp_path / "demo" / "thesis.tex").write_text("mine")
-    with pytest.raises(OutputExistsError, match=r"thesis\.tex"):
+    # What someone adds to a demo cannot be made again by one.
+    tune(tmp_path / "demo", database=tmp_path / "demo", trials=3, allow_other_hardware=True)
+    with pytest.raises(OutputExistsError, match="added to a demo"):
         demo(tmp_path / "demo", workload=WORKLOAD, trials=2)
-    assert (tmp_path / "demo" / "report.json").is_file()
+    assert records_in(tmp_path / "demo") == 5
 
 
 @pytest.mark.parametrize("options", [{"baselines": True}, {"rpc": "10.0.0.1:9190/pi"}])
@@ -438,18 +440,6 @@ def test_a_full_disk_costs_what_was_learned_and_nothing_else(
     assert (tmp_path / "out" / "report.json").is_file()
     assert result.tasks[0].schedule is not None
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith("learned")]
-
-
-def test_a_demo_clears_what_it_was_killed_at(tmp_path: Path) -> None:
-    from wmhub.search.demo import _clear
-
-    for name in ("learned.npz", "report.json", ".0123456789abcdef.part"):
-        (tmp_path / name).touch()
-    _clear(tmp_path, WORKLOAD)
-    assert not list(tmp_path.iterdir())
-    (tmp_path / ".vimrc.part").touch()
-    with pytest.raises(OutputExistsError, match=r"\.vimrc\.part"):
-        _clear(tmp_path, WORKLOAD)
 
 
 @pytest.mark.usefixtures("warm")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wmhub.errors import HardwareMismatchError, OutputExistsError
+from wmhub.errors import HardwareMismatchError, InvalidInputError, OutputExistsError
 from wmhub.hub import known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
 from wmhub.hub.atomic import UNFINISHED
+from wmhub.measure.sources import load_workloads
 from wmhub.search import output as files
 from wmhub.search.choose import this_hardware
 from wmhub.search.history import OnProgress
@@ -30,9 +31,13 @@ def demo(
     """Tunes ``workload`` with the embedded checkpoint nearest to this machine's CPU.
 
     Starts anew where an earlier demo wrote to ``output``. Raises ``OutputExistsError`` for a folder
-    that holds something else, and ``HardwareMismatchError`` where no checkpoint can rank schedules
-    for this machine.
+    that no demo made or that holds something else, and ``HardwareMismatchError`` where no
+    checkpoint can rank schedules for this machine.
     """
+    # What an earlier demo measured is not removed for a mistake.
+    if trials < 1 or not seconds > 0:
+        raise InvalidInputError("a demo needs at least one trial, and seconds that are positive")
+    load_workloads(workload)
     hardware = this_hardware(None)
     choice = nearest_model(hardware, known_hardware(MODEL))
     if choice.name is None:
@@ -40,6 +45,7 @@ def demo(
     folder = Path(output)
     with files.held(folder):
         _clear(folder, workload)
+        files.mark_demo(folder)
     return tune(
         workload,
         model=choice.name,
@@ -56,12 +62,16 @@ def demo(
 
 def _clear(folder: Path, workload: str) -> None:
     """Removes what an earlier demo wrote or was killed at writing, and nothing else."""
+    there = {path.name for path in folder.iterdir()} - {files.LOCK}
+    if there and files.DEMO not in there:
+        raise OutputExistsError(
+            f"{folder} holds what no demo made, or what was added to a demo: give another folder"
+        )
     stem = files.file_stem(workload)
     written = {*files.DATABASE, files.REPORT, files.PLOT, files.LEARNED, files.LOG}
     written |= {f"{stem}.py", f"{stem}.so"}
-    there = {path.name for path in folder.iterdir()}
     written |= set(filter(UNFINISHED.fullmatch, there))
-    others = sorted(there - written - {files.LOCK})
+    others = sorted(there - written - {files.DEMO})
     if others:
         raise OutputExistsError(
             f"{folder} holds other things ({', '.join(others[:3])}): give another folder"

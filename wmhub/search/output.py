@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,10 @@ DATABASE = ("database_workload.json", "database_tuning_record.json")
 REPORT, PLOT, LEARNED, LOG = "report.json", "latency.png", "learned.npz", "tvm.log"
 #: Held while a run is at work; gone when it has ended.
 LOCK = ".lock"
+#: The mark of a folder that a demo may clear: nothing but demos has written there.
+DEMO = ".made-by-demo"
+#: Tells the demo of this process from others.
+_OURS = secrets.token_hex(8)
 
 
 @contextmanager
@@ -83,6 +88,7 @@ def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]
     records of an older TVM. Nothing is written then.
     """
     if database is None:
+        _unmark(output, None)
         return 0
     bodies = [(database / name).read_bytes() for name in DATABASE]
     workloads, records = (
@@ -107,7 +113,20 @@ def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]
     for name, body, whole in zip(DATABASE, bodies, wholes, strict=True):
         if not _goes_on(output, database) or whole != body:
             write_file(output / name, whole)
+    _unmark(output, database)
     return len(records)
+
+
+def mark_demo(output: Path) -> None:
+    """Marks the folder ``output``, in which this process now runs a demo."""
+    (output / DEMO).write_text(_OURS)
+
+
+def _unmark(output: Path, database: Path | None) -> None:
+    """Takes the mark of a demo away where what is now measured is not that demo's."""
+    mark = output / DEMO
+    if mark.is_file() and (database is not None or mark.read_text() != _OURS):
+        mark.unlink()
 
 
 def records_in(output: Path) -> int:
