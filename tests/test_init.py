@@ -17,9 +17,9 @@ HEAVY = ("torch", "tvm", "datasets", "huggingface_hub", "pyarrow", "matplotlib",
 #: Rooms in the order of the house: each may import those before it, never those after it.
 #: A room is a module or a package directly below ``wmhub``.
 ORDER = (
-    "errors", "names", "units", "code_digest", "flushing", "hardware", "records", "logs",
-    "program", "tvm_json", "nest", "actions", "trajectory", "replay", "markdown", "dataset",
-    "collection", "model",
+    "errors", "names", "units", "code_digest", "flushing", "children", "hardware", "records",
+    "logs", "program", "tvm_json", "nest", "actions", "trajectory", "replay", "markdown",
+    "dataset", "collection", "model",
     "checkpoint", "evaluator", "training", "hub", "load", "tvm_compat", "tvm_callbacks",
     "measure", "search", "live_collection", "doctor", "bench", "cli",
 )  # fmt: skip

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from wmhub import tvm_compat
+from wmhub.children import code_command
 from wmhub.errors import WmhubError
 
 _OFFLINE_SECONDS = 4.0
@@ -166,7 +167,7 @@ def _tvm_at_work() -> Iterator[Finding]:
         return
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _TRIAL], capture_output=True, text=True, timeout=_TRIAL_SECONDS
+            code_command(_TRIAL), capture_output=True, text=True, timeout=_TRIAL_SECONDS
         )
     except subprocess.TimeoutExpired:
         said = f"a kernel of one line took more than {_TRIAL_SECONDS:.0f} s"
@@ -243,9 +244,7 @@ def _cuda_in_tvm() -> Finding:
     """Whether candidates for a GPU of NVIDIA can be compiled and run."""
     loads = "import sys, tvm; sys.exit(not tvm.runtime.enabled('cuda'))"
     try:
-        done = subprocess.run(
-            [sys.executable, "-c", loads], capture_output=True, timeout=_TRIAL_SECONDS
-        )
+        done = subprocess.run(code_command(loads), capture_output=True, timeout=_TRIAL_SECONDS)
         does_load = done.returncode == 0
     except subprocess.TimeoutExpired:
         does_load = False

@@ -103,7 +103,9 @@ def test_workers_killed_from_outside_cost_no_candidate(engine: Engine) -> None:
     assert [result.failure for result in results] == [None] * 8
 
 
-def test_what_a_killed_worker_started_ends_with_it(tmp_path: Path) -> None:
+def test_what_a_killed_worker_started_ends_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = tmp_path / "pid"
     # As a worker that has started a compiler.
     (tmp_path / "stubborn.py").write_text(
@@ -112,7 +114,8 @@ def test_what_a_killed_worker_started_ends_with_it(tmp_path: Path) -> None:
         f"open({str(log)!r}, 'w').write(str(child.pid))\n"
         "time.sleep(60)\n"
     )
-    worker = WorkerProcess("stubborn", {}, {**os.environ, "PYTHONPATH": str(tmp_path)})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    worker = WorkerProcess("stubborn", {}, dict(os.environ))
     until = time.monotonic() + 20
     while not (log.exists() and log.read_text()) and time.monotonic() < until:
         time.sleep(0.02)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wmhub.bench.search_run import STOCK_BUILD_SECONDS
+from wmhub.children import safely_started
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware.probe import measured_here
 from wmhub.measure import zoo
@@ -107,7 +108,8 @@ def measure(
         for name in workloads:
             programs, ours = _measure_ours(engine, name, candidates, seed, seconds)
             say(f"{name}: {len(programs)} candidates measured by the engine")
-            theirs = _measure_theirs(programs, target, seconds)
+            with safely_started():
+                theirs = _measure_theirs(programs, target, seconds)
             say(f"{name}: and by TVM")
             pairs += [_Pair(name, a, b) for a, b in zip(ours, theirs, strict=True)]
     return _result(pairs, seconds["ours"], seconds["theirs"])

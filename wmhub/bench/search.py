@@ -14,7 +14,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from wmhub.bench.search_run import (
     RunSpec,
     run_code,
 )
+from wmhub.children import module_command
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hub.atomic import write_file
 from wmhub.measure.targets import cores_for
@@ -177,7 +177,7 @@ def _run(
     # TVM counts each CPU as half a core: without this, its own runner would use half of them.
     threads = {"TVM_NUM_THREADS": str(cores_for(spec.target))}
     done = subprocess.run(
-        [sys.executable, "-m", "wmhub.bench.search_run", str(request), str(file)],
+        module_command("wmhub.bench.search_run", str(request), str(file)),
         env={**os.environ, **threads},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

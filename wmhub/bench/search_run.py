@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wmhub.children import safely_started
 from wmhub.code_digest import code_digest
 from wmhub.errors import InvalidInputError, MeasureError
 
@@ -199,7 +200,7 @@ def _run_stock(spec: RunSpec, watch: _Watch) -> None:
         def apply(self, scheduler: Any, task: Any, candidates: Any, built: Any, ran: Any) -> None:
             watch.take(candidates, [latency_of(result) for result in ran])
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, safely_started():
         ms.tir_integration.tune_tir(
             mod=workload_module(spec.workload),
             target=tvm.target.Target(spec.target),

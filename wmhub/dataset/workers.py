@@ -10,6 +10,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+from wmhub.children import safely_started
 from wmhub.errors import WmhubError
 
 _Kept = TypeVar("_Kept")
@@ -36,11 +37,15 @@ def in_order(
     context = multiprocessing.get_context("spawn")
     # Ctrl-C is for this process, which tells the workers.
     ignore = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(workers, context, signal.signal, ignore) as pool:
+    with safely_started():
+        pool = ProcessPoolExecutor(workers, context, signal.signal, ignore)
+    with pool:
         pending: deque[tuple[_Kept, Future[_Result]]] = deque()
         try:
             for kept, arguments in items:
-                pending.append((kept, pool.submit(work, *arguments)))
+                # It starts them when it is given work.
+                with safely_started():
+                    pending.append((kept, pool.submit(work, *arguments)))
                 if len(pending) > workers + 1:
                     first, future = pending.popleft()
                     yield first, future.result()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
+from wmhub.children import module_command
 from wmhub.errors import MeasureError
 from wmhub.hardware.machine import read_cpu
 
@@ -42,10 +43,9 @@ def calibrate(cores: int, timeout_seconds: float = 120.0) -> Calibration:
     Raises ``MeasureError`` when that process fails.
     """
     threads = {f"{name}_NUM_THREADS": str(cores) for name in ("OMP", "OPENBLAS", "MKL", "BLIS")}
-    command = [sys.executable, "-m", "wmhub.hardware.calibrate", str(cores)]
     try:
         done = subprocess.run(
-            command,
+            module_command("wmhub.hardware.calibrate", str(cores)),
             env={**os.environ, **threads},
             capture_output=True,
             text=True,

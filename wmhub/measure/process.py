@@ -6,10 +6,10 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from typing import IO, Any
 
+from wmhub.children import module_command
 from wmhub.errors import MeasureError
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
@@ -26,7 +26,7 @@ class WorkerProcess:
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by forget)
         descriptor = theirs.fileno()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module, str(descriptor)],
+            module_command(module, str(descriptor)),
             pass_fds=(descriptor,),
             stdin=subprocess.DEVNULL,
             stdout=self._log,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from wmhub.children import safely_started
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.programs import device_name, random_arguments
 from wmhub.measure.remote import Tracker
@@ -125,7 +126,8 @@ def uninterrupted_workers() -> Iterator[None]:
         # What a thread blocks, the processes that it starts block for good.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            start(self)
+            with safely_started():
+                start(self)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         started.append(self._proc)
