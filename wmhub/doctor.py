@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -279,7 +278,7 @@ def _model() -> Iterator[Finding]:
 
 
 def _hub() -> Iterator[Finding]:
-    from wmhub.hub.patience import without_secrets
+    from wmhub.hub.patience import without_login, without_secrets
     from wmhub.hub.settings import is_offline, open_hub
 
     spec = os.environ.get("WMHUB_HUB") or "hf-hub"
@@ -287,8 +286,7 @@ def _hub() -> Iterator[Finding]:
         yield Finding("hub", Severity.OK, open_hub(spec).location)
         return
     # Whether it answers can be asked without a login, and no login is anyone's business here.
-    login = re.compile(r"^(\w+://)?[^/]*@")
-    endpoint = login.sub(r"\1", os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    endpoint = without_login(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     shown = without_secrets(endpoint.rstrip("/"))
     if is_offline(None):
         yield Finding(

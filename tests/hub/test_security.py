@@ -20,7 +20,7 @@ from wmhub.hub.artifact import MODEL
 from wmhub.hub.folder import FolderHub
 from wmhub.hub.huggingface import HuggingFaceHub
 from wmhub.hub.integrity import MOST_MANIFEST_BYTES
-from wmhub.hub.patience import without_secrets
+from wmhub.hub.patience import without_login, without_secrets
 from wmhub.hub.place import Repository, Upload
 
 REPOSITORY = Repository("acme", "wm-cuda-a100")
@@ -219,10 +219,42 @@ def test_the_token_is_in_no_error_log_card_or_lock(
         ("at https://ada:secret@hub.example/x", "at https://…@hub.example/x"),
         ("nothing to hide", "nothing to hide"),
         ("http://me:se@cret@hub.example/a", "http://…@hub.example/a"),
+        ("model a/b on ada:se@cret@hub.example:8443/x", "model a/b on …@hub.example:8443/x"),
+        ("for url 'ada:secret@hub.example'", "for url '…@hub.example'"),
+        ("model acme/wm-cuda-a100@v1.0.0: gone", "model acme/wm-cuda-a100@v1.0.0: gone"),
+        ("ask ada@hub.example", "ask ada@hub.example"),
     ],
 )
 def test_secrets_are_taken_out_of_messages(text: str, left: str) -> None:
     assert without_secrets(text) == left
+
+
+@pytest.mark.parametrize(
+    ("address", "left"),
+    [
+        ("https://hub.example:8443/x", "https://hub.example:8443/x"),
+        ("https://ada:se@cret@hub.example/x", "https://hub.example/x"),
+        ("https://hub.example/a@b", "https://hub.example/a@b"),
+        ("https://hub.example?a=b@c", "https://hub.example?a=b@c"),
+        ("ada:secret@hub.example:8443", "hub.example:8443"),
+        ("ada:sec/ret@hub.example", "hub.example"),
+        ("secret@hub.example", "hub.example"),
+        ("hub.example", "hub.example"),
+    ],
+)
+def test_a_login_is_taken_out_of_an_address(address: str, left: str) -> None:
+    assert without_login(address) == left
+
+
+@pytest.mark.parametrize("endpoint", ["ada:secret@127.0.0.1:9", "secret@127.0.0.1:9"])
+def test_an_endpoint_that_is_no_url_is_told_without_its_login(
+    embedded: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with pytest.raises(HubError, match="must be a URL such as https://") as caught:
+        resolve_model("acme/wm-cuda-a100")
+    assert "on 127.0.0.1:9" in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_every_threat_names_a_test_that_exists() -> None:

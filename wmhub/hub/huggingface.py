@@ -17,7 +17,7 @@ from wmhub.errors import HubError, InvalidInputError, OutputExistsError, Unknown
 from wmhub.hub.artifact import ArtifactKind
 from wmhub.hub.integrity import check_commit, check_path, check_paths, open_inside
 from wmhub.hub.known_tags import KnownTags
-from wmhub.hub.patience import patiently, require_reachable, without_secrets
+from wmhub.hub.patience import patiently, require_reachable, without_login, without_secrets
 from wmhub.hub.place import (
     GIT_SETTINGS,
     Commit,
@@ -51,7 +51,7 @@ class HuggingFaceHub:
             library_version=wmhub.__version__,
         )
         self._offline = offline
-        self.location = without_secrets(self._api.endpoint)
+        self.location = without_secrets(without_login(self._api.endpoint))
         self._known_tags = KnownTags(self.location)
         self._is_reached = False
         self._listed: dict[tuple[str, Repository, str], Mapping[str, StoredFile]] = {}

@@ -29,8 +29,12 @@ _REACH_SECONDS = 10.0
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 60.0
 _SECRET = re.compile(
-    r"\b(?:hf|api)_[A-Za-z0-9_]{8,}|(?<=\?)\S+|(?i:bearer)\s+\S+|(?<=://)[^/\s]+(?=@)"
+    r"\b(?:hf|api)_[A-Za-z0-9_]{8,}|(?<=\?)\S+|(?i:bearer)\s+\S+"
+    # A login: what stands between :// and the last @, or a user with a password before one.
+    r"|(?<=://)[^/\s]+(?=@)|(?<![^\s\"'(=])[^\s/:@\"'(=]+:[^\s/]+(?=@)"
 )
+#: The same of a text that is an address and nothing else, with or without its ``https://``.
+_LOGIN = re.compile(r"^(\w+://)[^/?#]*@|^(?!\w+://).*@")
 _REMEDIES = {
     401: "the login is missing or no longer valid: run `hf auth login`",
     403: "this login may not do that: ask the owner for access, or propose what you would publish "
@@ -105,6 +109,11 @@ def without_secrets(text: str) -> str:
     return _SECRET.sub("…", text)
 
 
+def without_login(address: str) -> str:
+    """``address`` as everyone may know it, and ask there."""
+    return _LOGIN.sub(r"\1", address)
+
+
 def _cause(error: BaseException) -> BaseException:
     """The HTTP error behind what the client wrapped it in, or ``error``."""
     cause: BaseException | None = error
@@ -140,6 +149,8 @@ def _explained(error: BaseException, what: str) -> WmhubError | None:
             f"{what}: the Hugging Face client was started offline: unset HF_HUB_OFFLINE and "
             "TRANSFORMERS_OFFLINE, and start anew"
         )
+    if isinstance(error, httpx2.UnsupportedProtocol):
+        return HubError(f"{what}: HF_ENDPOINT must be a URL such as https://hub.example.com")
     if isinstance(error, HFValidationError):
         return HubError(f"{what}: {detail}")
     if isinstance(error, HfHubHTTPError):
