@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,46 @@ def test_other_content_than_locked_is_refused(
     path.write_text(path.read_text().replace(MODEL.verify(tmp_path / "one").digest, "0" * 64))
     with pytest.raises(CheckpointError, match=r"not what .*wmhub\.lock pins"):
         resolve_model("acme/wm-cuda-a100", locked=path, hub=writable.spec)
+
+
+def test_one_name_has_one_version(embedded: Path, tmp_path: Path) -> None:
+    write_model(embedded / "wm-cuda-a100")
+    path = tmp_path / "wmhub.lock"
+    for other in ("wm-cuda-a100@v2.0.0", "wm-cuda-a100"):
+        with pytest.raises(InvalidInputError, match="a lock pins one version of a name"):
+            lock(["wm-cuda-a100@v1.0.0", other], output=path)
+    assert not path.exists()
+    assert len(lock(["wm-cuda-a100@v1.0.0"] * 2, output=path).models) == 1
+
+
+def test_what_another_run_locks_meanwhile_stays(
+    embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"wm-cuda-{device}" for device in ("a100", "v100", "k80")]
+    for name in names:
+        write_model(embedded / name, name=name)
+    path = tmp_path / "wmhub.lock"
+    last, real = names[2], resolve_model
+
+    def resolve(name: str, **options: object) -> object:
+        if name == last:
+            lock(names[:2], output=path)
+        return real(name, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("wmhub.hub.locking.resolve_model", resolve)
+    assert set(lock(last, output=path).models) == set(names)
+    assert set(read_lock(path).models) == set(names)
+
+
+def test_many_runs_at_once_lose_no_entry(embedded: Path, tmp_path: Path) -> None:
+    names = [f"wm-cuda-device{number}" for number in range(12)]
+    for name in names:
+        write_model(embedded / name, name=name)
+    path = tmp_path / "locks" / "wmhub.lock"
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: lock(name, output=path), names))
+    assert set(read_lock(path).models) == set(names)
+    assert [item.name for item in path.parent.iterdir()] == ["wmhub.lock"]
 
 
 _LOCK = '{"lock_version": 1, "datasets": {}, "models": {"a": %s}}'

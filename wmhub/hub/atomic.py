@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import secrets
@@ -88,6 +89,27 @@ def write_file(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def held_alone(path: Path) -> Iterator[None]:
+    """For whoever reads the file ``path`` to write it again: waits until no other process does.
+
+    Held is a file beside it, since ``path`` itself is replaced; that one goes in the end.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    guard = path.with_name(f".{path.name}.held")
+    while True:
+        with guard.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink == 0:
+                continue  # Whoever held it before has removed it meanwhile.
+            try:
+                yield
+            finally:
+                guard.unlink()
+            return
 
 
 def _remove_abandoned(incoming: Path) -> None:

@@ -6,8 +6,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from wmhub.errors import InvalidInputError
+from wmhub.hub.atomic import held_alone
 from wmhub.hub.lockfile import (
     LOCK_NAME,
     LockEntry,
@@ -17,6 +19,8 @@ from wmhub.hub.lockfile import (
 )
 from wmhub.hub.resolve import Resolved, resolve_dataset, resolve_model
 from wmhub.names import DatasetId, ModelId
+
+_Id = TypeVar("_Id", ModelId, DatasetId)
 
 
 def lock(
@@ -32,35 +36,50 @@ def lock(
     Without names, everything in ``output`` is verified as it is locked, and nothing is written.
     """
     path = Path(output)
-    models, datasets = _names(models), _names(datasets)
-    before = read_lock(path) if path.exists() or not models + datasets else Lockfile()
-    if not models + datasets:
-        for name in before.models:
+    wanted_models, wanted_datasets = _keys(ModelId, models), _keys(DatasetId, datasets)
+    # One that is damaged is told before anything is fetched.
+    there = _read(path) if wanted_models or wanted_datasets else read_lock(path)
+    if not (wanted_models or wanted_datasets):
+        for name in there.models:
             resolve_model(name, locked=path, offline=offline, hub=hub)
-        for name in before.datasets:
+        for name in there.datasets:
             resolve_dataset(name, locked=path, offline=offline, hub=hub)
-        return before
+        return there
     found_models = {
-        _key(ModelId.parse(name)): _entry(resolve_model(name, offline=offline, hub=hub))
-        for name in models
+        key: _entry(resolve_model(str(name), offline=offline, hub=hub))
+        for key, name in wanted_models.items()
     }
     found_datasets = {
-        _key(DatasetId.parse(name)): _entry(resolve_dataset(name, offline=offline, hub=hub))
-        for name in datasets
+        key: _entry(resolve_dataset(str(name), offline=offline, hub=hub))
+        for key, name in wanted_datasets.items()
     }
-    after = Lockfile({**before.models, **found_models}, {**before.datasets, **found_datasets})
-    write_lock(path, after)
+    with held_alone(path):
+        # Others may have written to it while this was fetched.
+        before = _read(path)
+        after = Lockfile({**before.models, **found_models}, {**before.datasets, **found_datasets})
+        write_lock(path, after)
     return after
 
 
-def _names(given: str | Iterable[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
+def _read(path: Path) -> Lockfile:
+    """What is locked there; nothing where there is no such file yet."""
+    return read_lock(path) if path.exists() else Lockfile()
 
 
-def _key(identity: ModelId | DatasetId) -> str:
-    if identity.place == "local-dir":
-        raise InvalidInputError(f"{identity}: a folder has no published version to lock")
-    return str(replace(identity, revision=None))
+def _keys(type_: type[_Id], given: str | Iterable[str]) -> dict[str, _Id]:
+    """What each name is called in a lock -> the name; refuses two versions of one."""
+    found: dict[str, _Id] = {}
+    for name in [given] if isinstance(given, str) else given:
+        identity = type_.parse(name)
+        if identity.place == "local-dir":
+            raise InvalidInputError(f"{identity}: a folder has no published version to lock")
+        key = str(replace(identity, revision=None))
+        other = found.setdefault(key, identity)
+        if other != identity:
+            raise InvalidInputError(
+                f"{other} and {identity}: a lock pins one version of a name; leave one of them out"
+            )
+    return found
 
 
 def _entry(resolved: Resolved) -> LockEntry:
