@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from scorers import FakeEvaluator
 
-from wmhub.errors import HardwareMismatchError
+from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.names import HardwareKey
-from wmhub.search.choose import alike, machine_for, measured_on, target_for
+from wmhub.search.choose import alike, choose_evaluator, machine_for, measured_on, target_for
 
 pytest.importorskip("tvm")
 pytestmark = pytest.mark.tvm
@@ -64,3 +65,10 @@ def test_a_database_without_a_report_is_taken_on_trust(tmp_path: Path, report: s
         (tmp_path / "report.json").write_text(report)
     note = measured_on(tmp_path, HardwareKey.parse("cuda-h200"), allow_other_hardware=False)
     assert "taken on trust that cuda-h200 measured it" in str(note)
+
+
+def test_a_lock_says_nothing_of_an_evaluator_that_is_loaded(tmp_path: Path) -> None:
+    key = FakeEvaluator.hardware
+    assert choose_evaluator(FakeEvaluator(), key, False)[1] is None  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="yet to be loaded: give the name"):
+        choose_evaluator(FakeEvaluator(), key, False, tmp_path / "wmhub.lock")  # type: ignore[arg-type]

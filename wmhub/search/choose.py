@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmhub.errors import HardwareMismatchError
+from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.hardware.table import lookup
 from wmhub.hub import from_pretrained, known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
@@ -80,7 +80,8 @@ def choose_evaluator(
 ) -> tuple[Evaluator, str | None]:
     """The evaluator, and a sentence where it is not what it might be taken for.
 
-    ``locked``: a lock file that must name the model, as ``from_pretrained`` takes it.
+    ``locked``: a lock file that must name the model, as ``from_pretrained`` takes it;
+    ``InvalidInputError`` with an evaluator, which is loaded already.
 
     Without ``model``, the known checkpoint for ``hardware``, or with ``allow_other_hardware`` the
     nearest. Hardware that is alike (see ``alike``) passes with a note, anything else raises
@@ -104,6 +105,8 @@ def choose_evaluator(
         model = choice.name
     if isinstance(model, (str, os.PathLike)):
         evaluator = from_pretrained(model, locked=locked)
+    elif locked is not None:
+        raise InvalidInputError("a lock names models that are yet to be loaded: give the name")
     else:
         evaluator = model
     if evaluator.hardware == hardware:
