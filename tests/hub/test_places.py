@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import threading
 from pathlib import Path
 
@@ -114,6 +115,44 @@ def test_a_late_writer_is_told(writable: Place, tmp_path: Path) -> None:
                 writable.hub.commit(MODEL, repository, Upload(folder, **options))
         else:
             writable.hub.commit(MODEL, repository, Upload(folder, **options))
+
+
+def test_the_later_of_two_first_publications_is_told(writable: Place, tmp_path: Path) -> None:
+    """Both saw that nothing was there, and one has published since."""
+    repository = Repository("acme", "wm-cuda-a100")
+    for name, raises in (("one", False), ("two", True)):
+        folder = write_model(tmp_path / name, weights=name.encode())
+        upload = Upload(folder, names=names_of(folder), message=name, is_first=True)
+        if raises:
+            with pytest.raises(HubError, match="someone else has published meanwhile"):
+                writable.hub.commit(MODEL, repository, upload)
+        else:
+            first = writable.hub.commit(MODEL, repository, upload)
+    assert writable.hub.resolve(MODEL, repository, "main") == first.id
+
+
+def test_first_publications_at_the_same_moment(
+    writable: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As both are about to make the commit, the other one makes it."""
+    repository = Repository("acme", "wm-cuda-a100")
+    ours, theirs = (write_model(tmp_path / name, weights=name.encode()) for name in ("a", "b"))
+    where = "wmhub.hub.folder._copied"
+    if writable.hub.label == "hf-hub":
+        where = "huggingface_hub.HfApi.create_commit"
+    real = pydoc.locate(where)
+    made: list[str] = []
+
+    def come_first(*given: object, **options: object) -> object:
+        monkeypatch.setattr(where, real)
+        made.append(writable.publish(MODEL, repository, theirs))
+        return real(*given, **options)  # type: ignore[operator]
+
+    monkeypatch.setattr(where, come_first)
+    upload = Upload(ours, names=names_of(ours), message="ours", is_first=True)
+    with pytest.raises(HubError, match="someone else has published meanwhile"):
+        writable.hub.commit(MODEL, repository, upload)
+    assert [writable.hub.resolve(MODEL, repository, "main")] == made
 
 
 def test_pull_request_and_merge(writable: Place, tmp_path: Path) -> None:

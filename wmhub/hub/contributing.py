@@ -218,6 +218,7 @@ def _write_card(
                 message="Card: who measured what",
                 replace=False,
                 parent=head,
+                is_first=head is None,
             ),
         )
     tags = hub.tags(DATASET, repository)

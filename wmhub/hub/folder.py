@@ -36,7 +36,14 @@ from wmhub.hub.integrity import (
     read_bounded,
     tree_digest,
 )
-from wmhub.hub.place import Commit, Repository, Snapshot, StoredFile, Upload
+from wmhub.hub.place import (
+    Commit,
+    Repository,
+    Snapshot,
+    StoredFile,
+    Upload,
+    published_meanwhile,
+)
 from wmhub.hub.tags import newest_tag, version_of_tag
 
 _POINTER = "points.json"
@@ -166,8 +173,8 @@ class FolderHub:
         home = self._home(kind, repository)
         length = _highest(home / "main")
         head = _pointed(home / "main" / str(length)) if length else None
-        if upload.parent is not None and upload.parent != head:
-            raise self._conflict(kind, repository)
+        if upload.parent not in (None, head) or (upload.is_first and head is not None):
+            raise published_meanwhile(kind, repository, self.location)
         if upload.pull_request and head is None:
             raise UnknownNameError(f"there is no {kind.label} {repository} on {self.location}")
         prefix = f"{check_path(upload.under)}/" if upload.under else ""
@@ -242,7 +249,7 @@ class FolderHub:
         url = str(commits / record.id)
         if not pull_request:
             if not self._point(home / "main" / str(length + 1), record.id):
-                raise self._conflict(kind, repository)
+                raise published_meanwhile(kind, repository, self.location)
             return Commit(record.id, url)
         number = _highest(home / "pulls") + 1
         while not self._point(home / "pulls" / str(number), record.id):
@@ -278,12 +285,6 @@ class FolderHub:
                 f"there is no {kind.label} {repository} on {self.location}{missing}"
             )
         return home
-
-    def _conflict(self, kind: ArtifactKind, repository: Repository) -> HubError:
-        return HubError(
-            f"{kind.label} {repository} on {self.location}: someone else has published meanwhile; "
-            "look at what is there and publish again"
-        )
 
 
 def _copied(source: _Source, target: Path) -> FileDigest:

@@ -25,6 +25,7 @@ from wmhub.hub.place import (
     Snapshot,
     StoredFile,
     Upload,
+    published_meanwhile,
     stored_files,
 )
 from wmhub.hub.tags import newest_tag
@@ -188,6 +189,8 @@ class HuggingFaceHub:
                 what,
                 lambda: self._api.create_repo(str(repository), repo_type=kind.label, exist_ok=True),
             )
+        # Of two that make it, the server lets one follow the commit that it begins with.
+        parent = self._begin(kind, repository) if upload.is_first else upload.parent
 
         def send() -> huggingface_hub.CommitInfo:
             # Each attempt looks anew at what is there: after a cut connection the commit may exist.
@@ -200,7 +203,7 @@ class HuggingFaceHub:
                 ],
                 repo_type=kind.label,
                 commit_message=upload.message,
-                parent_commit=upload.parent,
+                parent_commit=parent,
                 create_pr=upload.pull_request,
             )
 
@@ -240,6 +243,13 @@ class HuggingFaceHub:
             what, lambda: self._api.merge_pull_request(id_, number, repo_type=repo_type), attempts=1
         )
         return self.resolve(kind, repository, "main")
+
+    def _begin(self, kind: ArtifactKind, repository: Repository) -> str:
+        """The commit that a new repository begins with; refuses one that is published already."""
+        head = self.resolve(kind, repository, "main")
+        if self.files(kind, repository, head).keys() - {GIT_SETTINGS}:
+            raise published_meanwhile(kind, repository, self.location)
+        return head
 
     def _present(self, kind: ArtifactKind, repository: Repository) -> set[str]:
         """Files of ``main`` that a publication replaces."""

@@ -80,6 +80,8 @@ class Upload:
     """Whether the repository then holds exactly these, or these and all that it held."""
     parent: str | None = None
     """The commit that this one must follow; ``None`` for whichever is the newest."""
+    is_first: bool = False
+    """Whether nothing may be published there yet."""
     pull_request: bool = False
     """Whether it is only proposed."""
 
@@ -131,7 +133,8 @@ class Hub(Protocol):
     def commit(self, kind: ArtifactKind, repository: Repository, upload: Upload) -> Commit:
         """Publishes ``upload``; the repository is created where it does not exist.
 
-        Raises ``HubError`` if another commit than ``upload.parent`` is the newest.
+        Raises ``HubError`` if another commit than ``upload.parent`` is the newest, or there is one
+        though this should be the first.
         """
         ...
 
@@ -142,6 +145,14 @@ class Hub(Protocol):
     def merge(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
         """Merges a pull request and returns the commit that it made."""
         ...
+
+
+def published_meanwhile(kind: ArtifactKind, repository: Repository, location: str) -> HubError:
+    """The error for whoever comes second of two that publish at once."""
+    return HubError(
+        f"{kind.label} {repository} on {location}: someone else has published meanwhile; look at "
+        "what is there and publish again"
+    )
 
 
 def stored_files(folder: Path) -> dict[str, StoredFile]:

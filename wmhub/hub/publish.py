@@ -90,6 +90,7 @@ def publish(
             names=publication.names,
             message=message or f"{publication.manifest.name} {planned.tag}",
             parent=head,
+            is_first=head is None and not create_pr,
             pull_request=create_pr,
         ),
     )
