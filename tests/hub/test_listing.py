@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hub_making import publish, write_dataset, write_model
+from hub_making import publish, registry_row, write_dataset, write_model, write_registry
 from hub_server import HubServer
 
 from wmhub.cli import cli
+from wmhub.errors import UnknownNameError
 from wmhub.hub import datasets, models, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
 from wmhub.hub.folder import FolderHub
@@ -66,6 +67,45 @@ def test_what_cannot_be_read_is_named_and_the_rest_listed(
     assert "'schema_version' must be a whole number" in listing.problems[0]
 
 
+def test_a_name_is_listed_as_what_it_loads_and_what_is_newer_as_such(
+    embedded: Path, server: HubServer, tmp_path: Path
+) -> None:
+    from wmhub.hub.huggingface import HuggingFaceHub
+
+    hub, repository = HuggingFaceHub(), Repository("wmhub", "wm-cuda-a100")
+    one = write_model(embedded / "wm-cuda-a100")
+    publish(hub, MODEL, repository, one)
+    publish(hub, MODEL, repository, write_model(tmp_path / "two", version="1.1.0", weights=b"2"))
+    (row,) = models(hardware="cuda-a100").rows
+    assert (row.name, row.places) == ("wm-cuda-a100", ("embedded", "hf-hub"))
+    assert (str(row.version), str(row.newer)) == ("1.0.0", "1.1.0")
+    assert str(resolve_model(row.name).manifest.version) == str(row.version)
+    assert str(resolve_model(f"{row.name}@{row.newer.tag}").manifest.version) == "1.1.0"
+    shown = CliRunner().invoke(cli, ["models", "--hardware", "cuda-a100"]).stderr
+    assert f"1.1.0 is newer: {row.name}@v1.1.0 loads it" in shown
+    # A hub that is named is the only place, and the name loads its newest.
+    (row,) = models(hardware="cuda-a100", hub="hf-hub").rows
+    assert (str(row.version), row.newer) == ("1.1.0", None)
+
+
+def test_a_name_whose_version_is_nowhere_is_a_problem(
+    embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_registry(tmp_path, monkeypatch, registry_row("wm-cuda-a100", "0" * 64))
+    hub, spec = FolderHub(tmp_path / "hub"), f"folder:{tmp_path / 'hub'}"
+    newer = write_model(tmp_path / "two", version="1.1.0")
+    publish(hub, MODEL, Repository("wmhub", "wm-cuda-a100"), newer)
+    listing = models(hardware="cuda-a100", hub=spec)
+    assert listing.rows == ()
+    assert listing.problems == (
+        "model wm-cuda-a100: it means v1.0.0 in this release, which is not there (folder); "
+        "wm-cuda-a100@v1.1.0 loads what is",
+    )
+    with pytest.raises(UnknownNameError):
+        resolve_model("wm-cuda-a100", hub=spec)
+    assert resolve_model("wm-cuda-a100@v1.1.0", hub=spec).revision == "v1.1.0"
+
+
 def test_an_unreachable_hub_is_a_problem_not_an_error(
     embedded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +140,7 @@ def test_the_verb_prints_a_table_or_json(embedded: Path) -> None:
     assert row == {
         "name": "wm-cuda-a100",
         "version": "1.0.0",
+        "newer": None,
         "hardware": ["cuda-a100"],
         "places": ["embedded"],
         "headline": "top-1 0.910, top-5 0.980",

@@ -59,7 +59,8 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
     console.print(table if listing.rows else f"No {title} found.")
     for row in listing.rows:
         style = "bold" if row.is_nearest else ""
-        console.print(plain(f"{row.name}: {row.fit}", style), soft_wrap=True)
+        newer = f"; {row.newer} is newer: {row.name}@{row.newer.tag} loads it" if row.newer else ""
+        console.print(plain(f"{row.name}: {row.fit}{newer}", style), soft_wrap=True)
     for problem in listing.problems:
         click.echo(f"{click.style('warning:', fg='yellow')} {printable(problem)}", err=True)
 
@@ -69,6 +70,7 @@ def _as_json(title: str, listing: Listing) -> dict[str, object]:
         {
             "name": row.name,
             "version": str(row.version),
+            "newer": None if row.newer is None else str(row.newer),
             "hardware": [str(key) for key in row.hardware],
             "bytes": row.bytes,
             "places": list(row.places),

@@ -16,8 +16,10 @@ from wmhub.hub.nearest import nearest_model
 from wmhub.hub.obtain import obtain_manifest
 from wmhub.hub.place import Hub, Repository
 from wmhub.hub.registry import load_registry
+from wmhub.hub.resolve import loaded_tag
 from wmhub.hub.settings import is_offline, open_hub
-from wmhub.hub.tags import newest_tag
+from wmhub.hub.tags import newest_tag, version_of_tag
+from wmhub.hub.unknown import known_hardware
 from wmhub.names import HardwareKey
 
 
@@ -28,9 +30,11 @@ class Listed:
     name: str
     """What to call it by: a short name, or ``org/name``."""
     places: tuple[str, ...]
-    """Where its newest version is: ``embedded``, ``cached``, ``hf-hub``, ``folder``."""
+    """Where that version is: ``embedded``, ``cached``, ``hf-hub``, ``folder``."""
     version: Version
-    """Newest content version."""
+    """Content version that the name loads."""
+    newer: Version | None
+    """Newest one, where that is another: it is loaded with ``@`` and its tag."""
     hardware: tuple[HardwareKey, ...]
     """Hardware that it was trained for or measured on."""
     bytes: int
@@ -56,9 +60,16 @@ class Listing:
 
 
 class _Found(NamedTuple):
-    place: str
+    """What one place has of a name."""
+
     name: str
-    manifest: ArtifactManifest
+    place: str
+    tag: str
+    """Version that the name loads."""
+    newest: str
+    """Newest version at the place."""
+    manifest: ArtifactManifest | None
+    """Of the version that the name loads; ``None`` where the place does not have it."""
 
 
 def models(
@@ -102,11 +113,11 @@ def _list(
             continue
         for repository in repositories:
             try:
-                found += [_Found(label, *item) for item in _newest(place, kind, repository)]
+                found += _find(label, place, kind, repository, hub)
             except WmhubError as error:
                 problems.append(str(error))
-    merged = _merge(found)
-    keys = {(name, key): key for name, (_, m) in merged.items() for key in m.hardware}
+    merged = _merge(kind, found, problems)
+    keys = {(name, key): key for name, row in merged.items() for key in row.manifest.hardware}
     choice = nearest_model(
         hardware,
         {f"{name}\0{key}": key for name, key in keys},
@@ -115,11 +126,12 @@ def _list(
     rows: dict[str, Listed] = {}
     for joined, fit in choice.reasons.items():
         name = joined.partition("\0")[0]
-        places, manifest = merged[name]
+        places, newer, manifest = merged[name]
         row = Listed(
             name=name,
             places=places,
             version=manifest.version,
+            newer=newer,
             hardware=manifest.hardware,
             bytes=manifest.bytes,
             headline=manifest.headline,
@@ -141,34 +153,55 @@ def _places(offline: bool | None, hub: str | None) -> Iterator[tuple[str, Hub]]:
     yield there.label, there
 
 
-def _newest(
-    place: Hub, kind: ArtifactKind, repository: Repository
-) -> Iterator[tuple[str, ArtifactManifest]]:
-    """Name and manifest of the newest version; several where a repository collects datasets."""
-    tag = newest_tag(place.tags(kind, repository))
-    if tag is None:
+def _find(
+    label: str, place: Hub, kind: ArtifactKind, repository: Repository, hub: str | None
+) -> Iterator[_Found]:
+    """What ``place`` has of a repository; several where that collects datasets."""
+    tags = place.tags(kind, repository)
+    newest = newest_tag(tags)
+    if newest is None:
         raise UnknownNameError(f"{kind.label} {repository} has no version tag yet")
+    tag = loaded_tag(kind, repository, hub) or newest
+    is_ours = repository.org == load_registry().organisation
+    is_short = is_ours and repository.name in known_hardware(kind)
+    name = repository.name if is_short else str(repository)
+    if tag not in tags:
+        yield _Found(name, label, tag, newest, None)
+        return
     commit = place.resolve(kind, repository, tag)
     if kind is DATASET and kind.manifest_name not in place.files(kind, repository, commit):
         for member in members(place, repository, commit):
-            yield f"{repository}/{member.folder}", member.artifact
+            yield _Found(f"{repository}/{member.folder}", label, tag, newest, member.artifact)
         return
     _, manifest = obtain_manifest(place, kind, repository, commit)
-    registry = load_registry()
-    is_short = repository.org == registry.organisation and (
-        place.label == "embedded" or repository.name in registry.entries(kind.label)
-    )
-    yield repository.name if is_short else str(repository), manifest
+    yield _Found(name, label, tag, newest, manifest)
 
 
-def _merge(found: list[_Found]) -> dict[str, tuple[tuple[str, ...], ArtifactManifest]]:
-    """Name -> its newest version, and the places that have it."""
-    merged: dict[str, tuple[tuple[str, ...], ArtifactManifest]] = {}
-    for place, name, manifest in found:
-        places, known = merged.get(name, ((), manifest))
-        if manifest.version > known.version:
-            places, known = (), manifest
-        if manifest.version == known.version:
-            places = (*places, place)
-        merged[name] = (places, known)
+class _Row(NamedTuple):
+    """One name with what all places have of it."""
+
+    places: tuple[str, ...]
+    newer: Version | None
+    manifest: ArtifactManifest
+
+
+def _merge(kind: ArtifactKind, found: list[_Found], problems: list[str]) -> dict[str, _Row]:
+    """Name -> what it loads; a name that loads nothing anywhere becomes a problem."""
+    merged: dict[str, _Row] = {}
+    for name in dict.fromkeys(item.name for item in found):
+        of_name = [item for item in found if item.name == name]
+        newest = newest_tag(item.newest for item in of_name)
+        loads = newest_tag(item.tag for item in of_name)
+        there = [item for item in of_name if item.tag == loads and item.manifest is not None]
+        if not there:
+            places = ", ".join(item.place for item in of_name)
+            problems.append(
+                f"{kind.label} {name}: it means {loads} in this release, which is not there "
+                f"({places}); {name}@{newest} loads what is"
+            )
+            continue
+        manifest = there[0].manifest
+        assert manifest is not None
+        newer = version_of_tag(newest or "") if newest != loads else None
+        merged[name] = _Row(tuple(item.place for item in there), newer, manifest)
     return merged

@@ -168,6 +168,15 @@ def _resolve(
         raise unknown_name(kind, identity, str(error), others) from error
 
 
+def loaded_tag(kind: ArtifactKind, repository: Repository, hub: str | None) -> str | None:
+    """The version that a name without one loads; ``None`` for the newest at the place."""
+    pin = _registry_pin(_Wanted(kind, repository, "", None))
+    if pin is not None:
+        return pin.revision
+    held = _embedded(kind, repository, None) if hub is None else None
+    return newest_tag(held.tags(kind, repository)) if held is not None else None
+
+
 def _is_there(place: Hub, wanted: _Wanted) -> bool:
     """Whether ``place`` has the repository."""
     try:
