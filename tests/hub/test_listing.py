@@ -68,12 +68,14 @@ def test_what_cannot_be_read_is_named_and_the_rest_listed(
 
 
 def test_a_name_is_listed_as_what_it_loads_and_what_is_newer_as_such(
-    embedded: Path, server: HubServer, tmp_path: Path
+    embedded: Path, server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wmhub.hub.huggingface import HuggingFaceHub
 
     hub, repository = HuggingFaceHub(), Repository("wmhub", "wm-cuda-a100")
     one = write_model(embedded / "wm-cuda-a100")
+    row_of_one = registry_row("wm-cuda-a100", MODEL.verify(one).digest)
+    write_registry(tmp_path, monkeypatch, row_of_one)
     publish(hub, MODEL, repository, one)
     publish(hub, MODEL, repository, write_model(tmp_path / "two", version="1.1.0", weights=b"2"))
     (row,) = models(hardware="cuda-a100").rows
@@ -83,9 +85,10 @@ def test_a_name_is_listed_as_what_it_loads_and_what_is_newer_as_such(
     assert str(resolve_model(f"{row.name}@{row.newer.tag}").manifest.version) == "1.1.0"
     shown = CliRunner().invoke(cli, ["models", "--hardware", "cuda-a100"]).stderr
     assert f"1.1.0 is newer: {row.name}@v1.1.0 loads it" in shown
-    # A hub that is named is the only place, and the name loads its newest.
+    # A hub that is named is the only place, and the registry pins there as well.
     (row,) = models(hardware="cuda-a100", hub="hf-hub").rows
-    assert (str(row.version), row.newer) == ("1.1.0", None)
+    assert (str(row.version), str(row.newer)) == ("1.0.0", "1.1.0")
+    assert row.places == ("hf-hub",)
 
 
 def test_a_name_whose_version_is_nowhere_is_a_problem(

@@ -19,7 +19,6 @@ from wmhub.hub.registry import load_registry
 from wmhub.hub.resolve import loaded_tag
 from wmhub.hub.settings import is_offline, open_hub
 from wmhub.hub.tags import newest_tag, version_of_tag
-from wmhub.hub.unknown import known_hardware
 from wmhub.names import HardwareKey
 
 
@@ -162,8 +161,10 @@ def _find(
     if newest is None:
         raise UnknownNameError(f"{kind.label} {repository} has no version tag yet")
     tag = loaded_tag(kind, repository, hub) or newest
-    is_ours = repository.org == load_registry().organisation
-    is_short = is_ours and repository.name in known_hardware(kind)
+    registry = load_registry()
+    is_short = repository.org == registry.organisation and (
+        place.label == "embedded" or repository.name in registry.entries(kind.label)
+    )
     name = repository.name if is_short else str(repository)
     if tag not in tags:
         yield _Found(name, label, tag, newest, None)
