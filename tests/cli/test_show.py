@@ -58,10 +58,11 @@ def test_a_contributor_with_markup_in_the_name(
 
 def test_a_listing_of_hostile_models(capsys: pytest.CaptureFixture[str]) -> None:
     key = HardwareKey.parse("cuda-v100")
-    row = Listed(HOSTILE, ("hf-hub",), Version(1, 0, 0), (key,), 1, HOSTILE, True, HOSTILE)
+    versions = Version(1, 0, 0), Version(1, 1, 0)
+    row = Listed(HOSTILE, ("hf-hub",), *versions, (key,), 1, HOSTILE, True, HOSTILE)
     print_listing("models", Listing(key, (row,), (HOSTILE,)), as_json=False)
     err = capsys.readouterr().err
-    assert "".join(err.split()).count(SHOWN) == 5
+    assert "".join(err.split()).count(SHOWN) == 6
     assert "\x1b" not in err
 
 
