@@ -199,6 +199,17 @@ def test_a_model_is_evaluated_on_the_dataset_that_it_pins(tmp_path: Path, embedd
         push(without, "acme/wm2", hub=spec, evaluate=evaluate)
 
 
+@pytest.mark.parametrize("option", ["dataset", "card"])
+def test_what_is_for_models_is_refused_with_a_dataset(tmp_path: Path, option: str) -> None:
+    rows, spec = write_dataset(tmp_path / "rows"), f"folder:{tmp_path / 'hub'}"
+    given = {option: tmp_path / "given"}
+    with pytest.raises(InvalidInputError, match="are for models"):
+        push(rows, "acme/cuda-a100", hub=spec, **given)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="are for models"):
+        push(rows, "acme/cuda-a100", hub=spec, evaluate=evaluate)
+    assert not (tmp_path / "hub").exists()
+
+
 @pytest.mark.parametrize("name", ["acme/wm@v1.0.0", "local-dir:x", "../x", "acme/a/b"])
 def test_where_it_cannot_be_published(tmp_path: Path, name: str) -> None:
     rows = write_dataset(tmp_path / "rows")

@@ -16,14 +16,14 @@ from wmhub.cli._show import printable, show_note
 @click.option(
     "--dataset",
     metavar="NAME",
-    help="Where the dataset lies that the model pins, such as ./datasets/cuda-a100, or its name on "
-    "the hub, which the card then shows.",
+    help="Of a model: where the dataset lies that it pins, such as ./datasets/cuda-a100, or its "
+    "name on the hub, which the card then shows.",
 )
 @click.option(
     "--card",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write the card of the model here as well, such as model_cards/NAME.md.",
+    help="Of a model: write its card here as well, such as model_cards/NAME.md.",
 )
 @click.option("--message", metavar="TEXT", help="What the commit says.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show it, and send nothing.")

@@ -65,6 +65,11 @@ def push(
     place.require_writable()
     folder = Path(path)
     kind = kind_of(folder)
+    if kind is DATASET and not (dataset is None and card is None and evaluate is None):
+        raise InvalidInputError(
+            f"{folder} is a dataset, which has its card and is not evaluated: leave out dataset, "
+            "card and evaluate, which are for models"
+        )
     manifest = kind.verify(folder)
     repository = target_repository(kind, name)
     if kind is DATASET:
