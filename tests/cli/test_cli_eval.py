@@ -5,14 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from wmhub.cli.eval import show_report
+from wmhub.cli.eval import command, show_report
 from wmhub.training.evaluation import EvaluationReport, ScorerReport
 from wmhub.training.metrics import Metrics
 
 
 def metrics(base: float, workloads: int = 12) -> Metrics:
     return Metrics(base, base + 0.1, base - 0.05, base, base - 0.1, base - 0.2, workloads)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--baseline-steps", "5"], "--baseline-steps is for baselines"),
+        (["--baselines", "--baseline", "xgb_model"], "--baselines are all of them"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(options: list[str], said: str) -> None:
+    given = ["--model", "wm-cuda-k80", "--dataset", "nowhere", *options]
+    done = CliRunner().invoke(command, given)
+    assert done.exit_code == 2
+    assert said in done.stderr
 
 
 def curve(base: float) -> tuple[float, ...]:

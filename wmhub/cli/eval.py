@@ -96,6 +96,10 @@ def command(
     others: gradient boosting on structured features, a sequence model without dynamics, and for
     MetaSchedule data of a CPU TVM's own XGBModel on its per-store features.
     """
+    if every and names:
+        raise click.UsageError("--baselines are all of them: leave out --baseline, or --baselines.")
+    if baseline_steps is not None and not (every or names):
+        raise click.UsageError("--baseline-steps is for baselines: add --baselines or --baseline.")
     from wmhub.cli._show import show_json, show_note, training_progress
     from wmhub.training.baselines import BASELINES
     from wmhub.training.evaluation import DEFAULT_KS, evaluate
