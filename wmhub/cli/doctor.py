@@ -18,7 +18,8 @@ def command(as_json: bool) -> None:
 
     Exit code 0 where the main job can work, 2 where something must be mended first.
     """
-    from wmhub.doctor import Severity, examine
+    from wmhub.doctor.examine import examine
+    from wmhub.doctor.finding import Severity
 
     findings = examine()
     problems = sum(finding.severity is Severity.PROBLEM for finding in findings)
