@@ -64,6 +64,19 @@ def test_a_remembered_tag_without_its_files_is_not_cached(
     assert listing.problems == ()
 
 
+@pytest.mark.parametrize("name", ["checkpoint.json", "weights.safetensors"])
+def test_a_part_that_the_cache_lacks_is_no_defect_of_the_artifact(
+    server: HubServer, tmp_path: Path, embedded: Path, name: str
+) -> None:
+    publish(HuggingFaceHub(), MODEL, REPOSITORY, write_model(tmp_path / "one"))
+    found = resolve_model("acme/wm-cuda-a100")
+    (found.folder / name).unlink()
+    with pytest.raises(UnknownNameError, match=f"{name} is not in the cache, .* while online"):
+        resolve_model("acme/wm-cuda-a100", offline=True)
+    resolve_model("acme/wm-cuda-a100")
+    assert resolve_model("acme/wm-cuda-a100", offline=True).folder == found.folder
+
+
 @pytest.mark.parametrize(
     ("hub", "transformers", "offline"),
     [

@@ -42,6 +42,7 @@ from wmhub.hub.place import (
     Snapshot,
     StoredFile,
     Upload,
+    WholeHub,
     published_meanwhile,
 )
 from wmhub.hub.tags import newest_tag, version_of_tag
@@ -93,7 +94,7 @@ class _Record:
         return record
 
 
-class FolderHub:
+class FolderHub(WholeHub):
     """A hub in a folder; see the module's text for its form."""
 
     label = "folder"

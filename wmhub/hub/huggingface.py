@@ -144,6 +144,12 @@ class HuggingFaceHub:
             )
         return self._listed[key]
 
+    def not_here(
+        self, kind: ArtifactKind, repository: Repository, name: str
+    ) -> UnknownNameError | None:
+        """Offline, the cache may hold a part of a commit."""
+        return self._not_cached(kind, repository, name) if self._offline else None
+
     def base(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
         """The newest commit that ``main`` and the pull request share."""
         main = self._history(kind, repository, "main")

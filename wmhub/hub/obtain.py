@@ -20,7 +20,7 @@ def obtain_manifest(
     name = _inside(under, kind.manifest_name)
     stored = hub.files(kind, repository, commit).get(name)
     if stored is None:
-        raise kind.error(
+        raise hub.not_here(kind, repository, name) or kind.error(
             f"{kind.label} {repository} at {commit[:12]} on {hub.location}: it has no {name}, so "
             f"this is no {kind.label} of wmhub"
         )
@@ -65,7 +65,9 @@ def obtain(
     for name, file in manifest.files.items():
         stored = present.get(_inside(under, name))
         if stored is None:
-            raise kind.error(f"{where}: {name} is in the manifest but not there")
+            raise hub.not_here(kind, repository, name) or kind.error(
+                f"{where}: {name} is in the manifest but not there"
+            )
         if stored.bytes != file.bytes:
             raise kind.error(
                 f"{where}: {name} has {stored.bytes} bytes, but its manifest says {file.bytes}; it "

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from wmhub.errors import HubError
+from wmhub.errors import HubError, UnknownNameError
 from wmhub.hub.artifact import ArtifactKind
 
 #: Git's own settings in a repository: a publication leaves them as they are.
@@ -117,7 +117,14 @@ class Hub(Protocol):
     def files(
         self, kind: ArtifactKind, repository: Repository, commit: str
     ) -> Mapping[str, StoredFile]:
-        """Every file of ``commit``."""
+        """Every file of ``commit``; of a cache, those that it has."""
+        ...
+
+    def not_here(
+        self, kind: ArtifactKind, repository: Repository, name: str
+    ) -> UnknownNameError | None:
+        """The error for a file that ``files`` lacks though the commit may have it; ``None`` where
+        what is here is all that there is."""
         ...
 
     def base(self, kind: ArtifactKind, repository: Repository, number: int) -> str:
@@ -164,7 +171,14 @@ def stored_files(folder: Path) -> dict[str, StoredFile]:
     }
 
 
-class ReadOnlyHub:
+class WholeHub:
+    """A place that has every file of its commits."""
+
+    def not_here(self, *_args: object) -> None:
+        """Nothing: what it lacks is nowhere."""
+
+
+class ReadOnlyHub(WholeHub):
     """The writing half of ``Hub`` for a place that cannot be written to."""
 
     label: str
