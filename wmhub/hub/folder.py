@@ -15,10 +15,8 @@ ever changes.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
@@ -26,6 +24,7 @@ import orjson
 from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
 from wmhub.hub.artifact import ArtifactKind
 from wmhub.hub.atomic import place_folder, require_writable, staging_folder
+from wmhub.hub.folder_files import POINTER, RECORD, Record, highest, pointed
 from wmhub.hub.integrity import (
     FileDigest,
     check_commit,
@@ -33,8 +32,6 @@ from wmhub.hub.integrity import (
     check_paths,
     copy_file,
     open_inside,
-    read_bounded,
-    tree_digest,
 )
 from wmhub.hub.place import (
     Commit,
@@ -47,51 +44,11 @@ from wmhub.hub.place import (
 )
 from wmhub.hub.tags import newest_tag, version_of_tag
 
-_POINTER = "points.json"
-_RECORD = "commit.json"
 _TREE = "tree"
 _COMMIT = re.compile(r"[0-9a-f]{64}\Z")
 
 #: A file to be copied into a commit, and what it must be where that is known.
 _Source = tuple[Path, FileDigest | None]
-
-
-@dataclass(frozen=True)
-class _Record:
-    """``commit.json``."""
-
-    parent: str | None
-    """Commit that it follows; of a pull request, the one that it was made from."""
-    message: str
-    """What it does, for people."""
-    files: Mapping[str, FileDigest]
-    """Everything in its tree."""
-
-    @property
-    def id(self) -> str:
-        """Digest of all three: 64 hexadecimal digits."""
-        text = f"{self.parent}\0{self.message}\0{tree_digest(self.files)}"
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def dump(self) -> bytes:
-        files = {name: vars(digest) for name, digest in self.files.items()}
-        record = {"parent": self.parent, "message": self.message, "files": files}
-        return orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
-
-    @classmethod
-    def load(cls, path: Path) -> _Record:
-        """Reads ``commit.json`` strictly: it must have the id that its folder is named by."""
-        try:
-            data = orjson.loads(read_bounded(path))
-            check_paths(data["files"])
-            files = {name: FileDigest(**digest) for name, digest in data["files"].items()}
-            parent = None if data["parent"] is None else check_commit(data["parent"])
-            record = cls(parent, str(data["message"]), files)
-        except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
-            raise InvalidInputError.at(path, f"is no commit of a folder hub: {error!r}") from error
-        if record.id != path.parent.name:
-            raise InvalidInputError.at(path, "is not what its commit says: it was changed")
-        return record
 
 
 class FolderHub(WholeHub):
@@ -122,14 +79,14 @@ class FolderHub(WholeHub):
         """Version tag -> commit; what a desktop or a disk station leaves beside them is none."""
         folder = self._existing(kind, repository) / "tags"
         tags = (path for path in sorted(folder.glob("v*")) if version_of_tag(path.name) is not None)
-        return {path.name: _pointed(path) for path in tags}
+        return {path.name: pointed(path) for path in tags}
 
     def resolve(self, kind: ArtifactKind, repository: Repository, revision: str) -> str:
         """The commit of a tag, ``main``, ``refs/pr/N`` or a commit."""
         folder = self._existing(kind, repository)
         number = revision.rpartition("refs/pr/")[2]
         if revision == "main":
-            pointer = folder / "main" / str(_highest(folder / "main"))
+            pointer = folder / "main" / str(highest(folder / "main"))
         elif revision == f"refs/pr/{number}" and number.isdecimal():
             pointer = folder / "pulls" / number
         elif _COMMIT.match(revision):
@@ -142,14 +99,14 @@ class FolderHub(WholeHub):
                 f"{kind.label} {repository} on {self.location} has no {revision[:80]!r}; its "
                 f"newest version is {newest or 'not tagged yet'}"
             )
-        return revision if pointer.parent.name == "commits" else _pointed(pointer)
+        return revision if pointer.parent.name == "commits" else pointed(pointer)
 
     def files(
         self, kind: ArtifactKind, repository: Repository, commit: str
     ) -> Mapping[str, StoredFile]:
         """The files that the commit names, with the lengths that they really have."""
         folder = self._existing(kind, repository) / "commits" / check_commit(commit)
-        files = _Record.load(folder / _RECORD).files
+        files = Record.load(folder / RECORD).files
         return {
             name: StoredFile(self._file(folder, name).stat().st_size, file.sha256)
             for name, file in files.items()
@@ -159,7 +116,7 @@ class FolderHub(WholeHub):
         """The commit of ``main`` that the pull request was made from."""
         request = self.resolve(kind, repository, f"refs/pr/{number}")
         home = self._existing(kind, repository)
-        return str(_Record.load(home / "commits" / request / _RECORD).parent)
+        return str(Record.load(home / "commits" / request / RECORD).parent)
 
     def fetch(
         self, kind: ArtifactKind, repository: Repository, commit: str, names: Sequence[str]
@@ -172,8 +129,8 @@ class FolderHub(WholeHub):
         """Publishes by one rename; two writers cannot both follow the same commit."""
         check_paths(upload.names)
         home = self._home(kind, repository)
-        length = _highest(home / "main")
-        head = _pointed(home / "main" / str(length)) if length else None
+        length = highest(home / "main")
+        head = pointed(home / "main" / str(length)) if length else None
         if upload.parent not in (None, head) or (upload.is_first and head is not None):
             raise published_meanwhile(kind, repository, self.location)
         if upload.pull_request and head is None:
@@ -192,9 +149,9 @@ class FolderHub(WholeHub):
         if not (folder / "commits" / check_commit(commit)).is_dir():
             raise UnknownNameError(f"{kind.label} {repository} has no commit {commit[:80]!r}")
         target = folder / "tags" / check_path(tag)
-        if not self._point(target, commit) and _pointed(target) != commit:
+        if not self._point(target, commit) and pointed(target) != commit:
             raise OutputExistsError(
-                f"{kind.label} {repository}: the tag {tag} is commit {_pointed(target)[:12]} "
+                f"{kind.label} {repository}: the tag {tag} is commit {pointed(target)[:12]} "
                 "already; a tag never moves, so publish a new version"
             )
 
@@ -202,11 +159,11 @@ class FolderHub(WholeHub):
         """Puts what the pull request changed onto the head; refused if both changed one file."""
         home = self._existing(kind, repository)
         request = self.resolve(kind, repository, f"refs/pr/{number}")
-        length = _highest(home / "main")
-        head = _pointed(home / "main" / str(length))
-        proposal = _Record.load(home / "commits" / request / _RECORD)
-        base = _Record.load(home / "commits" / str(proposal.parent) / _RECORD).files
-        ours = _Record.load(home / "commits" / head / _RECORD).files
+        length = highest(home / "main")
+        head = pointed(home / "main" / str(length))
+        proposal = Record.load(home / "commits" / request / RECORD)
+        base = Record.load(home / "commits" / str(proposal.parent) / RECORD).files
+        ours = Record.load(home / "commits" / head / RECORD).files
         theirs = self._sources(home, request)
         sources = self._sources(home, head)
         for name in {*base, *proposal.files}:
@@ -235,16 +192,16 @@ class FolderHub(WholeHub):
     ) -> Commit:
         """Makes a commit of ``sources`` that follows the ``length``-th, unless nothing changed."""
         home = self._home(kind, repository)
-        head = _pointed(home / "main" / str(length)) if length else None
+        head = pointed(home / "main" / str(length)) if length else None
         with staging_folder(self._root) as staged:
             files = {
                 name: _copied(source, staged / _TREE / name) for name, source in sources.items()
             }
-            record = _Record(head, message, files)
+            record = Record(head, message, files)
             commits = home / "commits"
-            if head is not None and files == _Record.load(commits / head / _RECORD).files:
+            if head is not None and files == Record.load(commits / head / RECORD).files:
                 return Commit(head, str(commits / head))
-            (staged / _RECORD).write_bytes(record.dump())
+            (staged / RECORD).write_bytes(record.dump())
             # The same commit may be there: of a writer that was killed before it set its pointer.
             place_folder(staged, commits / record.id)
         url = str(commits / record.id)
@@ -252,7 +209,7 @@ class FolderHub(WholeHub):
             if not self._point(home / "main" / str(length + 1), record.id):
                 raise published_meanwhile(kind, repository, self.location)
             return Commit(record.id, url)
-        number = _highest(home / "pulls") + 1
+        number = highest(home / "pulls") + 1
         while not self._point(home / "pulls" / str(number), record.id):
             number += 1
         return Commit(record.id, url, number)
@@ -260,13 +217,13 @@ class FolderHub(WholeHub):
     def _point(self, target: Path, commit: str) -> bool:
         """Sets a pointer that must not be set yet; ``False`` if it is."""
         with staging_folder(self._root) as staged:
-            (staged / _POINTER).write_bytes(orjson.dumps({"commit": commit}))
+            (staged / POINTER).write_bytes(orjson.dumps({"commit": commit}))
             return place_folder(staged, target)
 
     def _sources(self, home: Path, commit: str) -> dict[str, _Source]:
         """The files of a commit, with what they must be."""
         folder = home / "commits" / commit
-        files = _Record.load(folder / _RECORD).files
+        files = Record.load(folder / RECORD).files
         return {name: (self._file(folder, name), digest) for name, digest in files.items()}
 
     def _file(self, commit: Path, name: str) -> Path:
@@ -295,18 +252,3 @@ def _copied(source: _Source, target: Path) -> FileDigest:
     if expected is not None and found != expected:
         raise InvalidInputError.at(path, "is not what its commit says: it was changed")
     return found
-
-
-def _highest(folder: Path) -> int:
-    """The highest number among the names in ``folder``; 0 for none."""
-    return max((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), default=0)
-
-
-def _pointed(folder: Path) -> str:
-    """The commit that a pointer names."""
-    path = folder / _POINTER
-    try:
-        commit = orjson.loads(read_bounded(path))["commit"]
-    except (OSError, KeyError, TypeError, orjson.JSONDecodeError) as error:
-        raise InvalidInputError.at(path, f"is no pointer of a folder hub: {error!r}") from error
-    return check_commit(commit)
