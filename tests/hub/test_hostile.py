@@ -26,6 +26,7 @@ from wmhub.errors import (
 from wmhub.evaluator import load_evaluator
 from wmhub.hub import push, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
+from wmhub.hub.atomic import _STAGED
 from wmhub.hub.folder import FolderHub
 from wmhub.hub.known_tags import KnownTags
 from wmhub.hub.place import Repository, Upload
@@ -52,6 +53,26 @@ def test_a_checkpoint_cannot_ask_for_more_memory_than_its_weights(
     monkeypatch.setattr("wmhub.checkpoint.WorldModel", None)
     with pytest.raises(CheckpointError, match=r"too few for such a network|must be whole numbers"):
         load_evaluator(folder)
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_what_lies_where_a_folder_hub_stages_is_removed_only_if_it_is_the_hubs(
+    tmp_path: Path, link: bool
+) -> None:
+    """Whoever may write to the hub has made its staging folder a link to another's home."""
+    mine = tmp_path / "home" if link else tmp_path / "hub" / ".incoming"
+    for name, inside in (("thesis", "chapter"), ("tmpabc", _STAGED)):
+        (mine / name / inside).mkdir(parents=True)
+        os.utime(mine / name, (0, 0))
+    if link:
+        (tmp_path / "hub").mkdir()
+        (tmp_path / "hub" / ".incoming").symlink_to(mine)
+        with pytest.raises(HubError, match=r"\.incoming is a link"):
+            publish(FolderHub(tmp_path / "hub"), MODEL, REPOSITORY, write_model(tmp_path / "m"))
+    else:
+        publish(FolderHub(tmp_path / "hub"), MODEL, REPOSITORY, write_model(tmp_path / "m"))
+    assert (mine / "thesis" / "chapter").is_dir()
+    assert (mine / "tmpabc").exists() == link
 
 
 def _home(tmp_path: Path) -> tuple[FolderHub, Path, str]:

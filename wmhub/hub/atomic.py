@@ -21,6 +21,7 @@ from wmhub.flushing import flush, flush_folder
 UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")
 
 _INCOMING = ".incoming"
+_STAGED = "staged"
 #: Age in seconds at which something unfinished counts as abandoned by a writer that was killed.
 _ABANDONED_SECONDS = 7 * 24 * 3600
 
@@ -34,10 +35,13 @@ def staging_folder(root: Path) -> Iterator[Path]:
     incoming = root / _INCOMING
     try:
         incoming.mkdir(parents=True, exist_ok=True)
+        if incoming.is_symlink():
+            # What lies there is not ours to remove.
+            raise HubError(f"{incoming} is a link: nothing is published through it; remove it")
         _remove_abandoned(incoming)
         own = Path(tempfile.mkdtemp(dir=incoming))
         try:
-            staged = own / "staged"
+            staged = own / _STAGED
             staged.mkdir()
             yield staged
         finally:
@@ -116,5 +120,6 @@ def _remove_abandoned(incoming: Path) -> None:
     oldest = time.time() - _ABANDONED_SECONDS
     for path in incoming.iterdir():
         with contextlib.suppress(OSError):
-            if path.stat().st_mtime < oldest:
+            is_ours = not path.is_symlink() and {item.name for item in path.iterdir()} <= {_STAGED}
+            if is_ours and path.stat().st_mtime < oldest:
                 shutil.rmtree(path, ignore_errors=True)
