@@ -24,7 +24,7 @@ from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, LogFormatError, MissingInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts, Rejection
-from wmhub.logs.discover import LogFile, discover
+from wmhub.logs.discover import Discovered, Ignored, LogFile, discover
 from wmhub.names import HardwareKey
 
 
@@ -41,6 +41,10 @@ class CollectReport:
     """What this collection read."""
     rejections: list[Rejection]
     """The rejected lines, at most a thousand of each chunk."""
+    ignored: list[Ignored]
+    """What of the folders and globs may hold a log and could not be read."""
+    others: int
+    """Files in the folders and globs that are no logs."""
     added: int
     """Records that the dataset did not have before."""
     is_unchanged: bool
@@ -71,10 +75,11 @@ def collect(
 
     ``logs`` is a file, a folder, a glob or ``-``, or several; see ``wmhub.logs.discover``.
     ``hardware`` is what they were measured on; without it, this machine's CPU, probed. Every line
-    is measured, failed or rejected, and counted; with ``strict`` the first rejected one raises
-    ``LogFormatError``. ``test_workloads`` are ids or keys of the test split; without them a hash
-    decides. With ``update``, a dataset that is in ``output`` grows by the records that it lacks;
-    one that lacks none, where no ``version`` is asked for, stays as it is.
+    is measured, failed or rejected, and counted, and what of a folder cannot be read is in the
+    report; with ``strict`` the first of either raises ``LogFormatError``. ``test_workloads`` are
+    ids or keys of the test split; without them a hash decides. With ``update``, a dataset that is
+    in ``output`` grows by the records that it lacks; one that lacks none, where no ``version`` is
+    asked for, stays as it is.
 
     ``recipe`` is a ``sources.toml`` that names public logs in place of ``logs``, and hardware,
     contributors and licences with them; see ``wmhub.dataset.recipe``. Its files are looked for by
@@ -95,10 +100,13 @@ def collect(
             refuse_existing(output)
         folder = working_folder(output) / "runs"
         missing: list[MissingSource] = []
+        found = Discovered([], [], 0)
         if recipe is None:
             provenance = Provenance(contributor, licence, COLLECTOR)
-            named = [logs] if isinstance(logs, (str, Path)) else logs
-            files = [(log, provenance) for log in discover(named)]
+            found = discover([logs] if isinstance(logs, (str, Path)) else logs)
+            if found.ignored and strict:
+                raise LogFormatError(str(found.ignored[0]))
+            files = [(log, provenance) for log in found.logs]
             refuse_inside(output, [log.path for log, _ in files if log.path is not None])
         else:
             if logs or hardware:
@@ -149,6 +157,8 @@ def collect(
             len(files),
             read.counts,
             read.rejections,
+            found.ignored,
+            found.others,
             manifest.counts.records - (older.manifest.counts.records if older else 0),
             older is not None and manifest is older.manifest,
             missing,

@@ -6,7 +6,7 @@ import pytest
 from logmaking import ansor_log, meta_database
 
 from wmhub.bench.ingest import ingest
-from wmhub.logs.discover import LogKind, sniff_file
+from wmhub.logs.sniff import LogKind, sniff_file
 
 
 def test_a_made_up_log_is_distinct_records_of_real_length(

@@ -84,6 +84,29 @@ def test_what_people_see(capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 more lines, see out/rejected.jsonl" in shown
 
 
+def test_what_of_a_folder_is_not_read_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("logs").mkdir()
+    Path("a.log").rename("logs/a.log")
+    Path("logs/README.md").write_text("what to do\n")
+    for number in range(7):
+        Path(f"logs/cut-{number}.log.gz").write_bytes(b"\x1f\x8b\x08")
+    ran = collect(capsys, "logs", "--json")
+    ignored = ran.json["ignored"]
+    assert isinstance(ignored, list)
+    assert ran.json["other_files"] == 1
+    assert [Path(item["file"]).name for item in ignored] == [f"cut-{n}.log.gz" for n in range(7)]
+    assert ignored[0]["reason"].startswith("the compressed stream is damaged or cut short")
+    shown = collect(capsys, "logs", output="other").err
+    assert "  other files    1 (no logs)" in shown
+    assert shown.count("ignored ") == 6
+    assert "logs/cut-4.log.gz: the compressed stream is damaged" in shown
+    assert "ignored 2 more files, see --json" in shown
+    strict = collect(capsys, "logs", "--strict", output="strict")
+    assert strict.code == 2
+    assert "logs/cut-0.log.gz: the compressed stream is damaged" in strict.err
+    assert not Path("strict").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

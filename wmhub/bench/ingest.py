@@ -127,7 +127,7 @@ def _largest_resident(pid: int) -> int:
 
 
 def _copy(logs: Sequence[str | Path], folder: Path) -> None:
-    for log in discover(logs):
+    for log in discover(logs).logs:
         if log.path is None:
             continue
         for path in (log.path, log.workloads):

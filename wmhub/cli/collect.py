@@ -12,10 +12,14 @@ from wmhub.cli._live import live_options, take_live
 from wmhub.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wmhub.collection import CollectReport
+    from wmhub.dataset.recipe import MissingSource
+    from wmhub.logs.discover import Ignored
     from wmhub.names import HardwareKey
 
-#: Rejected lines and missing files that people see.
+#: Rejected lines and files that could not be read that people see.
 _SHOWN = 5
 
 
@@ -55,7 +59,7 @@ _SHOWN = 5
     help="Take the recipe's files from this folder instead, by their digests.",
 )
 @click.option("--update", is_flag=True, help="Add to the dataset that is in DIR already.")
-@click.option("--strict", is_flag=True, help="Stop at the first line that holds no record.")
+@click.option("--strict", is_flag=True, help="Stop at the first line or file that cannot be read.")
 @click.option(
     "--workers",
     type=click.IntRange(1),
@@ -76,7 +80,8 @@ def command(
 
     LOG is an Ansor log, a MetaSchedule database (either of its two files), a folder of them, a
     glob, or - for standard input; plain or compressed with gzip, xz or zstd. The format is
-    recognised. Interrupted, the same command goes on where it was.
+    recognised. What of a folder cannot be read is named and does not stop the rest. Interrupted,
+    the same command goes on where it was.
 
     With --live there is no LOG: candidates are built and timed on this machine, or on devices
     behind a TVM tracker, and added to the dataset in DIR, which may exist. Ctrl-C finishes the
@@ -146,6 +151,8 @@ def _as_json(report: CollectReport) -> dict[str, Any]:
         "unknown_actions": dict(counts.unknown_actions),
         "splits": {name: split.records for name, split in manifest.splits.items()},
         "missing": [str(item) for item in report.missing],
+        "ignored": [{"file": item.path, "reason": item.reason} for item in report.ignored],
+        "other_files": report.others,
         "rejections": [
             {"file": item.source, "line": item.line, "reason": item.reason}
             for item in report.rejections[:100]
@@ -177,6 +184,8 @@ def _show(report: CollectReport) -> None:
         facts.append(("unresolved workloads", unresolved))
     for name, count in counts.unknown_actions.most_common():
         facts.append(("unknown action", f"{name} in {count:,} records (kept)"))
+    if report.others:
+        facts.append(("other files", f"{report.others:,} (no logs)"))
     title = f"{manifest.name} {manifest.version.tag} in {report.output}"
     show_facts(title, facts)
     if report.is_unchanged:
@@ -189,10 +198,17 @@ def _show(report: CollectReport) -> None:
         where = "--json" if report.is_unchanged else f"{report.output}/rejected.jsonl"
         more = f"{counts.rejected - _SHOWN:,} more lines, see {where}"
         show_note("rejected", more)
-    for missing in report.missing[:_SHOWN]:
-        show_note("missing", str(missing))
-    if len(report.missing) > _SHOWN:
-        show_note("missing", f"{len(report.missing) - _SHOWN:,} more files, see --json")
+    _show_first("ignored", report.ignored)
+    _show_first("missing", report.missing)
+
+
+def _show_first(kind: str, files: Sequence[Ignored | MissingSource]) -> None:
+    from wmhub.cli._show import show_note
+
+    for file in files[:_SHOWN]:
+        show_note(kind, str(file))
+    if len(files) > _SHOWN:
+        show_note(kind, f"{len(files) - _SHOWN:,} more files, see --json")
 
 
 def _unknown_device(key: HardwareKey) -> str:

@@ -28,9 +28,10 @@ from wmhub.dataset.workers import in_order
 from wmhub.errors import InvalidInputError, LogFormatError
 from wmhub.logs.ansor import AnsorReader
 from wmhub.logs.chunks import ReadCounts, Rejection, parse_chunk
-from wmhub.logs.discover import LogFile, LogKind, sniff
+from wmhub.logs.discover import LogFile
 from wmhub.logs.lines import MOST_WORKLOAD_BYTES, Chunk, decompressed, open_raw, read_chunks
 from wmhub.logs.meta_schedule import MetaScheduleReader, parse_workload
+from wmhub.logs.sniff import LogKind, sniff
 from wmhub.logs.text import RejectedLineError, target_kind
 from wmhub.records import Scheduler, Workload
 

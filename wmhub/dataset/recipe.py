@@ -29,8 +29,9 @@ from wmhub.dataset.blobs import blob_id
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.upstream import fetch_blobs
 from wmhub.errors import InvalidInputError, LogFormatError, MissingInputError
-from wmhub.logs.discover import LogFile, LogKind, partner_names, sniff_file
+from wmhub.logs.discover import LogFile, partner_names
 from wmhub.logs.lines import STREAM_ERRORS
+from wmhub.logs.sniff import LogKind, sniff_file
 from wmhub.names import HardwareKey
 
 if sys.version_info >= (3, 11):

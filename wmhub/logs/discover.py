@@ -1,38 +1,21 @@
-"""Finds the logs that a user means: files, folders, globs, standard input. Formats are sniffed."""
+"""Finds the logs that a user means: files, folders, globs, standard input."""
 
 from __future__ import annotations
 
-import enum
 import glob
 import os
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmhub.errors import LogFormatError, MissingInputError
-from wmhub.logs.lines import decompressed, open_raw, read_block
+from wmhub.logs.sniff import COMPRESSED, LogKind, sniff_file
 
 #: The name that means standard input.
 STDIN = "-"
 
-_HEAD_BYTES = 1 << 16
-_SUFFIXES = ("", ".gz", ".xz", ".zst")
-
-
-class LogKind(enum.Enum):
-    """What a file holds."""
-
-    AUTO_SCHEDULER = "an Ansor log"
-    META_SCHEDULE = "MetaSchedule tuning records"
-    META_SCHEDULE_WORKLOADS = "MetaSchedule workloads"
-
-
-_PATTERNS = {
-    LogKind.AUTO_SCHEDULER: re.compile(rb'\s*\{\s*"[irv]"\s*:'),
-    LogKind.META_SCHEDULE: re.compile(rb"\s*\[\s*\d+\s*,\s*\["),
-    LogKind.META_SCHEDULE_WORKLOADS: re.compile(rb'\s*\[\s*"\d+"\s*,\s*"'),
-}
+#: Reasons that the error of a folder without a log gives.
+_TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -49,38 +32,47 @@ class LogFile:
     """MetaSchedule: the file of workloads, where there is one."""
 
 
-def sniff(head: bytes) -> LogKind | None:
-    """What a file that begins with ``head`` holds, by the first line that looks like anything."""
-    for line in head.removeprefix(b"\xef\xbb\xbf").splitlines():
-        for kind, pattern in _PATTERNS.items():
-            if pattern.match(line):
-                return kind
-    return None
+@dataclass(frozen=True)
+class Ignored:
+    """A file or folder that may hold a log and is not read."""
+
+    path: str
+    """Where it is, as text that UTF-8 can hold."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
 
 
-def sniff_file(path: Path) -> LogKind | None:
-    """What ``path`` holds, by what can be read of its beginning; ``None`` where it is no log."""
-    with open_raw(path) as raw:
-        head, _ = read_block(decompressed(raw), _HEAD_BYTES)
-        return sniff(head)
+@dataclass(frozen=True)
+class Discovered:
+    """What the inputs stand for."""
+
+    logs: list[LogFile]
+    """Each once, in a stable order."""
+    ignored: list[Ignored]
+    """What of folders and globs could not be read, ordered by path."""
+    others: int
+    """Files in folders and globs that are no logs."""
 
 
-def discover(inputs: Sequence[str | Path]) -> list[LogFile]:
+def discover(inputs: Sequence[str | Path]) -> Discovered:
     """The logs behind ``inputs``, each once, in a stable order.
 
-    A folder stands for all logs below it, a glob for what it matches, ``-`` for standard input.
-    Raises ``MissingInputError`` for what is not there and ``LogFormatError`` for a file that was
-    named and is no log, or a folder without any.
+    A folder stands for all logs below it whose names do not begin with a dot, a glob for what it
+    matches, ``-`` for standard input. What cannot be read of a folder or a glob does not stop the
+    rest. Raises ``MissingInputError`` for what is not there and ``LogFormatError`` for a file that
+    was named and is no log or cannot be read, or a folder without any log.
     """
     if not inputs:
         raise MissingInputError("no log given; name a file, a folder, a glob or - for stdin")
-    kinds: dict[Path, LogKind] = {}
+    seen = _Seen()
     for item in inputs:
         if str(item) != STDIN:
-            kinds.update(_expand(str(item)))
-    kinds = _each_once(kinds)
+            seen.add(_expand(str(item)))
+    kinds = _each_once(seen.kinds)
     files = [
-        (path, kind, _workloads_beside(path, kinds) if kind is LogKind.META_SCHEDULE else None)
+        (path, kind, _workloads_beside(path, seen) if kind is LogKind.META_SCHEDULE else None)
         for path, kind in kinds.items()
         if kind is not LogKind.META_SCHEDULE_WORKLOADS
     ]
@@ -88,11 +80,90 @@ def discover(inputs: Sequence[str | Path]) -> list[LogFile]:
     root = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     logs = [
         LogFile(path, _readable(path.relative_to(root)), kind, workloads)
-        for path, kind, workloads in sorted(files)
+        for path, kind, workloads in sorted(files, key=lambda file: file[0])
     ]
     if any(str(item) == STDIN for item in inputs):
         logs.append(LogFile(None, "stdin", None))
-    return logs
+    return Discovered(logs, seen.not_read(), len(seen.others))
+
+
+@dataclass
+class _Seen:
+    """What has been found in the inputs so far."""
+
+    kinds: dict[Path, LogKind] = field(default_factory=dict)
+    """Logs and files of workloads."""
+    ignored: dict[Path, str] = field(default_factory=dict)
+    """What could not be read, and why."""
+    others: set[Path] = field(default_factory=set)
+    """Files that are no logs."""
+    folders: set[Path] = field(default_factory=set)
+    """What was looked through with all below it."""
+    links: set[Path] = field(default_factory=set)
+    """Links to folders that were met there."""
+
+    def add(self, other: _Seen) -> None:
+        """Adds ``other`` to what has been found."""
+        self.kinds |= other.kinds
+        self.ignored |= other.ignored
+        self.others |= other.others
+        self.folders |= other.folders
+        self.links |= other.links
+
+    def not_read(self) -> list[Ignored]:
+        """What may hold a log and is not read, ordered by path."""
+        unseen = (
+            link
+            for link in self.links
+            if not any(link.resolve().is_relative_to(folder) for folder in self.folders)
+        )
+        reason = "a link to a folder, which is not followed; name it as well to have its logs"
+        found = {**dict.fromkeys(unseen, reason), **self.ignored}
+        return [Ignored(_readable(path), found[path]) for path in sorted(found)]
+
+    def has_records(self) -> bool:
+        """Whether there is a log among it."""
+        return any(kind is not LogKind.META_SCHEDULE_WORKLOADS for kind in self.kinds.values())
+
+    def why_none(self) -> str:
+        """What there is to say of an input without a log, as the end of a sentence."""
+        return "".join(f"\n  not read: {item}" for item in self.not_read()[:_TOLD])
+
+    def look(self, path: Path) -> LogKind | None:
+        """Notes what ``path``, one of many, holds."""
+        if path in self.kinds or path in self.ignored or path in self.others:
+            return self.kinds.get(path)
+        try:
+            if path.is_file():
+                kind = sniff_file(path)
+                if kind is not None:
+                    self.kinds[path] = kind
+                    return kind
+                self.others.add(path)
+            elif path.is_symlink():
+                self.ignored[path] = "a link that leads to no file"
+            else:
+                self.others.add(path)
+        except (LogFormatError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            self.ignored[path] = reason or str(error).removeprefix(f"{path}: ")
+        return None
+
+    def look_below(self, folder: Path) -> None:
+        """Notes what all files below ``folder`` hold."""
+
+        def unreadable(error: OSError) -> None:
+            self.ignored[Path(error.filename)] = f"this folder cannot be read: {error.strerror}"
+
+        root = folder.resolve()
+        self.folders.add(root)
+        for parent, folders, names in os.walk(root, onerror=unreadable):
+            self.links.update(path for name in folders if (path := Path(parent, name)).is_symlink())
+            for path in (Path(parent, name) for name in names):
+                if path.name.startswith("."):
+                    self.others.add(path)
+                else:
+                    self.look(path)
 
 
 def _readable(path: Path) -> str:
@@ -114,22 +185,24 @@ def _each_once(kinds: dict[Path, LogKind]) -> dict[Path, LogKind]:
     return {path: kinds[path] for path in by_file.values()}
 
 
-def _expand(item: str) -> dict[Path, LogKind]:
-    path = Path(item)
+def _expand(item: str) -> _Seen:
+    path, seen = Path(item), _Seen()
     if path.is_dir():
-        found = _logs_in(path)
-        if not _has_records(found):
-            raise LogFormatError(f"{path}: no measurement log in this folder or below it")
-        return found
+        seen.look_below(path)
+        if not seen.has_records():
+            none = f"{path}: no measurement log in this folder or below it"
+            raise LogFormatError(none + seen.why_none())
+        return seen
     if not path.exists() and glob.has_magic(item):
-        matches = [Path(match) for match in sorted(glob.glob(item, recursive=True))]  # noqa: PTH207
-        found = _sniffed(_named(match) for match in matches if match.is_file())
-        for match in matches:
+        for match in map(Path, sorted(glob.glob(item, recursive=True))):  # noqa: PTH207
             if match.is_dir():
-                found.update(_logs_in(match))
-        if not _has_records(found):
-            raise MissingInputError(f"{item}: this pattern matches no measurement log")
-        return found
+                seen.look_below(match)
+            else:
+                seen.look(_named(match))
+        if not seen.has_records():
+            none = f"{item}: this pattern matches no measurement log"
+            raise MissingInputError(none + seen.why_none())
+        return seen
     if path.exists() and not path.is_file():
         # To look at its beginning would take that away from whoever reads it.
         raise LogFormatError(f"{path}: no file but a pipe or device; read it as -, from stdin")
@@ -140,53 +213,38 @@ def _expand(item: str) -> dict[Path, LogKind]:
             f"{path}: neither an Ansor log nor a MetaSchedule database ({empty}); Ansor lines "
             'begin {"i": ..., MetaSchedule records begin [0, [...'
         )
+    seen.kinds[_named(path)] = kind
     if kind is LogKind.META_SCHEDULE_WORKLOADS:
-        return {_named(path): kind, _records_beside(path): LogKind.META_SCHEDULE}
-    return {_named(path): kind}
-
-
-def _has_records(kinds: dict[Path, LogKind]) -> bool:
-    return any(kind is not LogKind.META_SCHEDULE_WORKLOADS for kind in kinds.values())
-
-
-def _logs_in(folder: Path) -> dict[Path, LogKind]:
-    paths = (
-        Path(parent, name)
-        for parent, folders, names in os.walk(folder.resolve())
-        for name in names
-        if not name.startswith(".") and (folders.sort() or True)
-    )
-    return _sniffed(path for path in paths if path.is_file())
-
-
-def _sniffed(paths: Iterable[Path]) -> dict[Path, LogKind]:
-    kinds = ((path, sniff_file(path)) for path in paths)
-    return {path: kind for path, kind in kinds if kind is not None}
+        seen.kinds[_records_beside(path)] = LogKind.META_SCHEDULE
+    return seen
 
 
 def _records_beside(workloads: Path) -> Path:
     """The records of a workload file that was named itself."""
-    partners = _partners(_named(workloads), "workload", "tuning_record")
+    partners, beside = _partners(_named(workloads), "workload", "tuning_record"), _Seen()
     for path in partners:
-        if sniff_file(path) is LogKind.META_SCHEDULE:
+        if beside.look(path) is LogKind.META_SCHEDULE:
             return path
     wanted = workloads.name.replace("workload", "tuning_record")
     lack = f"{partners[0].name} beside it is empty" if partners else f"no {wanted} is beside it"
     raise MissingInputError(
-        f"{workloads}: these are MetaSchedule workloads without records: {lack}"
+        f"{workloads}: these are MetaSchedule workloads without records: "
+        + (str(beside.not_read()[0]) if beside.ignored else lack)
     )
 
 
-def _workloads_beside(records: Path, kinds: dict[Path, LogKind]) -> Path | None:
+def _workloads_beside(records: Path, seen: _Seen) -> Path | None:
     """The workload file of ``records``: by its name; else, where the folder has one file of each
     kind whose name has no partner, the one goes with the other. Another database's programs would
     be worse than none."""
+    beside = _Seen()
     for path in _partners(records, "tuning_record", "workload"):
-        if sniff_file(path) is LogKind.META_SCHEDULE_WORKLOADS:
+        if beside.look(path) is LogKind.META_SCHEDULE_WORKLOADS:
             return path
+    seen.ignored |= beside.ignored
 
     def alone(kind: LogKind, part: str, other: str) -> list[Path]:
-        here = (path for path, k in kinds.items() if k is kind and path.parent == records.parent)
+        here = (p for p, k in seen.kinds.items() if k is kind and p.parent == records.parent)
         return [path for path in here if not _partners(path, part, other)]
 
     workloads = alone(LogKind.META_SCHEDULE_WORKLOADS, "workload", "tuning_record")
@@ -205,6 +263,6 @@ def partner_names(name: str, part: str, other: str) -> list[str]:
     if part not in name:
         return []
     stem = name.replace(part, other)
-    for suffix in _SUFFIXES[1:]:
+    for suffix in COMPRESSED:
         stem = stem.removesuffix(suffix)
-    return [stem + suffix for suffix in _SUFFIXES]
+    return [stem + suffix for suffix in ("", *COMPRESSED)]

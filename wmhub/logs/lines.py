@@ -167,12 +167,18 @@ def read_block(stream: PlainBytes, size: int) -> tuple[bytes, str | None]:
             # What one call of ``read`` had decompressed before the fault would be lost with it.
             piece = stream.read1(min(wanted, _PIECE_BYTES))
         except STREAM_ERRORS as error:
-            return b"".join(pieces), f"the compressed stream is damaged or cut short ({error})"
+            return b"".join(pieces), _fault(error)
         if not piece:
             break
         pieces.append(piece)
         wanted -= len(piece)
     return b"".join(pieces), None
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"it cannot be read on from here ({error.strerror})"
+    return f"the compressed stream is damaged or cut short ({error})"
 
 
 def _blocks(stream: PlainBytes, size: int) -> Iterator[tuple[bytes, str | None]]:
