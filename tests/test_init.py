@@ -22,7 +22,7 @@ ORDER = (
     "logs", "program", "tvm_json", "nest", "actions", "trajectory", "replay", "markdown",
     "dataset", "collection", "model",
     "checkpoint", "evaluator", "training", "hub", "load", "tvm_compat", "tvm_callbacks",
-    "measure", "search", "live_collection", "doctor", "bench", "cli",
+    "measure", "search", "live_dataset", "live_collection", "doctor", "bench", "cli",
 )  # fmt: skip
 
 #: Imports against the order that are meant, each inside a function.

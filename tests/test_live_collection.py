@@ -140,6 +140,52 @@ def test_devices_elsewhere_must_be_named(tmp_path: Path) -> None:
         collect_live(tmp_path / "data", rpc_tracker="127.0.0.1:1", device_key="board")
 
 
+def test_a_tracker_that_is_not_there_is_told_before_anything_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmhub.measure.sources.extract", None)
+    with pytest.raises(MeasureError, match="device 'board': the tracker does not answer"):
+        collect_live(
+            tmp_path / "data",
+            hardware="llvm-haswell-64c",
+            rpc_tracker="127.0.0.1:1",
+            device_key="board",
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_a_damaged_journal_all_good_lines_become_the_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, journal = tmp_path / "data", tmp_path / "data.wmhub" / "live" / "journal.jsonl"
+    given: dict[str, Any] = {
+        "workloads": ["matmul-m64-n64-k64"],
+        "timing": TimingPlan(rounds=1, extra_rounds=0),
+        "plan": LivePlan(candidates=3, batch=3),
+        "workers": 1,
+    }
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with warnings.catch_warnings(), monkeypatch.context() as patch:
+        warnings.simplefilter("ignore", NoisyMachineWarning)
+        patch.setattr("wmhub.live_collection.dataset_of", killed)
+        with pytest.raises(KeyboardInterrupt):
+            collect_live(output, **given)
+        patch.undo()
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(b"".join([*lines[:-2], lines[-2][:50] + b"\n", lines[-1]]))
+        report = collect_live(output, **given)
+    (rejection,) = report.rejections
+    assert rejection.line == 4
+    # The two good ones, and one in the place of the third.
+    assert (report.manifest.counts.records, report.manifest.counts.rejected) == (3, 1)
+    assert report.journal is not None
+    assert report.journal.read_bytes().splitlines(keepends=True)[:3] == lines[:3]
+    assert not journal.parent.exists()
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_this_machine_is_not_taken_for_another(tmp_path: Path) -> None:
     with pytest.raises(HardwareMismatchError, match="not llvm-haswell-64c"):

@@ -8,44 +8,39 @@ and one that finds a dataset adds to it.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
-import shutil
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmhub.dataset.assemble import COLLECTOR, Part, assemble, part_of
+from wmhub.dataset.assemble import COLLECTOR
 from wmhub.dataset.manifest import MANIFEST, Manifest
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import Provenance
-from wmhub.dataset.spool import to_table, write_run
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Version
 from wmhub.dataset.working import finish_work, working, working_folder
-from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.logs.chunks import ReadCounts
-from wmhub.measure.journal import Journal, JournalHead, read_journal
-from wmhub.measure.live import LivePlan, LiveProgress, measure_live
+from wmhub.live_dataset import dataset_of, put_aside
+from wmhub.logs.chunks import Rejection
+from wmhub.measure.engine import Engine
+from wmhub.measure.journal import Journal, JournalHead
+from wmhub.measure.live import Known, LivePlan, LiveProgress, measure_live
+from wmhub.measure.remote import RemoteEngine, Tracker
 from wmhub.measure.timing import TimingPlan
 from wmhub.names import HardwareKey
-from wmhub.records import MeasureRecord, Workload
 
 if TYPE_CHECKING:
     from wmhub.evaluator import Evaluator
     from wmhub.measure.sampling import MakeGuide
-
-#: Records of a run file, that is of what is sorted in memory at once.
-_RUN_RECORDS = 20_000
 
 
 @dataclass(frozen=True)
@@ -57,6 +52,10 @@ class LiveReport:
     """Of the dataset, with what was there before."""
     progress: LiveProgress
     """Of this run."""
+    rejections: list[Rejection]
+    """Lines of the journal that were damaged, and records without the workload on such a line."""
+    journal: Path | None
+    """Where the journal is kept, if any of its lines was rejected."""
     interrupted: bool
     """Whether Ctrl-C ended it before its budget did."""
 
@@ -94,19 +93,22 @@ def collect_live(
     search.
 
     Ctrl-C finishes the batch and the dataset; a second one leaves only the journal, which the next
-    call takes up. Raises ``MeasureError``, ``HardwareMismatchError``, ``OutputExistsError``,
-    ``DatasetError`` (an older dataset that was changed), ``UnknownNameError``,
-    ``MissingInputError`` and ``InvalidInputError``.
+    call takes up; lines of it that were damaged meanwhile are in the report. Raises
+    ``MeasureError``, ``HardwareMismatchError``, ``OutputExistsError``, ``DatasetError`` (an older
+    dataset that was changed), ``LogFormatError`` (a journal with a damaged head),
+    ``UnknownNameError``, ``MissingInputError`` and ``InvalidInputError``.
     """
-    if device_key is not None and rpc_tracker is None:
-        raise InvalidInputError("a device key is one of a tracker's: name that too")
+    tracker = _tracker(rpc_tracker, device_key)
     number = Version.named(version)
     output = destination(output)
     with working(output):
         older = open_verified(output) if (output / MANIFEST).exists() else None
         if older is None:
             refuse_existing(output)
-        key, profile = _hardware(hardware, older, remote=rpc_tracker is not None)
+        key, profile = _hardware(hardware, older, remote=tracker is not None)
+        if tracker is not None:
+            # Before anything is prepared for devices that are not there.
+            tracker.require_device()
         head, target = _head(key, profile, target)
         plan = plan or LivePlan()
         from wmhub.measure.sources import extract
@@ -122,14 +124,14 @@ def collect_live(
             Journal(working_folder(output) / "live" / "journal.jsonl", head) as journal,
             _interruptible() as stop,
         ):
-            with _engine(target, rpc_tracker, device_key, limits) as engine:
+            with _engine(target, tracker, limits) as engine:
                 engine.wait_ready()
                 state = measure_live(
                     journal,
                     found.workloads,
                     engine,
                     plan,
-                    known=_known(older),
+                    known=partial(_known, older),
                     make_guide=None if model is None else _guided_by(model),
                     progress=progress,
                     stop=stop,
@@ -137,12 +139,13 @@ def collect_live(
                 state.skipped.update(found.skipped)
             provenance = Provenance(contributor, licence, COLLECTOR)
             try:
-                manifest = _finish(journal, output, older, provenance, number)
+                finished = dataset_of(journal, output, older, provenance, number)
             except MeasureError as error:
                 reasons = [f"\n  {name}: {reason}" for name, reason in state.skipped.items()]
                 raise MeasureError(str(error) + "".join(reasons)) from error
+        kept = put_aside(journal.path, output) if finished.rejections else None
         finish_work(output, "live")
-    return LiveReport(output, manifest, state, stop())
+    return LiveReport(output, finished.manifest, state, finished.rejections, kept, stop())
 
 
 def _hardware(
@@ -188,19 +191,20 @@ def _head(
     return JournalHead(key, json.dumps(exported, separators=(",", ":")), profile), target
 
 
+def _tracker(address: str | None, device_key: str | None) -> Tracker | None:
+    if address is not None:
+        return Tracker.parse(address, device_key)
+    if device_key is not None:
+        raise InvalidInputError("a device key is one of a tracker's: name that too")
+    return None
+
+
 def _engine(
-    target: dict[str, Any],
-    rpc_tracker: str | None,
-    device_key: str | None,
-    limits: dict[str, Any],
+    target: dict[str, Any], tracker: Tracker | None, limits: dict[str, Any]
 ) -> contextlib.AbstractContextManager[Any]:
-    from wmhub.measure.engine import Engine
-
-    if rpc_tracker is None:
+    if tracker is None:
         return Engine(target, **limits)
-    from wmhub.measure.remote import RemoteEngine, Tracker
-
-    return RemoteEngine(target, Tracker.parse(rpc_tracker, device_key), **limits)
+    return RemoteEngine(target, tracker, **limits)
 
 
 def _guided_by(model: str | os.PathLike[str] | Evaluator) -> MakeGuide:
@@ -212,98 +216,16 @@ def _guided_by(model: str | os.PathLike[str] | Evaluator) -> MakeGuide:
     return partial(ModelGuide, Learner(evaluator))
 
 
-def _known(older: Dataset | None) -> Mapping[str, list[tuple[str, float | None]]]:
-    """Traces of the dataset, so that none is measured twice and the best become parents."""
+def _known(older: Dataset | None, ids: Collection[str]) -> Known:
+    """What the dataset has of the workloads ``ids``, so that none is measured twice and the best
+    become parents."""
     known: dict[str, list[tuple[str, float | None]]] = {}
-    if older is not None:
-        for workload, records in older.iter_workload_records():
+    columns = ("trace", "run_seconds", "failure")
+    for workload, records in older.iter_workload_records(columns=columns) if older else ():
+        if workload.id in ids:
             latencies = [float(s) if math.isfinite(s) else None for s in records.latency_seconds]
             known[workload.id] = list(zip(records.traces, latencies, strict=True))
     return known
-
-
-def _finish(
-    journal: Journal,
-    output: Path,
-    older: Dataset | None,
-    provenance: Provenance,
-    version: Version | None,
-) -> Manifest:
-    """The dataset of the journal's records and of what was there before."""
-    runs = journal.path.parent / "runs"
-    shutil.rmtree(runs, ignore_errors=True)
-    runs.mkdir()
-    part = _part(journal.path, runs, str(journal.head.hardware), provenance)
-    if not part.workloads:
-        if older is not None:
-            return older.manifest
-        raise MeasureError(f"{output}: nothing was measured, so there is no dataset to write")
-    description = Description(
-        journal.head.hardware,
-        journal.head.profile,
-        COLLECTOR,
-        version=version,
-        test_workloads=_held_out(journal.path),
-    )
-    settled = None
-    parts = [part]
-    if older is not None:
-        parts.insert(0, part_of(older, runs, "older"))
-        settled = older.split_of
-        chosen = {*older.manifest.test_workloads, *description.test_workloads}
-        description = dataclasses.replace(
-            description,
-            # Another probe of the same hardware gives other numbers, and with them other features.
-            profile=older.manifest.profile or description.profile,
-            older=older.manifest,
-            test_workloads=tuple(sorted(chosen)),
-        )
-    return assemble(parts, output, description, settled=settled, replace=older is not None)
-
-
-def _part(path: Path, folder: Path, hardware: str, provenance: Provenance) -> Part:
-    counts = ReadCounts()
-    workloads: dict[str, Workload] = {}
-    runs: list[Path] = []
-    waiting: list[MeasureRecord] = []
-
-    def flush() -> None:
-        if waiting:
-            runs.append(folder / f"live-{len(runs):06d}.run")
-            write_run(runs[-1], to_table(waiting, hardware, provenance), b"")
-            waiting.clear()
-
-    for entry in read_journal(path):
-        if isinstance(entry, Workload):
-            workloads[entry.id] = entry
-            continue
-        counts.lines += 1
-        if entry.failure is None:
-            counts.measured += 1
-        else:
-            counts.failed += 1
-            counts.failures[str(entry.failure)] += 1
-        waiting.append(entry)
-        if len(waiting) >= _RUN_RECORDS:
-            flush()
-    flush()
-    return Part(runs, workloads, counts, [])
-
-
-def _held_out(path: Path) -> tuple[str, ...]:
-    """Workloads of the zoo's held-out part: they must be in the test split."""
-    from wmhub.measure.zoo import HELD_OUT
-
-    return tuple(
-        sorted(
-            {
-                entry.workload_id
-                for entry in read_journal(path)
-                if isinstance(entry, MeasureRecord)
-                and entry.source.removeprefix("live/") in HELD_OUT
-            }
-        )
-    )
 
 
 @contextlib.contextmanager

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from logmaking import ansor_line, ansor_log, meta_database
 
 from wmhub.cli import main
+from wmhub.dataset.version import Version
 from wmhub.errors import MeasureError
 
 
@@ -240,3 +242,35 @@ def test_what_disturbs_a_live_collection_is_said_before_it_is_over(
     monkeypatch.setattr(live_collection, "collect_live", measures)
     ran = Ran(capsys, "collect", "--live", "--output", str(tmp_path / "out"))
     assert (ran.code != 0, "the machine is gone" in ran.err) == (True, True)
+
+
+def test_what_was_damaged_of_a_journal_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from wmhub import live_collection
+    from wmhub.logs.chunks import Rejection
+    from wmhub.measure.live import LiveProgress
+
+    counts = SimpleNamespace(records=3, workloads=1)
+    manifest = SimpleNamespace(
+        hardware="llvm-x-2c", version=Version(1, 0, 0), counts=counts, splits={}
+    )
+    rejections = [Rejection("journal.jsonl", line, "damaged: no JSON") for line in (4, 7)]
+    report = live_collection.LiveReport(
+        Path("out"),
+        manifest,  # type: ignore[arg-type]
+        LiveProgress(),
+        rejections,
+        Path("out.wmhub/damaged/journal-1.jsonl"),
+        interrupted=False,
+    )
+    monkeypatch.setattr(live_collection, "collect_live", lambda *_, **__: report)
+    shown = Ran(capsys, "collect", "--live", "--output", "out").err
+    assert (
+        "rejected 2 lines of an earlier run's journal, kept as out.wmhub/damaged/journal-1.jsonl; "
+        "the first, line 4: damaged: no JSON"
+    ) in shown
+    facts = Ran(capsys, "collect", "--live", "--output", "out", "--json").json
+    assert facts["rejected"] == 2
+    assert facts["rejections"][1] == {"line": 7, "reason": "damaged: no JSON"}  # type: ignore[index]
+    assert facts["damaged_journal"] == "out.wmhub/damaged/journal-1.jsonl"

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware import lookup
+from wmhub.logs.chunks import Rejection
 from wmhub.measure import live
 from wmhub.measure.candidate import Measurement, Program
-from wmhub.measure.journal import Journal, JournalHead
+from wmhub.measure.journal import Journal, JournalHead, read_measured
 from wmhub.measure.live import LivePlan, LiveProgress, measure_live
 from wmhub.names import HardwareKey
 from wmhub.records import FailureKind
@@ -115,6 +119,43 @@ def test_what_was_measured_before_the_device_went_is_kept(tmp_path: Path) -> Non
     assert len(records(path)) == 6
 
 
+def test_each_record_says_when_it_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = itertools.count(1000)
+    clock = SimpleNamespace(time=lambda: float(next(now)), monotonic=time.monotonic)
+    monkeypatch.setattr(live, "time", clock)
+    run(tmp_path / "journal", FakeEngine(), LivePlan(candidates=4, batch=4), ["softmax-m8-n32"])
+    assert [record.timestamp for record in records(tmp_path / "journal")] == [
+        1000.0, 1001.0, 1002.0, 1003.0,
+    ]  # fmt: skip
+
+
+def test_a_workload_whose_line_is_damaged_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    names = ["matmul-m16-n16-k16"]
+    run(path, FakeEngine(), LivePlan(candidates=4, batch=4), names)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b"damage\n", *lines[2:]]))
+    state = run(path, FakeEngine(), LivePlan(candidates=4, batch=4), names)
+    assert state.records == 0
+    rejected, *kept = read_measured(path, {})
+    assert isinstance(rejected, Rejection)
+    assert len(kept) == 4
+
+
+def test_only_what_is_wanted_is_asked_for(tmp_path: Path) -> None:
+    asked: list[Collection[str]] = []
+
+    def known(ids: Collection[str]) -> dict[str, list[tuple[str, float | None]]]:
+        asked.append(set(ids))
+        return {}
+
+    path = tmp_path / "journal"
+    run(path, FakeEngine(), LivePlan(candidates=2, batch=2), known=known)
+    assert asked == [{record.workload_id for record in records(path)}]
+
+
 def test_what_a_dataset_has_is_not_measured_again(tmp_path: Path) -> None:
     first = tmp_path / "first"
     names = ["matmul-m16-n16-k16"]
@@ -122,7 +163,7 @@ def test_what_a_dataset_has_is_not_measured_again(tmp_path: Path) -> None:
     before = records(first)
     known = {before[0].workload_id: [(r.trace, r.latency_seconds) for r in before]}
     second = tmp_path / "second"
-    run(second, FakeEngine(), LivePlan(candidates=6, batch=6), names, known=known)
+    run(second, FakeEngine(), LivePlan(candidates=6, batch=6), names, known=lambda ids: known)
     assert not {r.trace for r in before} & {r.trace for r in records(second)}
 
 
@@ -157,7 +198,7 @@ def test_a_grown_dataset_begins_with_what_it_knows(
 
     monkeypatch.setattr(live, "mixed", spy)
     plan = LivePlan(candidates=4, batch=2)
-    run(tmp_path / "second", FakeEngine(), plan, names, known=known)
+    run(tmp_path / "second", FakeEngine(), plan, names, known=lambda ids: known)
     assert measured == [4, 6]
 
 

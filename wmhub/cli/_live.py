@@ -234,6 +234,11 @@ def _as_json(report: LiveReport) -> dict[str, Any]:
         "version": str(manifest.version),
         "added": state.records,
         "failures": dict(state.failures),
+        "rejected": len(report.rejections),
+        "rejections": [
+            {"line": item.line, "reason": item.reason} for item in report.rejections[:100]
+        ],
+        "damaged_journal": None if report.journal is None else str(report.journal),
         "skipped": state.skipped,
         "candidates_per_second": round(state.rate, 3),
         "seconds": round(state.elapsed_seconds, 3),
@@ -246,7 +251,7 @@ def _as_json(report: LiveReport) -> dict[str, Any]:
 
 
 def _show(report: LiveReport) -> None:
-    from wmhub.cli._show import show_facts
+    from wmhub.cli._show import show_facts, show_note
 
     state, manifest = report.progress, report.manifest
     failures = ", ".join(f"{count:,} {kind}" for kind, count in state.failures.most_common())
@@ -262,3 +267,11 @@ def _show(report: LiveReport) -> None:
     if report.interrupted:
         facts.append(("interrupted", "the same command adds to it"))
     show_facts(f"{manifest.hardware} {manifest.version.tag} in {report.output}", facts)
+    if report.rejections:
+        first, count = report.rejections[0], len(report.rejections)
+        lines = "a line" if count == 1 else f"{count:,} lines"
+        show_note(
+            "rejected",
+            f"{lines} of an earlier run's journal, kept as {report.journal}; the first, line "
+            f"{first.line}: {first.reason}",
+        )

@@ -6,9 +6,9 @@ import base64
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.candidate import Measurement, Program
@@ -20,6 +20,9 @@ from wmhub.measure.sources import NamedWorkload
 from wmhub.records import MeasureRecord, Scheduler, Workload, workload_id
 from wmhub.tvm_compat import last_line
 from wmhub.tvm_compat import meta_schedule as ms
+
+#: Traces by workload id, each with its latency in seconds, ``None`` for a failure.
+Known = Mapping[str, Sequence[tuple[str, float | None]]]
 
 
 class Measures(Protocol):
@@ -90,6 +93,15 @@ class LiveProgress:
         return self.records / self.elapsed_seconds if self.elapsed_seconds else 0.0
 
 
+class _Measured(NamedTuple):
+    """A candidate and what came of it."""
+
+    candidate: Candidate
+    result: Measurement
+    time: float
+    """When that was final, Unix seconds."""
+
+
 class _Collecting:
     """One workload while it is collected."""
 
@@ -134,7 +146,7 @@ def measure_live(
     engine: Measures,
     plan: LivePlan,
     *,
-    known: Mapping[str, Sequence[tuple[str, float | None]]] | None = None,
+    known: Callable[[Collection[str]], Known] = lambda ids: {},
     make_guide: MakeGuide | None = None,
     progress: Callable[[LiveProgress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -143,7 +155,8 @@ def measure_live(
 
     One batch of each workload after the other, and again: an early end leaves many workloads with
     few candidates, not few with many. What the journal has already is not measured again and
-    counts; ``known`` are traces and latencies from elsewhere, by workload id, that do not count.
+    counts; ``known``, asked for the ids of the workloads, gives what elsewhere has of them, which
+    does not count.
     With ``make_guide``, each workload has a guide that proposes what is not random.
     """
     began = time.monotonic()
@@ -156,16 +169,19 @@ def measure_live(
             state.skipped[named.name] = f"TVM cannot run it: {last_line(error)}"
         else:
             by_id[begun.workload.id] = begun
-    for id_, traces in (known or {}).items():
-        if id_ in by_id:
-            by_id[id_].known.extend(traces)
-            by_id[id_].older = len(traces)
+    for id_, traces in known(by_id.keys()).items():
+        by_id[id_].known.extend(traces)
+        by_id[id_].older = len(traces)
     state.expected = len(by_id) * plan.candidates
     for record in journal.records():
         if item := by_id.get(record.workload_id):
             item.measured += 1
             item.known.append((record.trace, record.latency_seconds))
             state.expected -= 1
+    for item in by_id.values():
+        if item.measured and item.workload.id not in journal.workloads:
+            # Its line was damaged, and without it the records would be worth nothing.
+            journal.append(item.workload, ())
     active = list(by_id.values())
     while active:
         active = [item for item in active if item.measured < plan.candidates and not item.exhausted]
@@ -202,14 +218,18 @@ def _measure_batch(
         state.skipped[item.name] = str(error)
     item.exhausted = len(candidates) < wanted
     programs = [Program(candidate.module, item.workload.id) for candidate in candidates]
-    results: dict[int, Measurement] = {}
+    results: dict[int, _Measured] = {}
+
+    def done(index: int, result: Measurement) -> None:
+        results[index] = _Measured(candidates[index], result, time.time())
+
     try:
         if programs:
-            engine.measure(programs, results.__setitem__)
+            engine.measure(programs, done)
     finally:
         # Also when the devices are gone or the user has lost patience: what is measured is kept.
         if results:
-            _keep(item, journal, [(candidates[i], results[i]) for i in sorted(results)], state)
+            _keep(item, journal, [results[index] for index in sorted(results)], state)
     if item.exhausted:
         state.expected -= max(0, plan.candidates - item.measured)
 
@@ -217,40 +237,39 @@ def _measure_batch(
 def _keep(
     item: _Collecting,
     journal: Journal,
-    measured: Sequence[tuple[Candidate, Measurement]],
+    measured: Sequence[_Measured],
     state: LiveProgress,
 ) -> None:
     records = [
-        _record(item, journal.head.target, candidate, result, number)
-        for number, (candidate, result) in enumerate(measured, item.measured + 1)
+        _record(item, journal.head.target, one, number)
+        for number, one in enumerate(measured, item.measured + 1)
     ]
     journal.append(item.workload, records)
     state.workload = item.name
     state.records += len(records)
     item.measured += len(records)
-    for record, (_, result) in zip(records, measured, strict=True):
+    for record, one in zip(records, measured, strict=True):
         seconds = record.latency_seconds
         item.sampler.learn(record.trace, seconds)
         if seconds is None:
             state.failures[str(record.failure)] += 1
-            state.last_failure = result.message
+            state.last_failure = one.result.message
         else:
             best = state.best_seconds.get(item.name, seconds)
             state.best_seconds[item.name] = min(best, seconds)
 
 
-def _record(
-    item: _Collecting, target: str, candidate: Candidate, result: Measurement, number: int
-) -> MeasureRecord:
+def _record(item: _Collecting, target: str, one: _Measured, number: int) -> MeasureRecord:
+    result = one.result
     return MeasureRecord(
         workload_id=item.workload.id,
         scheduler=Scheduler.META_SCHEDULE,
-        trace=candidate.trace,
+        trace=one.candidate.trace,
         target=target,
         run_seconds=result.run_seconds,
         failure=result.failure,
         measure_seconds=result.build_seconds + result.wall_seconds,
-        timestamp=time.time(),
+        timestamp=one.time,
         log_version="",
         context=item.context,
         source=f"live/{item.name}",
