@@ -21,6 +21,13 @@ def _quick_picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "a.log"
+    path.write_text(ansor_log())
+    return path
+
+
+@pytest.fixture
 def make(tmp_path: Path) -> Make:
     def make_dataset(name: str = "data", lines: list[str] | None = None, **options: object) -> Path:
         log = tmp_path / f"{name}-log" / "a.log"

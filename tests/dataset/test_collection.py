@@ -4,20 +4,15 @@ import base64
 import gzip
 import io
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from datasetmaking import die, interrupted
-from logmaking import ansor_line, ansor_log, meta_database
+from datasetmaking import collect
+from logmaking import ansor_line, meta_database
 
 import wmhub
-from wmhub.dataset.manifest import MANIFEST
 from wmhub.dataset.reader import open_dataset
 from wmhub.errors import (
     HardwareMismatchError,
@@ -26,20 +21,8 @@ from wmhub.errors import (
     LogFormatError,
     MissingInputError,
     OutputExistsError,
-    WmhubError,
 )
 from wmhub.logs.lines import MOST_LINE_BYTES
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    path = tmp_path / "a.log"
-    path.write_text(ansor_log())
-    return path
-
-
-def collect(*logs: Path | str, output: Path, **options: object) -> wmhub.collection.CollectReport:
-    return wmhub.collect(logs, output, **{"hardware": "cuda-v100", **options})
 
 
 def test_a_log_becomes_a_dataset(log: Path, tmp_path: Path) -> None:
@@ -198,123 +181,6 @@ def test_hardware_is_probed_where_it_is_not_told(
     assert report.manifest.profile == profile
 
 
-def test_a_dataset_grows_by_what_it_lacks(log: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    collect(log, output=out)
-    before = open_dataset(out).splits
-    files = {path: path.stat() for path in out.iterdir()}
-    again = collect(log, output=out, update=True)
-    assert (again.added, str(again.manifest.version)) == (0, "1.0.0")
-    assert again.is_unchanged
-    assert {path: path.stat() for path in out.iterdir()} == files
-    asked = collect(log, output=out, update=True, version="1.0.1")
-    assert (asked.is_unchanged, str(asked.manifest.version)) == (False, "1.0.1")
-    assert str(open_dataset(out).manifest.version) == "1.0.1"
-    with log.open("a") as file:
-        for number in range(9):
-            file.write(ansor_line(key=json.dumps(["new", number])) + "\n")
-    more = collect(log, output=out, update=True)
-    assert (more.added, str(more.manifest.version)) == (9, "1.1.0")
-    after = open_dataset(out).splits
-    assert all(set(before[split]) <= set(after[split]) for split in before)
-    with pytest.raises(HardwareMismatchError, match="cannot be added"):
-        collect(log, output=out, update=True, hardware="cuda-k80")
-    assert not list(tmp_path.glob("out.*"))
-
-
-def test_a_chunk_is_not_parsed_twice(
-    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was interrupted goes on: runs of the same chunks are taken up."""
-    from wmhub.dataset import ingest
-
-    def stop(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("wmhub.collection.assemble", stop)
-    with pytest.raises(KeyboardInterrupt):
-        collect(log, output=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    assert len(list((tmp_path / "out.wmhub/runs").iterdir())) == 1
-    monkeypatch.undo()
-    monkeypatch.setattr(ingest, "parse_chunk", stop)
-    report = collect(log, output=tmp_path / "out")
-    assert report.manifest.counts.records == 40
-    assert report.counts.failures == {"build_timeout": 4}
-    monkeypatch.setattr(ingest, "parse_chunk", stop)
-    with log.open("a") as file:
-        file.write(ansor_line(timestamp=1) + "\n")
-    with pytest.raises(KeyboardInterrupt):
-        collect(log, output=tmp_path / "other")
-
-
-def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
-    log, out = tmp_path / "a.log", tmp_path / "out"
-    with log.open("w") as file:
-        for part in range(60):
-            file.write(ansor_log(100, 5).replace("matmul", f"matmul{part}"))
-    command = [sys.executable, "-m", "wmhub", "collect", str(log), "--hardware", "cuda-v100"]
-    command += ["--output", str(out), "--json", "--workers", "1"]
-    killed = 0
-    for pause in (0.3, 0.6, 0.8, 1.0, 1.2, 1.4):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(pause)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        if process.returncode == 0:
-            break
-        killed += 1
-        assert not (out / MANIFEST).exists() or open_dataset(out)
-        if (out / MANIFEST).exists():
-            break
-    assert killed
-    if not (out / MANIFEST).exists():
-        done = subprocess.run(command, capture_output=True, check=True, env=os.environ)
-        assert json.loads(done.stdout)["records"] == 6000
-    assert open_dataset(out).manifest.counts.records == 6000
-
-
-def test_interrupted_with_workers_it_says_one_word_and_goes_on(tmp_path: Path) -> None:
-    log, out = tmp_path / "a.log", tmp_path / "out"
-    with log.open("w") as file:
-        # Many chunks, so that there is work left long after the first.
-        for part in range(600):
-            file.write(ansor_log(100, 5).replace("matmul", f"matmul{part}"))
-    command = [sys.executable, "-m", "wmhub", "collect", str(log), "--hardware", "cuda-v100"]
-    command += ["--output", str(out), "--json", "--workers", "2"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        text=True,
-        # A shell starts what runs in the background with interrupts ignored, and that is inherited.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    while not list(tmp_path.glob("out.wmhub/runs/*.run")) and process.poll() is None:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors.strip() == "error: interrupted"
-    assert not out.exists()
-    assert list(tmp_path.glob("out.wmhub/runs/*.run"))
-    done = subprocess.run(command, capture_output=True, check=True)
-    assert json.loads(done.stdout)["records"] == 60_000
-    assert not list(tmp_path.glob("out.*"))
-
-
-def test_a_worker_that_dies_is_explained(
-    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from wmhub.dataset import ingest
-
-    monkeypatch.setattr(ingest, "_FEW_BYTES", 0)
-    monkeypatch.setattr(ingest, "_parse", die)
-    with pytest.raises(WmhubError, match="a process that parsed logs died"):
-        collect(log, output=tmp_path / "out", workers=2)
-
-
 def test_all_real_logs(shared_logs: Path, tmp_path: Path) -> None:
     """A sample of every folder; lines are measured, failed or rejected, and nothing is unknown."""
     for folder in sorted(path.parent for path in shared_logs.rglob("*.gz")):
@@ -330,42 +196,6 @@ def test_all_real_logs(shared_logs: Path, tmp_path: Path) -> None:
         assert counts.rejected == 0
         assert counts.unknown_actions == {}
         assert counts.unresolved_workloads == 0
-
-
-def test_what_else_lies_in_the_folder_of_a_dataset_stays_when_it_grows(
-    log: Path, tmp_path: Path
-) -> None:
-    real = tmp_path / "disk" / "data"
-    real.parent.mkdir()
-    link = tmp_path / "data"
-    link.symlink_to(real)
-    real.mkdir()
-    collect(log, output=link)
-    (real / "notes.txt").write_text("mine")
-    (real / ".git").mkdir()
-    (real / ".git" / "HEAD").write_text("ref")
-    more = tmp_path / "b.log"
-    more.write_text(ansor_log().replace("1637575039", "1737575039"))
-    before = open_dataset(link).manifest.counts.records
-    collect(more, output=link, update=True)
-    assert link.is_symlink()
-    assert open_dataset(real).manifest.counts.records > before
-    assert (real / "notes.txt").read_text() == "mine"
-    assert (real / ".git" / "HEAD").read_text() == "ref"
-    assert sorted(path.name for path in real.parent.iterdir()) == ["data"]
-
-
-def test_test_workloads_of_a_dataset_that_grows(log: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    collect(log, output=output)
-    splits = open_dataset(output).splits
-    more = tmp_path / "b.log"
-    more.write_text(ansor_line(key='["another", 8]') + "\n")
-    # One that only the existing dataset has may be named; one that has trained may not be.
-    collect(more, output=output, update=True, test_workloads=splits["test"])
-    assert open_dataset(output).manifest.test_workloads == tuple(splits["test"])
-    with pytest.raises(InvalidInputError, match=r"train split already.*wmhub dataset split"):
-        collect(log, output=output, update=True, test_workloads=splits["train"][:1])
 
 
 def test_a_gpus_logs_do_not_pass_for_this_machines_cpu(
@@ -406,40 +236,6 @@ def test_a_damaged_line_of_a_workload_file_is_told(tmp_path: Path) -> None:
     assert (found.source, found.line) == ("database_workload.json", 1)
     with pytest.raises(LogFormatError, match=r"database_workload\.json:1: "):
         collect(database, output=tmp_path / "strict", strict=True)
-
-
-def test_bad_lines_do_not_pile_up_while_a_log_grows(log: Path, tmp_path: Path) -> None:
-    for number in range(3):
-        log.write_text("broken\n" + ansor_log() + ansor_line(key=f'["more", {number}]') + "\n")
-        collect(log, output=tmp_path / "out", update=True)
-    assert (tmp_path / "out/rejected.jsonl").read_text().count("\n") == 1
-
-
-def test_a_run_that_a_loss_of_power_cut_short_is_made_again(log: Path, tmp_path: Path) -> None:
-    runs = interrupted(tmp_path / "out", "runs")
-    collect(log, output=tmp_path / "other")
-    known: list[Path] = []
-
-    def keep(_progress: object) -> None:
-        known.extend(runs.glob("*.run"))
-        for path in known:
-            path.write_bytes(path.read_bytes()[:100])
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        collect(log, output=tmp_path / "out", progress=keep)
-    assert known
-    assert collect(log, output=tmp_path / "out").manifest.counts.records == 40
-
-
-def test_a_profile_that_became_known_is_filled_in(
-    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("wmhub.hardware.table.lookup", lambda key: None)
-    assert collect(log, output=tmp_path / "out").manifest.profile is None
-    monkeypatch.undo()
-    log.write_text(ansor_log() + ansor_line(key='["more", 1]') + "\n")
-    assert collect(log, output=tmp_path / "out", update=True).manifest.profile is not None
 
 
 def test_a_version_that_is_none_is_refused_before_anything_is_read(tmp_path: Path) -> None:
