@@ -14,16 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from wmhub.measure.failure import run_failure, shortened
 from wmhub.measure.rpc_session import session_seconds, use_cores_of
 from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
 from wmhub.measure.wire import Channel
-from wmhub.measure.worker import run_failure
 from wmhub.records import FailureKind
 
 #: What TVM puts before every error of the other side.
 _FROM_THERE = "Error caught from RPC call:"
-#: Characters of an error that are kept: the last.
-_MOST_MESSAGE = 600
 
 
 class _TooLongError(Exception):
@@ -54,7 +52,7 @@ def time_archive(settings: dict[str, Any], message: dict[str, Any]) -> dict[str,
     except Exception as error:  # TVM raises its own kinds, which differ by version.
         text = f"{type(error).__name__}: {error}"
         kind, again = _failure(error, text)
-        answer.update(failure=kind.value, message=text[-_MOST_MESSAGE:], again=again)
+        answer.update(failure=kind.value, message=shortened(text), again=again)
     answer["wall"] = time.perf_counter() - started
     return answer
 

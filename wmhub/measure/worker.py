@@ -29,14 +29,13 @@ from wmhub.measure.child import (
     limit_memory,
     own_bytes,
 )
+from wmhub.measure.failure import attempt, build_failure, run_failure, shortened
 from wmhub.measure.lock import Turn
 from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
 from wmhub.tvm_compat import without_torch
 
-#: Characters of an error that are kept: the last, where compilers say what was wrong.
-_MOST_MESSAGE = 600
 #: Id of the program of ``Worker.check``, and its time limit: a GPU's context may take long.
 _CHECK = -1
 _CHECK_SECONDS = 60.0
@@ -67,9 +66,9 @@ class Worker:
         """Compiles and links one program, or exports it to ``path``; answers how that went."""
         started = time.perf_counter()
         answer: dict[str, Any] = {"id": message["id"], "failure": None, "message": ""}
-        failure = _attempt(
+        failure = attempt(
             lambda: self._build(message["id"], message["module"], message.get("path")),
-            _build_failure,
+            build_failure,
         )
         if failure is not None:
             answer.update(failure=failure[0].value, message=failure[1])
@@ -113,7 +112,7 @@ class Worker:
             self._build(_CHECK, save_program(trivial_program(self._target)), None)
             self._run_in_child([_CHECK], message, answers.append)
         except Exception as error:  # Whatever it is, the engine tells the user.
-            return f"{type(error).__name__}: {error}"[-_MOST_MESSAGE:]
+            return shortened(f"{type(error).__name__}: {error}")
         del self._programs[_CHECK]
         failed = answers[0]["failure"] is not None
         return f"{answers[0]['failure']}: {answers[0]['message']}" if failed else ""
@@ -200,7 +199,7 @@ class Worker:
                 for id_, step in steps:
                     channel.send({"at": id_})
                     started = time.perf_counter()
-                    failure = _attempt(step, run_failure)
+                    failure = attempt(step, run_failure)
                     wall[id_] += time.perf_counter() - started
                     if failure is not None:
                         # A failed launch may leave the device's context unusable: the next child
@@ -241,20 +240,6 @@ class Worker:
         return ProgramTimer(run_once, run_many, plan)
 
 
-def _attempt(
-    step: Callable[[], None], kind_of: Callable[[str], FailureKind]
-) -> tuple[FailureKind, str] | None:
-    """Why ``step`` failed, of the kind that TVM's text tells; ``None`` where it did not."""
-    try:
-        step()
-    except MemoryError:
-        return FailureKind.OUT_OF_MEMORY, "MemoryError"
-    except Exception as error:  # TVM raises its own kinds, which differ by version.
-        text = f"{type(error).__name__}: {error}"
-        return kind_of(text), text[-_MOST_MESSAGE:]
-    return None
-
-
 def _send_settled(
     channel: Channel, timers: dict[int, ProgramTimer], wall: dict[int, float]
 ) -> None:
@@ -273,23 +258,6 @@ def _failure(id_: int, kind: FailureKind, why: str, again: bool = False) -> dict
         "seconds": [],
         "wall": 0.0,
     }
-
-
-def _build_failure(text: str) -> FailureKind:
-    if "bad_alloc" in text or "out of memory" in text.lower():
-        return FailureKind.OUT_OF_MEMORY
-    device = ("nvcc", "nvrtc", "ptxas", "cuda", "hipcc", "metal")
-    if any(word in text.lower() for word in device):
-        return FailureKind.COMPILE_DEVICE
-    return FailureKind.COMPILE_HOST
-
-
-def run_failure(text: str) -> FailureKind:
-    """What a program failed of that ran and said ``text``."""
-    memory = ("bad_alloc", "out of memory", "outofmemory", "cannot allocate", "allocation failed")
-    if any(word in text.lower() for word in memory):
-        return FailureKind.OUT_OF_MEMORY
-    return FailureKind.RUNTIME_DEVICE
 
 
 def main(descriptor: int) -> None:
