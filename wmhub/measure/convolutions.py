@@ -1,0 +1,98 @@
+"""The convolutions of the workload zoo; see ``operators`` for what the builders take and give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wmhub.measure.epilogue import Flags, Sizes, finish, tensor
+
+
+def conv1d(s: Sizes, flags: Flags) -> list[Any]:
+    """Convolution of rows."""
+    from tvm import topi
+
+    groups = s["g"]
+    if "nchw" in flags:
+        x = tensor("X", s["n"], s["ci"], s["l"])
+        w = tensor("W", s["co"], s["ci"] // groups, s["k"])
+        layouts, channel = ("NCW", "OIW"), 1
+    else:
+        x = tensor("X", s["n"], s["l"], s["ci"])
+        w = tensor("W", s["k"], s["ci"] // groups, s["co"])
+        layouts, channel = ("NWC", "WIO"), 2
+    y = topi.nn.conv(x, w, s["s"], [s["p"], s["p"]], s["d"], groups, *layouts, "float32")
+    return finish([x, w], y, channel, flags)
+
+
+def conv2d(s: Sizes, flags: Flags) -> list[Any]:
+    """Convolution of images."""
+    from tvm import topi
+
+    groups, k = s["g"], s["k"]
+    if "nchw" in flags:
+        x = tensor("X", s["n"], s["ci"], s["h"], s["w"])
+        w = tensor("W", s["co"], s["ci"] // groups, k, k)
+        layouts, channel = ("NCHW", "OIHW"), 1
+    else:
+        x = tensor("X", s["n"], s["h"], s["w"], s["ci"])
+        w = tensor("W", k, k, s["ci"] // groups, s["co"])
+        layouts, channel = ("NHWC", "HWIO"), 3
+    y = topi.nn.conv(x, w, s["s"], [s["p"]] * 4, s["d"], groups, *layouts, "float32")
+    return finish([x, w], y, channel, flags)
+
+
+def depthwise2d(s: Sizes, flags: Flags) -> list[Any]:
+    """Convolution of each channel by itself."""
+    from tvm import topi
+
+    k, padding = s["k"], [s["p"]] * 4
+    if "nchw" in flags:
+        x, w = tensor("X", s["n"], s["c"], s["h"], s["w"]), tensor("W", s["c"], 1, k, k)
+        y = topi.nn.depthwise_conv2d_nchw(x, w, s["s"], padding, s["d"])
+        return finish([x, w], y, 1, flags)
+    x, w = tensor("X", s["n"], s["h"], s["w"], s["c"]), tensor("W", k, k, s["c"], 1)
+    y = topi.nn.depthwise_conv2d_nhwc(x, w, s["s"], padding, s["d"])
+    return finish([x, w], y, 3, flags)
+
+
+def deconv2d(s: Sizes, flags: Flags) -> list[Any]:
+    """Transposed convolution, channels first as PyTorch programs have it, or last (``nhwc``)."""
+    from tvm import topi
+
+    if "nhwc" in flags:
+        x, w, y = _deconv2d_channels_last(s)
+        return finish([x, w], y, 3, flags)
+    x = tensor("X", s["n"], s["ci"], s["h"], s["w"])
+    w = tensor("W", s["ci"], s["co"], s["k"], s["k"])
+    strides, padding = (s["s"], s["s"]), [s["p"]] * 4
+    y = topi.nn.conv2d_transpose_nchw(x, w, strides, padding, "float32", (0, 0))
+    return finish([x, w], y, 1, flags)
+
+
+def _deconv2d_channels_last(s: Sizes) -> tuple[Any, Any, Any]:
+    """Image, weight and output; zeros between the pixels are read, not written down first."""
+    from tvm import te, tirx, topi
+
+    k, stride = s["k"], s["s"]
+    x, w = tensor("X", s["n"], s["h"], s["w"], s["ci"]), tensor("W", k, k, s["ci"], s["co"])
+    before = k - 1 - s["p"]
+    if before < 0:
+        raise ValueError(f"a padding of {s['p']} is wider than the window of {k} reaches")
+    rim = -(-before // stride)
+    padded = topi.nn.pad(x, [0, rim, rim, 0], [0, rim, rim, 0])
+    height, width = ((s[side] - 1) * stride - 2 * s["p"] + k for side in ("h", "w"))
+    axes = [te.reduce_axis((0, extent), name=n) for extent, n in ((k, "kh"), (k, "kw"))]
+    axes.append(te.reduce_axis((0, s["ci"]), name="ci"))
+
+    def pixel(n: Any, i: Any, j: Any) -> Any:
+        read = padded[n, i // stride, j // stride, axes[2]]
+        there = tirx.all(i % stride == 0, j % stride == 0)
+        return read if stride == 1 else tirx.if_then_else(there, read, tirx.const(0, "float32"))
+
+    def output(n: Any, i: Any, j: Any, c: Any) -> Any:
+        kh, kw, ci = axes
+        at = [i + kh + rim * stride - before, j + kw + rim * stride - before]
+        return te.sum(pixel(n, *at) * w[k - 1 - kh, k - 1 - kw, ci, c], axis=axes)
+
+    y = te.compute((s["n"], height, width, s["co"]), output, name="conv2d_transpose")
+    return x, w, y
