@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmhub.dataset.splits import SPLITS, assign_splits
+from wmhub.dataset.splits import SPLITS, assign_splits, split_workloads
+from wmhub.records import Scheduler, Workload
 
 ids = st.sets(st.integers(0, 2**80 - 1).map(lambda n: f"w{n:020x}"), max_size=60)
 
@@ -67,3 +68,39 @@ def test_many_workloads_are_not_gone_through_for_each_of_them() -> None:
     workloads = Watched(f"w{number:020x}" for number in range(100))
     assign_splits(workloads, settled=dict.fromkeys(list(workloads), "train"))
     assert workloads.times < 10
+
+
+def _workload(id_: str, key: str, scheduler: Scheduler = Scheduler.META_SCHEDULE) -> Workload:
+    return Workload(id_, scheduler, key, None)
+
+
+@given(ids, st.integers(1, 10))
+def test_what_one_key_names_is_in_one_split(names: set[str], programs: int) -> None:
+    workloads = {name: _workload(name, str(int(name[1:], 16) % programs)) for name in names}
+    splits = split_workloads(workloads)
+    assert splits.keys() == names
+    found: dict[str, set[str]] = {}
+    for name, workload in workloads.items():
+        found.setdefault(workload.key, set()).add(splits[name])
+    assert all(len(where) == 1 for where in found.values())
+
+
+@given(ids)
+def test_workloads_with_keys_of_their_own_are_placed_by_their_ids(names: set[str]) -> None:
+    workloads = {name: _workload(name, name) for name in names}
+    assert split_workloads(workloads) == assign_splits(names)
+
+
+def test_another_serialisation_follows_the_settled_and_the_chosen_one() -> None:
+    low, high = f"w{0:020x}", "w" + "f" * 20  # By themselves one would train, the other test.
+    same = {name: _workload(name, "1") for name in (low, high)}
+    others = {f"w{n:020x}": _workload(f"w{n:020x}", f"k{n}") for n in range(1, 6)}
+    grown = split_workloads(same | others, settled={high: "test"} | dict.fromkeys(others, "train"))
+    assert grown[low] == grown[high] == "test"
+    chosen = split_workloads(same | others, test_workloads=[high])
+    assert {name for name, split in chosen.items() if split == "test"} == {low, high}
+    # A key means nothing from one scheduler to the other.
+    ansor = {high: _workload(high, "1", Scheduler.AUTO_SCHEDULER)}
+    assert (
+        split_workloads({low: same[low]} | ansor | others, settled={low: "train"})[high] == "test"
+    )

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import wmhub
 from wmhub.dataset.manifest import Manifest
 from wmhub.dataset.reader import Dataset
-from wmhub.dataset.splits import assign_splits
+from wmhub.dataset.splits import split_workloads
 from wmhub.dataset.spool import KEYED, measurement_digests, read_sorted, write_run
 from wmhub.dataset.writer import REJECTED, Description, write_dataset
 from wmhub.errors import InvalidInputError
@@ -87,7 +87,7 @@ def assemble(
         output,
         read_sorted([part.runs for part in parts]),
         dict(sorted(workloads.items())),
-        assign_splits(workloads, description.test_workloads, settled),
+        split_workloads(workloads, description.test_workloads, settled),
         dataclasses.replace(description, counts=counts),
         # A log that has grown has its bad lines again.
         dict.fromkeys(line for part in parts for line in part.rejections),

@@ -15,7 +15,7 @@ from wmhub.dataset.manifest import MANIFEST, Manifest, Repeatability, write_mani
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import Provenance
-from wmhub.dataset.splits import assign_splits
+from wmhub.dataset.splits import split_workloads
 from wmhub.dataset.verify import open_verified, require_verified
 from wmhub.dataset.version import Change, Version
 from wmhub.dataset.working import begin_anew, finish_work, refuse_inside, working
@@ -81,7 +81,7 @@ def split(
     workloads = older.workloads()
     chosen = chosen_workloads(test_workloads, workloads)
     before = older.split_of
-    moved = assign_splits(workloads, chosen) != before
+    moved = split_workloads(workloads, chosen) != before
     # Whether by hand or by hash stands in the card.
     same = set(chosen) == set(older.manifest.test_workloads)
     change = Change.MAJOR if moved else Change.NONE if same else Change.PATCH
