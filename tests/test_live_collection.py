@@ -187,6 +187,14 @@ def test_of_a_damaged_journal_all_good_lines_become_the_dataset(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_contributor_whose_name_cannot_be_written_is_refused_before_anything_is_prepared(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(InvalidInputError, match="contributor"):
+        collect_live(tmp_path / "data", contributor="Ada \udcff")
+    assert not list(tmp_path.iterdir())
+
+
 def test_this_machine_is_not_taken_for_another(tmp_path: Path) -> None:
     with pytest.raises(HardwareMismatchError, match="not llvm-haswell-64c"):
         collect_live(tmp_path / "data", hardware="llvm-haswell-64c")

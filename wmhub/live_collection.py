@@ -100,6 +100,7 @@ def collect_live(
     """
     tracker = _tracker(rpc_tracker, device_key)
     number = Version.named(version)
+    provenance = Provenance(contributor, licence, COLLECTOR)
     output = destination(output)
     with working(output):
         older = open_verified(output) if (output / MANIFEST).exists() else None
@@ -137,7 +138,6 @@ def collect_live(
                     stop=stop,
                 )
                 state.skipped.update(found.skipped)
-            provenance = Provenance(contributor, licence, COLLECTOR)
             try:
                 finished = dataset_of(journal, output, older, provenance, number)
             except MeasureError as error:
