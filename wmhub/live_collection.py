@@ -165,13 +165,13 @@ def _hardware(
         profile = lookup(key)
     else:
         probed = examine("llvm" if key is None else key.backend)
-        for sentence in probed.warnings:
-            warnings.warn(sentence, NoisyMachineWarning, stacklevel=3)
         if key not in (None, probed.profile.key):
             raise HardwareMismatchError(
                 f"this machine is {probed.profile.key}, not {key}; measure there, or leave out the "
                 "hardware"
             )
+        for sentence in probed.warnings:
+            warnings.warn(sentence, NoisyMachineWarning, stacklevel=3)
         key, profile = probed.profile.key, probed.profile
     if older is not None and older.hardware != key:
         raise HardwareMismatchError(
