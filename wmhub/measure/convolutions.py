@@ -41,6 +41,49 @@ def conv2d(s: Sizes, flags: Flags) -> list[Any]:
     return finish([x, w], y, channel, flags)
 
 
+def conv3d(s: Sizes, flags: Flags) -> list[Any]:
+    """Convolution of films and volumes; ``t`` counts frames or slices, ``kt`` spans them."""
+    from tvm import topi
+
+    groups, k, image = s["g"], s["k"], (s["t"], s["h"], s["w"])
+    if "nchw" in flags:
+        x = tensor("X", s["n"], s["ci"], *image)
+        w = tensor("W", s["co"], s["ci"] // groups, s["kt"], k, k)
+        layouts, channel = ("NCDHW", "OIDHW"), 1
+    else:
+        x = tensor("X", s["n"], *image, s["ci"])
+        w = tensor("W", s["kt"], k, k, s["ci"] // groups, s["co"])
+        layouts, channel = ("NDHWC", "DHWIO"), 4
+    strides, padding = [s["st"], s["s"], s["s"]], [s["pt"], s["p"], s["p"]] * 2
+    y = topi.nn.conv(x, w, strides, padding, 1, groups, *layouts, "float32")
+    return finish([x, w], y, channel, flags)
+
+
+def capsule2d(s: Sizes, flags: Flags) -> list[Any]:
+    """Convolution of images whose every channel is a pose: a ``c`` by ``c`` matrix.
+
+    As in matrix capsules with EM routing (Hinton et al., ICLR 2018): a weight is a matrix as well,
+    and every product is one of matrices.
+    """
+    from tvm import te, topi
+
+    k, stride, size = s["k"], s["s"], s["c"]
+    x = tensor("X", s["n"], s["h"], s["w"], size, size, s["ci"])
+    w = tensor("W", k, k, size, size, s["ci"], s["co"])
+    padded = topi.nn.pad(x, [0, s["p"], s["p"], 0, 0, 0])
+    height, width = ((s[side] + 2 * s["p"] - k) // stride + 1 for side in ("h", "w"))
+    axes = [te.reduce_axis((0, extent), name=n) for extent, n in ((k, "kh"), (k, "kw"))]
+    axes += [te.reduce_axis((0, size), name="pose"), te.reduce_axis((0, s["ci"]), name="ci")]
+
+    def output(n: Any, i: Any, j: Any, row: Any, column: Any, c: Any) -> Any:
+        kh, kw, pose, ci = axes
+        read = padded[n, i * stride + kh, j * stride + kw, row, pose, ci]
+        return te.sum(read * w[kh, kw, pose, column, ci, c], axis=axes)
+
+    shape = (s["n"], height, width, size, size, s["co"])
+    return [x, w, te.compute(shape, output, name="conv2d_capsule")]
+
+
 def depthwise2d(s: Sizes, flags: Flags) -> list[Any]:
     """Convolution of each channel by itself."""
     from tvm import topi

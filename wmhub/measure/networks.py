@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from wmhub.measure.shapes import (
     conv1ds,
+    conv3ds,
     convs,
     decoder,
     deconvs,
     dense,
     depthwise,
+    depthwise3d,
     dilated,
     each,
     groups,
@@ -28,6 +30,7 @@ HELD_OUT_NETWORKS = frozenset(
         "gpt2-medium",
         "inception-v3",
         "mobilenet-v3-large",
+        "r3d-18",
         "regnetx-400mf",
         "sweep-held-out",
         "vit-base",
@@ -92,6 +95,28 @@ _MOBILENET_V3 = [
 ]
 _MOBILENET_V3_DEPTHWISE = [
     *[(56, 72, 5, 2), (28, 120, 5, 1), (14, 200, 3, 1), (14, 184, 3, 1), (7, 960, 5, 1)],
+]
+_C3D = [(16, 112, 3, 64, 3, 3, 1), (4, 14, 256, 512, 3, 3, 1), (2, 7, 512, 512, 3, 3, 1)]
+_I3D = [
+    *[(8, 28, 192, 64, 1, 1, 1), (8, 28, 16, 32, 3, 3, 1), (4, 14, 512, 160, 1, 1, 1)],
+    *[(4, 14, 96, 208, 3, 3, 1), (2, 7, 832, 256, 1, 1, 1), (2, 7, 160, 320, 3, 3, 1)],
+]
+_R2PLUS1D_18 = [
+    *[(16, 112, 3, 45, 1, 7, 2), (16, 56, 144, 64, 3, 1, 1), (16, 28, 230, 128, 3, 1, 2)],
+    *[(4, 14, 256, 460, 1, 3, 2), (4, 14, 576, 256, 3, 1, 1), (2, 7, 921, 512, 3, 1, 1)],
+]
+_UNET_3D = [
+    *[(32, 32, 8, 16, 3, 3, 1), (16, 16, 32, 64, 3, 3, 1), (8, 8, 128, 128, 3, 3, 1)],
+    *[(4, 4, 256, 256, 3, 3, 1), (32, 32, 16, 3, 1, 1, 1)],
+]
+_X3D_POINTWISE = [
+    *[(13, 40, 24, 54, 1, 1, 1), (13, 20, 48, 108, 1, 1, 1), (13, 10, 216, 96, 1, 1, 1)],
+    *[(13, 5, 192, 432, 1, 1, 1)],
+]
+_X3D_DEPTHWISE = [(13, 40, 54), (13, 20, 108), (13, 10, 216), (13, 5, 432)]
+_R3D_18 = [
+    *[(8, 28, 64, 128, 1, 1, 2), (8, 28, 128, 128, 3, 3, 1), (8, 28, 128, 256, 3, 3, 2)],
+    *[(4, 14, 256, 256, 3, 3, 1)],
 ]
 _SWIN_TINY = [(3136, 96, 3), (784, 192, 6), (196, 384, 12), (49, 768, 24)]
 
@@ -181,6 +206,19 @@ def _vision() -> dict[str, list[str]]:
     }
 
 
+def _film() -> dict[str, list[str]]:
+    return {
+        "c3d": [*conv3ds(_C3D, "bias", "relu")],
+        "i3d": [*conv3ds(_I3D, "bn", "relu")],
+        "r2plus1d-18": [*conv3ds(_R2PLUS1D_18, "bn", "relu")],
+        "3d-unet": [*conv3ds(_UNET_3D, "nchw"), *conv3ds(_UNET_3D[1:4], "bias", "relu")],
+        "x3d-s": [
+            *conv3ds(_X3D_POINTWISE, "bn"),
+            *depthwise3d(_X3D_DEPTHWISE, "bn", "silu"),
+        ],
+    }
+
+
 def _text_and_sound() -> dict[str, list[str]]:
     return {
         "bert-base": [
@@ -251,6 +289,7 @@ def _held_out() -> dict[str, list[str]]:
             *depthwise([(56, 96, 7, 1), (28, 192, 7, 1), (14, 384, 7, 1)], "bias"),
             "dense-m784-n768-k192-bias-gelu",
         ],
+        "r3d-18": [*conv3ds(_R3D_18, "bn", "relu")],
         "regnetx-400mf": [
             *groups([(28, 64, 1, 4), (14, 160, 1, 10), (7, 400, 1, 25)], "bn", "relu")
         ],
@@ -276,4 +315,10 @@ def _held_out() -> dict[str, list[str]]:
 
 
 #: Network -> names of its workloads; a name may stand under several networks.
-SHAPES: dict[str, list[str]] = {**_vision(), **_text_and_sound(), **_held_out(), **sweeps()}
+SHAPES: dict[str, list[str]] = {
+    **_vision(),
+    **_film(),
+    **_text_and_sound(),
+    **_held_out(),
+    **sweeps(),
+}

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from wmhub.measure.convolutions import conv1d, conv2d, deconv2d, depthwise2d
+from wmhub.measure.convolutions import (
+    capsule2d,
+    conv1d,
+    conv2d,
+    conv3d,
+    deconv2d,
+    depthwise2d,
+)
 from wmhub.measure.epilogue import (
     ACTIVATIONS,
     EPILOGUE,
@@ -218,6 +225,15 @@ FAMILIES: Mapping[str, Family] = {
         {"n": 1, "s": 1, "p": 0, "d": 1, "g": 1},
         ("nchw", *EPILOGUE),
         conv2d,
+    ),
+    "conv3d": Family(
+        ("n", "t", "h", "w", "ci", "co", "kt", "k", "st", "s", "pt", "p", "g"),
+        {"n": 1, "st": 1, "s": 1, "pt": 0, "p": 0, "g": 1},
+        ("nchw", *EPILOGUE),
+        conv3d,
+    ),
+    "capsule2d": Family(
+        (*_IMAGE, "ci", "co", "c", *_WINDOW), {"n": 1, "c": 4, "s": 1, "p": 0}, (), capsule2d
     ),
     "depthwise2d": Family(
         (*_IMAGE, "c", *_WINDOW, "d"),

@@ -49,6 +49,24 @@ def conv1ds(rows: _Rows, *flags: str) -> Iterator[str]:
         yield "-".join([f"conv1d-l{length}-ci{ci}-co{co}-k{k}-s{s}-p{p}-d{d}", *flags])
 
 
+def conv3ds(rows: _Rows, *flags: str) -> Iterator[str]:
+    """Rows of (frames, image, channels in, channels out, kernel over frames, kernel, stride).
+
+    Padded to keep the size; the stride is also that of frames where the kernel spans some.
+    """
+    for frames, image, ci, co, kt, k, s in rows:
+        strides = f"st{s if kt > 1 or k == 1 else 1}-s{s if k > 1 or kt == 1 else 1}"
+        sizes = f"t{frames}-h{image}-w{image}-ci{ci}-co{co}-kt{kt}-k{k}"
+        yield "-".join([f"conv3d-{sizes}-{strides}-pt{kt // 2}-p{k // 2}", *flags])
+
+
+def depthwise3d(rows: _Rows, *flags: str) -> Iterator[str]:
+    """Rows of (frames, image, channels): each channel by itself, three by three by three."""
+    for frames, image, c in rows:
+        sizes = f"t{frames}-h{image}-w{image}-ci{c}-co{c}-kt3-k3"
+        yield "-".join([f"conv3d-{sizes}-st1-s1-pt1-p1-g{c}", *flags])
+
+
 def dense(rows: _Rows, *flags: str) -> Iterator[str]:
     """Rows of (rows, units out, units in)."""
     for m, n, k in rows:

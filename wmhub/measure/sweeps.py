@@ -4,15 +4,16 @@ So a model sees more than powers of two. The second part is of operators that er
 for: products of many small matrices, softmax, pooling, transposed convolutions, reductions, and
 vectors of 24 or 48 elements behind a clip. The third has extents that no vector divides, as
 networks with a class token and odd images have: there LLVM decides what becomes a vector. The
-fourth has images whose channels come first, as PyTorch keeps them; the last transposed convolutions
-whose channels come last, and reductions of whole matrices to a number.
+fourth has images whose channels come first, as PyTorch keeps them; the fifth transposed
+convolutions whose channels come last, and reductions of whole matrices to a number. The last has
+volumes and capsules, whose nests are the deepest.
 """
 
 from __future__ import annotations
 
 from itertools import product
 
-from wmhub.measure.shapes import convs, deconvs, dense, depthwise, dilated, each, pools
+from wmhub.measure.shapes import conv3ds, convs, deconvs, dense, depthwise, dilated, each, pools
 
 _SKINNY = [(1, 4096, 1024), (4, 2000, 1000), (1000, 8, 512), (64, 64, 4096), (2048, 2048, 16)]
 _ODD = [(100, 100, 100), (127, 255, 511), (200, 300, 400), (96, 1000, 160), (333, 77, 512)]
@@ -218,6 +219,28 @@ def _transposed_and_whole() -> dict[str, list[str]]:
     }
 
 
+_VOLUMES = [(12, 24, 24, 48, 3, 3, 1), (10, 20, 40, 80, 3, 3, 2), (6, 40, 32, 32, 1, 3, 1),
+            (20, 10, 96, 64, 3, 1, 1), (5, 9, 160, 128, 3, 3, 1), (24, 48, 4, 12, 3, 5, 2),
+            (14, 14, 128, 64, 1, 1, 1), (7, 12, 72, 144, 3, 3, 1)]  # fmt: skip
+_CAPSULES = [(6, 16, 24, 3, 1, 0), (7, 48, 32, 3, 1, 1), (9, 16, 16, 5, 1, 2),
+             (10, 32, 16, 3, 1, 1), (12, 24, 24, 3, 1, 1), (14, 16, 32, 3, 2, 1),
+             (20, 8, 8, 3, 2, 1), (5, 64, 64, 3, 1, 1), (11, 20, 40, 1, 1, 0),
+             (24, 4, 8, 3, 1, 1)]  # fmt: skip
+
+
+def _volumes_and_poses() -> dict[str, list[str]]:
+    return {
+        "sweep-volumes": [
+            *conv3ds(_VOLUMES[::2]),
+            *conv3ds(_VOLUMES[1::2], "bias", "relu"),
+        ],
+        "sweep-capsules": [
+            f"capsule2d-h{image}-w{image}-ci{ci}-co{co}-k{k}-s{s}-p{p}"
+            for image, ci, co, k, s, p in _CAPSULES
+        ],
+    }
+
+
 def sweeps() -> dict[str, list[str]]:
     """Name of a sweep -> names of its workloads."""
     return {
@@ -226,4 +249,5 @@ def sweeps() -> dict[str, list[str]]:
         **_no_vector_divides(),
         **_channels_first(),
         **_transposed_and_whole(),
+        **_volumes_and_poses(),
     }

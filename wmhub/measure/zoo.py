@@ -25,6 +25,7 @@ __all__ = ["HELD_OUT", "HELD_OUT_NETWORKS", "ZooEntry", "build", "get", "names"]
 
 _SIZE = re.compile(r"([a-z]+)([1-9][0-9]{0,7}|0)\Z")
 _MOST_ELEMENTS = 1 << 28
+_MAY_BE_ZERO = frozenset({"p", "pt"})
 #: What TVM and its operator library raise for sizes that do not fit.
 _NO_PROGRAM = (AssertionError, ValueError, TypeError, ZeroDivisionError, RuntimeError)
 
@@ -67,7 +68,7 @@ class ZooEntry:
             given[meaning] = int(size[2]) if size else 1
         sizes = {**family.defaults, **given}
         for size_name in family.sizes:
-            if sizes.get(size_name, 0) == 0 and size_name != "p":
+            if sizes.get(size_name, 0) == 0 and size_name not in _MAY_BE_ZERO:
                 raise InvalidInputError(
                     f"workload {name[:120]!r}: the size {size_name!r} is missing or 0, as in "
                     f"{family_name}-{'-'.join(size + '8' for size in family.sizes)}"
