@@ -28,6 +28,7 @@ from wmhub.measure.child import (
     in_child,
     limit_memory,
     own_bytes,
+    wait_for_threads,
 )
 from wmhub.measure.failure import attempt, build_failure, run_failure, shortened
 from wmhub.measure.lock import Turn
@@ -206,9 +207,11 @@ class Worker:
                         # is clean.
                         channel.send({**_failure(id_, *failure), "wall": wall[id_]})
                         return
+                # What follows is no program's time.
+                channel.send({"at": None})
+                if self._device == "cpu":
+                    wait_for_threads()
             _send_settled(channel, timers, wall)
-            # The pause before the next round is no program's time.
-            channel.send({"at": None})
         _send_settled(channel, timers, wall)
 
     def _timer(self, id_: int, cache: dict[str, list[Any]], plan: TimingPlan) -> ProgramTimer:
