@@ -15,7 +15,7 @@ from wmhub.dataset.ingest import Ingested, Progress, ingest
 from wmhub.dataset.manifest import MANIFEST, Manifest
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset
-from wmhub.dataset.recipe import MissingSource, gather, read_recipe
+from wmhub.dataset.recipe import gather, read_recipe
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Version
@@ -24,7 +24,7 @@ from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, LogFormatError, MissingInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts, Rejection
-from wmhub.logs.discover import Discovered, Ignored, LogFile, discover
+from wmhub.logs.discover import Discovered, LogFile, Unread, discover
 from wmhub.names import HardwareKey
 
 
@@ -41,7 +41,7 @@ class CollectReport:
     """What this collection read."""
     rejections: list[Rejection]
     """The rejected lines, at most a thousand of each chunk."""
-    ignored: list[Ignored]
+    ignored: list[Unread]
     """What of the folders and globs may hold a log and could not be read."""
     others: int
     """Files in the folders and globs that are no logs."""
@@ -49,7 +49,7 @@ class CollectReport:
     """Records that the dataset did not have before."""
     is_unchanged: bool
     """Whether a dataset that was there stayed as it was, because it lacked nothing."""
-    missing: list[MissingSource]
+    missing: list[Unread]
     """Files of the recipe that could not be had."""
     seconds: float
     """Wall time."""
@@ -99,7 +99,7 @@ def collect(
         if older is None:
             refuse_existing(output)
         folder = working_folder(output) / "runs"
-        missing: list[MissingSource] = []
+        missing: list[Unread] = []
         found = Discovered([], [], 0)
         if recipe is None:
             provenance = Provenance(contributor, licence, COLLECTOR)

@@ -130,6 +130,20 @@ def test_what_is_no_dataset(tmp_path: Path) -> None:
         open_dataset(tmp_path)
 
 
+def test_a_dataset_that_a_killed_replacement_put_aside_can_be_found(
+    make: Make, tmp_path: Path
+) -> None:
+    folder = make()
+    beside = tmp_path / "data.wmhub"
+    beside.mkdir()
+    folder.rename(beside / "older")
+    with pytest.raises(MissingInputError, match=f"cut short, see {beside}: run again"):
+        open_dataset(folder)
+    folder.mkdir()
+    with pytest.raises(DatasetError, match=f"interrupted; work on it was cut short, see {beside}"):
+        open_dataset(folder)
+
+
 def test_rows_that_were_changed_do_not_get_new_digests(make: Make, tmp_path: Path) -> None:
     folder = make()
     name = "trajectories-train-00000.parquet"

@@ -157,6 +157,43 @@ class TestPrograms:
         name = f"deconv2d-h{h}-w{w}-ci{ci}-co{co}-k{size}-s{stride}-p{padding}-nhwc"
         np.testing.assert_allclose(run(name, [image, weight], wanted.shape), wanted, atol=1e-5)
 
+    @pytest.mark.parametrize("flag", ["", "-nchw"])
+    @pytest.mark.parametrize(
+        ("window", "stride", "padding", "groups"),
+        [((3, 3), (1, 1), (1, 1), 1), ((1, 3), (1, 2), (0, 1), 2), ((3, 1), (2, 1), (0, 0), 6)],
+    )
+    def test_a_convolution_of_volumes_spans_frames_on_its_own(
+        self, flag: str, window: tuple[int, int], stride: tuple[int, int],
+        padding: tuple[int, int], groups: int,
+    ) -> None:  # fmt: skip
+        pytest.importorskip("tvm")
+        (kt, k), (st, s), (pt, p), ci, co = window, stride, padding, 6, 12
+        random = np.random.default_rng(0)
+        film = random.standard_normal((1, ci, 5, 6, 7)).astype(np.float32)
+        weight = random.standard_normal((co, ci // groups, kt, k, k)).astype(np.float32)
+        wanted = torch.nn.functional.conv3d(
+            torch.from_numpy(film), torch.from_numpy(weight),
+            stride=(st, s, s), padding=(pt, p, p), groups=groups,
+        )  # fmt: skip
+        inputs = [film, weight]
+        if not flag:
+            wanted = wanted.permute(0, 2, 3, 4, 1)
+            inputs = [film.transpose(0, 2, 3, 4, 1), weight.transpose(2, 3, 4, 1, 0)]
+        sizes = f"t5-h6-w7-ci{ci}-co{co}-kt{kt}-k{k}-st{st}-s{s}-pt{pt}-p{p}-g{groups}"
+        found = run(f"conv3d-{sizes}{flag}", [*map(np.ascontiguousarray, inputs)], wanted.shape)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+    def test_a_convolution_of_capsules_multiplies_matrices(self) -> None:
+        pytest.importorskip("tvm")
+        random = np.random.default_rng(0)
+        image = random.standard_normal((1, 5, 6, 2, 2, 3)).astype(np.float32)
+        weight = random.standard_normal((3, 3, 2, 2, 3, 4)).astype(np.float32)
+        padded = np.pad(image, [(0, 0), (1, 1), (1, 1), (0, 0), (0, 0), (0, 0)])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+        wanted = np.einsum("nxyijchw,hwjkcd->nxyikd", windows[:, ::2, ::2], weight)
+        name = "capsule2d-h5-w6-ci3-co4-c2-k3-s2-p1"
+        np.testing.assert_allclose(run(name, [image, weight], wanted.shape), wanted, atol=1e-5)
+
     def test_a_norm_is_one_number_for_each_matrix(self) -> None:
         pytest.importorskip("tvm")
         x = np.random.default_rng(0).standard_normal((3, 5, 7)).astype(np.float32)

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,55 +12,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from scorers import FakeEvaluator
+from tuning import WORKLOAD, tune
 
 from wmhub.errors import (
     HardwareMismatchError,
     InvalidInputError,
-    MeasureError,
     MissingInputError,
     OutputExistsError,
 )
 from wmhub.names import HardwareKey
 
 pytest.importorskip("tvm")
-pytestmark = pytest.mark.tvm
-
-WORKLOAD = "dense-m32-n48-k64-bias-relu"
-
-
-@pytest.fixture(autouse=True)
-def _this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine is what the fake evaluator was trained on."""
-    monkeypatch.setattr(
-        "wmhub.search.tune.this_hardware",
-        lambda hardware: HardwareKey.parse(str(hardware)) if hardware else FakeEvaluator.hardware,
-    )
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Any]:
-    """One builder and runner for all tests: their workers take seconds to start."""
-    from wmhub.search.measuring import measuring
-    from wmhub.tvm_compat import llvm_target
-
-    with measuring(llvm_target(cores=2), 2) as pair:
-        yield pair
-
-
-@pytest.fixture
-def warm(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wmhub.search.tune.measuring", lambda *_: nullcontext(engine))
-
-
-def tune(output: Path, **options: Any) -> Any:
-    from wmhub.search.evolve import Evolution
-    from wmhub.search.task_search import LatentSearchConfig
-    from wmhub.search.tune import tune as really_tune
-
-    small = Evolution(population=64, generations=2)
-    config = LatentSearchConfig(evolution=small, later=small)
-    options = {"trials": 6, "batch": 3, "model": FakeEvaluator(), "config": config, **options}
-    return really_tune(options.pop("workload", WORKLOAD), output=output, **options)
+pytestmark = [pytest.mark.tvm, pytest.mark.usefixtures("this_machine")]
 
 
 def output_of(mod_or_library: Any, arrays: list[np.ndarray]) -> np.ndarray:
@@ -315,214 +275,3 @@ def test_the_demo_uses_an_embedded_checkpoint_and_can_be_run_again(tmp_path: Pat
 def test_without_trials_nothing_is_measured(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="without trials"):
         tune(tmp_path / "out", trials=0, **options)
-
-
-@pytest.mark.usefixtures("warm")
-def test_a_mistake_leaves_the_output_free_for_the_next_try(tmp_path: Path) -> None:
-    tune(tmp_path / "first", trials=3)
-    with pytest.raises(InvalidInputError):
-        tune(tmp_path / "second", database=tmp_path / "first", workload=7)
-    assert not (tmp_path / "second").exists()
-
-
-class _Fails:
-    """A runner on which no program runs."""
-
-    def run(self, runner_inputs: Any) -> Any:
-        from wmhub.tvm_compat import meta_schedule as ms
-
-        result = ms.runner.RunnerResult(None, "the board is on fire")
-        return [ms.runner.LocalRunnerFuture(res=None, error_message=result.error_msg)
-                for _ in runner_inputs]  # fmt: skip
-
-
-def test_where_every_candidate_fails_the_result_says_why(
-    tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from wmhub.tvm_callbacks import derived_object
-    from wmhub.tvm_compat import meta_schedule as ms
-
-    fails = derived_object(type("Fails", (ms.runner.PyRunner,), {"run": _Fails.run}))()
-    means = engine._replace(runner=fails)
-    monkeypatch.setattr("wmhub.search.tune.measuring", lambda *_: nullcontext(means))
-    result = tune(tmp_path / "out", trials=4, batch=4)
-    assert (result.trials, result.failed) == (4, 4)
-    assert "all 4 candidates failed" in result.notes[0]
-    assert "the board is on fire" in result.notes[0]
-    # What the model thinks best is none of those.
-    database = ms.database.JSONDatabase(work_dir=str(tmp_path / "out"))
-    (task,) = result.tasks
-    assert task.best_latency_s is None
-    assert task.predicted_speedup is not None
-    written = task.schedule.read_text()
-    for record in database.get_all_tuning_records():
-        assert record.as_measure_candidate().sch.mod.script() != written
-
-
-@pytest.mark.parametrize("error", [MeasureError("the lock is held"), KeyboardInterrupt()])
-def test_an_error_in_a_callback_is_what_it_was(
-    tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    from wmhub.tvm_callbacks import derived_object
-    from wmhub.tvm_compat import meta_schedule as ms
-
-    def build(self: Any, build_inputs: Any) -> Any:
-        raise error
-
-    raises = derived_object(type("Raises", (ms.builder.PyBuilder,), {"build": build}))()
-    means = engine._replace(builder=raises)
-    monkeypatch.setattr("wmhub.search.tune.measuring", lambda *_: nullcontext(means))
-    with pytest.raises(type(error), match=f"^{error}"):
-        tune(tmp_path / "out", trials=4, batch=4)
-
-
-@pytest.mark.usefixtures("warm")
-def test_a_task_without_a_schedule_costs_the_others_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from wmhub.search import tune as module
-
-    def hopeless(*_: object) -> None:
-        raise MeasureError("none of the 64 best candidates is a valid schedule here")
-
-    monkeypatch.setattr(module, "_best", hopeless)
-    result = tune(tmp_path / "out", trials=3)
-    assert result.tasks[0].schedule is None
-    assert "no schedule: none of the 64" in result.notes[0]
-    assert (tmp_path / "out" / "report.json").is_file()
-    with pytest.raises(MeasureError, match="none of the 64"):
-        tune(tmp_path / "other", trials=0)
-
-
-def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
-    from wmhub.search.output import held
-
-    with held(tmp_path / "out"), pytest.raises(OutputExistsError, match="another process"):
-        tune(tmp_path / "out", trials=0)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.usefixtures("warm")
-def test_what_a_full_disk_leaves_is_said_and_can_be_gone_on_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from wmhub.search import output as files
-
-    def cut(_job: Any, _context: Any) -> Any:
-        path = tmp_path / "out" / files.DATABASE[1]
-        path.write_bytes(path.read_bytes()[:-40])
-        raise RuntimeError("parallel_for_dynamic error with\nUnexpected end of string")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("wmhub.search.tune.best_measured", cut)
-        patch.setattr(files, "records_in", lambda _output: 4)
-        result = tune(tmp_path / "out")
-    assert result.best_latency_s is not None
-    assert (tmp_path / "out/report.json").is_file()
-    told = "\n".join(result.notes)
-    assert "2 of 6 trials are not in" in told
-    assert "cannot be read again: Unexpected end of string" in told
-    more = tune(tmp_path / "out", database=tmp_path / "out", trials=3)
-    assert len(more.history) == 3
-    assert files.records_in(tmp_path / "out") == 5 + 3
-
-
-@pytest.mark.usefixtures("warm")
-def test_a_full_disk_costs_what_was_learned_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(path: Path, content: bytes) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-
-    monkeypatch.setattr("wmhub.search.learner.write_file", full)
-    result = tune(tmp_path / "out", trials=3)
-    assert result.notes[-1] == "learned.npz could not be written: No space left on device"
-    assert (tmp_path / "out" / "report.json").is_file()
-    assert result.tasks[0].schedule is not None
-    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith("learned")]
-
-
-@pytest.mark.usefixtures("warm")
-def test_a_database_that_tvm_cannot_read_is_named_and_not_taken_over(tmp_path: Path) -> None:
-    from wmhub.search.output import DATABASE
-
-    tune(tmp_path / "known", trials=3)
-    workloads, records = (tmp_path / "known" / name for name in DATABASE)
-    bodies = workloads.read_text(), records.read_text()
-    damages = {
-        "old instruction": (bodies[0], bodies[1].replace("GetSBlock", "GetBlock")),
-        "unknown kind": (bodies[0], bodies[1].replace('"llvm"', '"abacus"')),
-        "no base64": (bodies[0].replace('","', '","?'), bodies[1]),
-        "short row": (bodies[0], "[0, [1]]\n"),
-    }
-    for name, (first, second) in damages.items():
-        assert (first, second) != bodies, name
-        workloads.write_text(first)
-        records.write_text(second)
-        with pytest.raises(InvalidInputError, match=r"known: TVM cannot read this database: \w"):
-            tune(tmp_path / "out", database=tmp_path / "known", trials=3)
-        assert not (tmp_path / "out").exists(), name
-
-
-@pytest.mark.usefixtures("warm")
-def test_a_database_of_other_hardware_is_refused_unless_allowed(tmp_path: Path) -> None:
-    tune(tmp_path / "known", trials=3)
-    report = tmp_path / "known" / "report.json"
-    report.write_text(report.read_text().replace("llvm-rocketlake-2c", "llvm-znver4-2c"))
-    given: dict[str, Any] = {"database": tmp_path / "known", "trials": 0}
-    with pytest.raises(HardwareMismatchError, match="was measured on llvm-znver4-2c"):
-        tune(tmp_path / "out", **given)
-    assert not (tmp_path / "out").exists()
-    result = tune(tmp_path / "out", allow_other_hardware=True, **given)
-    assert "was measured on llvm-znver4-2c" in "".join(result.notes)
-
-
-@pytest.mark.usefixtures("warm")
-def test_ctrl_c_ends_the_baselines_too_and_what_is_left_out_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from wmhub.measure import zoo
-    from wmhub.search import job as module
-    from wmhub.tvm_compat import relax, tvm
-
-    asked: list[str] = []
-
-    def baseline(job: Any, task: Any, means: Any) -> Any:
-        asked.append(task.name)
-        os.kill(os.getpid(), signal.SIGINT)
-        return module.NO_BASELINE
-
-    monkeypatch.setattr(module, "_baseline", baseline)
-    workload = tvm.IRModule(
-        {
-            "first": zoo.build("matmul-m8-n8-k8")["main"],
-            "second": zoo.build("matmul-m8-n8-k16")["main"],
-            "puts": relax.ExternFunc("puts"),
-        }
-    )
-    result = tune(tmp_path / "out", workload=workload, baselines=True)
-    assert len(asked) == 1
-    assert result.interrupted
-    assert result.trials == 0
-    assert "puts is left out: ExternFunc is no program" in result.notes[0]
-
-
-@pytest.mark.parametrize("found", [True, False])
-def test_the_command_line_ends_with_1_where_nothing_was_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: bool
-) -> None:
-    from wmhub.cli.tune import command
-    from wmhub.search.result import TaskResult, TuneResult
-
-    path = tmp_path / "a.py" if found else None
-    tasks = tuple(
-        TaskResult(name, 1, 2, 2, None, None, None, None, schedule, None)
-        for name, schedule in (("a", path), ("b", None))
-    )
-    result = TuneResult(
-        "w", "m", "h", "h", "latent", 4, 4, 1.0, False, None, tasks, (), tmp_path
-    )  # fmt: skip
-    monkeypatch.setattr("wmhub.search.tune.tune", lambda *_, **__: result)
-    done = CliRunner().invoke(command, [WORKLOAD, "--output", str(tmp_path), "--json"])
-    assert done.exit_code == (0 if found else 1)
-    assert json.loads(done.stdout)["trials"] == 4

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wmhub.collection import CollectReport
-    from wmhub.dataset.recipe import MissingSource
-    from wmhub.logs.discover import Ignored
+    from wmhub.logs.discover import Unread
     from wmhub.names import HardwareKey
 
 #: Rejected lines and files that could not be read that people see.
@@ -150,8 +149,8 @@ def _as_json(report: CollectReport) -> dict[str, Any]:
         "failures": dict(counts.failures),
         "unknown_actions": dict(counts.unknown_actions),
         "splits": {name: split.records for name, split in manifest.splits.items()},
-        "missing": [str(item) for item in report.missing],
-        "ignored": [{"file": item.path, "reason": item.reason} for item in report.ignored],
+        "missing": _named(report.missing),
+        "ignored": _named(report.ignored),
         "other_files": report.others,
         "rejections": [
             {"file": item.source, "line": item.line, "reason": item.reason}
@@ -159,6 +158,10 @@ def _as_json(report: CollectReport) -> dict[str, Any]:
         ],
         "seconds": round(report.seconds, 3),
     }
+
+
+def _named(files: Sequence[Unread]) -> list[dict[str, str]]:
+    return [{"file": item.path, "reason": item.reason} for item in files]
 
 
 def _show(report: CollectReport) -> None:
@@ -202,7 +205,7 @@ def _show(report: CollectReport) -> None:
     _show_first("missing", report.missing)
 
 
-def _show_first(kind: str, files: Sequence[Ignored | MissingSource]) -> None:
+def _show_first(kind: str, files: Sequence[Unread]) -> None:
     from wmhub.cli._show import show_note
 
     for file in files[:_SHOWN]:

@@ -19,6 +19,8 @@ from wmhub.hardware.profile import HardwareProfile
 from wmhub.names import HardwareKey
 
 MANIFEST = "manifest.json"
+#: Ends the name of the working folder beside a dataset that is being written; see ``working``.
+WORKING_SUFFIX = ".wmhub"
 _FORMAT = "wmhub-dataset"
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -205,12 +207,13 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of the dataset in ``folder``."""
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise MissingInputError(f"{folder}: no such dataset folder")
+        raise MissingInputError(f"{folder}: no such dataset folder{_cut_short(folder)}")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise DatasetError(
-            f"{folder}: no {MANIFEST}, so this is no dataset, or one whose writing was interrupted"
+            f"{folder}: no {MANIFEST}, so this is no dataset, or one whose writing was "
+            f"interrupted{_cut_short(folder)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path}: cannot be read: {error}") from None
@@ -218,6 +221,15 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest.from_json(text)
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from None
+
+
+def _cut_short(folder: Path) -> str:
+    """Where to look for a dataset that is not in ``folder`` because work on it was cut short."""
+    whole = folder.absolute()
+    beside = whole.parent / (whole.name + WORKING_SUFFIX)
+    if not beside.is_dir():
+        return ""
+    return f"; work on it was cut short, see {beside}: run again what wrote it"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

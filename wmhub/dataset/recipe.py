@@ -29,7 +29,7 @@ from wmhub.dataset.blobs import blob_id
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.upstream import fetch_blobs
 from wmhub.errors import InvalidInputError, LogFormatError, MissingInputError
-from wmhub.logs.discover import LogFile, partner_names
+from wmhub.logs.discover import LogFile, Unread, partner_names
 from wmhub.logs.lines import STREAM_ERRORS
 from wmhub.logs.sniff import LogKind, sniff_file
 from wmhub.names import HardwareKey
@@ -68,23 +68,11 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class MissingSource:
-    """A file of a recipe that could not be had."""
-
-    path: str
-    """Repository and path in it."""
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
-
-
-@dataclass(frozen=True)
 class Gathered:
     """What of a recipe there is."""
 
     logs: list[tuple[LogFile, Provenance]]
-    missing: list[MissingSource]
+    missing: list[Unread]
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -109,7 +97,7 @@ def read_recipe(path: Path) -> Recipe:
 def gather(recipe: Recipe, mirror: Path | None, cache: Path, collector: str) -> Gathered:
     """The logs of ``recipe``: from ``mirror``, else fetched from upstream into ``cache``."""
     logs: list[tuple[LogFile, Provenance]] = []
-    missing: list[MissingSource] = []
+    missing: list[Unread] = []
     present = _blobs_in(mirror) if mirror is not None else {}
     for upstream in recipe.upstreams:
         name = "/".join(PurePosixPath(upstream.repository).parts[-2:])
@@ -120,9 +108,7 @@ def gather(recipe: Recipe, mirror: Path | None, cache: Path, collector: str) -> 
         provenance = Provenance(upstream.contributor, upstream.licence, collector)
         for path, blob in sorted(upstream.files.items()):
             if blob not in found:
-                missing.append(
-                    MissingSource(f"{name}:{path}", _why_missing(mirror, path, blob, upstream))
-                )
+                missing.append(Unread(f"{name}:{path}", _why_missing(mirror, path, blob, upstream)))
                 continue
             kind = sniff_file(found[blob])
             if kind is None:

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from wmhub.dataset.manifest import WORKING_SUFFIX
 from wmhub.dataset.replacing import settle
 from wmhub.errors import InvalidInputError, OutputExistsError
 
-_SUFFIX = ".wmhub"
 _MARK = "made-by-wmhub"
 
 
@@ -28,7 +28,7 @@ def working_folder(output: Path) -> Path:
 
     Raises ``OutputExistsError`` where something that wmhub did not make has its name.
     """
-    folder = output.with_name(output.name + _SUFFIX)
+    folder = output.with_name(output.name + WORKING_SUFFIX)
     is_folder = folder.is_dir() and not folder.is_symlink()
     # An empty one is what a kill between making it and marking it leaves.
     is_ours = is_folder and ((folder / _MARK).is_file() or not any(folder.iterdir()))

@@ -33,11 +33,11 @@ class LogFile:
 
 
 @dataclass(frozen=True)
-class Ignored:
-    """A file or folder that may hold a log and is not read."""
+class Unread:
+    """A file or folder that may hold a log, or was to be one, and is not read."""
 
     path: str
-    """Where it is, as text that UTF-8 can hold."""
+    """Where it is, as text that UTF-8 can hold; of a recipe, the repository and the path in it."""
     reason: str
 
     def __str__(self) -> str:
@@ -50,7 +50,7 @@ class Discovered:
 
     logs: list[LogFile]
     """Each once, in a stable order."""
-    ignored: list[Ignored]
+    ignored: list[Unread]
     """What of folders and globs could not be read, ordered by path."""
     others: int
     """Files in folders and globs that are no logs."""
@@ -110,7 +110,7 @@ class _Seen:
         self.folders |= other.folders
         self.links |= other.links
 
-    def not_read(self) -> list[Ignored]:
+    def not_read(self) -> list[Unread]:
         """What may hold a log and is not read, ordered by path."""
         unseen = (
             link
@@ -119,7 +119,7 @@ class _Seen:
         )
         reason = "a link to a folder, which is not followed; name it as well to have its logs"
         found = {**dict.fromkeys(unseen, reason), **self.ignored}
-        return [Ignored(_readable(path), found[path]) for path in sorted(found)]
+        return [Unread(_readable(path), found[path]) for path in sorted(found)]
 
     def has_records(self) -> bool:
         """Whether there is a log among it."""
