@@ -6,7 +6,8 @@ import re
 
 _MARKUP = re.compile(r"[\\`*\[\]<>|&!#~]")
 _SYNTAX = re.compile(r"[\\`{}]")
-_MOST_CHARACTERS = 400
+#: Of a text; what is longer is cut.
+MOST_CHARACTERS = 400
 
 
 def cell(text: str) -> str:
@@ -21,4 +22,4 @@ def bibtex(text: str) -> str:
 
 def _one_line(text: str) -> str:
     plain = "".join(character if character.isprintable() else " " for character in text)
-    return plain[:_MOST_CHARACTERS]
+    return plain[:MOST_CHARACTERS]

@@ -10,12 +10,13 @@ from datasetmaking import Make, lines_of
 from logmaking import ansor_line
 
 import wmhub
-from wmhub.dataset.card import PICTURE
+from wmhub.dataset.card import CARD, PICTURE
 from wmhub.dataset.diff import diff
-from wmhub.dataset.manifest import Repeatability
+from wmhub.dataset.manifest import Repeatability, read_manifest
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.rewrite import credit, merge, render_again, split
 from wmhub.dataset.verify import verify
+from wmhub.dataset.version import Version
 from wmhub.errors import (
     DatasetError,
     HardwareMismatchError,
@@ -123,6 +124,31 @@ def test_other_splits_keep_how_the_rows_repeat(make: Make, tmp_path: Path) -> No
     render_again(folder, repeated)
     assert split(folder, tmp_path / "same").repeatability == repeated
     assert merge([folder], tmp_path / "joined").repeatability is None
+
+
+def test_what_is_known_to_be_wrong_goes_with_the_rows(make: Make, tmp_path: Path) -> None:
+    data, other = make(), make("other", lines=[ansor_line(seconds=[9.0], timestamp=9)])
+    manifest = render_again(data, limits=["Times | are late."])
+    assert render_again(data, limits=["Times | are late.", "So is [this](x)."]).limits == (
+        "Times | are late.",
+        "So is [this](x).",
+    )
+    assert manifest.version == Version(1, 0, 1)
+    card = (data / CARD).read_text()
+    assert "- Times \\| are late.\n- So is \\[this\\](x).\n" in card
+    joined = merge([other, data], tmp_path / "joined")
+    parted = split(tmp_path / "joined", tmp_path / "parted", test_workloads=[])
+    grown = wmhub.collect([tmp_path / "other-log"], data, update=True, licence="MIT")
+    for one in (joined, parted, grown.manifest, read_manifest(data)):
+        assert one.limits == ("Times | are late.", "So is [this](x).")
+
+
+@pytest.mark.parametrize("limit", ["", " ", "x" * 401, "\udcff"])
+def test_a_limit_that_no_card_can_hold_is_refused(make: Make, limit: str) -> None:
+    folder = make()
+    with pytest.raises(InvalidInputError, match="a limit m"):
+        render_again(folder, limits=[limit])
+    assert read_manifest(folder).limits == ()
 
 
 def test_a_version_that_goes_back_is_refused(make: Make, tmp_path: Path) -> None:

@@ -208,3 +208,5 @@ def test_threads_are_not_bound_where_cpus_are_not_all_ours(
         monkeypatch.setattr("wmhub.measure.engine.read_cpu", lambda facts=facts: facts)
         environment = Engine(target, workers=1)._environment
         assert environment.get("TVM_BIND_THREADS") == ("0" if is_shared else None)
+        # Its own 300,000 are a tenth of a second, in which others are timed.
+        assert int(environment["TVM_THREAD_POOL_SPIN_COUNT"]) <= 10_000

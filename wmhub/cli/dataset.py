@@ -253,12 +253,19 @@ def credit(dataset: Path, contributor: str, licence: str, as_json: bool) -> None
 
 @command.command()
 @click.argument("dataset", type=_FOLDER)
-def card(dataset: Path) -> None:
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="SENTENCE",
+    help="What is known to be wrong with the rows, to be told from now on; may be repeated.",
+)
+def card(dataset: Path, limits: tuple[str, ...]) -> None:
     """Render the card of a dataset again, as a new patch version."""
     from wmhub.cli._show import show_line
     from wmhub.dataset.rewrite import render_again
 
-    manifest = render_again(dataset)
+    manifest = render_again(dataset, limits=limits)
     show_line(f"{dataset}: card of {manifest.version.tag} written")
 
 

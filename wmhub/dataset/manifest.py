@@ -150,6 +150,8 @@ class Manifest:
     """Ids of the test workloads where they were chosen by hand."""
     repeatability: Repeatability | None = None
     """Of records measured again, where that was done."""
+    limits: tuple[str, ...] = ()
+    """What else is known to be wrong with the rows, one sentence each; stands in the card."""
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -195,6 +197,7 @@ class Manifest:
             collector=value["collector"],
             test_workloads=tuple(value["test_workloads"]),
             repeatability=None if repeated is None else Repeatability(**repeated),
+            limits=tuple(value.get("limits", ())),
             schema_version=value["schema_version"],
         )
 

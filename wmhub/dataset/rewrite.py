@@ -14,7 +14,7 @@ from wmhub.dataset.card import CARD, PICTURE
 from wmhub.dataset.manifest import MANIFEST, Manifest, Repeatability, write_manifest
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset
-from wmhub.dataset.schema import Provenance
+from wmhub.dataset.schema import Provenance, is_utf8
 from wmhub.dataset.splits import split_workloads
 from wmhub.dataset.verify import open_verified, require_verified
 from wmhub.dataset.version import Change, Version
@@ -22,6 +22,7 @@ from wmhub.dataset.working import begin_anew, finish_work, refuse_inside, workin
 from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.flushing import flush_folder
+from wmhub.markdown import MOST_CHARACTERS
 
 
 def merge(
@@ -54,6 +55,7 @@ def merge(
         version=Version.named(version),
         older=first.manifest,
         test_workloads=tuple({id_ for item in opened for id_ in item.manifest.test_workloads}),
+        limits=tuple(limit for item in opened for limit in item.manifest.limits),
     )
     output = destination(output)
     refuse_inside(output, [dataset.path for dataset in opened])
@@ -92,6 +94,7 @@ def split(
         version=older.manifest.version.after(change),
         test_workloads=chosen,
         repeatability=older.manifest.repeatability,
+        limits=older.manifest.limits,
     )
     with working(output):
         refuse_existing(output)
@@ -127,6 +130,7 @@ def credit(dataset: str | Path, *, contributor: str = "", licence: str = "") -> 
             version=manifest.version.after(Change.MAJOR),
             test_workloads=manifest.test_workloads,
             repeatability=manifest.repeatability,
+            limits=manifest.limits,
         )
         settled = older.split_of
         runs = begin_anew(folder, "runs")
@@ -148,14 +152,24 @@ def _filled(table: pa.Table, fills: Mapping[str, str]) -> pa.Table:
     return table
 
 
-def render_again(dataset: str | Path, repeatability: Repeatability | None = None) -> Manifest:
+def render_again(
+    dataset: str | Path,
+    repeatability: Repeatability | None = None,
+    limits: Sequence[str] = (),
+) -> Manifest:
     """Renders the card of ``dataset`` in place; the rows stay, the version becomes a patch on.
 
-    ``repeatability`` is noted in the manifest; without it, what is noted there stays.
+    ``repeatability`` is noted in the manifest; without it, what is noted there stays. ``limits``
+    are sentences on what is known to be wrong with the rows, beside those that are noted.
 
-    Raises ``DatasetError`` where the folder is not what its manifest says, but for the picture,
-    which is drawn again: what a kill between the files leaves is mended by another call.
+    Raises ``InvalidInputError`` for a limit that is empty, long or no UTF-8, and ``DatasetError``
+    where the folder is not what its manifest says, but for the picture, which is drawn again: what
+    a kill between the files leaves is mended by another call.
     """
+    if not all(limit.strip() and is_utf8(limit) for limit in limits):
+        raise InvalidInputError("a limit must be a sentence, in UTF-8")
+    if any(len(limit) > MOST_CHARACTERS for limit in limits):
+        raise InvalidInputError(f"a limit may have {MOST_CHARACTERS} characters")
     folder = destination(dataset)
     with working(folder):
         manifest = require_verified(folder, but_for=PICTURE)
@@ -163,6 +177,7 @@ def render_again(dataset: str | Path, repeatability: Repeatability | None = None
             manifest,
             version=manifest.version.after(Change.PATCH),
             repeatability=repeatability or manifest.repeatability,
+            limits=tuple(dict.fromkeys([*manifest.limits, *limits])),
         )
         scratch = begin_anew(folder, "card")
         try:

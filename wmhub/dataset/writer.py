@@ -67,6 +67,14 @@ class Description:
     """What was read to make it."""
     repeatability: Repeatability | None = None
     """Of the very same rows, where it was measured."""
+    limits: tuple[str, ...] = ()
+    """What is known to be wrong with rows, beside what ``older`` says of its own."""
+
+    @property
+    def all_limits(self) -> tuple[str, ...]:
+        """Each once, those of ``older`` first."""
+        before = self.older.limits if self.older is not None else ()
+        return tuple(dict.fromkeys([*before, *self.limits]))
 
     def version_with(self, records: int) -> Version:
         """The content version of a dataset of ``records`` rows.
@@ -208,6 +216,7 @@ def write_dataset(
             sorted(id_ for id_ in description.test_workloads if splits.get(id_) == "test")
         ),
         repeatability=description.repeatability,
+        limits=description.all_limits,
     )
     manifest = add_card(Dataset(staging, manifest), staging)
     write_manifest(staging, manifest)
