@@ -19,6 +19,15 @@ from wmhub.dataset.reader import open_dataset
 from wmhub.errors import WmhubError
 
 
+def collecting(log: Path, output: Path, *, logs: int, workers: int) -> list[str]:
+    """The command that collects ``logs`` times a hundred lines, which are written to ``log``."""
+    with log.open("w") as file:
+        for part in range(logs):
+            file.write(ansor_log(100, 5).replace("matmul", f"matmul{part}"))
+    command = [sys.executable, "-m", "wmhub", "collect", str(log), "--hardware", "cuda-v100"]
+    return [*command, "--output", str(output), "--json", "--workers", str(workers)]
+
+
 def test_a_chunk_is_not_parsed_twice(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,12 +55,8 @@ def test_a_chunk_is_not_parsed_twice(
 
 
 def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
-    log, out = tmp_path / "a.log", tmp_path / "out"
-    with log.open("w") as file:
-        for part in range(60):
-            file.write(ansor_log(100, 5).replace("matmul", f"matmul{part}"))
-    command = [sys.executable, "-m", "wmhub", "collect", str(log), "--hardware", "cuda-v100"]
-    command += ["--output", str(out), "--json", "--workers", "1"]
+    out = tmp_path / "out"
+    command = collecting(tmp_path / "a.log", out, logs=60, workers=1)
     killed = 0
     for pause in (0.3, 0.6, 0.8, 1.0, 1.2, 1.4):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -72,13 +77,9 @@ def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole(tmp_path: Path)
 
 
 def test_interrupted_with_workers_it_says_one_word_and_goes_on(tmp_path: Path) -> None:
-    log, out = tmp_path / "a.log", tmp_path / "out"
-    with log.open("w") as file:
-        # Many chunks, so that there is work left long after the first.
-        for part in range(600):
-            file.write(ansor_log(100, 5).replace("matmul", f"matmul{part}"))
-    command = [sys.executable, "-m", "wmhub", "collect", str(log), "--hardware", "cuda-v100"]
-    command += ["--output", str(out), "--json", "--workers", "2"]
+    out = tmp_path / "out"
+    # Many chunks, so that there is work left long after the first.
+    command = collecting(tmp_path / "a.log", out, logs=600, workers=2)
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
