@@ -194,6 +194,19 @@ class TestPrograms:
         name = "capsule2d-h5-w6-ci3-co4-c2-k3-s2-p1"
         np.testing.assert_allclose(run(name, [image, weight], wanted.shape), wanted, atol=1e-5)
 
+    def test_heads_that_stand_side_by_side_are_taken_apart_first(self) -> None:
+        pytest.importorskip("tvm")
+        random = np.random.default_rng(0)
+        draw = lambda *shape: random.standard_normal(shape).astype(np.float32)  # noqa: E731
+        q, k = draw(5, 3, 8), draw(7, 3, 8)
+        wanted = np.einsum("ihd,jhd->hij", q, k) * 8**-0.5
+        found = run("scores-b3-m5-n7-d8-split", [q, k], (3, 5, 7))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+        p, v = draw(3, 5, 7), draw(7, 3, 8)
+        wanted = np.einsum("hij,jhd->ihd", p, v)
+        found = run("context-b3-m5-n7-d8-split", [p, v], (5, 3, 8))
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
     def test_a_norm_is_one_number_for_each_matrix(self) -> None:
         pytest.importorskip("tvm")
         x = np.random.default_rng(0).standard_normal((3, 5, 7)).astype(np.float32)

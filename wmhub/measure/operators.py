@@ -79,26 +79,44 @@ def _scores(s: Sizes, flags: Flags) -> list[Any]:
     """Attention scores of ``b`` heads: queries times keys, scaled, as far as softmax if flagged."""
     from tvm import te, topi
 
-    q, key = tensor("Q", s["b"], s["m"], s["d"]), tensor("K", s["b"], s["n"], s["d"])
+    queries, q = _of_heads("Q", s["b"], s["m"], s["d"], flags)
+    keys, key = _of_heads("K", s["b"], s["n"], s["d"], flags)
     d = te.reduce_axis((0, s["d"]), name="d")
     shape = (s["b"], s["m"], s["n"])
     product = te.compute(
         shape, lambda b, i, j: te.sum(q[b, i, d] * key[b, j, d], axis=d), name="scores"
     )
     scaled = te.compute(shape, lambda *i: product(*i) * s["d"] ** -0.5, name="scaled")
-    return [q, key, topi.nn.softmax(scaled, axis=2) if "softmax" in flags else scaled]
+    return [queries, keys, topi.nn.softmax(scaled, axis=2) if "softmax" in flags else scaled]
 
 
 def _context(s: Sizes, flags: Flags) -> list[Any]:
     """Probabilities times values, heads merged: the output is [rows, heads, d]."""
     from tvm import te
 
-    p, v = tensor("P", s["b"], s["m"], s["n"]), tensor("V", s["b"], s["n"], s["d"])
+    p = tensor("P", s["b"], s["m"], s["n"])
+    values, v = _of_heads("V", s["b"], s["n"], s["d"], flags)
     n = te.reduce_axis((0, s["n"]), name="n")
     shape = (s["b"], s["m"], s["d"])
     y = te.compute(shape, lambda b, i, j: te.sum(p[b, i, n] * v[b, n, j], axis=n), name="context")
     merged = (s["m"], s["b"], s["d"])
-    return [p, v, te.compute(merged, lambda i, b, j: y[b, i, j], name="merge_heads")]
+    return [p, values, te.compute(merged, lambda i, b, j: y[b, i, j], name="merge_heads")]
+
+
+def _of_heads(name: str, heads: int, rows: int, d: int, flags: Flags) -> tuple[Any, Any]:
+    """An input of attention, and what of it is multiplied: [heads, rows, d].
+
+    With ``split`` heads stand side by side in a row, [rows, heads, d], as the linear layer before
+    leaves them, and are taken apart first.
+    """
+    from tvm import te
+
+    if "split" not in flags:
+        x = tensor(name, heads, rows, d)
+        return x, x
+    x = tensor(name, rows, heads, d)
+    apart = te.compute((heads, rows, d), lambda b, i, j: x[i, b, j], name=f"split_{name.lower()}")
+    return x, apart
 
 
 def _pool2d(kind: str) -> Build:
@@ -212,8 +230,8 @@ FAMILIES: Mapping[str, Family] = {
     "matmul": Family(("m", "n", "k"), {}, EPILOGUE, _matmul),
     "dense": Family(("m", "n", "k"), {}, EPILOGUE, _dense),
     "bmm": Family(("b", "m", "n", "k"), {}, ("nt",), _bmm),
-    "scores": Family(("b", "m", "n", "d"), {}, ("softmax",), _scores),
-    "context": Family(("b", "m", "n", "d"), {}, (), _context),
+    "scores": Family(("b", "m", "n", "d"), {}, ("split", "softmax"), _scores),
+    "context": Family(("b", "m", "n", "d"), {}, ("split",), _context),
     "conv1d": Family(
         ("n", "l", "ci", "co", *_WINDOW, "d", "g"),
         {"n": 1, "s": 1, "p": 0, "d": 1, "g": 1},

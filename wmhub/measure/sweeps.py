@@ -5,8 +5,9 @@ for: products of many small matrices, softmax, pooling, transposed convolutions,
 vectors of 24 or 48 elements behind a clip. The third has extents that no vector divides, as
 networks with a class token and odd images have: there LLVM decides what becomes a vector. The
 fourth has images whose channels come first, as PyTorch keeps them; the fifth transposed
-convolutions whose channels come last, and reductions of whole matrices to a number. The last has
-volumes and capsules, whose nests are the deepest.
+convolutions whose channels come last, and reductions of whole matrices to a number. The sixth has
+volumes and capsules, whose nests are the deepest; the last attention whose heads are taken apart
+first, as networks compute it.
 """
 
 from __future__ import annotations
@@ -228,6 +229,11 @@ _CAPSULES = [(6, 16, 24, 3, 1, 0), (7, 48, 32, 3, 1, 1), (9, 16, 16, 5, 1, 2),
              (24, 4, 8, 3, 1, 1)]  # fmt: skip
 
 
+_SPLIT = [(4, 64, 64, 64), (6, 100, 100, 32), (8, 77, 77, 64), (12, 32, 32, 64), (16, 49, 49, 24),
+          (3, 144, 144, 48), (16, 37, 37, 64), (5, 145, 145, 40), (2, 96, 192, 80),
+          (24, 80, 80, 32), (12, 257, 257, 64), (8, 384, 384, 32)]  # fmt: skip
+
+
 def _volumes_and_poses() -> dict[str, list[str]]:
     return {
         "sweep-volumes": [
@@ -241,6 +247,15 @@ def _volumes_and_poses() -> dict[str, list[str]]:
     }
 
 
+def _heads_side_by_side() -> dict[str, list[str]]:
+    return {
+        "sweep-heads": [
+            *each("scores", "b m n d", _SPLIT, "split"),
+            *each("context", "b m n d", _SPLIT, "split"),
+        ]
+    }
+
+
 def sweeps() -> dict[str, list[str]]:
     """Name of a sweep -> names of its workloads."""
     return {
@@ -250,4 +265,5 @@ def sweeps() -> dict[str, list[str]]:
         **_channels_first(),
         **_transposed_and_whole(),
         **_volumes_and_poses(),
+        **_heads_side_by_side(),
     }
