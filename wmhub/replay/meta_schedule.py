@@ -164,7 +164,7 @@ def _decision(instruction: Any, number: int, rows: Sequence[dict[int, Any]]) -> 
 def _column(rows: Sequence[dict[int, Any]], number: int) -> list[Any]:
     """What each of ``rows`` decided at instruction ``number``; ``None`` where it did not."""
     try:
-        # Half of a replay's time goes into this, and the loop of map is C.
+        # The usual case, in a loop of C.
         return list(map(itemgetter(number), rows))
     except KeyError:
         return [row.get(number) for row in rows]
