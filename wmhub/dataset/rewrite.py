@@ -32,8 +32,9 @@ def merge(
 
     A workload stays in the split that the first dataset with it has. The version follows that of
     the first dataset, unless it is given. What is known of how records repeat is that of one part,
-    and is left out; what is known to be wrong with those of one is told of all. Raises ``HardwareMismatchError`` for datasets of
-    different hardware, and ``DatasetError`` for one that is not what its manifest says.
+    and is left out; what is known to be wrong with those of one is told of all. Raises
+    ``HardwareMismatchError`` for datasets of different hardware, and ``DatasetError`` for one that
+    is not what its manifest says.
     """
     if not datasets:
         raise InvalidInputError("no dataset to merge; name two or more dataset folders")
