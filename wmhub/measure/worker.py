@@ -195,7 +195,6 @@ class Worker:
             tvm.runtime.device(self._device, 0).sync()
         wall = dict.fromkeys(ids, 0.0)
         for steps in rounds(timers, plan, message["best"]):
-            channel.send({"at": None})
             with self._turn.held():
                 for id_, step in steps:
                     channel.send({"at": id_})
