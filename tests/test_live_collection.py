@@ -186,7 +186,6 @@ def test_of_a_damaged_journal_all_good_lines_become_the_dataset(
     assert not journal.parent.exists()
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_contributor_whose_name_cannot_be_written_is_refused_before_anything_is_prepared(
     tmp_path: Path,
 ) -> None:
