@@ -19,8 +19,6 @@ from wmhub.hardware.profile import HardwareProfile
 from wmhub.names import HardwareKey
 
 MANIFEST = "manifest.json"
-#: Ends the name of the working folder beside a dataset that is being written; see ``working``.
-WORKING_SUFFIX = ".wmhub"
 _FORMAT = "wmhub-dataset"
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -206,6 +204,11 @@ class Manifest:
         return [entry.name for entry in self.files if entry.name.startswith(prefix)]
 
 
+def working_path(output: Path) -> Path:
+    """Where the working folder of ``output`` lies, beside it; see ``working``."""
+    return output.parent / f"{output.name}.wmhub"
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the dataset in ``folder``."""
     path = folder / MANIFEST
@@ -228,8 +231,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _cut_short(folder: Path) -> str:
     """Where to look for a dataset that is not in ``folder`` because work on it was cut short."""
-    whole = folder.absolute()
-    beside = whole.parent / (whole.name + WORKING_SUFFIX)
+    beside = working_path(folder.absolute())
     if not beside.is_dir():
         return ""
     return f"; work on it was cut short, see {beside}: run again what wrote it"

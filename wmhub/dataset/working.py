@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from wmhub.dataset.manifest import WORKING_SUFFIX
+from wmhub.dataset.manifest import working_path
 from wmhub.dataset.replacing import settle
 from wmhub.errors import InvalidInputError, OutputExistsError
 
@@ -28,7 +28,7 @@ def working_folder(output: Path) -> Path:
 
     Raises ``OutputExistsError`` where something that wmhub did not make has its name.
     """
-    folder = output.with_name(output.name + WORKING_SUFFIX)
+    folder = working_path(output)
     is_folder = folder.is_dir() and not folder.is_symlink()
     # An empty one is what a kill between making it and marking it leaves.
     is_ours = is_folder and ((folder / _MARK).is_file() or not any(folder.iterdir()))

@@ -72,8 +72,7 @@ def capsule2d(s: Sizes, flags: Flags) -> list[Any]:
     w = tensor("W", k, k, size, size, s["ci"], s["co"])
     padded = topi.nn.pad(x, [0, s["p"], s["p"], 0, 0, 0])
     height, width = ((s[side] + 2 * s["p"] - k) // stride + 1 for side in ("h", "w"))
-    axes = [te.reduce_axis((0, extent), name=n) for extent, n in ((k, "kh"), (k, "kw"))]
-    axes += [te.reduce_axis((0, size), name="pose"), te.reduce_axis((0, s["ci"]), name="ci")]
+    axes = _reduced(kh=k, kw=k, pose=size, ci=s["ci"])
 
     def output(n: Any, i: Any, j: Any, row: Any, column: Any, c: Any) -> Any:
         kh, kw, pose, ci = axes
@@ -82,6 +81,13 @@ def capsule2d(s: Sizes, flags: Flags) -> list[Any]:
 
     shape = (s["n"], height, width, size, size, s["co"])
     return [x, w, te.compute(shape, output, name="conv2d_capsule")]
+
+
+def _reduced(**extents: int) -> list[Any]:
+    """Axes that are summed over, by name, in elements."""
+    from tvm import te
+
+    return [te.reduce_axis((0, extent), name=name) for name, extent in extents.items()]
 
 
 def depthwise2d(s: Sizes, flags: Flags) -> list[Any]:
@@ -124,8 +130,7 @@ def _deconv2d_channels_last(s: Sizes) -> tuple[Any, Any, Any]:
     rim = -(-before // stride)
     padded = topi.nn.pad(x, [0, rim, rim, 0], [0, rim, rim, 0])
     height, width = ((s[side] - 1) * stride - 2 * s["p"] + k for side in ("h", "w"))
-    axes = [te.reduce_axis((0, extent), name=n) for extent, n in ((k, "kh"), (k, "kw"))]
-    axes.append(te.reduce_axis((0, s["ci"]), name="ci"))
+    axes = _reduced(kh=k, kw=k, ci=s["ci"])
 
     def pixel(n: Any, i: Any, j: Any) -> Any:
         read = padded[n, i // stride, j // stride, axes[2]]

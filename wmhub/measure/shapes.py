@@ -52,7 +52,8 @@ def conv1ds(rows: _Rows, *flags: str) -> Iterator[str]:
 def conv3ds(rows: _Rows, *flags: str) -> Iterator[str]:
     """Rows of (frames, image, channels in, channels out, kernel over frames, kernel, stride).
 
-    Padded to keep the size; the stride is also that of frames where the kernel spans some.
+    Padded to keep the size; the stride is that of the dimensions that the kernel spans, of all
+    where it spans none.
     """
     for frames, image, ci, co, kt, k, s in rows:
         strides = f"st{s if kt > 1 or k == 1 else 1}-s{s if k > 1 or kt == 1 else 1}"
@@ -63,8 +64,14 @@ def conv3ds(rows: _Rows, *flags: str) -> Iterator[str]:
 def depthwise3d(rows: _Rows, *flags: str) -> Iterator[str]:
     """Rows of (frames, image, channels): each channel by itself, three by three by three."""
     for frames, image, c in rows:
-        sizes = f"t{frames}-h{image}-w{image}-ci{c}-co{c}-kt3-k3"
-        yield "-".join([f"conv3d-{sizes}-st1-s1-pt1-p1-g{c}", *flags])
+        (name,) = conv3ds([(frames, image, c, c, 3, 3, 1)])
+        yield "-".join([name, f"g{c}", *flags])
+
+
+def capsules(rows: _Rows) -> Iterator[str]:
+    """Rows of (image, capsules in, capsules out, kernel, stride, padding)."""
+    for image, ci, co, k, s, p in rows:
+        yield f"capsule2d-h{image}-w{image}-ci{ci}-co{co}-k{k}-s{s}-p{p}"
 
 
 def dense(rows: _Rows, *flags: str) -> Iterator[str]:

@@ -14,7 +14,17 @@ from __future__ import annotations
 
 from itertools import product
 
-from wmhub.measure.shapes import conv3ds, convs, deconvs, dense, depthwise, dilated, each, pools
+from wmhub.measure.shapes import (
+    capsules,
+    conv3ds,
+    convs,
+    deconvs,
+    dense,
+    depthwise,
+    dilated,
+    each,
+    pools,
+)
 
 _SKINNY = [(1, 4096, 1024), (4, 2000, 1000), (1000, 8, 512), (64, 64, 4096), (2048, 2048, 16)]
 _ODD = [(100, 100, 100), (127, 255, 511), (200, 300, 400), (96, 1000, 160), (333, 77, 512)]
@@ -229,22 +239,18 @@ _CAPSULES = [(6, 16, 24, 3, 1, 0), (7, 48, 32, 3, 1, 1), (9, 16, 16, 5, 1, 2),
              (24, 4, 8, 3, 1, 1)]  # fmt: skip
 
 
-_SPLIT = [(4, 64, 64, 64), (6, 100, 100, 32), (8, 77, 77, 64), (12, 32, 32, 64), (16, 49, 49, 24),
-          (3, 144, 144, 48), (16, 37, 37, 64), (5, 145, 145, 40), (2, 96, 192, 80),
-          (24, 80, 80, 32), (12, 257, 257, 64), (8, 384, 384, 32)]  # fmt: skip
-
-
 def _volumes_and_poses() -> dict[str, list[str]]:
     return {
         "sweep-volumes": [
             *conv3ds(_VOLUMES[::2]),
             *conv3ds(_VOLUMES[1::2], "bias", "relu"),
         ],
-        "sweep-capsules": [
-            f"capsule2d-h{image}-w{image}-ci{ci}-co{co}-k{k}-s{s}-p{p}"
-            for image, ci, co, k, s, p in _CAPSULES
-        ],
+        "sweep-capsules": [*capsules(_CAPSULES)],
     }
+
+
+_SPLIT = [*_HEADS, (16, 37, 37, 64), (5, 145, 145, 40), (2, 96, 192, 80), (24, 80, 80, 32),
+          (12, 257, 257, 64), (8, 384, 384, 32)]  # fmt: skip
 
 
 def _heads_side_by_side() -> dict[str, list[str]]:
