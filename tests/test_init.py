@@ -21,8 +21,10 @@ ORDER = (
     "errors", "names", "units", "code_digest", "flushing", "children", "hardware", "records",
     "logs", "program", "tvm_json", "nest", "actions", "trajectory", "replay", "markdown",
     "dataset", "collection", "model",
-    "checkpoint", "evaluator", "training", "hub", "load", "tvm_compat", "tvm_callbacks",
-    "measure", "search", "live_dataset", "live_collection", "doctor", "bench", "cli",
+    "checkpoint", "evaluator", "training", "hub", "load", "tvm_intrinsics", "tvm_compat",
+    "tvm_callbacks",
+    "measure", "search", "live_dataset", "live_collection", "remeasure",
+    "doctor", "bench", "cli",
 )  # fmt: skip
 
 #: Imports against the order that are meant, each inside a function.
@@ -140,7 +142,8 @@ def test_imports_point_one_way() -> None:
 @pytest.mark.parametrize(
     ("library", "rooms"),
     [
-        ("tvm", {"tvm_compat", "measure", "live_collection", "search", "doctor", "bench"}),
+        ("tvm", {"tvm_compat", "measure", "live_collection", "remeasure", "search", "doctor",
+                 "bench"}),
         ("huggingface_hub", {"hub"}),
         ("torch", {"model", "checkpoint", "evaluator", "training", "cli", "measure", "search",
                    "doctor", "bench", "hardware"}),

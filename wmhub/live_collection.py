@@ -106,7 +106,7 @@ def collect_live(
         older = open_verified(output) if (output / MANIFEST).exists() else None
         if older is None:
             refuse_existing(output)
-        key, profile = _hardware(hardware, older, remote=tracker is not None)
+        key, profile = hardware_at_hand(hardware, older, remote=tracker is not None)
         if tracker is not None:
             # Before anything is prepared for devices that are not there.
             tracker.require_device()
@@ -123,7 +123,7 @@ def collect_live(
         }
         with (
             Journal(working_folder(output) / "live" / "journal.jsonl", head) as journal,
-            _interruptible() as stop,
+            interruptible() as stop,
         ):
             with _engine(target, tracker, limits) as engine:
                 engine.wait_ready()
@@ -148,9 +148,14 @@ def collect_live(
     return LiveReport(output, finished.manifest, state, finished.rejections, kept, stop())
 
 
-def _hardware(
+def hardware_at_hand(
     hardware: HardwareKey | str | None, older: Dataset | None, *, remote: bool
 ) -> tuple[HardwareKey, HardwareProfile | None]:
+    """What is measured on, ``hardware`` or this machine; it must be that of ``older``.
+
+    Warns of what makes latencies less sure. Raises ``HardwareMismatchError`` where it is another,
+    and ``InvalidInputError`` for devices elsewhere (``remote``) that are not named.
+    """
     from wmhub.hardware.probe import examine
     from wmhub.hardware.table import lookup
 
@@ -229,7 +234,7 @@ def _known(older: Dataset | None, ids: Collection[str]) -> Known:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[Callable[[], bool]]:
     """Ctrl-C asks for an end after the batch at work; a second one ends at once."""
     asked = False
 

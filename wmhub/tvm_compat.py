@@ -1,29 +1,25 @@
 """The one door to TVM: absorbs its moving namespaces and what it costs to import.
 
 ``from wmhub.tvm_compat import meta_schedule as ms`` imports TVM on first use, after ``check_tvm``
-has looked at the installed versions, and with the tensor intrinsics of other vendors left out:
-``tvm.s_tir.tensor_intrin`` parses those of every vendor (15 to 28 CPU seconds, CUDA alone 11),
-and every ``TuneContext`` and every build worker imports it. From then on a ``TuneContext`` of this
-process, whoever makes it, loads those of its target (0.3 s for x86), and so does ``use_target``.
+has looked at the installed versions, and without the tensor intrinsics of other vendors, see
+`wmhub.tvm_intrinsics`.
 
 Written for apache-tvm 0.25 to 0.27.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
-import importlib.machinery
 import importlib.util
 import os
 import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from wmhub.errors import InvalidInputError, MissingDependencyError
+from wmhub.tvm_intrinsics import leave_out_intrinsics, load_intrinsics
 
 #: Name that this module offers -> module of TVM, and attribute in it or ``""`` for the module.
 _NAMES = {
@@ -36,18 +32,6 @@ _NAMES = {
     "normalize": ("tvm.s_tir.meta_schedule.tune_context", "_normalize_mod"),
     "IndexMap": ("tvm.tirx", "IndexMap"),
     "estimate_flops": ("tvm.s_tir.analysis", "estimate_tir_flops"),
-}
-_INTRINSICS = "tvm.s_tir.tensor_intrin"
-#: Submodules of ``tensor_intrin`` by target kind; ``llvm`` goes by the machine's architecture.
-_INTRINSICS_OF = {
-    "cuda": ("cuda",),
-    "rocm": ("dot_product_common", "rocm"),
-    "metal": ("metal",),
-    "hexagon": ("hexagon",),
-    "x86": ("dot_product_common", "x86"),
-    "aarch64": ("dot_product_common", "arm_cpu"),
-    "arm": ("dot_product_common", "arm_cpu"),
-    "riscv": ("riscv_cpu",),
 }
 
 #: Release of apache-tvm -> releases of apache-tvm-ffi that it works with, oldest first. Each pair
@@ -76,7 +60,7 @@ def __getattr__(name: str) -> Any:
     module_name, attribute = _NAMES[name]
     try:
         module = importlib.import_module(module_name)
-        _leave_out_intrinsics()
+        leave_out_intrinsics()
     except ImportError as error:
         raise MissingDependencyError(
             f"TVM {tvm_versions()['apache-tvm'] or 'without a version'} is installed but has no "
@@ -146,41 +130,6 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
 
 
-def _leave_out_intrinsics() -> None:
-    """Puts an empty ``tensor_intrin`` in place, whose submodules can still be imported.
-
-    The folder stays its ``__path__``, so that a later import of one submodule works as ever.
-    """
-    if _INTRINSICS in sys.modules:
-        return
-    parent = importlib.import_module("tvm.s_tir")
-    _load_intrinsics_with_contexts(importlib.import_module("tvm.s_tir.meta_schedule").TuneContext)
-    module = ModuleType(_INTRINSICS, "Tensor intrinsics, imported by target (wmhub.tvm_compat).")
-    module.__spec__ = importlib.machinery.ModuleSpec(_INTRINSICS, None, is_package=True)
-    module.__path__ = [str(Path(str(parent.__file__)).parent / "tensor_intrin")]
-    sys.modules[_INTRINSICS] = module
-    parent.tensor_intrin = module  # type: ignore[attr-defined]
-
-
-def _load_intrinsics_with_contexts(context_class: Any) -> None:
-    """Has TVM's ``TuneContext`` load its target's intrinsics, as its own import of all would.
-
-    Searches that are not started by us, such as ``tune_tir`` with a cost model of ours or none, may
-    share this process.
-    """
-    begin = context_class.__init__
-
-    @functools.wraps(begin)
-    def loading(self: Any, *arguments: Any, target: Any = None, **options: Any) -> None:
-        if target is not None:
-            known = importlib.import_module("tvm.target").Target
-            target = target if isinstance(target, known) else known(target)
-            _load_intrinsics(target)
-        begin(self, *arguments, target=target, **options)
-
-    context_class.__init__ = loading
-
-
 def without_torch() -> None:
     """Keeps TVM from importing torch in this process, which takes longer than TVM itself.
 
@@ -209,24 +158,8 @@ def use_target(target: Any, intrinsics: bool = True) -> Any:
             reason = last_line(error) or type(error).__name__
             raise InvalidInputError(f"target {target!r}: {reason}") from error
     if intrinsics:
-        _load_intrinsics(target)
+        load_intrinsics(target)
     return target
-
-
-def _load_intrinsics(target: Any) -> None:
-    for name in _INTRINSICS_OF.get(_architecture(target), ()):
-        importlib.import_module(f"{_INTRINSICS}.{name}")
-
-
-def _architecture(target: Any) -> str:
-    kind = str(target.kind.name)
-    if kind != "llvm":
-        return kind
-    triple = str(target.attrs.get("mtriple", "") or _codegen().llvm_get_system_triple())
-    family = triple.partition("-")[0]
-    if family.startswith("riscv"):
-        return "riscv"
-    return {"x86_64": "x86", "i686": "x86", "arm64": "aarch64"}.get(family, family)
 
 
 def full_target(target: dict[str, Any]) -> dict[str, Any]:

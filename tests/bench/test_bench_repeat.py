@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 
 import wmhub
-from wmhub.bench.repeat import summary
 from wmhub.dataset.manifest import Repeatability, read_manifest
 from wmhub.dataset.rewrite import render_again
 from wmhub.errors import DatasetError
 from wmhub.live_collection import NoisyMachineWarning, collect_live
 from wmhub.measure.live import LivePlan
+from wmhub.measure.rebuild import repeatability
 from wmhub.measure.timing import TimingPlan
 
 DAY = datetime.date(2026, 11, 25)
 
 
 def test_ratios_count_the_same_either_way() -> None:
-    found = summary([1.0, 1.04, 1 / 1.04, 1.09, 1 / 1.2, 3.0], 7, DAY)
+    found = repeatability([1.0, 1.04, 1 / 1.04, 1.09, 1 / 1.2, 3.0], 7, DAY)
     assert found.within_5_percent == pytest.approx(3 / 6)
     assert found.within_10_percent == pytest.approx(4 / 6, abs=1e-4)
     assert found.within_25_percent == pytest.approx(5 / 6, abs=1e-4)
@@ -32,17 +32,17 @@ def test_ratios_count_the_same_either_way() -> None:
 
 
 def test_a_machine_that_is_slower_as_a_whole_is_told_from_noise() -> None:
-    found = summary([1.5, 1.5 * 1.09, 1.5 / 1.09, 1.5 * 1.2, 3.0], 5, DAY)
+    found = repeatability([1.5, 1.5 * 1.09, 1.5 / 1.09, 1.5 * 1.2, 3.0], 5, DAY)
     assert found.median_ratio == pytest.approx(1.5, abs=0.2)
     assert found.within_25_percent == 0.0
     assert found.scaled_within_25_percent >= found.scaled_within_10_percent > 0
-    exact = summary([1.5, 1.5 * 1.09, 1.5 / 1.09], 3, DAY)
+    exact = repeatability([1.5, 1.5 * 1.09, 1.5 / 1.09], 3, DAY)
     assert (exact.median_ratio, exact.scaled_within_10_percent) == (1.5, 1.0)
 
 
 @pytest.mark.parametrize("change", [{"day": "today"}, {"records": -1}, {"within_5_percent": "x"}])
 def test_nonsense_in_a_manifest_is_refused(change: dict[str, object]) -> None:
-    good = dataclasses.asdict(summary([1.0], 1, DAY))
+    good = dataclasses.asdict(repeatability([1.0], 1, DAY))
     with pytest.raises(DatasetError):
         Repeatability(**{**good, **change})  # type: ignore[arg-type]
 
@@ -85,7 +85,7 @@ def test_tensor_intrinsics_are_there_before_a_trace_is_replayed(
     done: list[str] = []
     monkeypatch.setattr(module, "Engine", lambda *_, **__: nullcontext(Unused()))
     monkeypatch.setattr(module, "use_target", lambda target: done.append(target["kind"]))
-    monkeypatch.setattr(module, "_program", lambda *_: done.append("replayed"))
+    monkeypatch.setattr(module, "rebuilt", lambda *_: done.append("replayed"))
     records: list[Any] = [(None, SimpleNamespace(target=f'{{"kind": "{k}"}}')) for k in "ab"]
     assert module.measure_again(records) == [None, None]
     assert done == ["a", "replayed", "b", "replayed"]

@@ -120,6 +120,25 @@ def test_a_linked_tree_of_a_folder_hub_gives_no_private_file(tmp_path: Path) -> 
         resolve_model("acme/wm-cuda-a100", hub=f"folder:{tmp_path / 'hub'}")
 
 
+@pytest.mark.parametrize("link", ["models", "models/acme", "models/acme/wm-cuda-a100/commits"])
+def test_nothing_is_published_through_a_link_out_of_a_folder_hub(tmp_path: Path, link: str) -> None:
+    """Whoever may write to the hub has what others publish written to a place of their choice."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "hub" / link).parent.mkdir(parents=True)
+    (tmp_path / "hub" / link).symlink_to(elsewhere)
+    with pytest.raises(HubError, match="leads out of the hub"):
+        publish(FolderHub(tmp_path / "hub"), MODEL, REPOSITORY, write_model(tmp_path / "model"))
+    assert not any(elsewhere.iterdir())
+
+
+def test_a_folder_hub_may_be_a_link_itself(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "hub").symlink_to(tmp_path / "disk")
+    publish(FolderHub(tmp_path / "hub"), MODEL, REPOSITORY, write_model(tmp_path / "model"))
+    assert (tmp_path / "disk/models/acme/wm-cuda-a100/main/1").is_dir()
+
+
 def test_what_was_changed_in_a_folder_hub_is_not_committed_again(tmp_path: Path) -> None:
     hub, folder, _ = _home(tmp_path)
     (folder / "tree/README.md").write_text("changed behind the hub's back")

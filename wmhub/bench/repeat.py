@@ -15,14 +15,11 @@ from wmhub.dataset.reader import Dataset
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import MeasureError
 from wmhub.hardware.probe import measured_here
-from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
-from wmhub.measure.programs import save_program
-from wmhub.measure.sketch import REFUSALS, unchecked_schedule
+from wmhub.measure.rebuild import rebuilt, repeatability
 from wmhub.measure.timing import ANY_RATIO, TimingPlan
 from wmhub.records import MeasureRecord, Scheduler, Workload
-from wmhub.tvm_compat import Trace, use_target
-from wmhub.tvm_compat import meta_schedule as ms
+from wmhub.tvm_compat import use_target
 
 #: Programs that are built and timed together.
 _BATCH = 25
@@ -52,7 +49,7 @@ def repeat(
     ]
     if not ratios:
         raise MeasureError(f"{opened.path}: none of {len(drawn)} records ran again")
-    return summary(ratios, len(drawn), datetime.date.today())
+    return repeatability(ratios, len(drawn), datetime.date.today())
 
 
 def open_on_this_machine(dataset: str | Path) -> Dataset:
@@ -82,37 +79,16 @@ def measure_again(
         use_target(target)
         with Engine(target, plan=plan) as engine:
             for start in range(0, len(same), _BATCH):
-                rebuilt = {n: _program(*records[n]) for n in same[start : start + _BATCH]}
-                programs = {n: program for n, program in rebuilt.items() if program is not None}
+                found = {n: rebuilt(*records[n]) for n in same[start : start + _BATCH]}
+                programs = {n: program for n, program in found.items() if program is not None}
                 results = engine.measure(list(programs.values()))
                 for number, result in zip(programs, results, strict=True):
                     if result.failure is None:
                         seconds[number] = statistics.median(result.run_seconds)
-                done += len(rebuilt)
+                done += len(found)
                 if progress is not None:
                     progress(done, len(records))
     return seconds
-
-
-def summary(ratios: list[float], records: int, day: datetime.date) -> Repeatability:
-    """What ``ratios`` (new latency / recorded one) of ``records`` repeated records say."""
-    logs = np.log(np.asarray(ratios))
-    middle = float(np.median(logs))
-
-    def within(share: float, of: float = 0.0) -> float:
-        return round(float((np.abs(logs - of) <= np.log(1 + share)).mean()), 4)
-
-    return Repeatability(
-        day=day.isoformat(),
-        records=records,
-        failed=records - len(ratios),
-        median_ratio=round(float(np.exp(middle)), 4),
-        within_5_percent=within(0.05),
-        within_10_percent=within(0.10),
-        within_25_percent=within(0.25),
-        scaled_within_10_percent=within(0.10, middle),
-        scaled_within_25_percent=within(0.25, middle),
-    )
 
 
 def _draw(dataset: Dataset, count: int, seed: int) -> list[tuple[Workload, MeasureRecord]]:
@@ -129,14 +105,3 @@ def _draw(dataset: Dataset, count: int, seed: int) -> list[tuple[Workload, Measu
             rows = list(records.records())
             found += [(workload, rows[int(row)]) for row in here]
     return found
-
-
-def _program(workload: Workload, record: MeasureRecord) -> Program | None:
-    """The program of a record, its post-processing as it was; ``None`` where this TVM refuses."""
-    try:
-        base = ms.database.Workload.from_json([workload.key, workload.program])
-        schedule = unchecked_schedule(base.mod)
-        Trace.apply_json_to_schedule(json.loads(record.trace), schedule)
-        return Program(save_program(schedule.mod))
-    except REFUSALS:
-        return None

@@ -68,7 +68,7 @@ class RunSpec:
 _CODE = (
     "actions.py", "bench/peers.py", "bench/search_run.py", "checkpoint.py", "evaluator.py",
     "hardware/table.py", "measure", "model", "nest.py", "program.py", "replay", "search",
-    "trajectory.py", "tvm_callbacks.py", "tvm_compat.py", "tvm_json.py",
+    "trajectory.py", "tvm_callbacks.py", "tvm_compat.py", "tvm_intrinsics.py", "tvm_json.py",
 )  # fmt: skip
 
 

@@ -166,16 +166,10 @@ def _collect_live(
     from wmhub.measure.live import LivePlan
     from wmhub.measure.timing import TimingPlan
 
-    def tell(message: Warning | str, *_: Any, **__: Any) -> None:
-        show_note("warning", str(message))
-
     if not options["licence"]:
         lack = "records without a licence, such as CC-BY-4.0, cannot be published"
         show_note("licence", f"{lack}; give --licence, or name it later: wmhub dataset credit")
-    with _progress() as progress, warnings.catch_warnings():
-        warnings.simplefilter("always", live_collection.NoisyMachineWarning)
-        # At once: that other work disturbs the measuring is of no use when all is measured.
-        warnings.showwarning = tell
+    with live_progress() as progress, noise_told():
         report = live_collection.collect_live(
             output,
             workloads=workloads or ("zoo",),
@@ -194,7 +188,22 @@ def _collect_live(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[LiveProgress], None]]:
+def noise_told() -> Iterator[None]:
+    """Tells at once what makes latencies less sure: when all is measured it is of no use."""
+    from wmhub.cli._show import show_note
+    from wmhub.live_collection import NoisyMachineWarning
+
+    def tell(message: Warning | str, *_: Any, **__: Any) -> None:
+        show_note("warning", str(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", NoisyMachineWarning)
+        warnings.showwarning = tell
+        yield
+
+
+@contextmanager
+def live_progress() -> Iterator[Callable[[LiveProgress], None]]:
     """A bar of records with rate, failures and the best latency of the workload at hand."""
     from rich import progress as bars
 

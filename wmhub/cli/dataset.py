@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from wmhub.cli._manifest import manifest_json, show_manifest, show_written
+from wmhub.cli.remeasure import remeasure
 from wmhub.dataset.splits import SPLITS
-
-if TYPE_CHECKING:
-    from wmhub.dataset.manifest import Manifest
 
 _FOLDER = click.Path(path_type=Path)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -26,7 +25,10 @@ _test_workloads = click.option(
 
 @click.group()
 def command() -> None:
-    """Look into datasets, compare, join, credit, check and export them."""
+    """Look into datasets, compare, join, credit, check, measure again and export them."""
+
+
+command.add_command(remeasure)
 
 
 @command.command()
@@ -43,9 +45,9 @@ def info(dataset: Path, as_json: bool) -> None:
     numbers = statistics(opened)
     if as_json:
         operators = [dataclasses.asdict(operator) for operator in numbers.operators]
-        show_json({**_manifest_json(opened.manifest), "operators": operators})
+        show_json({**manifest_json(opened.manifest), "operators": operators})
         return
-    _show_manifest(
+    show_manifest(
         opened.manifest,
         dataset,
         ("latencies", f"{_range(numbers.fastest_seconds, numbers.slowest_seconds, show_seconds)}"),
@@ -111,7 +113,7 @@ def merge(datasets: tuple[Path, ...], output: Path, version: str | None, as_json
     """Join datasets of one hardware; each record is kept once."""
     from wmhub.dataset.rewrite import merge as join
 
-    _show_written(join(datasets, output, version=version), output, as_json)
+    show_written(join(datasets, output, version=version), output, as_json)
 
 
 @command.command()
@@ -125,7 +127,7 @@ def split(dataset: Path, output: Path, test_workloads: Path | None, as_json: boo
     from wmhub.dataset.rewrite import split as divide
 
     manifest = divide(dataset, output, test_workloads=names_in(test_workloads))
-    _show_written(manifest, output, as_json)
+    show_written(manifest, output, as_json)
 
 
 @command.command()
@@ -248,7 +250,7 @@ def credit(dataset: Path, contributor: str, licence: str, as_json: bool) -> None
     from wmhub.dataset.rewrite import credit as fill_in
 
     manifest = fill_in(dataset, contributor=contributor, licence=licence)
-    _show_written(manifest, dataset, as_json)
+    show_written(manifest, dataset, as_json)
 
 
 @command.command()
@@ -280,58 +282,6 @@ def _pull_request(revision: str) -> int:
 def _exit_unless(good: bool) -> None:
     if not good:
         raise SystemExit(2)
-
-
-def _show_written(manifest: Manifest, output: Path, as_json: bool) -> None:
-    if as_json:
-        from wmhub.cli._show import show_json
-
-        show_json({"output": str(output), **_manifest_json(manifest)})
-    else:
-        _show_manifest(manifest, output)
-
-
-def _manifest_json(manifest: Manifest) -> dict[str, Any]:
-    return {
-        "name": manifest.name,
-        "hardware": str(manifest.hardware),
-        "version": str(manifest.version),
-        "schema_version": manifest.schema_version,
-        "splits": {name: dataclasses.asdict(split) for name, split in manifest.splits.items()},
-        "licences": manifest.licences,
-        "contributors": manifest.contributors,
-        "bytes": sum(entry.bytes for entry in manifest.files),
-        **dataclasses.asdict(manifest.counts),
-    }
-
-
-def _show_manifest(manifest: Manifest, folder: Path, *more: tuple[str, str]) -> None:
-    from wmhub.cli._show import show_facts
-    from wmhub.units import show_bytes
-
-    counts = manifest.counts
-    failures = ", ".join(f"{count:,} {kind}" for kind, count in counts.failures.items())
-    facts = [
-        ("hardware", manifest.profile.name if manifest.profile else str(manifest.hardware)),
-        ("records", f"{counts.records:,}"),
-        (
-            "lines read",
-            f"{counts.lines:,}: {counts.measured:,} measured, {counts.failed:,} failed, "
-            f"{counts.rejected:,} rejected",
-        ),
-        ("duplicates left out", f"{counts.duplicates:,}"),
-        ("workloads", f"{counts.workloads:,}"),
-        *((("failures", failures),) if failures else ()),
-        *more,
-        *(
-            (name, f"{split.records:,} records of {split.workloads:,} workloads")
-            for name, split in manifest.splits.items()
-        ),
-        ("licences", ", ".join(name or "unknown" for name in manifest.licences)),
-        ("contributors", ", ".join(name or "not named" for name in manifest.contributors)),
-        ("size", show_bytes(sum(entry.bytes for entry in manifest.files))),
-    ]
-    show_facts(f"{manifest.name} {manifest.version.tag} in {folder}", facts)
 
 
 def _range(low: float, high: float, show: Any) -> str:

@@ -203,7 +203,7 @@ class FolderHub(WholeHub):
                 return Commit(head, str(commits / head))
             (staged / RECORD).write_bytes(record.dump())
             # The same commit may be there: of a writer that was killed before it set its pointer.
-            place_folder(staged, commits / record.id)
+            self._place(staged, commits / record.id)
         url = str(commits / record.id)
         if not pull_request:
             if not self._point(home / "main" / str(length + 1), record.id):
@@ -218,7 +218,16 @@ class FolderHub(WholeHub):
         """Sets a pointer that must not be set yet; ``False`` if it is."""
         with staging_folder(self._root) as staged:
             (staged / POINTER).write_bytes(orjson.dumps({"commit": commit}))
-            return place_folder(staged, target)
+            return self._place(staged, target)
+
+    def _place(self, staged: Path, target: Path) -> bool:
+        """``place_folder``, unless whoever can write to the hub has put a link on the way."""
+        there = next(folder for folder in target.parents if folder.exists())
+        if not there.resolve().is_relative_to(self._root.resolve()):
+            raise HubError(
+                f"{there}: a link leads out of the hub, so nothing is published there; remove it"
+            )
+        return place_folder(staged, target)
 
     def _sources(self, home: Path, commit: str) -> dict[str, _Source]:
         """The files of a commit, with what they must be."""

@@ -10,6 +10,7 @@ import orjson
 
 from wmhub.errors import CheckpointError
 from wmhub.hub.artifact import MODEL, ArtifactManifest, read_manifest
+from wmhub.hub.atomic import write_file
 from wmhub.hub.evaluation import METRICS, DataSource, Evaluation, evaluation_of_metrics
 from wmhub.hub.figures import Picture, draw_pictures, pictures_of
 from wmhub.hub.integrity import read_bounded
@@ -148,10 +149,9 @@ def write_model_card(
     facts = read_card_facts(checkpoint)
     if dataset_name is not None:
         facts = facts.with_dataset(dataset_name)
-    output.parent.mkdir(parents=True, exist_ok=True)
     pictures = list(pictures_of(evaluation.figures, facts.manifest.name).values()) or pictures
     text = render_model_card(facts, evaluation, pictures, load_name)
-    output.write_text(text, encoding="utf-8")
+    write_file(output, text.encode())
     draw_pictures(evaluation, facts.manifest.name, output.parent)
     return output
 

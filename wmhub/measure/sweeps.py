@@ -6,8 +6,9 @@ vectors of 24 or 48 elements behind a clip. The third has extents that no vector
 networks with a class token and odd images have: there LLVM decides what becomes a vector. The
 fourth has images whose channels come first, as PyTorch keeps them; the fifth transposed
 convolutions whose channels come last, and reductions of whole matrices to a number. The sixth has
-volumes and capsules, whose nests are the deepest; the last attention whose heads are taken apart
-first, as networks compute it.
+volumes and capsules, whose nests are the deepest; the seventh attention whose heads are taken apart
+first, as networks compute it; the last products of few rows, as decoders have, whose time is that of
+reading the other operand.
 """
 
 from __future__ import annotations
@@ -262,6 +263,29 @@ def _heads_side_by_side() -> dict[str, list[str]]:
     }
 
 
+_FEW_ROWS = [(1, 1024, 1024), (1, 3072, 768), (1, 768, 3072), (1, 2048, 5632), (1, 512, 2048),
+             (1, 32_000, 256), (2, 1024, 4096), (2, 2048, 512), (3, 900, 700), (4, 1024, 1024),
+             (4, 4096, 256), (6, 640, 1280), (8, 768, 768), (8, 2048, 1024), (12, 1000, 512),
+             (16, 512, 2048)]  # fmt: skip
+_FEW_ROWS_OF_WEIGHTS = [(2, 1024, 1024), (4, 3072, 768), (6, 640, 1280), (8, 1024, 4096),
+                        (12, 1000, 512), (16, 2304, 768)]  # fmt: skip
+_ONE_QUERY = [(16, 1, 64, 512), (32, 1, 128, 200), (12, 1, 64, 1024), (8, 2, 96, 300),
+              (24, 4, 64, 384)]  # fmt: skip
+_ONE_QUERY_NT = [(16, 1, 512, 64), (32, 1, 300, 128), (8, 2, 300, 96), (24, 4, 384, 64)]
+
+
+def _few_rows() -> dict[str, list[str]]:
+    return {
+        "sweep-few-rows": [
+            *each("matmul", "m n k", _FEW_ROWS),
+            *dense(_FEW_ROWS_OF_WEIGHTS[::2]),
+            *dense(_FEW_ROWS_OF_WEIGHTS[1::2], "bias"),
+            *each("bmm", "b m n k", _ONE_QUERY),
+            *each("bmm", "b m n k", _ONE_QUERY_NT, "nt"),
+        ]
+    }
+
+
 def sweeps() -> dict[str, list[str]]:
     """Name of a sweep -> names of its workloads."""
     return {
@@ -272,4 +296,5 @@ def sweeps() -> dict[str, list[str]]:
         **_transposed_and_whole(),
         **_volumes_and_poses(),
         **_heads_side_by_side(),
+        **_few_rows(),
     }

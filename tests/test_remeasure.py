@@ -1,0 +1,334 @@
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from wmhub.cli import cli
+from wmhub.dataset.reader import WorkloadRecords, open_dataset
+from wmhub.dataset.rewrite import render_again
+from wmhub.dataset.schema import Provenance
+from wmhub.dataset.verify import open_verified
+from wmhub.dataset.working import finish_work, working, working_folder
+from wmhub.errors import HardwareMismatchError, InvalidInputError
+from wmhub.hardware import lookup
+from wmhub.live_collection import NoisyMachineWarning, collect_live
+from wmhub.live_dataset import dataset_of
+from wmhub.measure.candidate import Measurement, Program
+from wmhub.measure.journal import Journal, JournalHead
+from wmhub.measure.live import LivePlan
+from wmhub.measure.rebuild import repeatability
+from wmhub.measure.timing import TimingPlan
+from wmhub.names import HardwareKey
+from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload
+from wmhub.remeasure import Choice, remeasure
+
+pytestmark = pytest.mark.tvm
+pytest.importorskip("tvm")
+
+KEY = HardwareKey("llvm", "skylake-avx512", 2)
+TARGET = '{"kind":"llvm"}'
+SLOW = Workload("w" + "1" * 20, Scheduler.META_SCHEDULE, "1", "QUJD")
+FAST = Workload("w" + "2" * 20, Scheduler.META_SCHEDULE, "2", "QUJE")
+OLD = 1e9
+"""When all rows were measured first, Unix seconds."""
+
+
+def record(workload: Workload, line: int, seconds: float, **more: Any) -> MeasureRecord:
+    plain = MeasureRecord(
+        workload.id, Scheduler.META_SCHEDULE, f"[[],[[{line},1]]]", TARGET, (seconds,), None, 1.5,
+        OLD, "", "[]", f"live/{workload.key}", line,
+    )  # fmt: skip
+    return dataclasses.replace(plain, **more)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two workloads of three rows each, and a failure, of another machine than this."""
+    monkeypatch.setattr(
+        "wmhub.dataset.writer.draw_picture", lambda path, _: path.write_bytes(b"picture")
+    )
+    folder = tmp_path / "data"
+    rows = [
+        *((SLOW, record(SLOW, line, seconds)) for line, seconds in ((1, 0.5), (2, 0.2), (3, 0.9))),
+        *((FAST, record(FAST, line, seconds)) for line, seconds in ((1, 3e-6), (2, 1e-6))),
+        (FAST, record(FAST, 3, 0, run_seconds=(), failure=FailureKind.CRASH)),
+    ]
+    with working(folder):
+        head = JournalHead(KEY, TARGET, lookup(KEY))
+        with Journal(working_folder(folder) / "live" / "journal.jsonl", head) as journal:
+            for workload, row in rows:
+                journal.append(workload, [row])
+            dataset_of(journal, folder, None, Provenance("me", "MIT", "test"), None)
+        finish_work(folder, "live")
+    return folder
+
+
+class FakeEngine:
+    """Answers with ten times the line as seconds; fails or is broken off as the test says."""
+
+    def __init__(self) -> None:
+        self.measured: list[tuple[str, int]] = []
+        self.known: dict[str, float] = {}
+        self.answer: Callable[[str], FailureKind | None] = lambda module: None
+
+    def __call__(self, target: dict[str, Any], **_: Any) -> FakeEngine:
+        assert target == json.loads(TARGET)
+        return self
+
+    def __enter__(self) -> FakeEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def know_best(self, group: str, seconds: float) -> None:
+        self.known[group] = seconds
+
+    def measure(
+        self, programs: Sequence[Program], done: Callable[[int, Measurement], None]
+    ) -> None:
+        for index, program in enumerate(programs):
+            failure = self.answer(program.module)
+            line = int(program.module.split()[1])
+            self.measured.append((program.group, line))
+            done(index, Measurement(() if failure else (10.0 * line,), failure, "why", 1.0, 2.0))
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    fake = FakeEngine()
+    monkeypatch.setattr("wmhub.remeasure.Engine", fake)
+    monkeypatch.setattr("wmhub.remeasure.use_target", lambda target: None)
+    monkeypatch.setattr("wmhub.remeasure.hardware_at_hand", lambda key, *_, **__: (key, None))
+    monkeypatch.setattr(
+        "wmhub.remeasure.rebuilt",
+        lambda workload, row, group: Program(f"{workload.id} {row.line}", group),
+    )
+    return fake
+
+
+def rows_of(folder: Path) -> dict[tuple[str, int], MeasureRecord]:
+    found = {}
+    for workload, records in open_dataset(folder).iter_workload_records():
+        found.update({(workload.id, row.line): row for row in records.records()})
+    return found
+
+
+def column(folder: Path, name: str) -> list[str]:
+    return [
+        value for table in open_dataset(folder).iter_tables() for value in table[name].to_pylist()
+    ]
+
+
+def test_rows_take_new_times_and_keep_all_else(dataset: Path, engine: FakeEngine) -> None:
+    before, splits = rows_of(dataset), open_dataset(dataset).split_of
+    report = remeasure(dataset, contributor="another")
+    after = rows_of(dataset)
+    assert (report.chosen, report.replaced, report.interrupted) == (5, 5, False)
+    assert before.keys() == after.keys()
+    for key, row in after.items():
+        if row.failure is not None:
+            assert row == before[key]
+            continue
+        assert row.run_seconds == (10.0 * row.line,)
+        assert row.measure_seconds == 3.0
+        assert row.timestamp is not None
+        assert row.timestamp > OLD
+        same = {"run_seconds": (), "measure_seconds": None, "timestamp": None}
+        assert dataclasses.replace(row, **same) == dataclasses.replace(before[key], **same)  # type: ignore[arg-type]
+    opened = open_verified(dataset)
+    assert str(opened.manifest.version) == "2.0.0"
+    assert opened.split_of == splits
+    assert opened.manifest.profile == lookup(KEY)
+    assert sorted(column(dataset, "contributor")) == ["another"] * 5 + ["me"]
+    assert column(dataset, "licence") == ["MIT"] * 6
+    assert sorted(set(column(dataset, "collector"))) == ["test", opened.manifest.collector]
+    assert not (dataset.parent / "data.wmhub").exists()
+    assert report.change is not None
+    assert report.change.records == 5
+
+
+def test_fast_workloads_come_first_and_the_engine_knows_their_best(
+    dataset: Path, engine: FakeEngine
+) -> None:
+    remeasure(dataset)
+    assert [group for group, _ in engine.measured] == [FAST.id] * 2 + [SLOW.id] * 3
+    assert engine.known == {SLOW.id: 0.2, FAST.id: 1e-6}
+
+
+def test_without_a_contributor_the_credit_stays(dataset: Path, engine: FakeEngine) -> None:
+    remeasure(dataset)
+    assert column(dataset, "contributor") == ["me"] * 6
+
+
+@pytest.mark.parametrize(
+    ("choice", "lines"),
+    [
+        (Choice(below_seconds=2e-6), {(FAST.id, 2)}),
+        (Choice(within=2.5), {(FAST.id, 2), (SLOW.id, 1), (SLOW.id, 2)}),
+        (Choice(before=OLD), set()),
+        (Choice(before=OLD + 1, within=1), {(FAST.id, 2), (SLOW.id, 2)}),
+    ],
+)
+def test_only_chosen_rows_are_measured(
+    dataset: Path, engine: FakeEngine, choice: Choice, lines: set[tuple[str, int]]
+) -> None:
+    before = rows_of(dataset)
+    report = remeasure(dataset, choice=choice)
+    assert set(engine.measured) == lines
+    assert report.chosen == report.replaced == len(lines)
+    for key, row in rows_of(dataset).items():
+        if row.failure is None:
+            old = before[key].run_seconds
+            assert row.run_seconds == ((10.0 * key[1],) if key in lines else old)
+    assert str(report.manifest.version) == ("2.0.0" if lines else "1.0.0")
+
+
+def test_a_row_without_a_date_is_of_before() -> None:
+    table = pa.table(
+        {
+            "run_seconds": pa.array([[1.0], [1.0], [1.0]], pa.list_(pa.float64())),
+            "failure": pa.array([None, None, None], pa.string()),
+            "timestamp": pa.array([None, 5.0, 15.0], pa.float64()),
+        }
+    )
+    assert Choice(before=10.0).rows(WorkloadRecords(table)).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"below_seconds": 0.0}, {"within": 0.5}, {"below_seconds": math.nan}]
+)
+def test_choices_that_choose_nothing_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError):
+        Choice(**wrong)
+
+
+def test_what_fails_now_keeps_its_times(dataset: Path, engine: FakeEngine) -> None:
+    engine.answer = lambda module: FailureKind.RUN_TIMEOUT if module == f"{SLOW.id} 3" else None
+    report = remeasure(dataset)
+    assert dict(report.progress.failures) == {"run_timeout": 1}
+    assert (report.chosen, report.replaced) == (5, 4)
+    kept = rows_of(dataset)[SLOW.id, 3]
+    assert (kept.run_seconds, kept.timestamp) == ((0.9,), OLD)
+
+
+def test_a_trace_that_this_tvm_refuses_keeps_its_times(
+    dataset: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmhub.remeasure.rebuilt", lambda *_: None)
+    report = remeasure(dataset)
+    assert dict(report.progress.failures) == {"instantiation": 5}
+    assert (report.replaced, report.change) == (0, None)
+    assert str(open_verified(dataset).manifest.version) == "1.0.0"
+
+
+def test_a_run_that_is_broken_off_loses_nothing_and_the_next_goes_on(
+    dataset: Path, engine: FakeEngine
+) -> None:
+    def break_off(module: str) -> None:
+        if module == f"{SLOW.id} 2":
+            raise KeyboardInterrupt
+
+    engine.answer = break_off
+    before = rows_of(dataset)
+    with pytest.raises(KeyboardInterrupt):
+        remeasure(dataset)
+    assert rows_of(dataset) == before
+    first = set(engine.measured)
+    assert first >= {(FAST.id, 1), (FAST.id, 2)}
+    engine.measured.clear()
+    engine.answer = lambda module: None
+    report = remeasure(dataset)
+    assert first.isdisjoint(engine.measured)
+    assert first | set(engine.measured) == {
+        (FAST.id, 1),
+        (FAST.id, 2),
+        (SLOW.id, 1),
+        (SLOW.id, 2),
+        (SLOW.id, 3),
+    }
+    assert (report.replaced, report.progress.records) == (5, len(engine.measured))
+    assert rows_of(dataset)[FAST.id, 1].run_seconds == (10.0,)
+
+
+def test_a_damaged_line_is_told_and_its_journal_kept(dataset: Path, engine: FakeEngine) -> None:
+    with working(dataset):
+        path = working_folder(dataset) / "again" / "journal.jsonl"
+        with Journal(path, JournalHead(KEY, "", None)) as journal:
+            journal.append(FAST, [record(FAST, 1, 7.0), record(FAST, 2, 8.0)])
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join([*lines[:2], lines[2][:30] + b"\n", lines[3]]))
+    report = remeasure(dataset)
+    assert [item.line for item in report.rejections] == [3]
+    assert report.journal is not None
+    assert report.journal.is_file()
+    # What the damaged line held is measured again; what the other holds is not.
+    assert (FAST.id, 1) in engine.measured
+    assert (FAST.id, 2) not in engine.measured
+    assert rows_of(dataset)[FAST.id, 2].run_seconds == (8.0,)
+
+
+def test_what_was_known_of_repeating_goes_and_limits_stay(
+    dataset: Path, engine: FakeEngine
+) -> None:
+    found = repeatability([1.0], 1, datetime.date(2026, 11, 25))
+    render_again(dataset, found, limits=["The clock was wrong."])
+    manifest = remeasure(dataset).manifest
+    assert manifest.repeatability is None
+    assert manifest.limits == ("The clock was wrong.",)
+
+
+def test_no_batch_begins_when_the_time_is_spent(dataset: Path, engine: FakeEngine) -> None:
+    report = remeasure(dataset, seconds=1e-9)
+    assert engine.measured == []
+    assert (report.replaced, report.chosen) == (0, 5)
+    with pytest.raises(InvalidInputError, match="positive"):
+        remeasure(dataset, seconds=0)
+
+
+def test_another_machine_is_refused(dataset: Path) -> None:
+    before = rows_of(dataset)
+    with pytest.raises(HardwareMismatchError, match="measure there"):
+        remeasure(dataset)
+    assert rows_of(dataset) == before
+    assert not (dataset.parent / "data.wmhub").exists()
+
+
+@pytest.mark.slow
+def test_by_command_on_this_machine(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoisyMachineWarning)
+        collect_live(
+            folder,
+            workloads=["matmul-m128-n128-k128"],
+            plan=LivePlan(candidates=4, batch=4),
+            timing=TimingPlan(rounds=1, extra_rounds=0, round_seconds=0.0),
+        )
+    before = rows_of(folder)
+    wrong = CliRunner().invoke(cli, ["dataset", "remeasure", str(folder), "--before", "soon"])
+    assert wrong.exit_code == 2
+    done = CliRunner().invoke(cli, ["dataset", "remeasure", str(folder), "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["chosen"], told["replaced"], told["version"]) == (4, 4, "2.0.0")
+    after = rows_of(folder)
+    assert after.keys() == before.keys()
+    for key, row in after.items():
+        assert row.trace == before[key].trace
+        assert row.run_seconds != before[key].run_seconds
+        assert 0.1 < (row.latency_seconds or 0) / (before[key].latency_seconds or 1) < 10
+    # Those rows are of today: by date, none is left to do.
+    shown = CliRunner().invoke(cli, ["dataset", "remeasure", str(folder), "--before", "2026-01-01"])
+    assert shown.exit_code == 0, shown.output
+    assert "0 of 0 rows" in shown.output
