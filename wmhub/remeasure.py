@@ -12,25 +12,21 @@ import datetime
 import itertools
 import json
 import math
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
-from wmhub.dataset.assemble import COLLECTOR, assemble, part_of
 from wmhub.dataset.manifest import Manifest, Repeatability
 from wmhub.dataset.placing import destination
 from wmhub.dataset.reader import Dataset, WorkloadRecords
+from wmhub.dataset.rewrite import place_of, retime
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
-from wmhub.dataset.version import Change
-from wmhub.dataset.working import begin_anew, finish_work, working, working_folder
-from wmhub.dataset.writer import Description
+from wmhub.dataset.working import finish_work, working, working_folder
 from wmhub.errors import InvalidInputError
 from wmhub.live_collection import hardware_at_hand, interruptible
 from wmhub.live_dataset import put_aside
@@ -40,7 +36,7 @@ from wmhub.measure.engine import Engine
 from wmhub.measure.journal import Journal, JournalHead, read_journal
 from wmhub.measure.live import LiveProgress
 from wmhub.measure.rebuild import rebuilt, repeatability
-from wmhub.records import FailureKind, MeasureRecord, Scheduler, candidate_id
+from wmhub.records import FailureKind, MeasureRecord, Scheduler
 from wmhub.tvm_compat import use_target
 
 #: Programs that are built and timed together; what a killed run may lose.
@@ -104,18 +100,6 @@ class RemeasureReport:
     """Whether Ctrl-C ended it."""
 
 
-#: The columns of a ``_Row``.
-_IDENTITY = ("candidate_id", "source", "line")
-
-
-class _Row(NamedTuple):
-    """What a row is known by while its times change."""
-
-    candidate: str
-    source: str
-    line: int
-
-
 class _Task(NamedTuple):
     """Rows of one workload that one target builds."""
 
@@ -150,6 +134,7 @@ def remeasure(
     """
     if seconds is not None and not seconds > 0:
         raise InvalidInputError("a budget must be positive")
+    Provenance(contributor)  # What no row can hold is refused before the work.
     folder = destination(dataset)
     with working(folder):
         older = open_verified(folder)
@@ -161,26 +146,17 @@ def remeasure(
         path = working_folder(folder) / "again" / "journal.jsonl"
         with Journal(path, head) as journal, interruptible() as stop:
             run = _Run(older, journal, state, stop, seconds, progress)
-            for text, same in itertools.groupby(tasks, key=lambda task: task.target):
-                target = json.loads(text)
-                # Traces are replayed here: without its tensor intrinsics, any with Tensorize is
-                # refused.
-                use_target(target)
-                with Engine(
-                    target,
-                    build_timeout_seconds=build_timeout_seconds,
-                    run_timeout_seconds=run_timeout_seconds,
-                ) as engine:
-                    run.measure(engine, list(same))
+            run.measure(tasks, build_timeout_seconds, run_timeout_seconds)
         rejections = [entry for entry in read_journal(path) if isinstance(entry, Rejection)]
-        revision = _Revision({_row(record): record for record in run.known}, contributor)
-        manifest = _rewritten(older, folder, revision) if revision.records else older.manifest
+        manifest = older.manifest
+        ratios: list[float] = []
+        if run.known:
+            manifest, ratios = retime(older, run.known, contributor)
         kept = put_aside(path, folder) if rejections else None
         finish_work(folder, "again")
     return RemeasureReport(
-        folder, manifest, chosen, len(revision.ratios), state, revision.change, rejections, kept,
-        stop(),
-    )  # fmt: skip
+        folder, manifest, chosen, len(ratios), state, _change(ratios), rejections, kept, stop()
+    )
 
 
 def _tasks(dataset: Dataset, choice: Choice) -> list[_Task]:
@@ -197,8 +173,8 @@ def _tasks(dataset: Dataset, choice: Choice) -> list[_Task]:
     return sorted(tasks, key=lambda task: task[:3])
 
 
-def _row(record: MeasureRecord) -> _Row:
-    return _Row(candidate_id(record.workload_id, record.trace), record.source, record.line)
+def _change(ratios: Sequence[float]) -> Repeatability | None:
+    return repeatability(ratios, len(ratios), datetime.date.today()) if ratios else None
 
 
 class _Run:
@@ -219,14 +195,23 @@ class _Run:
         self._workloads = dataset.workloads()
         self.known = list(journal.records())
         """All that was measured again, now and by calls that were broken off."""
-        self._done = {_row(record) for record in self.known}
+        self._done = {place_of(record) for record in self.known}
 
-    def measure(self, engine: Engine, tasks: Sequence[_Task]) -> None:
-        """Measures the rows of ``tasks``, all of the engine's target."""
+    def measure(self, tasks: Sequence[_Task], build_timeout: float, run_timeout: float) -> None:
+        """Measures the rows of ``tasks``, which are sorted by their targets."""
+        for text, same in itertools.groupby(tasks, key=lambda task: task.target):
+            target = json.loads(text)
+            use_target(target)  # With its tensor intrinsics: some traces hold Tensorize.
+            with Engine(
+                target, build_timeout_seconds=build_timeout, run_timeout_seconds=run_timeout
+            ) as engine:
+                self._measure_with(engine, same)
+
+    def _measure_with(self, engine: Engine, tasks: Iterable[_Task]) -> None:
         for task in tasks:
             records = self._dataset.workload_records(task.workload).records()
             wanted = itertools.compress(records, task.rows.tolist())
-            left = [record for record in wanted if _row(record) not in self._done]
+            left = [record for record in wanted if place_of(record) not in self._done]
             self._state.expected -= int(task.rows.sum()) - len(left)
             engine.know_best(task.workload, task.best_seconds)
             for start in range(0, len(left), _BATCH):
@@ -283,66 +268,3 @@ def _anew(record: MeasureRecord, result: Measurement) -> MeasureRecord:
         measure_seconds=result.build_seconds + result.wall_seconds,
         timestamp=time.time(),
     )
-
-
-class _Revision:
-    """New times for rows."""
-
-    def __init__(self, records: dict[_Row, MeasureRecord], contributor: str) -> None:
-        self.records = records
-        self._provenance = Provenance(contributor, collector=COLLECTOR)
-        self.ratios: list[float] = []
-        """New latency over old one of each row that was replaced."""
-
-    @property
-    def change(self) -> Repeatability | None:
-        """What the ratios say."""
-        if not self.ratios:
-            return None
-        return repeatability(self.ratios, len(self.ratios), datetime.date.today())
-
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """``table`` with the new times."""
-        rows = zip(*(table[name].to_pylist() for name in _IDENTITY), strict=True)
-        found = [self.records.get(_Row(*row)) for row in rows]
-        if not any(found):
-            return table
-        before = table["run_seconds"].to_pylist()
-        for record, seconds in zip(found, before, strict=True):
-            if record is not None and record.latency_seconds is not None:
-                self.ratios.append(record.latency_seconds / statistics.median(seconds))
-        for name in ("run_seconds", "measure_seconds", "timestamp"):
-            new = [None if record is None else getattr(record, name) for record in found]
-            table = _replaced(table, name, new)
-        for name in ("contributor", "collector"):
-            if value := getattr(self._provenance, name):
-                new = [None if record is None else value for record in found]
-                table = _replaced(table, name, new)
-        return table
-
-
-def _replaced(table: pa.Table, name: str, new: Sequence[Any]) -> pa.Table:
-    """``table`` with what is ``new`` in the column ``name``; ``None`` leaves what is there."""
-    at, field = table.schema.get_field_index(name), table.schema.field(name)
-    old = table[name].to_pylist()
-    values = [was if value is None else value for was, value in zip(old, new, strict=True)]
-    return table.set_column(at, field, pa.array(values, field.type))
-
-
-def _rewritten(older: Dataset, folder: Path, revision: _Revision) -> Manifest:
-    """The dataset with what was measured again, in place of ``older``."""
-    manifest = older.manifest
-    description = Description(
-        older.hardware,
-        manifest.profile,
-        COLLECTOR,
-        version=manifest.version.after(Change.MAJOR),
-        test_workloads=manifest.test_workloads,
-        # How well the old times repeated says nothing of the new ones.
-        limits=manifest.limits,
-    )
-    settled = older.split_of
-    part = part_of(older, begin_anew(folder, "runs"), "again", revision)
-    written = assemble([part], folder, description, settled=settled, replace=True)
-    finish_work(folder, "runs")
-    return written

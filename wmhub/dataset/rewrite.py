@@ -1,10 +1,12 @@
-"""Datasets made of datasets: ``merge``, ``split`` and ``credit``; their cards rendered again."""
+"""Datasets made of datasets: ``merge``, ``split``, ``credit``, ``retime``; their cards anew."""
 
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +25,10 @@ from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.flushing import flush_folder
 from wmhub.markdown import MOST_CHARACTERS
+from wmhub.records import MeasureRecord, candidate_id
+
+#: The columns that `retime` knows a row by.
+_PLACE = ("candidate_id", "source", "line")
 
 
 def merge(
@@ -151,6 +157,76 @@ def _filled(table: pa.Table, fills: Mapping[str, str]) -> pa.Table:
             at, table.schema.field(at), filled.cast(table.schema.field(at).type)
         )
     return table
+
+
+def retime(
+    older: Dataset, records: Collection[MeasureRecord], contributor: str = ""
+) -> tuple[Manifest, list[float]]:
+    """Gives rows of ``older`` the times that ``records`` have, in place.
+
+    A record stands for the row of its trace, source and line; all but its run and measuring times
+    and its timestamp must be that row's. Collector and, where one is given, contributor of such
+    rows are new. The rows change, so the version is the next major one; how well the old times
+    repeated says nothing of the new ones, and is left out. The caller works on the folder alone.
+
+    Returns the new manifest, and new over old latency of each row that was changed.
+    """
+    manifest, folder = older.manifest, older.path
+    description = Description(
+        older.hardware,
+        manifest.profile,
+        COLLECTOR,
+        version=manifest.version.after(Change.MAJOR),
+        test_workloads=manifest.test_workloads,
+        limits=manifest.limits,
+    )
+    times = {place_of(record): record for record in records}
+    ratios: list[float] = []
+    given = {"contributor": contributor, "collector": COLLECTOR}
+    part = part_of(
+        older,
+        begin_anew(folder, "runs"),
+        "retimed",
+        lambda table: _retimed(table, times, {k: v for k, v in given.items() if v}, ratios),
+    )
+    written = assemble([part], folder, description, settled=older.split_of, replace=True)
+    finish_work(folder, "runs")
+    return written, ratios
+
+
+def place_of(record: MeasureRecord) -> tuple[str, str, int]:
+    """What a row is known by while its times change: the columns of ``_PLACE``."""
+    return candidate_id(record.workload_id, record.trace), record.source, record.line
+
+
+def _retimed(
+    table: pa.Table,
+    times: Mapping[tuple[str, str, int], MeasureRecord],
+    given: Mapping[str, str],
+    ratios: list[float],
+) -> pa.Table:
+    """``table`` with new times, and with what is ``given`` in those rows; adds to ``ratios``."""
+    places = zip(*(table[name].to_pylist() for name in _PLACE), strict=True)
+    found = [times.get(place) for place in places]
+    if not any(found):
+        return table
+    for record, seconds in zip(found, table["run_seconds"].to_pylist(), strict=True):
+        if record is not None:
+            ratios.append(statistics.median(record.run_seconds) / statistics.median(seconds))
+    for name in ("run_seconds", "measure_seconds", "timestamp"):
+        new = [None if record is None else getattr(record, name) for record in found]
+        table = _replaced(table, name, new)
+    for name, value in given.items():
+        table = _replaced(table, name, [None if record is None else value for record in found])
+    return table
+
+
+def _replaced(table: pa.Table, name: str, new: Sequence[Any]) -> pa.Table:
+    """``table`` with what is ``new`` in the column ``name``; ``None`` leaves what is there."""
+    at, field = table.schema.get_field_index(name), table.schema.field(name)
+    old = table[name].to_pylist()
+    values = [was if value is None else value for was, value in zip(old, new, strict=True)]
+    return table.set_column(at, field, pa.array(values, field.type))
 
 
 def render_again(

@@ -7,8 +7,8 @@ networks with a class token and odd images have: there LLVM decides what becomes
 fourth has images whose channels come first, as PyTorch keeps them; the fifth transposed
 convolutions whose channels come last, and reductions of whole matrices to a number. The sixth has
 volumes and capsules, whose nests are the deepest; the seventh attention whose heads are taken apart
-first, as networks compute it; the last products of few rows, as decoders have, whose time is that of
-reading the other operand.
+first, as networks compute it; the last products of few rows, as decoders have, that take as long as
+reading the other operand does.
 """
 
 from __future__ import annotations
