@@ -26,7 +26,7 @@ demo: $(STAMP)
 	@$(BIN)/wmhub demo --output demo-output
 
 test: $(STAMP)
-	@echo "== Running the tests (about six minutes on two cores)"
+	@echo "== Running the tests (about ten minutes on two cores)"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)

@@ -19,7 +19,12 @@ from wmhub.dataset.rewrite import render_again
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.working import finish_work, working, working_folder
-from wmhub.errors import HardwareMismatchError, InvalidInputError
+from wmhub.errors import (
+    HardwareMismatchError,
+    InvalidInputError,
+    MeasureError,
+    OutputExistsError,
+)
 from wmhub.hardware import lookup
 from wmhub.live_collection import NoisyMachineWarning, collect_live
 from wmhub.live_dataset import dataset_of
@@ -130,10 +135,19 @@ def column(folder: Path, name: str) -> list[str]:
     ]
 
 
-def test_rows_take_new_times_and_keep_all_else(dataset: Path, engine: FakeEngine) -> None:
-    before, splits = rows_of(dataset), open_dataset(dataset).split_of
-    report = remeasure(dataset, contributor="another")
-    after = rows_of(dataset)
+@pytest.fixture
+def new(tmp_path: Path) -> Path:
+    """Where the new dataset comes to be."""
+    return tmp_path / "new"
+
+
+def test_rows_take_new_times_and_keep_all_else(
+    dataset: Path, new: Path, engine: FakeEngine
+) -> None:
+    before = rows_of(dataset)
+    report = remeasure(dataset, new, contributor="another")
+    assert rows_of(dataset) == before
+    after = rows_of(new)
     assert (report.chosen, report.replaced, report.interrupted) == (5, 5, False)
     assert before.keys() == after.keys()
     for key, row in after.items():
@@ -146,29 +160,30 @@ def test_rows_take_new_times_and_keep_all_else(dataset: Path, engine: FakeEngine
         assert row.timestamp > OLD
         same = {"run_seconds": (), "measure_seconds": None, "timestamp": None}
         assert dataclasses.replace(row, **same) == dataclasses.replace(before[key], **same)  # type: ignore[arg-type]
-    opened = open_verified(dataset)
+    opened = open_verified(new)
     assert str(opened.manifest.version) == "2.0.0"
-    assert opened.split_of == splits
+    assert opened.split_of == open_dataset(dataset).split_of
     assert opened.manifest.profile == lookup(KEY)
-    assert sorted(column(dataset, "contributor")) == ["another"] * 5 + ["me"]
-    assert column(dataset, "licence") == ["MIT"] * 6
-    assert sorted(set(column(dataset, "collector"))) == ["test", opened.manifest.collector]
-    assert not (dataset.parent / "data.wmhub").exists()
-    assert report.change is not None
+    assert sorted(column(new, "contributor")) == ["another"] * 5 + ["me"]
+    assert column(new, "licence") == ["MIT"] * 6
+    assert sorted(set(column(new, "collector"))) == ["test", opened.manifest.collector]
+    assert not new.with_name("new.wmhub").exists()
     assert report.change.records == 5
 
 
 def test_fast_workloads_come_first_and_the_engine_knows_their_best(
-    dataset: Path, engine: FakeEngine
+    dataset: Path, new: Path, engine: FakeEngine
 ) -> None:
-    remeasure(dataset)
+    remeasure(dataset, new)
     assert [group for group, _ in engine.measured] == [FAST.id] * 2 + [SLOW.id] * 3
     assert engine.known == {SLOW.id: 0.2, FAST.id: 1e-6}
 
 
-def test_without_a_contributor_the_credit_stays(dataset: Path, engine: FakeEngine) -> None:
-    remeasure(dataset)
-    assert column(dataset, "contributor") == ["me"] * 6
+def test_without_a_contributor_the_credit_stays(
+    dataset: Path, new: Path, engine: FakeEngine
+) -> None:
+    remeasure(dataset, new)
+    assert column(new, "contributor") == ["me"] * 6
 
 
 @pytest.mark.parametrize(
@@ -176,22 +191,25 @@ def test_without_a_contributor_the_credit_stays(dataset: Path, engine: FakeEngin
     [
         (Choice(below_seconds=2e-6), {(FAST.id, 2)}),
         (Choice(within=2.5), {(FAST.id, 2), (SLOW.id, 1), (SLOW.id, 2)}),
-        (Choice(before=OLD), set()),
         (Choice(before=OLD + 1, within=1), {(FAST.id, 2), (SLOW.id, 2)}),
     ],
 )
 def test_only_chosen_rows_are_measured(
-    dataset: Path, engine: FakeEngine, choice: Choice, lines: set[tuple[str, int]]
+    dataset: Path, new: Path, engine: FakeEngine, choice: Choice, lines: set[tuple[str, int]]
 ) -> None:
-    before = rows_of(dataset)
-    report = remeasure(dataset, choice=choice)
+    report = remeasure(dataset, new, choice=choice)
     assert set(engine.measured) == lines
     assert report.chosen == report.replaced == len(lines)
-    for key, row in rows_of(dataset).items():
-        if row.failure is None:
-            old = before[key].run_seconds
-            assert row.run_seconds == ((10.0 * key[1],) if key in lines else old)
-    assert str(report.manifest.version) == ("2.0.0" if lines else "1.0.0")
+    before = rows_of(dataset)
+    for key, row in rows_of(new).items():
+        assert row.run_seconds == ((10.0 * key[1],) if key in lines else before[key].run_seconds)
+
+
+def test_where_no_row_is_chosen_it_says_so(dataset: Path, new: Path, engine: FakeEngine) -> None:
+    with pytest.raises(InvalidInputError, match="no row of MetaSchedule ran and is chosen"):
+        remeasure(dataset, new, choice=Choice(before=OLD))
+    assert not new.exists()
+    assert not new.with_name("new.wmhub").exists()
 
 
 def test_a_row_without_a_date_is_of_before() -> None:
@@ -213,100 +231,103 @@ def test_choices_that_choose_nothing_are_refused(wrong: dict[str, float]) -> Non
         Choice(**wrong)
 
 
-def test_what_fails_now_keeps_its_times(dataset: Path, engine: FakeEngine) -> None:
-    engine.answer = lambda module: FailureKind.RUN_TIMEOUT if module == f"{SLOW.id} 3" else None
-    report = remeasure(dataset)
+def test_what_fails_now_keeps_its_times(dataset: Path, new: Path, engine: FakeEngine) -> None:
+    slow = f"{SLOW.id} 3"
+    engine.answer = lambda module: FailureKind.RUN_TIMEOUT if module == slow else None
+    report = remeasure(dataset, new)
     assert dict(report.progress.failures) == {"run_timeout": 1}
     assert (report.chosen, report.replaced) == (5, 4)
-    kept = rows_of(dataset)[SLOW.id, 3]
+    kept = rows_of(new)[SLOW.id, 3]
     assert (kept.run_seconds, kept.timestamp) == ((0.9,), OLD)
 
 
-def test_a_trace_that_this_tvm_refuses_keeps_its_times(
-    dataset: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+def test_traces_that_this_tvm_refuses_make_no_dataset(
+    dataset: Path, new: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wmhub.remeasure.rebuilt", lambda *_: None)
-    report = remeasure(dataset)
-    assert dict(report.progress.failures) == {"instantiation": 5}
-    assert (report.replaced, report.change) == (0, None)
-    assert str(open_verified(dataset).manifest.version) == "1.0.0"
+    with pytest.raises(MeasureError, match="none of 5 rows was measured again"):
+        remeasure(dataset, new)
+    assert not new.exists()
 
 
 def test_a_run_that_is_broken_off_loses_nothing_and_the_next_goes_on(
-    dataset: Path, engine: FakeEngine
+    dataset: Path, new: Path, engine: FakeEngine
 ) -> None:
     def break_off(module: str) -> None:
         if module == f"{SLOW.id} 2":
             raise KeyboardInterrupt
 
     engine.answer = break_off
-    before = rows_of(dataset)
     with pytest.raises(KeyboardInterrupt):
-        remeasure(dataset)
-    assert rows_of(dataset) == before
+        remeasure(dataset, new)
+    assert not new.exists()
     first = set(engine.measured)
     assert first >= {(FAST.id, 1), (FAST.id, 2)}
     engine.measured.clear()
     engine.answer = lambda module: None
-    report = remeasure(dataset)
+    report = remeasure(dataset, new)
     assert first.isdisjoint(engine.measured)
-    assert first | set(engine.measured) == {
-        (FAST.id, 1),
-        (FAST.id, 2),
-        (SLOW.id, 1),
-        (SLOW.id, 2),
-        (SLOW.id, 3),
-    }
+    ran = {key for key, row in rows_of(dataset).items() if row.failure is None}
+    assert first | set(engine.measured) == ran
     assert (report.replaced, report.progress.records) == (5, len(engine.measured))
-    assert rows_of(dataset)[FAST.id, 1].run_seconds == (10.0,)
+    assert rows_of(new)[FAST.id, 1].run_seconds == (10.0,)
 
 
-def test_a_damaged_line_is_told_and_its_journal_kept(dataset: Path, engine: FakeEngine) -> None:
-    with working(dataset):
-        path = working_folder(dataset) / "again" / "journal.jsonl"
+def test_a_damaged_line_is_told_and_its_journal_kept(
+    dataset: Path, new: Path, engine: FakeEngine
+) -> None:
+    with working(new):
+        path = working_folder(new) / "again" / "journal.jsonl"
         with Journal(path, JournalHead(KEY, "", None)) as journal:
             journal.append(FAST, [record(FAST, 1, 7.0), record(FAST, 2, 8.0)])
         lines = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(b"".join([*lines[:2], lines[2][:30] + b"\n", lines[3]]))
-    report = remeasure(dataset)
+    report = remeasure(dataset, new)
     assert [item.line for item in report.rejections] == [3]
     assert report.journal is not None
     assert report.journal.is_file()
     # What the damaged line held is measured again; what the other holds is not.
     assert (FAST.id, 1) in engine.measured
     assert (FAST.id, 2) not in engine.measured
-    assert rows_of(dataset)[FAST.id, 2].run_seconds == (8.0,)
+    assert rows_of(new)[FAST.id, 2].run_seconds == (8.0,)
 
 
 def test_what_was_known_of_repeating_goes_and_limits_stay(
-    dataset: Path, engine: FakeEngine
+    dataset: Path, new: Path, engine: FakeEngine
 ) -> None:
     found = repeatability([1.0], 1, datetime.date(2026, 11, 25))
     render_again(dataset, found, limits=["The clock was wrong."])
-    manifest = remeasure(dataset).manifest
+    manifest = remeasure(dataset, new).manifest
     assert manifest.repeatability is None
     assert manifest.limits == ("The clock was wrong.",)
 
 
-def test_no_batch_begins_when_the_time_is_spent(dataset: Path, engine: FakeEngine) -> None:
-    report = remeasure(dataset, seconds=1e-9)
+def test_no_batch_begins_when_the_time_is_spent(
+    dataset: Path, new: Path, engine: FakeEngine
+) -> None:
+    with pytest.raises(MeasureError, match="none of 5 rows was measured again"):
+        remeasure(dataset, new, seconds=1e-9)
     assert engine.measured == []
-    assert (report.replaced, report.chosen) == (0, 5)
     with pytest.raises(InvalidInputError, match="positive"):
-        remeasure(dataset, seconds=0)
+        remeasure(dataset, new, seconds=0)
 
 
-def test_another_machine_is_refused(dataset: Path) -> None:
-    before = rows_of(dataset)
+def test_what_is_there_is_left_alone(dataset: Path, new: Path, engine: FakeEngine) -> None:
+    for there in (dataset, dataset.parent):
+        with pytest.raises(OutputExistsError):
+            remeasure(dataset, there)
+    assert engine.measured == []
+
+
+def test_another_machine_is_refused(dataset: Path, new: Path) -> None:
     with pytest.raises(HardwareMismatchError, match="measure there"):
-        remeasure(dataset)
-    assert rows_of(dataset) == before
-    assert not (dataset.parent / "data.wmhub").exists()
+        remeasure(dataset, new)
+    assert not new.with_name("new.wmhub").exists()
 
 
 @pytest.mark.slow
 def test_by_command_on_this_machine(tmp_path: Path) -> None:
-    folder = tmp_path / "data"
+    folder, new = tmp_path / "data", tmp_path / "new"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoisyMachineWarning)
         collect_live(
@@ -316,19 +337,15 @@ def test_by_command_on_this_machine(tmp_path: Path) -> None:
             timing=TimingPlan(rounds=1, extra_rounds=0, round_seconds=0.0),
         )
     before = rows_of(folder)
-    wrong = CliRunner().invoke(cli, ["dataset", "remeasure", str(folder), "--before", "soon"])
-    assert wrong.exit_code == 2
-    done = CliRunner().invoke(cli, ["dataset", "remeasure", str(folder), "--json"])
+    command = ["dataset", "remeasure", str(folder), "--output", str(new)]
+    assert CliRunner().invoke(cli, [*command, "--before", "soon"]).exit_code == 2
+    done = CliRunner().invoke(cli, [*command, "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert (told["chosen"], told["replaced"], told["version"]) == (4, 4, "2.0.0")
-    after = rows_of(folder)
+    after = rows_of(new)
     assert after.keys() == before.keys()
     for key, row in after.items():
         assert row.trace == before[key].trace
         assert row.run_seconds != before[key].run_seconds
         assert 0.1 < (row.latency_seconds or 0) / (before[key].latency_seconds or 1) < 10
-    # Those rows are of today: by date, none is left to do.
-    shown = CliRunner().invoke(cli, ["dataset", "remeasure", str(folder), "--before", "2026-01-01"])
-    assert shown.exit_code == 0, shown.output
-    assert "0 of 0 rows" in shown.output

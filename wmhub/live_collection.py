@@ -89,8 +89,8 @@ def collect_live(
     file is executed). ``hardware`` is what is measured on; without it, this machine, probed.
     ``target`` is derived from it unless given. ``rpc_tracker`` (``host:port``) and ``device_key``
     measure on the devices of a TVM tracker; ``hardware`` must then say what they are. ``model`` is
-    a checkpoint, of any hardware, that proposes what is not random: what it would measure in a
-    search.
+    a checkpoint, of any hardware, that proposes what is not random: half of it what it would
+    measure in a search, half what it takes for fast before anything is measured.
 
     Ctrl-C finishes the batch and the dataset; a second one leaves only the journal, which the next
     call takes up; lines of it that were damaged meanwhile are in the report. Raises

@@ -1,8 +1,8 @@
-"""``remeasure``: rows of a dataset are measured again on this machine, and take the new times.
+"""``remeasure``: a dataset with rows that were measured again on this machine.
 
 Where a clock was at fault, or a machine was not quiet, the schedules of a dataset are still worth
-what drawing them cost. Each finished batch is in a journal (``DATASET.wmhub/again``) before the
-next begins; the rows are replaced at the end, all at once.
+what drawing them cost. Each finished batch is in a journal (``OUTPUT.wmhub/again``) before the next
+begins; the new dataset is written at the end, and the old one stays as it is.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import NamedTuple
 import numpy as np
 
 from wmhub.dataset.manifest import Manifest, Repeatability
-from wmhub.dataset.placing import destination
+from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset, WorkloadRecords
 from wmhub.dataset.rewrite import place_of, retime
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
-from wmhub.dataset.working import finish_work, working, working_folder
-from wmhub.errors import InvalidInputError
+from wmhub.dataset.working import finish_work, refuse_inside, working, working_folder
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.live_collection import hardware_at_hand, interruptible
 from wmhub.live_dataset import put_aside
 from wmhub.logs.chunks import Rejection
@@ -80,18 +80,19 @@ COLUMNS = ("run_seconds", "failure", "timestamp", "target")
 
 @dataclass(frozen=True)
 class RemeasureReport:
-    """What was measured again, and what the dataset is now."""
+    """What was measured again and written."""
 
     output: Path
     manifest: Manifest
+    """Of the new dataset."""
     chosen: int
     """Rows that were to be measured again."""
     replaced: int
-    """Rows that have new times, with those of earlier calls that were broken off."""
+    """Rows that have new times, with those of calls before that were broken off."""
     progress: LiveProgress
     """Of this call. What failed keeps the times that it had."""
-    change: Repeatability | None
-    """How new times compare with old ones; ``None`` where none was replaced."""
+    change: Repeatability
+    """How new times compare with old ones."""
     rejections: list[Rejection]
     """Lines of the journal that were damaged."""
     journal: Path | None
@@ -112,6 +113,7 @@ class _Task(NamedTuple):
 
 def remeasure(
     dataset: str | Path,
+    output: str | Path,
     *,
     choice: Choice | None = None,
     seconds: float | None = None,
@@ -120,42 +122,46 @@ def remeasure(
     run_timeout_seconds: float = 10.0,
     progress: Callable[[LiveProgress], None] | None = None,
 ) -> RemeasureReport:
-    """Measures the rows of ``dataset`` that ``choice`` names once more, in place.
+    """Measures the rows of ``dataset`` that ``choice`` names once more, into the new ``output``.
 
-    This machine must be the one of the dataset. Fast workloads come first. A row keeps its trace,
-    source, licence and place; times, timestamp and collector are new, and so is the contributor
-    where one is given. What fails now keeps the times that it had. As rows change, the version is
-    the next major one. ``seconds``: wall time after which no batch begins; the rest keeps its
-    times.
+    This machine must be the one of the dataset. Fast workloads come first. All other rows come
+    along as they are; a row that was measured again keeps its trace, source, licence and split;
+    times, timestamp and collector are new, and so is the contributor where one is given. What fails
+    now keeps the times that it had. As rows change, the version is the next major one. ``seconds``:
+    wall time after which no batch begins.
 
     Ctrl-C finishes the batch and the dataset; a second one leaves only the journal, which the next
-    call takes up. Raises ``HardwareMismatchError``, ``DatasetError``, ``MeasureError`` and
-    ``InvalidInputError``.
+    call takes up. Raises ``HardwareMismatchError``, ``OutputExistsError``, ``DatasetError``,
+    ``InvalidInputError`` (also where no row is chosen), and ``MeasureError`` where none ran.
     """
     if seconds is not None and not seconds > 0:
         raise InvalidInputError("a budget must be positive")
     Provenance(contributor)  # What no row can hold is refused before the work.
-    folder = destination(dataset)
-    with working(folder):
-        older = open_verified(folder)
+    older = open_verified(dataset)
+    output = destination(output)
+    refuse_inside(output, [older.path])
+    with working(output):
+        refuse_existing(output)
         key, profile = hardware_at_hand(older.hardware, older, remote=False)
         tasks = _tasks(older, choice or Choice())
-        state = LiveProgress(expected=sum(int(task.rows.sum()) for task in tasks))
-        chosen = state.expected
-        head = JournalHead(key, "", profile)
-        path = working_folder(folder) / "again" / "journal.jsonl"
-        with Journal(path, head) as journal, interruptible() as stop:
+        chosen = sum(int(task.rows.sum()) for task in tasks)
+        if not chosen:
+            raise InvalidInputError(f"{older.path}: no row of MetaSchedule ran and is chosen")
+        state = LiveProgress(expected=chosen)
+        path = working_folder(output) / "again" / "journal.jsonl"
+        with Journal(path, JournalHead(key, "", profile)) as journal, interruptible() as stop:
             run = _Run(older, journal, state, stop, seconds, progress)
             run.measure(tasks, build_timeout_seconds, run_timeout_seconds)
+        if not run.known:
+            why = f"; the last failed: {state.last_failure}" if state.last_failure else ""
+            raise MeasureError(f"none of {chosen} rows was measured again{why}")
+        manifest, ratios = retime(older, output, run.known, contributor)
         rejections = [entry for entry in read_journal(path) if isinstance(entry, Rejection)]
-        manifest = older.manifest
-        ratios: list[float] = []
-        if run.known:
-            manifest, ratios = retime(older, run.known, contributor)
-        kept = put_aside(path, folder) if rejections else None
-        finish_work(folder, "again")
+        kept = put_aside(path, output) if rejections else None
+        finish_work(output, "again")
+    change = repeatability(ratios, len(ratios), datetime.date.today())
     return RemeasureReport(
-        folder, manifest, chosen, len(ratios), state, _change(ratios), rejections, kept, stop()
+        output, manifest, chosen, len(ratios), state, change, rejections, kept, stop()
     )
 
 
@@ -171,10 +177,6 @@ def _tasks(dataset: Dataset, choice: Choice) -> list[_Task]:
         for target in np.unique(targets[rows]).tolist():
             tasks.append(_Task(target, best, workload.id, rows & (targets == target)))
     return sorted(tasks, key=lambda task: task[:3])
-
-
-def _change(ratios: Sequence[float]) -> Repeatability | None:
-    return repeatability(ratios, len(ratios), datetime.date.today()) if ratios else None
 
 
 class _Run:

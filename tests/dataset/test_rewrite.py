@@ -196,7 +196,7 @@ def test_credit_that_is_no_utf8_is_refused(make: Make, tmp_path: Path, what: str
         wmhub.collect(tmp_path / "a-log", tmp_path / "new", hardware="cuda-v100", **latin)  # type: ignore[arg-type]
 
 
-def test_rows_take_other_times_and_nothing_else_changes(make: Make) -> None:
+def test_rows_take_other_times_and_nothing_else_changes(make: Make, tmp_path: Path) -> None:
     folder = make("a", [*lines_of(9), "broken"], contributor="ann")
     older = open_dataset(folder)
     before = {
@@ -212,15 +212,15 @@ def test_rows_take_other_times_and_nothing_else_changes(make: Make) -> None:
         for place in chosen
     ]
     splits = older.split_of
-    with working(folder):
-        manifest, ratios = retime(older, new, "bob")
+    with working(tmp_path / "new"):
+        manifest, ratios = retime(older, tmp_path / "new", new, "bob")
     assert ratios == pytest.approx([2.0] * 4)
     assert str(manifest.version) == "2.0.0"
     assert (manifest.counts, manifest.limits) == (older.manifest.counts, older.manifest.limits)
     assert manifest.contributors == {"ann": 5, "bob": 4}
-    after = open_dataset(folder)
+    after = open_dataset(tmp_path / "new")
     assert after.split_of == splits
-    assert verify(folder)[1] == []
+    assert verify(tmp_path / "new")[1] == []
     seen = 0
     for _, records in after.iter_workload_records():
         for row in records.records():

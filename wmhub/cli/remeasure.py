@@ -1,4 +1,4 @@
-"""``wmhub dataset remeasure``: rows of a dataset measured again, in place."""
+"""``wmhub dataset remeasure``: a dataset with rows measured again."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path))
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), metavar="DIR", help="New folder."
+)
 @click.option(
     "--before",
     type=click.DateTime(["%Y-%m-%d"]),
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def remeasure(
     dataset: Path,
+    output: Path,
     before: datetime.datetime | None,
     below: float | None,
     within: float | None,
@@ -67,12 +71,12 @@ def remeasure(
     build_timeout: float,
     **options: Any,
 ) -> None:
-    """Measure rows again on this machine, as a new major version.
+    """Measure rows of a dataset again on this machine, into a new one.
 
-    All rows that ran, or those that every given choice allows; fast workloads come first. Rows keep
-    their traces and take the new times. What fails now keeps the times that it had. Ctrl-C finishes
-    the batch and the dataset; a killed run goes on with the same command. Nothing else should run
-    meanwhile.
+    All rows that ran, or those that every given choice allows; fast workloads come first. They keep
+    their traces and take the new times, all else comes along as it is. What fails now keeps the
+    times that it had. Ctrl-C finishes the batch and the dataset; a killed run goes on with the same
+    command. Nothing else should run meanwhile.
     """
     from wmhub.cli._live import live_progress, noise_told
     from wmhub.cli._show import show_json
@@ -83,6 +87,7 @@ def remeasure(
     with live_progress() as progress, noise_told():
         report = measure_rows(
             dataset,
+            output,
             choice=Choice(moment, below, within),
             run_timeout_seconds=run_timeout,
             build_timeout_seconds=build_timeout,
@@ -102,7 +107,7 @@ def _as_json(report: RemeasureReport) -> dict[str, Any]:
         "chosen": report.chosen,
         "replaced": report.replaced,
         "failures": dict(report.progress.failures),
-        "change": None if report.change is None else dataclasses.asdict(report.change),
+        "change": dataclasses.asdict(report.change),
         "rejected": len(report.rejections),
         "damaged_journal": None if report.journal is None else str(report.journal),
         "candidates_per_second": round(report.progress.rate, 3),
@@ -120,13 +125,10 @@ def _show(report: RemeasureReport) -> None:
         ("new times", f"{report.replaced:,} of {report.chosen:,} rows"),
         ("took", f"{state.elapsed_seconds:.0f} s, {state.rate:.2f} candidates/s"),
         ("failed", f"{failures}; they keep their times" if failures else "none"),
+        ("new / old", f"{change.median_ratio:.3f} in the median"),
+        ("within 10 %", f"{change.within_10_percent:.1%}"),
+        ("within 25 %", f"{change.within_25_percent:.1%}"),
     ]
-    if change is not None:
-        facts += [
-            ("new / old", f"{change.median_ratio:.3f} in the median"),
-            ("within 10 %", f"{change.within_10_percent:.1%}"),
-            ("within 25 %", f"{change.within_25_percent:.1%}"),
-        ]
     if report.interrupted:
         facts.append(("interrupted", "rows that were not reached keep their times"))
     show_facts(f"{report.manifest.name} {report.manifest.version.tag} in {report.output}", facts)

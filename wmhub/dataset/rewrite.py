@@ -160,18 +160,18 @@ def _filled(table: pa.Table, fills: Mapping[str, str]) -> pa.Table:
 
 
 def retime(
-    older: Dataset, records: Collection[MeasureRecord], contributor: str = ""
+    older: Dataset, output: Path, records: Collection[MeasureRecord], contributor: str = ""
 ) -> tuple[Manifest, list[float]]:
-    """Gives rows of ``older`` the times that ``records`` have, in place.
+    """Writes ``older`` with the times that ``records`` have into the new dataset ``output``.
 
     A record stands for the row of its trace, source and line; all but its run and measuring times
     and its timestamp must be that row's. Collector and, where one is given, contributor of such
-    rows are new. The rows change, so the version is the next major one; how well the old times
-    repeated says nothing of the new ones, and is left out. The caller works on the folder alone.
+    rows are new. As rows change, the version is the next major one; how well the old times repeated
+    says nothing of the new ones, and is left out. The caller holds ``output``, see ``working``.
 
-    Returns the new manifest, and new over old latency of each row that was changed.
+    Returns the manifest, and new over old latency of each row that was changed.
     """
-    manifest, folder = older.manifest, older.path
+    manifest = older.manifest
     description = Description(
         older.hardware,
         manifest.profile,
@@ -185,12 +185,12 @@ def retime(
     given = {"contributor": contributor, "collector": COLLECTOR}
     part = part_of(
         older,
-        begin_anew(folder, "runs"),
+        begin_anew(output, "runs"),
         "retimed",
         lambda table: _retimed(table, times, {k: v for k, v in given.items() if v}, ratios),
     )
-    written = assemble([part], folder, description, settled=older.split_of, replace=True)
-    finish_work(folder, "runs")
+    written = assemble([part], output, description, settled=older.split_of)
+    finish_work(output, "runs")
     return written, ratios
 
 

@@ -26,20 +26,30 @@ COLLECTING = LatentSearchConfig(
 
 
 class ModelGuide:
-    """`wmhub.measure.sampling.Guide` of one workload: the search of ``learner``'s checkpoint, that
-    learns from all that is measured."""
+    """`wmhub.measure.sampling.Guide` of one workload: two searches of a checkpoint.
+
+    One learns from what is measured, as a search does: it finds the good candidates. The other
+    never does, and finds what the checkpoint itself wrongly takes for fast, which the first learns
+    to keep away from: without a trial, that is what it would choose.
+    """
 
     def __init__(self, learner: Learner, context: Any, spaces: Sequence[Any], seed: int) -> None:
         """``context``: a ``TuneContext`` whose design spaces are ``spaces``."""
-        self._search = task_search(context, learner, COLLECTING, spaces, seed)
+        self._learning = task_search(context, learner, COLLECTING, spaces, seed)
+        firm = Learner(learner.evaluator, adapt=False)
+        self._firm = task_search(context, firm, COLLECTING, spaces, seed)
         self._measured: list[tuple[Any, float]] = []
 
     def propose(self, count: int) -> Sequence[Any]:
         """See `Guide.propose`."""
         # All at once: how uncertain a candidate is shows beside others only.
-        self._search.resume(self._measured)
+        for search in (self._learning, self._firm):
+            search.resume(self._measured)
         self._measured.clear()
-        return [schedule for _, schedule in self._search.batch(count)]
+        chosen = self._firm.batch(count // 2)
+        self._learning.leave_out(candidate for candidate, _ in chosen)
+        chosen += self._learning.batch(count - len(chosen))
+        return [schedule for _, schedule in chosen]
 
     def learn(self, trace: Any, seconds: float | None) -> None:
         """See `Guide.learn`."""

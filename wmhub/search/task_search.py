@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,6 +138,10 @@ class TaskSearch:
             self._tried.add(candidate)
             if not math.isnan(seconds):
                 self._best[candidate] = min(seconds, self._best.get(candidate, seconds))
+
+    def leave_out(self, candidates: Iterable[Candidate]) -> None:
+        """Has no batch propose ``candidates``, of which nothing is known yet."""
+        self._tried.update(candidates)
 
     def resume(self, measured: Sequence[tuple[Any, float]]) -> None:
         """Takes up traces that were measured before, with their seconds (NaN: failed)."""
