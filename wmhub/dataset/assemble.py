@@ -45,7 +45,7 @@ def part_of(
 ) -> Part:
     """The rows of ``dataset`` as runs in ``folder``, whose files begin with ``name``.
 
-    ``change`` is made to each table on the way; it may change nothing of a row's key.
+    ``change`` is made to each table on the way; a row stays one of its workload and candidate.
     """
     runs = []
     for number, table in enumerate(dataset.iter_tables()):
