@@ -4,6 +4,8 @@ import dataclasses
 import datetime
 import json
 import math
+import os
+import signal
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +22,7 @@ from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.working import finish_work, working, working_folder
 from wmhub.errors import (
+    DatasetError,
     HardwareMismatchError,
     InvalidInputError,
     MeasureError,
@@ -62,12 +65,18 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         "wmhub.dataset.writer.draw_picture", lambda path, _: path.write_bytes(b"picture")
     )
-    folder = tmp_path / "data"
     rows = [
         *((SLOW, record(SLOW, line, seconds)) for line, seconds in ((1, 0.5), (2, 0.2), (3, 0.9))),
-        *((FAST, record(FAST, line, seconds)) for line, seconds in ((1, 3e-6), (2, 1e-6))),
+        (FAST, record(FAST, 1, 3e-6)),
+        (FAST, record(FAST, 2, 1e-6, target='{"kind": "llvm"}')),
         (FAST, record(FAST, 3, 0, run_seconds=(), failure=FailureKind.CRASH)),
     ]
+    write(tmp_path / "data", rows)
+    return tmp_path / "data"
+
+
+def write(folder: Path, rows: Sequence[tuple[Workload, MeasureRecord]]) -> None:
+    """A dataset of ``rows``, by way of a journal."""
     with working(folder):
         head = JournalHead(KEY, TARGET, lookup(KEY))
         with Journal(working_folder(folder) / "live" / "journal.jsonl", head) as journal:
@@ -75,7 +84,6 @@ def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 journal.append(workload, [row])
             dataset_of(journal, folder, None, Provenance("me", "MIT", "test"), None)
         finish_work(folder, "live")
-    return folder
 
 
 class FakeEngine:
@@ -83,7 +91,7 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.measured: list[tuple[str, int]] = []
-        self.known: dict[str, float] = {}
+        self.interrupt_at: tuple[str, int] | None = None
         self.answer: Callable[[str], FailureKind | None] = lambda module: None
 
     def __call__(self, target: dict[str, Any], **_: Any) -> FakeEngine:
@@ -96,9 +104,6 @@ class FakeEngine:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def know_best(self, group: str, seconds: float) -> None:
-        self.known[group] = seconds
-
     def measure(
         self, programs: Sequence[Program], done: Callable[[int, Measurement], None]
     ) -> None:
@@ -106,7 +111,15 @@ class FakeEngine:
             failure = self.answer(program.module)
             line = int(program.module.split()[1])
             self.measured.append((program.group, line))
+            if self.interrupt_at == (program.group, line):
+                os.kill(os.getpid(), signal.SIGINT)
             done(index, Measurement(() if failure else (10.0 * line,), failure, "why", 1.0, 2.0))
+
+
+def _line(row: MeasureRecord) -> int:
+    """The line that the trace of a row was made of."""
+    line: int = json.loads(row.trace)[1][0][0]
+    return line
 
 
 @pytest.fixture
@@ -114,10 +127,11 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
     monkeypatch.setattr("wmhub.remeasure.Engine", fake)
     monkeypatch.setattr("wmhub.remeasure.use_target", lambda target: None)
+    monkeypatch.setattr("wmhub.remeasure.measured_here", lambda key: key)
     monkeypatch.setattr("wmhub.remeasure.hardware_at_hand", lambda key, *_, **__: (key, None))
     monkeypatch.setattr(
         "wmhub.remeasure.rebuilt",
-        lambda workload, row, group: Program(f"{workload.id} {row.line}", group),
+        lambda workload, row, group: Program(f"{workload.id} {_line(row)}", group),
     )
     return fake
 
@@ -171,12 +185,12 @@ def test_rows_take_new_times_and_keep_all_else(
     assert report.change.records == 5
 
 
-def test_fast_workloads_come_first_and_the_engine_knows_their_best(
+def test_fast_workloads_come_first_whatever_spells_their_target(
     dataset: Path, new: Path, engine: FakeEngine
 ) -> None:
     remeasure(dataset, new)
-    assert [group for group, _ in engine.measured] == [FAST.id] * 2 + [SLOW.id] * 3
-    assert engine.known == {SLOW.id: 0.2, FAST.id: 1e-6}
+    in_order = [(FAST.id, 2), (FAST.id, 1), (SLOW.id, 2), (SLOW.id, 1), (SLOW.id, 3)]
+    assert engine.measured == in_order
 
 
 def test_without_a_contributor_the_credit_stays(
@@ -245,9 +259,10 @@ def test_traces_that_this_tvm_refuses_make_no_dataset(
     dataset: Path, new: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("wmhub.remeasure.rebuilt", lambda *_: None)
-    with pytest.raises(MeasureError, match="none of 5 rows was measured again"):
+    with pytest.raises(MeasureError, match="none of 5 rows ran again; the last: this TVM refuses"):
         remeasure(dataset, new)
     assert not new.exists()
+    assert not new.with_name("new.wmhub").exists()
 
 
 def test_a_run_that_is_broken_off_loses_nothing_and_the_next_goes_on(
@@ -273,23 +288,92 @@ def test_a_run_that_is_broken_off_loses_nothing_and_the_next_goes_on(
     assert rows_of(new)[FAST.id, 1].run_seconds == (10.0,)
 
 
+def test_ctrl_c_ends_after_the_batch_and_writes_what_there_is(
+    dataset: Path, new: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmhub.remeasure._BATCH", 1)
+    engine.interrupt_at = (FAST.id, 1)
+    told: list[int] = []
+    report = remeasure(dataset, new, progress=lambda state: told.append(state.records))
+    assert engine.measured == [(FAST.id, 2), (FAST.id, 1)]
+    assert told == [1, 2]
+    assert (report.interrupted, report.chosen, report.replaced) == (True, 5, 2)
+    assert rows_of(new)[FAST.id, 1].run_seconds == (10.0,)
+    assert rows_of(new)[SLOW.id, 1] == rows_of(dataset)[SLOW.id, 1]
+    assert not new.with_name("new.wmhub").exists()
+
+
+def test_rows_of_one_candidate_and_line_stay_rows_of_their_own(
+    dataset: Path, new: Path, engine: FakeEngine, tmp_path: Path
+) -> None:
+    """As where one candidate was measured in two runs, which both counted from 1."""
+    twice = [record(SLOW, 1, 0.5), record(SLOW, 1, 0.6, timestamp=OLD + 9), record(SLOW, 2, 0.2)]
+    failed = record(SLOW, 1, 0, run_seconds=(), failure=FailureKind.CRASH)
+    write(tmp_path / "twice", [(SLOW, row) for row in (*twice, failed)])
+    report = remeasure(tmp_path / "twice", new, choice=Choice(before=OLD + 1))
+    rows = [
+        row for _, found in open_dataset(new).iter_workload_records() for row in found.records()
+    ]
+    assert (report.chosen, report.replaced, len(rows)) == (2, 2, 4)
+    assert sorted(row.run_seconds for row in rows) == [(), (0.6,), (10.0,), (20.0,)]
+    assert {row.line for row in rows} == {1, 2}
+
+
+def test_the_journal_of_another_dataset_is_refused(
+    dataset: Path, new: Path, engine: FakeEngine, tmp_path: Path
+) -> None:
+    def break_off(module: str) -> None:
+        if module == f"{SLOW.id} 1":
+            raise KeyboardInterrupt
+
+    engine.answer = break_off
+    with pytest.raises(KeyboardInterrupt):
+        remeasure(dataset, new)
+    write(tmp_path / "other", [(SLOW, record(SLOW, 1, 0.5))])
+    with pytest.raises(InvalidInputError, match="begun for another dataset"):
+        remeasure(tmp_path / "other", new)
+    engine.answer = lambda module: None
+    assert remeasure(dataset, new).replaced == 5
+
+
+def test_a_dataset_that_changes_meanwhile_loses_nothing(
+    dataset: Path, new: Path, engine: FakeEngine
+) -> None:
+    def change(module: str) -> None:
+        if module == f"{SLOW.id} 3":
+            render_again(dataset, limits=["The clock was wrong."])
+
+    engine.answer = change
+    with pytest.raises(DatasetError, match="changed meanwhile"):
+        remeasure(dataset, new)
+    assert not new.exists()
+    assert (working_folder(new) / "again" / "journal.jsonl").read_bytes().count(b'"record"') == 5
+
+
 def test_a_damaged_line_is_told_and_its_journal_kept(
     dataset: Path, new: Path, engine: FakeEngine
 ) -> None:
-    with working(new):
-        path = working_folder(new) / "again" / "journal.jsonl"
-        with Journal(path, JournalHead(KEY, "", None)) as journal:
-            journal.append(FAST, [record(FAST, 1, 7.0), record(FAST, 2, 8.0)])
-        lines = path.read_bytes().splitlines(keepends=True)
-        path.write_bytes(b"".join([*lines[:2], lines[2][:30] + b"\n", lines[3]]))
+    def break_off(module: str) -> None:
+        if module == f"{SLOW.id} 2":
+            raise KeyboardInterrupt
+
+    engine.answer = break_off
+    with pytest.raises(KeyboardInterrupt):
+        remeasure(dataset, new)
+    path = working_folder(new) / "again" / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert b'"record"' in lines[2]
+    path.write_bytes(b"".join([*lines[:2], lines[2][:30] + b"\n", *lines[3:]]))
+    engine.measured.clear()
+    engine.answer = lambda module: None
     report = remeasure(dataset, new)
     assert [item.line for item in report.rejections] == [3]
     assert report.journal is not None
     assert report.journal.is_file()
-    # What the damaged line held is measured again; what the other holds is not.
-    assert (FAST.id, 1) in engine.measured
-    assert (FAST.id, 2) not in engine.measured
-    assert rows_of(new)[FAST.id, 2].run_seconds == (8.0,)
+    # What the damaged line held is measured again; what the next holds is not.
+    assert (FAST.id, 2) in engine.measured
+    assert (FAST.id, 1) not in engine.measured
+    assert report.replaced == 5
 
 
 def test_what_was_known_of_repeating_goes_and_limits_stay(
@@ -305,7 +389,7 @@ def test_what_was_known_of_repeating_goes_and_limits_stay(
 def test_no_batch_begins_when_the_time_is_spent(
     dataset: Path, new: Path, engine: FakeEngine
 ) -> None:
-    with pytest.raises(MeasureError, match="none of 5 rows was measured again"):
+    with pytest.raises(MeasureError, match="none of 5 rows was measured again: its time was spent"):
         remeasure(dataset, new, seconds=1e-9)
     assert engine.measured == []
     with pytest.raises(InvalidInputError, match="positive"):
@@ -337,8 +421,13 @@ def test_by_command_on_this_machine(tmp_path: Path) -> None:
             timing=TimingPlan(rounds=1, extra_rounds=0, round_seconds=0.0),
         )
     before = rows_of(folder)
-    command = ["dataset", "remeasure", str(folder), "--output", str(new)]
+    command = ["dataset", "remeasure", str(folder), "--output", str(tmp_path / "best")]
     assert CliRunner().invoke(cli, [*command, "--before", "soon"]).exit_code == 2
+    shown = CliRunner().invoke(cli, [*command, "--within", "1"])
+    assert shown.exit_code == 0, shown.output
+    for told in ("llvm-", "v2.0.0", "chosen", "1 rows", "new / old", "in the median"):
+        assert told in shown.output
+    command[-1] = str(new)
     done = CliRunner().invoke(cli, [*command, "--json"])
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import hashlib
 import itertools
 import json
 import math
@@ -20,20 +21,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wmhub.dataset.manifest import Manifest, Repeatability
+from wmhub.dataset.manifest import MANIFEST, Manifest, Repeatability
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset, WorkloadRecords
-from wmhub.dataset.rewrite import place_of, retime
+from wmhub.dataset.rewrite import retime
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.working import finish_work, refuse_inside, working, working_folder
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import DatasetError, InvalidInputError, MeasureError
+from wmhub.hardware.probe import measured_here
 from wmhub.live_collection import hardware_at_hand, interruptible
 from wmhub.live_dataset import put_aside
 from wmhub.logs.chunks import Rejection
 from wmhub.measure.candidate import Measurement
 from wmhub.measure.engine import Engine
-from wmhub.measure.journal import Journal, JournalHead, read_journal
+from wmhub.measure.journal import Journal, JournalHead, read_head, read_journal
 from wmhub.measure.live import LiveProgress
 from wmhub.measure.rebuild import rebuilt, repeatability
 from wmhub.records import FailureKind, MeasureRecord, Scheduler
@@ -57,6 +59,8 @@ class Choice:
     def __post_init__(self) -> None:
         if self.below_seconds is not None and not self.below_seconds > 0:
             raise InvalidInputError("a latency must be positive")
+        if self.before is not None and math.isnan(self.before):
+            raise InvalidInputError("a moment must be a number")
         if self.within is not None and not self.within >= 1:
             raise InvalidInputError("no row is faster than the best: within must be at least 1")
 
@@ -83,12 +87,13 @@ class RemeasureReport:
     """What was measured again and written."""
 
     output: Path
+    """Folder of the new dataset."""
     manifest: Manifest
     """Of the new dataset."""
     chosen: int
     """Rows that were to be measured again."""
     replaced: int
-    """Rows that have new times, with those of calls before that were broken off."""
+    """Rows that have new times, with those that calls before chose and were broken off at."""
     progress: LiveProgress
     """Of this call. What failed keeps the times that it had."""
     change: Repeatability
@@ -105,10 +110,15 @@ class _Task(NamedTuple):
     """Rows of one workload that one target builds."""
 
     target: str
+    """JSON text, the same for the same target."""
     best_seconds: float
+    """The best old latency of the workload."""
     workload: str
+    """Its id."""
+    first: int
+    """Number of its first row in the dataset."""
     rows: np.ndarray
-    """bool [N]: which of the workload's rows."""
+    """int [M]: which of its rows, from 0, fast ones first."""
 
 
 def remeasure(
@@ -124,11 +134,11 @@ def remeasure(
 ) -> RemeasureReport:
     """Measures the rows of ``dataset`` that ``choice`` names once more, into the new ``output``.
 
-    This machine must be the one of the dataset. Fast workloads come first. All other rows come
-    along as they are; a row that was measured again keeps its trace, source, licence and split;
-    times, timestamp and collector are new, and so is the contributor where one is given. What fails
-    now keeps the times that it had. As rows change, the version is the next major one. ``seconds``:
-    wall time after which no batch begins.
+    This machine must be the one of the dataset. Of each target, fast workloads come first. All
+    other rows come along as they are; a row that was measured again keeps its trace, source,
+    licence and split; times, timestamp and collector are new, and so is the contributor where one
+    is given. What fails now keeps the times that it had. As rows change, the version is the next
+    major one. ``seconds``: wall time after which no batch begins.
 
     Ctrl-C finishes the batch and the dataset; a second one leaves only the journal, which the next
     call takes up. Raises ``HardwareMismatchError``, ``OutputExistsError``, ``DatasetError``,
@@ -138,45 +148,85 @@ def remeasure(
         raise InvalidInputError("a budget must be positive")
     Provenance(contributor)  # What no row can hold is refused before the work.
     older = open_verified(dataset)
+    measured_here(older.hardware)
     output = destination(output)
     refuse_inside(output, [older.path])
     with working(output):
         refuse_existing(output)
-        key, profile = hardware_at_hand(older.hardware, older, remote=False)
+        _, profile = hardware_at_hand(older.hardware, older, remote=False)
         tasks = _tasks(older, choice or Choice())
-        chosen = sum(int(task.rows.sum()) for task in tasks)
+        chosen = sum(len(task.rows) for task in tasks)
         if not chosen:
             raise InvalidInputError(f"{older.path}: no row of MetaSchedule ran and is chosen")
-        state = LiveProgress(expected=chosen)
         path = working_folder(output) / "again" / "journal.jsonl"
-        with Journal(path, JournalHead(key, "", profile)) as journal, interruptible() as stop:
+        head = JournalHead(older.hardware, _identity(older), profile)
+        _refuse_other(path, head)
+        state = LiveProgress(expected=chosen)
+        with Journal(path, head) as journal, interruptible() as stop:
             run = _Run(older, journal, state, stop, seconds, progress)
             run.measure(tasks, build_timeout_seconds, run_timeout_seconds)
-        if not run.known:
-            why = f"; the last failed: {state.last_failure}" if state.last_failure else ""
-            raise MeasureError(f"none of {chosen} rows was measured again{why}")
-        manifest, ratios = retime(older, output, run.known, contributor)
         rejections = [entry for entry in read_journal(path) if isinstance(entry, Rejection)]
+        if not run.known:
+            if not rejections:
+                finish_work(output, "again")
+            raise MeasureError(_nothing(chosen, state, stop()))
+        # What another process made of it meanwhile has other rows.
+        if _identity(open_verified(dataset)) != head.target:
+            raise DatasetError(f"{older.path}: was changed meanwhile; {path} has what was measured")
+        manifest, ratios = retime(older, output, run.known, contributor)
         kept = put_aside(path, output) if rejections else None
         finish_work(output, "again")
-    change = repeatability(ratios, len(ratios), datetime.date.today())
+    tried = len(ratios) + state.failures.total()
+    change = repeatability(ratios, tried, datetime.date.today())
     return RemeasureReport(
         output, manifest, chosen, len(ratios), state, change, rejections, kept, stop()
     )
 
 
+def _identity(dataset: Dataset) -> str:
+    """SHA-256 of the manifest, and so of all rows and their order."""
+    return hashlib.sha256((dataset.path / MANIFEST).read_bytes()).hexdigest()
+
+
+def _refuse_other(journal: Path, head: JournalHead) -> None:
+    """Raises ``InvalidInputError`` for the journal of another dataset, whose rows are others."""
+    if journal.exists() and any(True for _ in read_journal(journal)):
+        there = read_head(journal)
+        if (there.hardware, there.target) != (head.hardware, head.target):
+            raise InvalidInputError(
+                f"{journal}: begun for another dataset, or for this one before it was changed; "
+                "choose another output, or remove it with what was measured"
+            )
+
+
+def _nothing(chosen: int, state: LiveProgress, interrupted: bool) -> str:
+    """Why there is no dataset to write."""
+    if state.failures:
+        return f"none of {chosen} rows ran again; the last: {state.last_failure}"
+    why = "it was interrupted" if interrupted else "its time was spent"
+    return f"none of {chosen} rows was measured again: {why} before"
+
+
 def _tasks(dataset: Dataset, choice: Choice) -> list[_Task]:
     """What is to be measured, by target, fast workloads first: they are measured worst."""
-    tasks = []
+    tasks, first = [], 0
     for workload, records in dataset.iter_workload_records(columns=COLUMNS):
-        if workload.scheduler is not Scheduler.META_SCHEDULE or not workload.program:
-            continue
-        rows = choice.rows(records)
-        targets = np.asarray(records.column("target"))
-        best = float(records.latency_seconds.min(initial=math.inf))
-        for target in np.unique(targets[rows]).tolist():
-            tasks.append(_Task(target, best, workload.id, rows & (targets == target)))
+        if workload.scheduler is Scheduler.META_SCHEDULE and workload.program:
+            latency = records.latency_seconds
+            rows = np.flatnonzero(choice.rows(records))
+            rows = rows[np.argsort(latency[rows], kind="stable")]
+            targets = np.asarray([_normal(text) for text in records.column("target")])
+            best = float(latency.min(initial=math.inf))
+            for target in np.unique(targets[rows]).tolist():
+                mine = rows[targets[rows] == target]
+                tasks.append(_Task(target, best, workload.id, first, mine))
+        first += len(records)
     return sorted(tasks, key=lambda task: task[:3])
+
+
+def _normal(target: str) -> str:
+    """One text for all texts of a target."""
+    return json.dumps(json.loads(target), sort_keys=True)
 
 
 class _Run:
@@ -195,9 +245,10 @@ class _Run:
         self._stop, self._budget, self._tell = stop, seconds, progress
         self._began = time.monotonic()
         self._workloads = dataset.workloads()
-        self.known = list(journal.records())
-        """All that was measured again, now and by calls that were broken off."""
-        self._done = {place_of(record) for record in self.known}
+        self.known = {record.line: record for record in journal.records()}
+        """All that was measured again, now and by calls that were broken off, by the number of its
+        row in the dataset: in the journal that stands in the place of the line, since several rows
+        may have one source and line."""
 
     def measure(self, tasks: Sequence[_Task], build_timeout: float, run_timeout: float) -> None:
         """Measures the rows of ``tasks``, which are sorted by their targets."""
@@ -211,11 +262,13 @@ class _Run:
 
     def _measure_with(self, engine: Engine, tasks: Iterable[_Task]) -> None:
         for task in tasks:
-            records = self._dataset.workload_records(task.workload).records()
-            wanted = itertools.compress(records, task.rows.tolist())
-            left = [record for record in wanted if place_of(record) not in self._done]
-            self._state.expected -= int(task.rows.sum()) - len(left)
-            engine.know_best(task.workload, task.best_seconds)
+            records = list(self._dataset.workload_records(task.workload).records())
+            left = [
+                dataclasses.replace(records[row], line=task.first + row)
+                for row in task.rows.tolist()
+                if task.first + row not in self.known
+            ]
+            self._state.expected -= len(task.rows) - len(left)
             for start in range(0, len(left), _BATCH):
                 if self._is_over:
                     return
@@ -232,6 +285,7 @@ class _Run:
         can = [(record, program) for record, program in programs if program is not None]
         if refused := len(records) - len(can):
             self._state.failures[str(FailureKind.INSTANTIATION)] += refused
+            self._state.last_failure = "this TVM refuses its trace"
         again: list[MeasureRecord] = []
 
         def done(index: int, result: Measurement) -> None:
@@ -246,7 +300,7 @@ class _Run:
         finally:
             # Also when the user has lost patience: what is measured is kept.
             self._journal.append(workload, again)
-            self.known += again
+            self.known.update((record.line, record) for record in again)
             self._show(records, again)
 
     def _show(self, records: Sequence[MeasureRecord], again: Sequence[MeasureRecord]) -> None:

@@ -122,7 +122,8 @@ def _show(report: RemeasureReport) -> None:
     state, change = report.progress, report.change
     failures = ", ".join(f"{count:,} {kind}" for kind, count in state.failures.most_common())
     facts = [
-        ("new times", f"{report.replaced:,} of {report.chosen:,} rows"),
+        ("chosen", f"{report.chosen:,} rows"),
+        ("new times", f"{report.replaced:,} rows"),
         ("took", f"{state.elapsed_seconds:.0f} s, {state.rate:.2f} candidates/s"),
         ("failed", f"{failures}; they keep their times" if failures else "none"),
         ("new / old", f"{change.median_ratio:.3f} in the median"),

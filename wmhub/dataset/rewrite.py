@@ -25,10 +25,7 @@ from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.flushing import flush_folder
 from wmhub.markdown import MOST_CHARACTERS
-from wmhub.records import MeasureRecord, candidate_id
-
-#: The columns that `retime` knows a row by.
-_PLACE = ("candidate_id", "source", "line")
+from wmhub.records import MeasureRecord
 
 
 def merge(
@@ -160,14 +157,15 @@ def _filled(table: pa.Table, fills: Mapping[str, str]) -> pa.Table:
 
 
 def retime(
-    older: Dataset, output: Path, records: Collection[MeasureRecord], contributor: str = ""
+    older: Dataset, output: Path, records: Mapping[int, MeasureRecord], contributor: str = ""
 ) -> tuple[Manifest, list[float]]:
     """Writes ``older`` with the times that ``records`` have into the new dataset ``output``.
 
-    A record stands for the row of its trace, source and line; all but its run and measuring times
-    and its timestamp must be that row's. Collector and, where one is given, contributor of such
-    rows are new. As rows change, the version is the next major one; how well the old times repeated
-    says nothing of the new ones, and is left out. The caller holds ``output``, see ``working``.
+    ``records``: by the number of the row, counted from 0 over ``older.iter_tables()``; of each, run
+    and measuring times and timestamp are taken. Collector and, where one is given, contributor of
+    such rows are new. As rows change, the version is the next major one; how well the old times
+    repeated says nothing of the new ones, and is left out. The caller holds ``output``, see
+    ``working``.
 
     Returns the manifest, and new over old latency of each row that was changed.
     """
@@ -180,45 +178,42 @@ def retime(
         test_workloads=manifest.test_workloads,
         limits=manifest.limits,
     )
-    times = {place_of(record): record for record in records}
-    ratios: list[float] = []
-    given = {"contributor": contributor, "collector": COLLECTOR}
-    part = part_of(
-        older,
-        begin_anew(output, "runs"),
-        "retimed",
-        lambda table: _retimed(table, times, {k: v for k, v in given.items() if v}, ratios),
-    )
+    retiming = _Retiming(records, contributor)
+    part = part_of(older, begin_anew(output, "runs"), "retimed", retiming)
     written = assemble([part], output, description, settled=older.split_of)
     finish_work(output, "runs")
-    return written, ratios
+    return written, retiming.ratios
 
 
-def place_of(record: MeasureRecord) -> tuple[str, str, int]:
-    """What a row is known by while its times change: the columns of ``_PLACE``."""
-    return candidate_id(record.workload_id, record.trace), record.source, record.line
+class _Retiming:
+    """Gives rows new times, table after table."""
 
+    def __init__(self, records: Mapping[int, MeasureRecord], contributor: str) -> None:
+        self._records = records
+        self._given = {"collector": COLLECTOR}
+        if contributor:
+            self._given["contributor"] = contributor
+        self._rows = 0
+        """Rows of the tables before."""
+        self.ratios: list[float] = []
+        """New over old latency of each row that was changed."""
 
-def _retimed(
-    table: pa.Table,
-    times: Mapping[tuple[str, str, int], MeasureRecord],
-    given: Mapping[str, str],
-    ratios: list[float],
-) -> pa.Table:
-    """``table`` with new times, and with what is ``given`` in those rows; adds to ``ratios``."""
-    places = zip(*(table[name].to_pylist() for name in _PLACE), strict=True)
-    found = [times.get(place) for place in places]
-    if not any(found):
+    def __call__(self, table: pa.Table) -> pa.Table:
+        found = [self._records.get(self._rows + number) for number in range(len(table))]
+        self._rows += len(table)
+        if not any(found):
+            return table
+        for record, seconds in zip(found, table["run_seconds"].to_pylist(), strict=True):
+            if record is not None:
+                self.ratios.append(
+                    statistics.median(record.run_seconds) / statistics.median(seconds)
+                )
+        for name in ("run_seconds", "measure_seconds", "timestamp"):
+            new = [None if record is None else getattr(record, name) for record in found]
+            table = _replaced(table, name, new)
+        for name, value in self._given.items():
+            table = _replaced(table, name, [None if record is None else value for record in found])
         return table
-    for record, seconds in zip(found, table["run_seconds"].to_pylist(), strict=True):
-        if record is not None:
-            ratios.append(statistics.median(record.run_seconds) / statistics.median(seconds))
-    for name in ("run_seconds", "measure_seconds", "timestamp"):
-        new = [None if record is None else getattr(record, name) for record in found]
-        table = _replaced(table, name, new)
-    for name, value in given.items():
-        table = _replaced(table, name, [None if record is None else value for record in found])
-    return table
 
 
 def _replaced(table: pa.Table, name: str, new: Sequence[Any]) -> pa.Table:

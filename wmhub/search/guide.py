@@ -43,13 +43,14 @@ class ModelGuide:
     def propose(self, count: int) -> Sequence[Any]:
         """See `Guide.propose`."""
         # All at once: how uncertain a candidate is shows beside others only.
-        for search in (self._learning, self._firm):
-            search.resume(self._measured)
+        self._learning.resume(self._measured)
+        self._firm.pass_over(trace for trace, _ in self._measured)
         self._measured.clear()
-        chosen = self._firm.batch(count // 2)
-        self._learning.leave_out(candidate for candidate, _ in chosen)
-        chosen += self._learning.batch(count - len(chosen))
-        return [schedule for _, schedule in chosen]
+        firm = self._firm.batch(count // 2)
+        self._learning.leave_out(firm)
+        learned = self._learning.batch(count - len(firm))
+        self._firm.leave_out(learned)
+        return [schedule for _, schedule in (*firm, *learned)]
 
     def learn(self, trace: Any, seconds: float | None) -> None:
         """See `Guide.learn`."""

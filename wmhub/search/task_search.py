@@ -79,6 +79,8 @@ class TaskSearch:
 
     def batch(self, count: int) -> list[tuple[Candidate, Any]]:
         """Up to ``count`` new candidates with their post-processed schedules, best first."""
+        if count < 1:
+            return []
         explore = round(self._config.exploration * count)
         found: list[tuple[Candidate, Any]] = []
         for candidate in self._ranked(count, explore):
@@ -139,9 +141,16 @@ class TaskSearch:
             if not math.isnan(seconds):
                 self._best[candidate] = min(seconds, self._best.get(candidate, seconds))
 
-    def leave_out(self, candidates: Iterable[Candidate]) -> None:
-        """Has no batch propose ``candidates``, of which nothing is known yet."""
-        self._tried.update(candidates)
+    def leave_out(self, proposed: Iterable[tuple[Candidate, Any]]) -> None:
+        """Has no batch propose what another search has: its candidates with their schedules."""
+        for candidate, schedule in proposed:
+            self._tried.add(candidate)
+            self._programs.add(same_structure(schedule.mod))
+
+    def pass_over(self, traces: Iterable[Any]) -> None:
+        """Has no batch propose ``traces``, and learns nothing from them."""
+        found = (self._candidate_of(trace) for trace in traces)
+        self._tried.update(candidate for candidate in found if candidate is not None)
 
     def resume(self, measured: Sequence[tuple[Any, float]]) -> None:
         """Takes up traces that were measured before, with their seconds (NaN: failed)."""
