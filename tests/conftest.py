@@ -10,6 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's business.
+settings.register_profile("wmhub", deadline=None)
+settings.load_profile("wmhub")
 
 # Read at import by huggingface_hub and datasets, so set before any test module is imported.
 _HOME = Path(tempfile.mkdtemp(prefix="wmhub-test-home-"))
