@@ -44,7 +44,7 @@ def facts(item: MeasureRecord) -> tuple[object, ...]:
     return item.workload_id, item.trace, item.run_seconds
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     parts=st.lists(st.lists(records, min_size=1, max_size=30), min_size=1, max_size=4),
     range_bytes=st.sampled_from([1, 300, 2000, 1 << 20]),

@@ -23,7 +23,7 @@ def check(decisions: list[Any]) -> None:
 
 
 @given(st.integers(1, 2000), st.integers(1, 4), st.integers(1, 64))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_tilings_are_all_the_factorisations(extent: int, levels: int, limit: int) -> None:
     found = tilings(extent, levels, limit)
     assert all(math.prod(factors) == extent and factors[-1] <= limit for factors in found)
@@ -44,7 +44,7 @@ def test_genes_and_decisions_are_inverse() -> None:
 
 
 @given(st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_draws_mutations_and_crossings_stay_inside(seed: int) -> None:
     it, random = space(), np.random.default_rng(seed)
     left, right = it.draw(random), it.genes(DECISIONS)
