@@ -136,6 +136,19 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     return fake
 
 
+def break_off(engine: FakeEngine, dataset: Path, new: Path, line: int) -> None:
+    """A run that a second Ctrl-C ends at a ``line`` of the slow workload."""
+
+    def interrupt(module: str) -> None:
+        if module == f"{SLOW.id} {line}":
+            raise KeyboardInterrupt
+
+    before, engine.answer = engine.answer, interrupt
+    with pytest.raises(KeyboardInterrupt):
+        remeasure(dataset, new)
+    engine.answer = before
+
+
 def rows_of(folder: Path) -> dict[tuple[str, int], MeasureRecord]:
     found = {}
     for workload, records in open_dataset(folder).iter_workload_records():
@@ -268,18 +281,11 @@ def test_traces_that_this_tvm_refuses_make_no_dataset(
 def test_a_run_that_is_broken_off_loses_nothing_and_the_next_goes_on(
     dataset: Path, new: Path, engine: FakeEngine
 ) -> None:
-    def break_off(module: str) -> None:
-        if module == f"{SLOW.id} 2":
-            raise KeyboardInterrupt
-
-    engine.answer = break_off
-    with pytest.raises(KeyboardInterrupt):
-        remeasure(dataset, new)
+    break_off(engine, dataset, new, line=2)
     assert not new.exists()
     first = set(engine.measured)
     assert first >= {(FAST.id, 1), (FAST.id, 2)}
     engine.measured.clear()
-    engine.answer = lambda module: None
     report = remeasure(dataset, new)
     assert first.isdisjoint(engine.measured)
     ran = {key for key, row in rows_of(dataset).items() if row.failure is None}
@@ -322,17 +328,10 @@ def test_rows_of_one_candidate_and_line_stay_rows_of_their_own(
 def test_the_journal_of_another_dataset_is_refused(
     dataset: Path, new: Path, engine: FakeEngine, tmp_path: Path
 ) -> None:
-    def break_off(module: str) -> None:
-        if module == f"{SLOW.id} 1":
-            raise KeyboardInterrupt
-
-    engine.answer = break_off
-    with pytest.raises(KeyboardInterrupt):
-        remeasure(dataset, new)
+    break_off(engine, dataset, new, line=1)
     write(tmp_path / "other", [(SLOW, record(SLOW, 1, 0.5))])
     with pytest.raises(InvalidInputError, match="begun for another dataset"):
         remeasure(tmp_path / "other", new)
-    engine.answer = lambda module: None
     assert remeasure(dataset, new).replaced == 5
 
 
@@ -353,19 +352,12 @@ def test_a_dataset_that_changes_meanwhile_loses_nothing(
 def test_a_damaged_line_is_told_and_its_journal_kept(
     dataset: Path, new: Path, engine: FakeEngine
 ) -> None:
-    def break_off(module: str) -> None:
-        if module == f"{SLOW.id} 2":
-            raise KeyboardInterrupt
-
-    engine.answer = break_off
-    with pytest.raises(KeyboardInterrupt):
-        remeasure(dataset, new)
+    break_off(engine, dataset, new, line=2)
     path = working_folder(new) / "again" / "journal.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     assert b'"record"' in lines[2]
     path.write_bytes(b"".join([*lines[:2], lines[2][:30] + b"\n", *lines[3:]]))
     engine.measured.clear()
-    engine.answer = lambda module: None
     report = remeasure(dataset, new)
     assert [item.line for item in report.rejections] == [3]
     assert report.journal is not None

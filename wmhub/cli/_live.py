@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from wmhub.cli._options import JsonTarget
 
 if TYPE_CHECKING:
     from wmhub.live_collection import LiveReport
+    from wmhub.logs.chunks import Rejection
     from wmhub.measure.live import LiveProgress
 
 _OPTIONS = (
@@ -260,14 +261,13 @@ def _as_json(report: LiveReport) -> dict[str, Any]:
 
 
 def _show(report: LiveReport) -> None:
-    from wmhub.cli._show import show_facts, show_note
+    from wmhub.cli._show import show_facts
 
     state, manifest = report.progress, report.manifest
-    failures = ", ".join(f"{count:,} {kind}" for kind, count in state.failures.most_common())
     facts = [
         ("added", f"{state.records:,} records in {state.elapsed_seconds:.0f} s"),
         ("rate", f"{state.rate:.2f} candidates/s"),
-        ("failed", failures or "none"),
+        ("failed", failures_text(state) or "none"),
         ("records", f"{manifest.counts.records:,} of {manifest.counts.workloads:,} workloads"),
     ]
     if state.skipped:
@@ -276,11 +276,23 @@ def _show(report: LiveReport) -> None:
     if report.interrupted:
         facts.append(("interrupted", "the same command adds to it"))
     show_facts(f"{manifest.hardware} {manifest.version.tag} in {report.output}", facts)
-    if report.rejections:
-        first, count = report.rejections[0], len(report.rejections)
+    show_rejected(report.rejections, report.journal)
+
+
+def show_rejected(rejections: Sequence[Rejection], journal: Path | None) -> None:
+    """Tells of the damaged lines of a ``journal``, where there are any."""
+    from wmhub.cli._show import show_note
+
+    if rejections:
+        first, count = rejections[0], len(rejections)
         lines = "a line" if count == 1 else f"{count:,} lines"
         show_note(
             "rejected",
-            f"{lines} of an earlier run's journal, kept as {report.journal}; the first, line "
+            f"{lines} of an earlier run's journal, kept as {journal}; the first, line "
             f"{first.line}: {first.reason}",
         )
+
+
+def failures_text(state: LiveProgress) -> str:
+    """Failed candidates by kind, the most frequent first; empty without any."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in state.failures.most_common())

@@ -117,10 +117,11 @@ def _as_json(report: RemeasureReport) -> dict[str, Any]:
 
 
 def _show(report: RemeasureReport) -> None:
-    from wmhub.cli._show import show_facts, show_note
+    from wmhub.cli._live import failures_text, show_rejected
+    from wmhub.cli._show import show_facts
 
     state, change = report.progress, report.change
-    failures = ", ".join(f"{count:,} {kind}" for kind, count in state.failures.most_common())
+    failures = failures_text(state)
     facts = [
         ("chosen", f"{report.chosen:,} rows"),
         ("new times", f"{report.replaced:,} rows"),
@@ -133,10 +134,4 @@ def _show(report: RemeasureReport) -> None:
     if report.interrupted:
         facts.append(("interrupted", "rows that were not reached keep their times"))
     show_facts(f"{report.manifest.name} {report.manifest.version.tag} in {report.output}", facts)
-    if report.rejections:
-        show_note(
-            "rejected",
-            f"{len(report.rejections):,} lines of an earlier run's journal, kept as "
-            f"{report.journal}; the first, line {report.rejections[0].line}: "
-            f"{report.rejections[0].reason}",
-        )
+    show_rejected(report.rejections, report.journal)

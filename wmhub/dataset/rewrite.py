@@ -127,21 +127,26 @@ def credit(dataset: str | Path, *, contributor: str = "", licence: str = "") -> 
             raise InvalidInputError(
                 f"{folder}: nothing to fill in; every row names what was given, or nothing was"
             )
-        description = Description(
-            older.hardware,
-            manifest.profile,
-            COLLECTOR,
-            version=manifest.version.after(Change.MAJOR),
-            test_workloads=manifest.test_workloads,
-            repeatability=manifest.repeatability,
-            limits=manifest.limits,
-        )
+        description = _of_changed_rows(manifest, manifest.repeatability)
         settled = older.split_of
         runs = begin_anew(folder, "runs")
         part = part_of(older, runs, "credited", lambda table: _filled(table, fills))
         written = assemble([part], folder, description, settled=settled, replace=True)
         finish_work(folder, "runs")
     return written
+
+
+def _of_changed_rows(manifest: Manifest, repeatability: Repeatability | None) -> Description:
+    """Of the dataset of ``manifest`` with other rows in the same splits: the next major version."""
+    return Description(
+        manifest.hardware,
+        manifest.profile,
+        COLLECTOR,
+        version=manifest.version.after(Change.MAJOR),
+        test_workloads=manifest.test_workloads,
+        repeatability=repeatability,
+        limits=manifest.limits,
+    )
 
 
 def _filled(table: pa.Table, fills: Mapping[str, str]) -> pa.Table:
@@ -169,15 +174,7 @@ def retime(
 
     Returns the manifest, and new over old latency of each row that was changed.
     """
-    manifest = older.manifest
-    description = Description(
-        older.hardware,
-        manifest.profile,
-        COLLECTOR,
-        version=manifest.version.after(Change.MAJOR),
-        test_workloads=manifest.test_workloads,
-        limits=manifest.limits,
-    )
+    description = _of_changed_rows(older.manifest, None)
     retiming = _Retiming(records, contributor)
     part = part_of(older, begin_anew(output, "runs"), "retimed", retiming)
     written = assemble([part], output, description, settled=older.split_of)
