@@ -53,7 +53,7 @@ def test_gpu_candidates_are_drawn_compiled_and_fail_only_at_the_launch(tmp_path:
     lock = MachineLock(tmp_path / "lock")
     with Engine(target, workers=1, check=False, build_timeout_seconds=120.0, lock=lock) as engine:
         ids = engine.build([Program(candidate.module) for candidate in drawn])
-        assert [engine.built(id_) for id_ in ids] == [None, None]
+        assert [engine.outcome(id_) for id_ in ids] == [None, None]
         results = engine.run(ids)
     assert {result.failure for result in results} == {FailureKind.RUNTIME_DEVICE}
     assert all("cuda" in result.message.lower() for result in results)

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from wmhub.measure import zoo
+from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.engine import Engine
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.timing import TimingPlan
+from wmhub.records import FailureKind
 
 sys.path.insert(0, str(Path(__file__).parent))
 from misbehaving import program
@@ -100,6 +102,7 @@ def test_a_candidate_is_compared_with_its_own_task_alone() -> None:
     groups: list[str] = []
     engine = SimpleNamespace(
         release=lambda _: None,
+        forget_timings=lambda _: None,
         build=lambda programs: groups.extend(program.group for program in programs) or [],
     )
     builder = EngineBuilder(engine)
@@ -111,3 +114,74 @@ def test_a_candidate_is_compared_with_its_own_task_alone() -> None:
     assert groups[0] == groups[2] != groups[1]
     # Another builder need not know.
     name_task(object(), "softmax")
+
+
+class FakeEngine:
+    """Keeps count of what it builds; the n-th program runs for n seconds, the third never."""
+
+    def __init__(self) -> None:
+        self.programs: list[Program] = []
+        self.linked: set[int] = set()
+        self.timed: set[int] = set()
+
+    def build(self, programs: list[Program]) -> list[int]:
+        before = len(self.programs)
+        self.programs += programs
+        new = list(range(before, len(self.programs)))
+        self.linked.update(new)
+        return new
+
+    def outcome(self, id_: int) -> Measurement | None:
+        return self._ran(id_) if id_ in self.timed else None
+
+    def run(self, ids: list[int]) -> list[Measurement]:
+        self.timed.update(ids)
+        return [self._ran(id_) for id_ in ids]
+
+    def _ran(self, id_: int) -> Measurement:
+        if id_ == 2:
+            return Measurement((), FailureKind.CRASH, "", 0.0, 0.0)
+        return Measurement((1.0 + id_,), None, "", 0.0, 0.0)
+
+    def forget_timings(self, ids: list[int]) -> None:
+        self.timed.difference_update(ids)
+
+    def release(self, ids: list[int]) -> None:
+        self.linked.difference_update(ids)
+
+
+def test_the_fastest_of_a_task_stay_linked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmhub.measure import metaschedule
+    from wmhub.measure.metaschedule import builder_and_runner, name_task
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import use_target
+
+    # As of one task, whatever their shapes.
+    monkeypatch.setattr(metaschedule, "argument_info", lambda mod: "")
+    engine = FakeEngine()
+    builder, runner = builder_and_runner(engine)
+    target = use_target({"kind": "llvm", "num-cores": 1})
+    modules = [zoo.build(f"matmul-m{m}-n16-k16") for m in range(2, 12)]
+
+    def measured(task: str, numbers: list[int]) -> list[float | None]:
+        name_task(builder, task)
+        mods = [modules[number] for number in numbers]
+        built = builder.build([ms.builder.BuilderInput(mod, target) for mod in mods])
+        paths = [result.artifact_path for result in built]
+        assert len(set(paths)) == len(numbers)
+        inputs = [
+            ms.runner.RunnerInput(path, "cpu", ms.arg_info.ArgInfo.from_entry_func(mod))
+            for path, mod in zip(paths, mods, strict=True)
+        ]
+        results = [future.result() for future in runner.run(inputs)]
+        return [None if r.run_secs is None else float(r.run_secs[0]) for r in results]
+
+    assert measured("relu", [0, 1, 2, 3]) == [1, 2, None, 4]
+    assert measured("relu", [4, 5, 6]) == [5, 6, 7]
+    assert measured("gelu", [7]) == [8]
+    # The failed one and those behind the fourth are gone; of another task nothing counts.
+    assert engine.linked == {0, 1, 3, 4, 7}
+    assert measured("relu", [4, 8, 0, 0]) == [5, 9, 1, 10]
+    assert len(engine.programs) == 10  # Two of four: the eighth, and the first's double.
+    assert measured("gelu", [0]) == [11]
+    assert engine.linked == {0, 1, 3, 4, 7, 10}

@@ -161,8 +161,8 @@ class Engine:
         self._build_all(ids)
         return ids
 
-    def built(self, id_: int) -> Measurement | None:
-        """``None`` for a program that can be run; the failure of one that could not be built."""
+    def outcome(self, id_: int) -> Measurement | None:
+        """What became of a program; ``None`` for one that is built and not yet timed."""
         return self._candidates[id_].outcome
 
     def run(

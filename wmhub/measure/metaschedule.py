@@ -11,6 +11,7 @@ other runner can load it.
 from __future__ import annotations
 
 import shutil
+import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,16 +24,26 @@ from wmhub.measure.programs import argument_info, save_program
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
 
+#: Programs of a task that stay linked: as many as a search measures again at its end.
+_KEPT = 4
+
 
 @derived_object
 class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
-    """Builds through an ``Engine``."""
+    """Builds through an ``Engine``.
+
+    The fastest programs of each task stay linked after their batch, and are not built again when a
+    search measures them again at its end.
+    """
 
     def __init__(self, engine: Engine) -> None:
         super().__init__()
         self._engine = engine
         self._task = ""
         self.handles: dict[str, int] = {}
+        """The engine's handle of each program of the last batch, by its artifact path."""
+        self._linked: dict[int, Program] = {}
+        """What is linked, by its handle: the last batch, and the fastest of those before."""
 
     def name_task(self, task: str) -> None:
         """What is built from now on is of ``task``, and compared with nothing else."""
@@ -41,27 +52,46 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
     def build(self, build_inputs: Sequence[Any]) -> list[Any]:
         """Compiles a batch; its artifact paths mean something to ``EngineRunner`` alone."""
         # A search builds, runs, and builds again: what it has not run by now, it never will.
-        self._engine.release(self.handles.values())
         for old in self.handles:
             shutil.rmtree(Path(old).parent, ignore_errors=True)
         self.handles.clear()
+        kept = self._keep_fastest()
         programs = [
             Program(save_program(item.mod), f"{self._task} {argument_info(item.mod)}")
             for item in build_inputs
         ]
-        results = []
-        for handle in self._engine.build(programs):
-            failed = self._engine.built(handle)
-            if failed is not None:
-                reason = f"{failed.failure}: {failed.message}"
-                results.append(ms.builder.BuilderResult(None, reason))
-                continue
-            # TVM deletes the folder of an artifact after its use, so each has one of its own.
-            path = Path(tempfile.mkdtemp(prefix="wmhub-linked-"), "in-process")
-            path.touch()
-            self.handles[str(path)] = handle
-            results.append(ms.builder.BuilderResult(str(path), None))
-        return results
+        # Taken out, so that of equal programs of a batch each has a handle of its own.
+        known = [kept.pop(program, None) for program in programs]
+        self._engine.forget_timings([old for old in known if old is not None])
+        missing = [one for one, old in zip(programs, known, strict=True) if old is None]
+        new = iter(self._engine.build(missing))
+        handles = [next(new) if old is None else old for old in known]
+        self._linked.update(zip(handles, programs, strict=True))
+        return [self._told(handle) for handle in handles]
+
+    def _told(self, handle: int) -> Any:
+        """As TVM wants to hear what became of a build."""
+        failed = self._engine.outcome(handle)
+        if failed is not None:
+            return ms.builder.BuilderResult(None, f"{failed.failure}: {failed.message}")
+        # TVM deletes the folder of an artifact after its use, so each has one of its own.
+        path = Path(tempfile.mkdtemp(prefix="wmhub-linked-"), "in-process")
+        path.touch()
+        self.handles[str(path)] = handle
+        return ms.builder.BuilderResult(str(path), None)
+
+    def _keep_fastest(self) -> dict[Program, int]:
+        """Releases all but the fastest of each task, and returns their handles."""
+        tasks: dict[str, list[tuple[float, int]]] = {}
+        for handle, program in self._linked.items():
+            outcome = self._engine.outcome(handle)
+            if outcome is not None and outcome.failure is None:
+                seconds = statistics.median(outcome.run_seconds)
+                tasks.setdefault(program.group, []).append((seconds, handle))
+        fastest = {handle for ran in tasks.values() for _, handle in sorted(ran)[:_KEPT]}
+        self._engine.release([handle for handle in self._linked if handle not in fastest])
+        self._linked = {h: program for h, program in self._linked.items() if h in fastest}
+        return {program: handle for handle, program in self._linked.items()}
 
 
 @derived_object
