@@ -23,7 +23,8 @@ from wmhub.errors import (
     OutputExistsError,
     WmhubError,
 )
-from wmhub.live_collection import NoisyMachineWarning, collect_live
+from wmhub.hardware.probe import NoisyMachineWarning
+from wmhub.live_collection import collect_live
 from wmhub.measure.journal import read_journal
 from wmhub.measure.live import LivePlan
 from wmhub.measure.timing import TimingPlan
@@ -59,7 +60,7 @@ def wait_gone(pids: list[int]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.filterwarnings("ignore::wmhub.live_collection.NoisyMachineWarning")
+@pytest.mark.filterwarnings("ignore::wmhub.hardware.probe.NoisyMachineWarning")
 def test_a_collection_without_a_record_says_what_each_workload_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

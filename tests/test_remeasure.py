@@ -29,7 +29,8 @@ from wmhub.errors import (
     OutputExistsError,
 )
 from wmhub.hardware import lookup
-from wmhub.live_collection import NoisyMachineWarning, collect_live
+from wmhub.hardware.probe import NoisyMachineWarning
+from wmhub.live_collection import collect_live
 from wmhub.live_dataset import dataset_of
 from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.journal import Journal, JournalHead
@@ -127,8 +128,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
     monkeypatch.setattr("wmhub.remeasure.Engine", fake)
     monkeypatch.setattr("wmhub.remeasure.use_target", lambda target: None)
-    monkeypatch.setattr("wmhub.remeasure.measured_here", lambda key: key)
-    monkeypatch.setattr("wmhub.remeasure.hardware_at_hand", lambda key, *_, **__: (key, None))
+    monkeypatch.setattr("wmhub.remeasure.calibrated_here", lambda key: None)
     monkeypatch.setattr(
         "wmhub.remeasure.rebuilt",
         lambda workload, row, group: Program(f"{workload.id} {_line(row)}", group),

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import signal
-import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -60,10 +59,6 @@ class LiveReport:
     """Whether Ctrl-C ended it before its budget did."""
 
 
-class NoisyMachineWarning(UserWarning):
-    """Something about this machine makes latencies less sure."""
-
-
 def collect_live(
     output: str | Path,
     *,
@@ -106,7 +101,7 @@ def collect_live(
         older = open_verified(output) if (output / MANIFEST).exists() else None
         if older is None:
             refuse_existing(output)
-        key, profile = hardware_at_hand(hardware, older, remote=tracker is not None)
+        key, profile = _hardware_at_hand(hardware, older, remote=tracker is not None)
         if tracker is not None:
             # Before anything is prepared for devices that are not there.
             tracker.require_device()
@@ -148,7 +143,7 @@ def collect_live(
     return LiveReport(output, finished.manifest, state, finished.rejections, kept, stop())
 
 
-def hardware_at_hand(
+def _hardware_at_hand(
     hardware: HardwareKey | str | None, older: Dataset | None, *, remote: bool
 ) -> tuple[HardwareKey, HardwareProfile | None]:
     """What is measured on, ``hardware`` or this machine; it must be that of ``older``.
@@ -156,11 +151,12 @@ def hardware_at_hand(
     Warns of what makes latencies less sure. Raises ``HardwareMismatchError`` where it is another,
     and ``InvalidInputError`` for devices elsewhere (``remote``) that are not named.
     """
-    from wmhub.hardware.probe import examine
+    from wmhub.hardware.probe import calibrated_here
     from wmhub.hardware.table import lookup
 
-    key = HardwareKey.parse(str(hardware)) if hardware is not None else None
+    profile: HardwareProfile | None
     if remote:
+        key = HardwareKey.parse(str(hardware)) if hardware is not None else None
         key = key or (older.hardware if older is not None else None)
         if key is None:
             raise InvalidInputError(
@@ -169,15 +165,8 @@ def hardware_at_hand(
             )
         profile = lookup(key)
     else:
-        probed = examine("llvm" if key is None else key.backend)
-        if key not in (None, probed.profile.key):
-            raise HardwareMismatchError(
-                f"this machine is {probed.profile.key}, not {key}; measure there, or leave out the "
-                "hardware"
-            )
-        for sentence in probed.warnings:
-            warnings.warn(sentence, NoisyMachineWarning, stacklevel=3)
-        key, profile = probed.profile.key, probed.profile
+        profile = calibrated_here(hardware)
+        key = profile.key
     if older is not None and older.hardware != key:
         raise HardwareMismatchError(
             f"{older.path}: measured on {older.hardware}, so records of {key} cannot be added"

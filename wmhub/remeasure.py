@@ -29,8 +29,8 @@ from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.working import finish_work, refuse_inside, working, working_folder
 from wmhub.errors import DatasetError, InvalidInputError, MeasureError
-from wmhub.hardware.probe import measured_here
-from wmhub.live_collection import hardware_at_hand, interruptible
+from wmhub.hardware.probe import calibrated_here
+from wmhub.live_collection import interruptible
 from wmhub.live_dataset import put_aside
 from wmhub.logs.chunks import Rejection
 from wmhub.measure.candidate import Measurement
@@ -148,12 +148,11 @@ def remeasure(
         raise InvalidInputError("a budget must be positive")
     Provenance(contributor)  # What no row can hold is refused before the work.
     older = open_verified(dataset)
-    measured_here(older.hardware)
     output = destination(output)
     refuse_inside(output, [older.path])
     with working(output):
         refuse_existing(output)
-        _, profile = hardware_at_hand(older.hardware, older, remote=False)
+        profile = calibrated_here(older.hardware)
         tasks = _tasks(older, choice or Choice())
         chosen = sum(len(task.rows) for task in tasks)
         if not chosen:

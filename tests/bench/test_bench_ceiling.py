@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
-from wmhub.live_collection import NoisyMachineWarning, collect_live
+from wmhub.hardware.probe import NoisyMachineWarning
+from wmhub.live_collection import collect_live
 from wmhub.measure.live import LivePlan
 from wmhub.measure.timing import TimingPlan
 from wmhub.names import HardwareKey

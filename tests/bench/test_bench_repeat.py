@@ -15,7 +15,8 @@ import wmhub
 from wmhub.dataset.manifest import Repeatability, read_manifest
 from wmhub.dataset.rewrite import render_again
 from wmhub.errors import DatasetError
-from wmhub.live_collection import NoisyMachineWarning, collect_live
+from wmhub.hardware.probe import NoisyMachineWarning
+from wmhub.live_collection import collect_live
 from wmhub.measure.live import LivePlan
 from wmhub.measure.rebuild import repeatability
 from wmhub.measure.timing import TimingPlan

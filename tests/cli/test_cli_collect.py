@@ -231,9 +231,10 @@ def test_what_disturbs_a_live_collection_is_said_before_it_is_over(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     from wmhub import live_collection
+    from wmhub.hardware.probe import NoisyMachineWarning
 
     def measures(*_: object, **__: object) -> None:
-        warnings.warn("busy: stop other work", live_collection.NoisyMachineWarning, stacklevel=2)
+        warnings.warn("busy: stop other work", NoisyMachineWarning, stacklevel=2)
         said = capsys.readouterr().err
         assert "warning busy: stop other work" in said
         assert "without a licence" in said

@@ -192,7 +192,7 @@ def _collect_live(
 def noise_told() -> Iterator[None]:
     """Tells at once what makes latencies less sure: when all is measured it is of no use."""
     from wmhub.cli._show import show_note
-    from wmhub.live_collection import NoisyMachineWarning
+    from wmhub.hardware.probe import NoisyMachineWarning
 
     def tell(message: Warning | str, *_: Any, **__: Any) -> None:
         show_note("warning", str(message))

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import os
 import re
+import warnings
 from dataclasses import dataclass
 
 from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
@@ -31,6 +32,10 @@ _WHOLE = {
 }
 
 
+class NoisyMachineWarning(UserWarning):
+    """Something about this machine makes latencies less sure."""
+
+
 @dataclass(frozen=True)
 class Probe:
     """A machine's profile and what is doubtful about it."""
@@ -50,13 +55,30 @@ def measured_here(hardware: HardwareKey | str | None) -> HardwareKey:
 
     Raises ``HardwareMismatchError`` where this machine has another.
     """
+    return _here(hardware, quick=True).profile.key
+
+
+def calibrated_here(hardware: HardwareKey | str | None) -> HardwareProfile:
+    """The profile of what ``measured_here`` returns, calibrated in a few seconds.
+
+    Warns of what makes latencies less sure (``NoisyMachineWarning``).
+    """
+    found = _here(hardware, quick=False)
+    for sentence in found.warnings:
+        warnings.warn(sentence, NoisyMachineWarning, stacklevel=3)
+    return found.profile
+
+
+def _here(hardware: HardwareKey | str | None, *, quick: bool) -> Probe:
     if hardware is None:
-        return probe(quick=True).key
+        return examine(quick=quick)
     named = HardwareKey.parse(str(hardware))
-    here = probe(named.backend, quick=True).key
-    if here != named:
-        raise HardwareMismatchError(f"this machine is {here}, not {named}; measure there")
-    return here
+    found = examine(named.backend, quick=quick)
+    if found.profile.key != named:
+        raise HardwareMismatchError(
+            f"this machine is {found.profile.key}, not {named}; measure there"
+        )
+    return found
 
 
 def examine(backend: str = "llvm", *, quick: bool = False) -> Probe:
