@@ -76,8 +76,6 @@ class Buffer:
     dtype: str
     shape: tuple[int, ...]
     """Extents; ``1`` stands for a symbolic one."""
-    is_argument: bool
-    """Whether the function takes or returns it (else it is an intermediate)."""
     hint: str = ""
     """What the program calls it, where several have that name; else empty."""
 

@@ -1,9 +1,8 @@
 """Reads the program that TVM serialised, without TVM.
 
-MetaSchedule databases hold each workload as a serialised IRModule, a graph of nodes in JSON. Two
-forms exist: TVM up to 0.20 writes ``{"type_key", "attrs", "data"}`` with every value a string, the
-newer ffi writes ``{"type", "data"}``. Both are read into the same `Program`, as far as scheduling
-needs it; what is not understood becomes an opaque expression, never an error.
+MetaSchedule databases hold each workload as a serialised IRModule, a graph of nodes in JSON
+(`tvm_graph`). It is read into a `Program`, as far as scheduling needs it; what is not understood
+becomes an opaque expression, never an error.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from wmhub.errors import InvalidInputError
 from wmhub.program import OPERATIONS, Access, Block, Buffer, Index, Iterator, Program
+from wmhub.tvm_graph import Graph
 
 _ADD, _MUL, _DIV, _COMPARE, _SELECT, _SPECIAL, _INTEGER = range(len(OPERATIONS))
 
@@ -25,8 +24,6 @@ _ADD, _MUL, _DIV, _COMPARE, _SELECT, _SPECIAL, _INTEGER = range(len(OPERATIONS))
 _MOST_VISITS = 200_000
 #: Those of an index map are a few dozen.
 _MOST_VISITS_OF_A_MAP = 1000
-#: TVM's integers have 64 bits.
-_MOST_INTEGER = 2**63
 
 _BINARY = {
     "Add": "+", "Sub": "-", "Mul": "*", "FloorDiv": "//", "Div": "//", "FloorMod": "%", "Mod": "%",
@@ -57,7 +54,7 @@ def parse_program(serialised: str) -> Program:
             # An 8-byte little-endian length stands before the JSON text (dmlc stream format).
             (length,) = struct.unpack("<Q", raw[:8])
             text = raw[8 : 8 + length].decode()
-        graph = _Graph(json.loads(text))
+        graph = Graph(json.loads(text))
         return _Reader(graph).program()
     except RecursionError:
         raise InvalidInputError("the serialised program nests too deeply") from None
@@ -71,7 +68,7 @@ def parse_index_map(text: str) -> tuple[int, tuple[Index, ...]]:
     Raises ``InvalidInputError`` when it is none.
     """
     try:
-        graph = _Graph(json.loads(text))
+        graph = Graph(json.loads(text))
         if graph.kind(graph.root) != "IndexMap":
             raise ValueError(f"it is of type {graph.kind(graph.root)}")
         before = graph.items(graph.ref(graph.root, "initial_indices"))
@@ -85,96 +82,20 @@ def parse_index_map(text: str) -> tuple[int, tuple[Index, ...]]:
         raise InvalidInputError(f"not a serialised index map: {error!r}") from error
 
 
-class _Graph:
-    """The two JSON forms behind one face: nodes by number, fields by name."""
-
-    def __init__(self, document: Any) -> None:
-        self.nodes: list[dict[str, Any]] = document["nodes"]
-        self.is_old = "root" in document
-        self.root = int(document["root" if self.is_old else "root_index"])
-
-    def kind(self, node: int) -> str:
-        """Type of a node without its namespace: ``For``, ``Block``, ``IntImm``."""
-        entry = self.nodes[node]
-        kind = str(entry["type_key" if self.is_old else "type"]).rsplit(".", 1)[-1]
-        renamed = {
-            "SBlock": "Block", "SBlockRealize": "BlockRealize", "TensorLoad": "BufferLoad",
-            "TensorRegion": "BufferRegion",
-        }  # fmt: skip
-        return renamed.get(kind, kind)
-
-    def has(self, node: int, name: str) -> bool:
-        return name in self._fields(node)
-
-    def ref(self, node: int, *names: str) -> int:
-        """The node that the first present of these fields points to."""
-        fields = self._fields(node)
-        return int(next(fields[name] for name in names if name in fields))
-
-    def items(self, node: int) -> list[int]:
-        """Elements of an array (or keys and values of a map, in turn)."""
-        entry = self.nodes[node]
-        data = entry.get("data", [])
-        if self.is_old and "keys" in entry:  # a map with string keys
-            return [int(v) for v in data]
-        return [int(v) for v in data] if isinstance(data, list) else []
-
-    def integer(self, node: int) -> int | None:
-        """Value of an integer node, ``None`` when it is no constant."""
-        if self.kind(node) == "int":
-            value = int(self.nodes[node]["data"])
-        elif self.kind(node) == "IntImm":
-            # The old form has the literal there, the new one a node of type ``int``.
-            value = int(self._fields(node)["value"])
-            value = value if self.is_old else int(self.nodes[value]["data"])
-        else:
-            return None
-        if abs(value) > _MOST_INTEGER:
-            raise ValueError("an integer of more than 64 bits")
-        return value
-
-    def text(self, node: int) -> str:
-        entry = self.nodes[node]
-        return str(
-            entry.get("repr_str", entry.get("repr_b64", "")) if self.is_old else entry["data"]
-        )
-
-    def dtype(self, node: int) -> str:
-        """Data type of a variable, load or constant."""
-        fields = self._fields(node)
-        if self.is_old:
-            return str(fields.get("dtype", ""))
-        ty = self._fields(int(fields["ty"]))
-        dtype = ty.get("dtype", "")
-        return dtype if isinstance(dtype, str) else str(self._fields(int(dtype))["dtype"])
-
-    def _fields(self, node: int) -> dict[str, Any]:
-        entry = self.nodes[node]
-        fields = entry.get("attrs" if self.is_old else "data", {})
-        return fields if isinstance(fields, dict) else {}
-
-
 @dataclass
 class _Reader:
     """Walks one IRModule's statement tree and collects its blocks."""
 
-    graph: _Graph
+    graph: Graph
     most_visits: int = _MOST_VISITS
     blocks: list[Block] = field(default_factory=list)
     buffers: dict[str, Buffer] = field(default_factory=dict)
     _buffer_name: dict[int, str] = field(default_factory=dict)
-    _arguments: dict[int, bool] = field(default_factory=dict)
     _visits: int = 0
 
     def program(self) -> Program:
         for function in self._prim_functions():
-            g = self.graph
-            for param in g.items(g.ref(function, "params")):
-                self._arguments[param] = True
-            if g.has(function, "buffer_map"):
-                for node in g.items(g.ref(function, "buffer_map"))[1::2]:
-                    self._arguments[node] = True
-            self._statement(g.ref(function, "body"), [])
+            self._statement(self.graph.ref(function, "body"), [])
         if not self.blocks:
             raise ValueError("it holds no block")
         return Program(tuple(self.blocks), dict(self.buffers))
@@ -229,7 +150,7 @@ class _Reader:
             numbers[var] = number
             extent = g.integer(g.ref(domain, "extent")) or 1
             is_whole = is_whole and g.integer(g.ref(domain, "min")) == 0
-            is_reduction = int(g._fields(iter_var)["iter_type"]) == 2  # IterVarType kCommReduce
+            is_reduction = g.number(iter_var, "iter_type") == 2  # IterVarType kCommReduce
             iterators.append(
                 Iterator(g.text(g.ref(var, "name", "name_hint")), extent, is_reduction)
             )
@@ -271,7 +192,7 @@ class _Reader:
         shape_owner = node if g.has(node, "shape") else g.ref(node, "ty")
         shape = tuple(g.integer(n) or 1 for n in g.items(g.ref(shape_owner, "shape")))
         hint = base if base != name else ""
-        self.buffers[name] = Buffer(name, g.dtype(node), shape, node in self._arguments, hint)
+        self.buffers[name] = Buffer(name, g.dtype(node), shape, hint)
         self._buffer_name[node] = name
         return name
 
@@ -297,15 +218,8 @@ class _Reader:
         g = self.graph
         found: list[int] = []
         for name in (
-            "a",
-            "b",
-            "condition",
-            "true_value",
-            "false_value",
-            "value",
-            "args",
-            "indices",
-        ):
+            "a", "b", "condition", "true_value", "false_value", "value", "args", "indices",
+        ):  # fmt: skip
             if not g.has(node, name) or g.kind(node) in ("IntImm", "FloatImm", "StringImm"):
                 continue
             child = g.ref(node, name)

@@ -150,7 +150,7 @@ def test_a_sum_on_the_stack_is_as_wide_as_its_widest_access() -> None:
     assert scalars(taken_over(32, 4))[0] == 0
     # Too large for the stack: it lies in memory, and each access has its own width.
     assert scalars(taken_over(48, 6))[0] == 0
-    half = Program((), {"sum": Buffer("sum", "float16", (6, 48), is_argument=False)})
+    half = Program((), {"sum": Buffer("sum", "float16", (6, 48))})
     assert scalars(taken_over(48, 6), half)[0] == pytest.approx(4 * 8)
 
 

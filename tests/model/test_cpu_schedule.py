@@ -26,7 +26,7 @@ def var(axis: int) -> Index:
 
 
 def schedules(stages: list[Stage], shapes: dict[str, tuple[int, ...]]) -> list[CpuSchedule]:
-    buffers = {name: Buffer(name, "float32", shape, True) for name, shape in shapes.items()}
+    buffers = {name: Buffer(name, "float32", shape) for name, shape in shapes.items()}
     program = Program((), buffers)
     for stage in stages:
         stage.annotations = {key: np.array([value]) for key, value in ANNOTATIONS.items()}
