@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from wmhub.hardware.table import lookup
+from wmhub.model.cache_stages import copied_by
 from wmhub.model.features import structured_features
-from wmhub.model.gpu_features import copied_by
 from wmhub.model.gpu_warp import run_of
 from wmhub.names import HardwareKey
 from wmhub.nest import Axis, Loop, Stage, extents

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from wmhub.model.config import ModelConfig
 from wmhub.model.merge import merge
-from wmhub.model.network import ModelConfig
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_network import groups, network

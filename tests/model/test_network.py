@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from wmhub.hardware.table import lookup
+from wmhub.model.config import ModelConfig
 from wmhub.model.encode import Encoded, current_spec, encode, structured_columns
-from wmhub.model.network import ModelConfig, WorldModel
+from wmhub.model.network import WorldModel
 from wmhub.names import HardwareKey
 from wmhub.replay.meta_schedule import replay_traces
 

@@ -16,32 +16,24 @@ import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import residency
-from wmhub.model.columns import ACCESSES, INNER_LOOPS, Columns
+from wmhub.model.cache_stages import CACHES, copies_of, rounds_of, tile_of, vector_of
+from wmhub.model.columns import Columns
 from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
 from wmhub.model.cpu_schedule import annotation_of
-from wmhub.model.gpu_features import (
-    CACHES,
-    GRID,
-    VIRTUAL,
-    copies_of,
-    gpu_features,
-    rounds_of,
-    tile_of,
-    vector_of,
-    warps_of,
-)
+from wmhub.model.gpu_features import GRID, VIRTUAL, gpu_features, warps_of
+from wmhub.model.inner_loops import inner_loops
 from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.model.movement import element_bytes, written_bytes
 from wmhub.model.working_sets import working_sets
 from wmhub.nest import THREADS, Stage, pipeline_depth, trips
-from wmhub.program import OPERATIONS, Access, arithmetic
+from wmhub.program import OPERATIONS, arithmetic
 from wmhub.replay.limits import threads_of
 from wmhub.trajectory import Trajectories
 
 #: Axes described per stage: spatial ones counted from the innermost, then reductions.
-SPATIAL_AXES, REDUCTION_AXES = 4, 3
+_SPATIAL_AXES, _REDUCTION_AXES = 4, 3
 #: Levels of a tiled axis, counted from the innermost.
-SPATIAL_LEVELS, REDUCTION_LEVELS = 5, 3
+_SPATIAL_LEVELS, _REDUCTION_LEVELS = 5, 3
 
 
 def main_stage(trajectories: Trajectories) -> Stage:
@@ -52,12 +44,12 @@ def main_stage(trajectories: Trajectories) -> Stage:
     """
 
     def work(stage: Stage) -> tuple[bool, float, int]:
-        trips = 1.0
+        runs = 1.0
         for axis in stage.axes:
-            trips *= max(1, int(axis.extent[0]))
+            runs *= max(1, int(axis.extent[0]))
         is_reduction = any(axis.is_reduction for axis in stage.axes)
         weight = 1.0 + arithmetic(stage.operations, is_reduction)
-        return stage.role in ("compute", "rfactor"), trips * weight, len(stage.loops)
+        return stage.role in ("compute", "rfactor"), runs * weight, len(stage.loops)
 
     live = [s for s in trajectories.stages if not s.inlined and s.loops]
     return max(live or list(trajectories.stages), key=work)
@@ -79,7 +71,7 @@ def structured_features(
     sizes = element_bytes(trajectories)
     _axes(columns, stage)
     _parallelism(columns, trajectories, stage, loops, runs, threads, hardware)
-    _inner_loops(columns, stage, loops)
+    inner_loops(columns, stage, loops)
     working_sets(columns, trajectories, stage, loops, sizes, hardware)
     _caches(columns, trajectories, stage, runs, threads, sizes, hardware)
     _whole(columns, trajectories, stage)
@@ -94,8 +86,8 @@ def _axes(columns: Columns, stage: Stage) -> None:
         for axis, extent in loop.parts[::-1]:
             walked.setdefault(id(axis), []).append(extent)
     for kind, most, levels in (
-        ("spatial", SPATIAL_AXES, SPATIAL_LEVELS),
-        ("reduction", REDUCTION_AXES, REDUCTION_LEVELS),
+        ("spatial", _SPATIAL_AXES, _SPATIAL_LEVELS),
+        ("reduction", _REDUCTION_AXES, _REDUCTION_LEVELS),
     ):
         axes = [a for a in stage.axes if bool(a.is_reduction) == (kind == "reduction")]
         # The axes that hold most of the iteration space, in their own order, innermost first.
@@ -191,58 +183,6 @@ def _parallelism(
         bodies = bodies * virtual
     fits = np.where(bodies <= depth, bodies, 1)
     columns.log2("unroll.body", fits.max(axis=0, initial=1))
-
-
-def _movements(stage: Stage, accesses: Sequence[Access]) -> np.ndarray:
-    """How each access moves with each loop: int64 [accesses, L].
-
-    0: not at all; 1: along its last dimension; 2: else.
-    """
-    number = {id(axis): at for at, axis in enumerate(stage.axes)}
-    walked = [[number[id(axis)] for axis, _ in loop.parts if id(axis) in number]
-              for loop in stage.loops]  # fmt: skip
-    found = np.zeros((len(accesses), len(walked)), dtype=np.int64)
-    for row, access in zip(found, accesses):
-        dimensions = {v: at for at, index in enumerate(access.indices) for v in index.variables()}
-        moved = [max([dimensions.get(v, -1) for v in axes], default=-1) for axes in walked]
-        row[:] = [0 if d < 0 else 1 if d == len(access.indices) - 1 else 2 for d in moved]
-    return found
-
-
-def _inner_loops(columns: Columns, stage: Stage, loops: LoopTable) -> None:
-    """The innermost loops that really iterate (unit loops differ by candidate), one by one."""
-    accesses = [*stage.writes, *stage.reads][:ACCESSES]
-    # From the inside out, and last a loop that stands for those that are not there.
-    rows = np.vstack([loops.sizes[::-1], np.ones((1, loops.sizes.shape[1]), dtype=np.int64)])
-    reduction = np.vstack([loops.is_reduction[::-1], np.zeros((1, 1), dtype=bool)])
-    movement = _movements(stage, accesses)[:, ::-1]
-    movement = np.hstack([movement, np.zeros((len(accesses), 1), dtype=np.int64)])
-    runs = rows > 1
-    number_of = accumulated(np.add, runs.astype(np.int16))
-    #: [INNER_LOOPS, N or 1]: places in ``rows``.
-    wanted = np.arange(INNER_LOOPS, dtype=np.int16)[:, None, None]
-    before = np.add.reduce(number_of <= wanted, axis=1, dtype=np.int16)
-    at = np.minimum(before, len(stage.loops)).astype(np.intp)
-    extent = rows[at, np.arange(rows.shape[1])]
-    odd = extent // (extent & -extent)
-    is_reduction = reduction[at, 0]
-    moved = movement[:, at]
-    contiguous, strided = moved == 1, moved == 2
-    for number in range(INNER_LOOPS):
-        name = f"inner{number}"
-        columns.log2(f"{name}.extent", extent[number])
-        columns.log2(f"{name}.odd", odd[number])
-        columns.add(f"{name}.is_reduction", is_reduction[number])
-        for k in range(ACCESSES):
-            known = k < len(accesses)
-            columns.add(f"{name}.access{k}.contiguous", contiguous[k, number] if known else 0.0)
-            columns.add(f"{name}.access{k}.strided", strided[k, number] if known else 0.0)
-    # How far the contiguous spatial work reaches before the first reduction loop.
-    outside = accumulated(np.logical_or, runs & reduction)
-    run = np.where(outside, 1, rows).prod(axis=0)
-    columns.log2("innermost.spatial_run", run)
-    # Vectors of 24 or 48 elements are taken apart by code generators: 10 to 30 times slower.
-    columns.log2("innermost.spatial_run.odd", run // (run & -run))
 
 
 def _caches(

@@ -16,6 +16,14 @@ import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import residency
+from wmhub.model.cache_stages import (
+    CACHES,
+    copied_by,
+    copies_of,
+    rounds_of,
+    tile_of,
+    vector_of,
+)
 from wmhub.model.columns import Columns
 from wmhub.model.gpu_warp import Operand, dealt, run_of, warp_features
 from wmhub.nest import THREADS, Axis, Loop, Stage, extents, steps_of, trips
@@ -33,8 +41,6 @@ _BASE_REGISTERS, _PER_ACCUMULATOR = 24.0, 1.25
 _SECTOR, _WIDEST_LOAD = 8.0, 4
 #: Axes of which the share of threads is described, from the innermost.
 _AXES = 3
-#: Cache stages described one by one.
-CACHES = 3
 
 
 def gpu_features(
@@ -204,11 +210,6 @@ def _reductions(columns: Columns, copies: Sequence[Stage], main: Stage, on: floa
     columns.log2("gpu.reduction.step", trips(inside), scale=on)
 
 
-def copies_of(stages: Sequence[Stage]) -> list[Stage]:
-    """The stages that copy what others read; of one that was made a block, the inner one."""
-    return [s for s in stages if s.role == "cache_read" and not s.inlined and not s.inner]
-
-
 def _copies(
     columns: Columns, copies: Sequence[Stage], shapes: Mapping[str, Sequence[int]], on: float
 ) -> None:
@@ -227,26 +228,6 @@ def _copies(
         waste = np.ceil(run / _SECTOR) * _SECTOR / run
         columns.log2(f"gpu.cache{number}.run", run, scale=on)
         columns.log2(f"gpu.cache{number}.waste", waste, scale=on if dimensions else 0.0)
-
-
-def own_loops(copy: Stage) -> list[Loop]:
-    """The loops of a copy that are not its host's."""
-    host = copy.host
-    return [loop for loop in copy.loops if host is None or host.index(loop) < 0]
-
-
-def rounds_of(copy: Stage, block: np.ndarray) -> np.ndarray:
-    """How often a copy is made; one to shared memory once for all ``block`` threads, virtual ones
-    too. float64 [N or 1]."""
-    own = own_loops(copy)
-    around = [loop for loop in copy.nest() if all(loop is not mine for mine in own)]
-    rounds = trips(around) if copy.host is not None else np.ones(1)
-    return np.maximum(rounds / block, 1.0) if copy.scope.startswith("shared") else rounds
-
-
-def tile_of(copy: Stage) -> np.ndarray:
-    """Elements that a copy holds: float64 [N or 1]."""
-    return trips(own_loops(copy)) if copy.copied is None else copy.held.astype(np.float64)
 
 
 def _operands(
@@ -269,22 +250,6 @@ def _operands(
     return [operand for _, operand in sorted(found, key=lambda item: item[0])]
 
 
-def copied_by(
-    copy: Stage, shapes: Mapping[str, Sequence[int]]
-) -> Sequence[tuple[np.ndarray, np.ndarray]]:
-    """Elements that a copy holds along each dimension of a tensor, and those that this has.
-
-    int64 [N or 1] each; nothing where they are unknown. ``shapes``: of the program's tensors.
-    """
-    if copy.copied is not None:
-        return copy.copied
-    shape = shapes.get(copy.reads[0].buffer.split(".")[0], ()) if copy.reads else ()
-    if len(shape) != len(copy.axes):
-        return ()
-    own = own_loops(copy)
-    return [(steps_of(own, axis), extents(size)) for axis, size in zip(copy.axes, shape)]
-
-
 def _kernels(columns: Columns, stages: Sequence[Stage], on: float) -> None:
     """All kernels, not that with the most work alone: a pooling divides in one of its own."""
     least, count = np.full(1, np.inf), 0.0
@@ -295,11 +260,3 @@ def _kernels(columns: Columns, stages: Sequence[Stage], on: float) -> None:
             count += 1.0
     columns.add("gpu.kernels", count * on)
     columns.log2("gpu.least_threads", np.where(np.isinf(least), 1.0, least), scale=on)
-
-
-def vector_of(copy: Stage) -> np.ndarray:
-    """Elements that a thread copies at once: float64 [N or 1]."""
-    told = copy.annotations.get("meta_schedule.cooperative_fetch")
-    if told is not None:
-        return np.maximum(told, 1.0)
-    return trips([loop for loop in copy.loops if loop.annotation == "vectorize"])

@@ -11,10 +11,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from wmhub.model.config import HEADS
+
 #: Candidates that are read at once when scoring, which bounds the attention's memory.
 PIECE = 512
-#: Attention heads; the width of the latent is a multiple.
-HEADS = 4
 
 
 class ActionTransformer(nn.Module):
