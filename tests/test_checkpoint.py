@@ -24,10 +24,12 @@ from wmhub.checkpoint import (
 from wmhub.checkpoint import write_checkpoint as write
 from wmhub.errors import CheckpointError, MissingInputError, SchemaVersionError
 from wmhub.evaluator import Evaluator, Settings, load_evaluator
+from wmhub.flushing import UNFINISHED
 from wmhub.hardware.table import lookup
+from wmhub.model.config import ModelConfig
 from wmhub.model.encode import current_spec, structured_columns
 from wmhub.model.forest import Forest
-from wmhub.model.network import ModelConfig, WorldModel
+from wmhub.model.network import WorldModel
 from wmhub.names import HardwareKey
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -299,7 +301,7 @@ def test_an_interrupted_write_leaves_no_checkpoint(
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr("wmhub.checkpoint.write_file", fail)
     with pytest.raises(OSError, match="disk full"):
         write(folder, checkpoint())
     with pytest.raises(MissingInputError):
@@ -311,9 +313,19 @@ def test_what_is_written_outlives_a_power_cut(
 ) -> None:
     """Weights and manifest are on disk before the manifest has its name, and then that is."""
     flushed: list[tuple[str, bool]] = []
-    monkeypatch.setattr(
-        "wmhub.checkpoint.flush",
-        lambda path: flushed.append((path.name, (tmp_path / "new" / MANIFEST).exists())),
-    )
+
+    def flush(path: Path) -> None:
+        name = UNFINISHED.sub("unfinished", path.name)
+        flushed.append((name, (tmp_path / "new" / MANIFEST).exists()))
+
+    for module in ("checkpoint", "flushing"):
+        monkeypatch.setattr(f"wmhub.{module}.flush", flush)
     write(tmp_path / "new", checkpoint())
-    assert flushed == [(WEIGHTS, False), (f"{MANIFEST}.part", False), ("new", True)]
+    assert flushed == [(WEIGHTS, False), ("unfinished", False), ("new", True)]
+
+
+def test_a_metric_that_is_no_number_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    odd = dataclasses.replace(checkpoint(), metrics={"top1": float("nan")})
+    with pytest.raises(ValueError, match="JSON"):
+        write(tmp_path, odd)
+    assert not (tmp_path / "checkpoint.json").exists()

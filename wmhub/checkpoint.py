@@ -28,11 +28,12 @@ from wmhub.errors import (
     SchemaVersionError,
     UserError,
 )
-from wmhub.flushing import flush
+from wmhub.flushing import flush, write_file
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.config import ModelConfig
 from wmhub.model.encode import FeatureSpec, current_spec, structured_columns
 from wmhub.model.forest import DEPTH
-from wmhub.model.network import ModelConfig, WorldModel
+from wmhub.model.network import WorldModel
 from wmhub.names import HardwareKey
 
 #: Version of the form of a checkpoint; a newer one is refused.
@@ -75,8 +76,8 @@ class BasePin:
 
 @dataclass(frozen=True)
 class SeenWorkloads:
-    """Ids of the workloads that a checkpoint knows, its base's too: none of them can judge what is
-    trained from it. Empty where that was not written down."""
+    """``Workload.identities`` of what a checkpoint knows, its base's too: none of it can judge what
+    is trained from it. Empty where that was not written down."""
 
     learned: frozenset[str] = frozenset()
     """Trained on."""
@@ -177,10 +178,8 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
         "environment": dict(checkpoint.environment),
         "files": {WEIGHTS: {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}},
     }
-    temporary = folder / (MANIFEST + ".part")
-    temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    flush(temporary)
-    temporary.replace(manifest)
+    # A metric that is no number must not make a checkpoint that nothing can read.
+    write_file(manifest, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
     flush(folder)
     return folder
 

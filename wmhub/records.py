@@ -61,6 +61,15 @@ class Workload:
     """MetaSchedule: base64 of the serialised IRModule as the database had it. ``None`` where the
     log does not hold the program (always for Ansor) or the workload file was missing."""
 
+    @property
+    def identities(self) -> frozenset[str]:
+        """What it shares with every other record of its program, one or the other: the id, and of
+        MetaSchedule's the key. Two versions of TVM serialise one program differently, which gives
+        it two ids and one key."""
+        if self.scheduler is Scheduler.AUTO_SCHEDULER:
+            return frozenset((self.id,))
+        return frozenset((self.id, f"{self.scheduler}:{self.key}"))
+
 
 @dataclass(frozen=True)
 class MeasureRecord:

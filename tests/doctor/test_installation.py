@@ -26,7 +26,18 @@ def test_the_crashing_pair_is_a_problem_with_its_remedy(monkeypatch: pytest.Monk
 
 def test_a_missing_tvm_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tvm_compat, "tvm_versions", lambda: versions(None, None))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert only(installation.tvm()).remedy == 'pip install "wmhub[tvm]"'
+    assert list(installation.tvm_at_work()) == []
+
+
+def test_a_tvm_that_was_built_from_source_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tvm_compat, "tvm_versions", lambda: versions(None, None))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    finding = next(iter(installation.tvm()))
+    assert (finding.severity, finding.said.partition(":")[0]) == (Severity.OK, "built from source")
+    monkeypatch.setattr(installation, "_TRIAL", 'print("[22, \\"znver4\\", 0.5]")')
+    assert "LLVM 22 compiles for znver4" in only(installation.tvm_at_work()).said
 
 
 @pytest.mark.tvm

@@ -243,8 +243,9 @@ def write_real_model(folder: Path, dataset: Path, version: str = "1.0.0") -> Pat
 
     from wmhub.checkpoint import Checkpoint, DatasetPin, write_checkpoint
     from wmhub.hardware.table import lookup
+    from wmhub.model.config import ModelConfig
     from wmhub.model.encode import current_spec, structured_columns
-    from wmhub.model.network import ModelConfig, WorldModel
+    from wmhub.model.network import WorldModel
     from wmhub.names import HardwareKey
 
     hardware = HardwareKey.parse("cuda-a100")

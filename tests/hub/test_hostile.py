@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
 from click.testing import CliRunner
 from hub_making import Place, names_of, publish, write_dataset, write_model, write_real_model
 from hub_server import HubServer
+from huggingface_hub import RepoFile
 
 from wmhub.cli import cli
 from wmhub.errors import (
@@ -28,6 +30,7 @@ from wmhub.hub import push, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
 from wmhub.hub.atomic import _STAGED
 from wmhub.hub.folder import FolderHub
+from wmhub.hub.huggingface import HuggingFaceHub
 from wmhub.hub.known_tags import KnownTags
 from wmhub.hub.place import Repository, Upload
 
@@ -311,3 +314,44 @@ def test_the_table_names_the_hardware(embedded: Path) -> None:
     table = CliRunner().invoke(cli, arguments, env={"COLUMNS": "160"})
     (row,) = [line for line in table.stderr.splitlines() if line.startswith("wm-cuda-a100 ")]
     assert row.split()[1] == "cuda-a100"
+
+
+def _raises(_: object) -> None:
+    raise AttributeError("'str' object has no attribute 'get'")
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        ("list_models", [SimpleNamespace(id=7)]),
+        ("list_repo_refs", SimpleNamespace(tags=[SimpleNamespace(name=3, target_commit="0" * 40)])),
+        ("list_repo_tree", [RepoFile(path="a", size=None, oid="b")]),
+        ("list_repo_tree", [RepoFile(path="a", size=-1, oid="b")]),
+        ("repo_info", None),
+    ],
+    ids=str,
+)
+def test_an_answer_that_makes_no_sense_is_told_as_one(
+    monkeypatch: pytest.MonkeyPatch, call: str, answer: object
+) -> None:
+    hub = HuggingFaceHub()
+    hub._is_reached = True
+    answers = _raises if answer is None else lambda *_, **__: answer
+    monkeypatch.setattr(hub._api, call, lambda *given, **_: answers(given))
+    asks = {
+        "list_models": lambda: hub.repositories(MODEL),
+        "list_repo_refs": lambda: hub.tags(MODEL, REPOSITORY),
+        "list_repo_tree": lambda: hub.files(MODEL, REPOSITORY, "0" * 40),
+        "repo_info": lambda: hub.resolve(MODEL, REPOSITORY, "main"),
+    }
+    with pytest.raises(HubError, match="makes no sense"):
+        asks[call]()
+
+
+@pytest.mark.parametrize("name", ["../../../home/ada/x", "/etc/x", "a/b", "wm a100", ".x"])
+def test_a_name_that_leads_out_of_a_folder_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write_model(tmp_path / "model")
+    document = json.loads((folder / "checkpoint.json").read_text())
+    (folder / "checkpoint.json").write_text(json.dumps({**document, "name": name}))
+    with pytest.raises(CheckpointError, match="must do as the name of a file"):
+        MODEL.verify(folder)

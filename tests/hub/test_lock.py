@@ -16,9 +16,9 @@ from hub_server import HubServer
 from wmhub import load_dataset
 from wmhub.dataset.reader import open_dataset
 from wmhub.errors import CheckpointError, InvalidInputError, MissingInputError, UnknownNameError
+from wmhub.flushing import write_file
 from wmhub.hub import lock, resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
-from wmhub.hub.atomic import write_file
 from wmhub.hub.folder import FolderHub
 from wmhub.hub.huggingface import HuggingFaceHub
 from wmhub.hub.lockfile import read_lock, write_lock
@@ -263,7 +263,7 @@ def test_writing_is_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("wmhub.hub.atomic.flush", fail)
+    monkeypatch.setattr("wmhub.flushing.flush", fail)
     with pytest.raises(OSError, match="disk full"):
         write_lock(path, Lockfile())
     assert path.read_text() == before

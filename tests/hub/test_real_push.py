@@ -20,7 +20,7 @@ from wmhub.hub.artifact import MODEL
 from wmhub.hub.model_card import render_model_card, stored_evaluation
 from wmhub.hub.registry import parse_registry
 from wmhub.hub.release import main as release
-from wmhub.model.network import ModelConfig
+from wmhub.model.config import ModelConfig
 from wmhub.training.config import TrainConfig
 from wmhub.training.run import train
 

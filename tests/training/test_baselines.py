@@ -17,7 +17,7 @@ from trainmaking import SMALL, make_dataset
 
 import wmhub
 from wmhub.dataset.reader import open_dataset
-from wmhub.errors import InvalidInputError
+from wmhub.errors import InvalidInputError, WmhubError
 from wmhub.training import baselines
 from wmhub.training.baselines import Setting, fit_baselines
 from wmhub.training.corpus import profile_of
@@ -115,6 +115,33 @@ def test_baselines_are_shown_training_workloads_only(
     assert seen.learned == splits["train"]
     assert seen.scored == splits["test"]
     assert report.baselines["recorder"].metrics.pairwise_accuracy == 0.5
+
+
+class Dying(Recorder):
+    """One that ends in the middle of ranking."""
+
+    def score(self, candidates: Candidates) -> np.ndarray:
+        super().score(candidates)
+        raise WmhubError("a process died")
+
+
+class Dead(Recorder):
+    """One that does not even learn."""
+
+    def fit(self, train: Sequence[Candidates]) -> None:
+        raise WmhubError("no memory")
+
+
+def test_a_baseline_that_fails_costs_no_other(
+    model: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, kind in (("recorder", Recorder), ("dying", Dying), ("dead", Dead)):
+        monkeypatch.setitem(baselines.BASELINES, name, kind)
+    RECORDERS.clear()
+    report = wmhub.evaluate(model, dataset, baselines=["dead", "dying", "recorder"])
+    assert list(report.baselines) == ["recorder"]
+    assert report.notes[-2:] == ("dead: no memory", "dying: a process died")
+    assert [len(one.scored) for one in RECORDERS] == [0, 1, report.metrics.workloads]
 
 
 @pytest.mark.tvm

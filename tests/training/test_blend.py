@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from wmhub.hardware.table import lookup
+from wmhub.model.config import ModelConfig
 from wmhub.model.encode import current_spec, structured_columns
 from wmhub.model.forest import Forest, TreeTables
-from wmhub.model.network import ModelConfig, WorldModel
+from wmhub.model.network import WorldModel
 from wmhub.names import HardwareKey
 from wmhub.training import blend as module
 from wmhub.training.blend import blend, keep_best

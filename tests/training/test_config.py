@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wmhub.errors import InvalidInputError, MissingInputError
-from wmhub.model.network import ModelConfig
+from wmhub.model.config import ModelConfig
 from wmhub.training.config import TrainConfig, read_config, with_settings
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.rewrite import split
 from wmhub.errors import DatasetError, HardwareMismatchError
 from wmhub.names import HardwareKey
+from wmhub.records import Scheduler, Workload
 from wmhub.training.corpus import gather_corpus, open_datasets
 
 TARGET = HardwareKey.parse("llvm-emeraldrapids-2c")
@@ -116,3 +118,32 @@ def test_a_workload_of_two_datasets_judges_once_and_as_the_first_has_it(tmp_path
     assert {*chosen} == {*datasets[0].splits["validation"], *datasets[1].splits["validation"]}
     # Nor is what only the second tests trained on.
     assert not corpus.seen.learned & {*datasets[1].splits["test"]}
+
+
+def test_a_program_that_two_versions_of_tvm_wrote_is_known_by_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Workload("w1", Scheduler.META_SCHEDULE, "42", "of one version")
+    two = Workload("w2", Scheduler.META_SCHEDULE, "42", "of another")
+    assert one.identities & two.identities
+    assert Workload("w3", Scheduler.AUTO_SCHEDULER, "42", None).identities == {"w3"}
+
+    # As if every workload from the 20th on were one of the first 20, written by another version.
+    def identities(workload: Workload) -> frozenset[str]:
+        return frozenset({workload.id, f"twin {json.loads(workload.key)[-1] % 20}"})
+
+    monkeypatch.setattr(Workload, "identities", property(identities))
+    few = make_dataset(tmp_path / "few", workloads=20)
+    many = make_dataset(tmp_path / "many", workloads=60, hardware="cuda-a100")
+    target, datasets = open_datasets([few, many], None)
+    corpus = gather_corpus(target, datasets, SMALL, tmp_path / "cache", 1)
+    judges = {name for w in (*corpus.validation, *corpus.test) for name in w.workload.identities}
+    assert len(judges) > 2
+    assert corpus.seen.chosen_by <= judges
+    assert not corpus.seen.learned & judges
+    split = datasets[1].splits["train"]
+    assert 0 < len(corpus.training[1]) < len(set(split) - judges)
+    # Nor is a twin of what a base has seen looked at.
+    base = SeenWorkloads(learned=frozenset(sorted(n for n in judges if n.startswith("twin"))[:1]))
+    again = gather_corpus(target, datasets, SMALL, tmp_path / "cache", 1, base=base)
+    assert again.left_out == 1

@@ -87,3 +87,22 @@ def test_one_process_agrees_with_itself() -> None:
     assert World().agreed([0.5, 2.0]) == [0.5, 2.0]
     assert World().mean(0.5) == 0.5
     assert World().is_main
+
+
+def test_processes_agree_or_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    assert world.is_first_here
+    assert [world.all_or_none(value) for value in (False, True)] == [False, True]
+    monkeypatch.setattr(World, "mean", lambda self, value: 0.5)
+    assert world.all_or_none(True) is None
+    assert not World(rank=8, size=16, local_rank=1).is_first_here
+    assert World(rank=8, size=16, local_rank=0).is_first_here
+
+
+def test_a_run_that_some_processes_do_not_find_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_dataset(tmp_path / "data")
+    monkeypatch.setattr(World, "all_or_none", lambda self, value: None)
+    with pytest.raises(InvalidInputError, match="a file system that they share"):
+        train(dataset, tmp_path / "run", config=SMALL, resume=True)

@@ -6,7 +6,9 @@ import ast
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -215,7 +217,7 @@ def test_programs_of_one_key_are_ranked_apart(tmp_path: Path) -> None:
     assert {w.program for w in kept.workloads} == {one.program for one in found}
     assert {w.workload.id for w in kept.workloads} == set(dataset.workloads())
     without = next(iter(dataset.workloads()))
-    left = load_candidates(dataset, None, profile_of(dataset), [without])
+    left = load_candidates(dataset, None, profile_of(dataset), frozenset([without]))
     assert all(c.workload.id != without for c in left)
 
 
@@ -280,3 +282,34 @@ def test_a_program_is_read_once_however_many_traces_are_damaged(
     (group,) = replay(workload, [[[], []], [["GetBlock"], []], 7, [[], []]])
     assert group.members.tolist() == [0, 3]
     assert read == ["program"]
+
+
+@pytest.mark.parametrize("extent", ["no json", str(10**400)])
+def test_what_is_no_json_to_us_is_a_damaged_trace(tmp_path: Path, extent: str) -> None:
+    """A dataset of others may hold any text; ours hold what Python reads, such as huge numbers."""
+    dataset = open_dataset(make_dataset(tmp_path / "data", workloads=4))
+    first, *_ = encoding.rankable(dataset, None)
+    traces = [*first.traces[:-1], first.traces[-1].replace("256", extent)]
+    assert traces != list(first.traces)
+    found = packing.encode_workload(first.workload, traces, profile_of(dataset))
+    assert sum(len(members) for members, _ in found) == len(traces) - 1
+
+
+def test_whoever_else_encodes_the_same_may_be_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset(make_dataset(tmp_path / "data", workloads=4))
+    profile, cache = profile_of(dataset), tmp_path / "cache"
+    there = open_store(dataset, profile, cache, 1).folder
+    (tmp_path / "aside").mkdir()
+    there.rename(tmp_path / "aside" / there.name)
+    real = shutil.rmtree
+
+    def too_late(path: Path, **options: Any) -> None:
+        real(path, **options)
+        if Path(path) == there:
+            (tmp_path / "aside" / there.name).rename(there)
+
+    monkeypatch.setattr(encoding.shutil, "rmtree", too_late)
+    assert len(open_store(dataset, profile, cache, 1).workloads) == 4
+    assert [path.name for path in cache.iterdir()] == [there.name]

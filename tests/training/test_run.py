@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from trainmaking import SMALL, make_dataset
 
 import wmhub
+from wmhub import flushing
 from wmhub.checkpoint import BasePin, SeenWorkloads, read_checkpoint
 from wmhub.dataset.reader import open_dataset
 from wmhub.errors import (
@@ -21,6 +23,7 @@ from wmhub.errors import (
     DatasetError,
     HardwareMismatchError,
     InvalidInputError,
+    InvalidNameError,
     MissingInputError,
     OutputExistsError,
     WmhubError,
@@ -351,3 +354,30 @@ def test_what_fails_at_the_very_end_can_be_resumed(
     with pytest.raises(OutputExistsError):
         train(dataset, tmp_path / "run", config=config, resume=True)
     assert not state.exists()
+
+
+def test_a_name_that_no_repository_can_have_is_refused_before_the_work(
+    dataset: Path, tmp_path: Path
+) -> None:
+    for name in ("wm a100", "../../x", "a/b"):
+        with pytest.raises(InvalidNameError):
+            train(dataset, tmp_path / "run", name=name)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_told_as_one_and_the_state_before_stays(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    state = tmp_path / "run" / "training-state.safetensors"
+    count = itertools.count()
+    with monkeypatch.context() as patch:
+        real = flushing.flush
+        patch.setattr(flushing, "flush", lambda p: real(p) if next(count) < 1 else no_space(p))
+        with pytest.raises(OSError, match="space"):
+            train(dataset, tmp_path / "run", config=SMALL)
+    assert [path.name for path in state.parent.iterdir()] == [state.name]
+    resumed = train(dataset, tmp_path / "run", config=SMALL, resume=True)
+    assert resumed.steps == SMALL.steps

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import wmhub
-from wmhub.model.network import ModelConfig
+from wmhub.model.config import ModelConfig
 from wmhub.training.config import TrainConfig
 
 SMALL = TrainConfig(

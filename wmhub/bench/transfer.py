@@ -161,10 +161,10 @@ def deal(
     own, other, as_other = (
         {w.program: w for part in ("train", "validation") for w in split(part)} for split in splits
     )
-    tested = {w.workload.id for split in splits for w in split("test")}
+    tested = {name for split in splits for w in split("test") for name in w.workload.identities}
     programs: dict[str, list[str]] = {}
     for program in sorted(set(own) & set(other)):
-        if own[program].workload.id not in tested:
+        if not own[program].workload.identities & tested:
             programs.setdefault(own[program].workload.id, []).append(program)
     shared = sorted(programs)
     if len(shared) < 2 * folds:

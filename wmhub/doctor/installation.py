@@ -63,18 +63,18 @@ def tvm() -> Iterator[Finding]:
     """TVM and XGBoost, and whether their versions are known to crash."""
     versions = tvm_compat.tvm_versions()
     core, ffi = versions["apache-tvm"], versions["apache-tvm-ffi"]
-    if core is None:
+    if not tvm_compat.is_tvm_here():
         said = "apache-tvm is not installed: nothing can be tuned or measured here"
         yield Finding("tvm", Severity.PROBLEM, said, 'pip install "wmhub[tvm]"')
         return
-    problem = tvm_compat.version_problem(core, ffi)
-    said, _, remedy = (problem or "").rpartition(": ")
-    yield Finding(
-        "tvm",
-        Severity.OK if problem is None else Severity.PROBLEM,
-        f"apache-tvm {core} with apache-tvm-ffi {ffi}" if problem is None else said,
-        remedy,
-    )
+    problem = None if core is None else tvm_compat.version_problem(core, ffi)
+    if problem is not None:
+        said, _, remedy = problem.rpartition(": ")
+        yield Finding("tvm", Severity.PROBLEM, said, remedy)
+    elif core is None:
+        yield Finding("tvm", Severity.OK, "built from source: it has no version to be checked")
+    else:
+        yield Finding("tvm", Severity.OK, f"apache-tvm {core} with apache-tvm-ffi {ffi}")
     boosters = metadata.packages_distributions().get("xgboost")
     if boosters:
         yield Finding("xgboost", Severity.OK, metadata.version(boosters[0]))
@@ -107,8 +107,9 @@ print(json.dumps([llvm_version(), llvm_cpu(), time.monotonic() - began]))
 def tvm_at_work() -> Iterator[Finding]:
     """Whether a kernel can be built and run; a pair that is known to crash is not tried."""
     versions = tvm_compat.tvm_versions()
-    core = versions["apache-tvm"]
-    if core is None or tvm_compat.version_problem(core, versions["apache-tvm-ffi"]) is not None:
+    core, ffi = versions["apache-tvm"], versions["apache-tvm-ffi"]
+    does_crash = core is not None and tvm_compat.version_problem(core, ffi) is not None
+    if does_crash or not tvm_compat.is_tvm_here():
         return
     try:
         done = subprocess.run(

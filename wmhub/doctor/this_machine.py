@@ -70,7 +70,7 @@ def gpu() -> Iterator[Finding]:
     else:
         yield Finding("gpu", Severity.OK, "none; training and tuning use the CPU")
         return
-    if shutil.which("nvidia-smi") and tvm_compat.tvm_versions()["apache-tvm"] is not None:
+    if shutil.which("nvidia-smi") and tvm_compat.is_tvm_here():
         yield _cuda_in_tvm()
 
 

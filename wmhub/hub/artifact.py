@@ -21,6 +21,7 @@ from wmhub.errors import (
 )
 from wmhub.hub.integrity import (
     FileDigest,
+    check_path,
     check_paths,
     open_inside,
     read_bounded,
@@ -110,6 +111,16 @@ class _Fields:
         if not isinstance(value, str) or not 0 < len(value) <= 1000:
             raise self.wrong(f"{name!r} must be a text")
         return value
+
+    def file_name(self, name: str) -> str:
+        """A text that pictures and cards can be called by."""
+        value = self.text(name)
+        try:
+            if "/" in value:
+                raise InvalidInputError(f"{value!r} has a slash")
+            return check_path(value)
+        except InvalidInputError as error:
+            raise self.wrong(f"{name!r} must do as the name of a file: {error}") from error
 
     def integer(self, name: str) -> int:
         value = self._data.get(name)
@@ -218,7 +229,7 @@ def _manifest(
     keys = hardware if isinstance(hardware, list) else [hardware]
     try:
         return ArtifactManifest(
-            name=fields.text("name"),
+            name=fields.file_name("name"),
             version=Version.parse(fields.text("version")),
             schema_version=schema_version,
             hardware=tuple(HardwareKey.parse(str(key)) for key in keys),

@@ -6,8 +6,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import re
-import secrets
 import shutil
 import tempfile
 import time
@@ -16,9 +14,6 @@ from pathlib import Path
 
 from wmhub.errors import HubError, WmhubError
 from wmhub.flushing import flush, flush_folder
-
-#: Name of what `write_file` leaves where it is killed.
-UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.part")
 
 _INCOMING = ".incoming"
 _STAGED = "staged"
@@ -72,27 +67,6 @@ def place_folder(staged: Path, target: Path) -> bool:
         raise
     flush(target.parent)
     return True
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Replaces ``path`` by ``content`` at once; its folder is made if it is not there.
-
-    A file that is there keeps its mode; of a link, the file that it leads to is replaced.
-    """
-    path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not by tempfile, whose files no one else may read.
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(path, temporary)
-        flush(temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

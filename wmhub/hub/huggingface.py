@@ -36,6 +36,19 @@ CARD_TAG = "wmhub"
 _T = TypeVar("_T")
 
 
+def _text(value: object) -> str:
+    """What the server must give as text; `patiently` tells what is raised for anything else."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _length(value: object) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r} is no number of bytes")
+    return value
+
+
 class HuggingFaceHub:
     """Models and datasets on the Hugging Face Hub, or on a server that speaks as it does.
 
@@ -78,7 +91,7 @@ class HuggingFaceHub:
             ]
         listing = self._api.list_models if kind.label == "model" else self._api.list_datasets
         found = self._call(
-            f"list {kind.label}s", lambda: [info.id for info in listing(filter=CARD_TAG)]
+            f"list {kind.label}s", lambda: [_text(info.id) for info in listing(filter=CARD_TAG)]
         )
         return sorted(Repository(*id_.split("/")) for id_ in found if id_.count("/") == 1)
 
@@ -91,9 +104,12 @@ class HuggingFaceHub:
             return known
         refs = self._call(
             f"{kind.label} {repository}",
-            lambda: self._api.list_repo_refs(str(repository), repo_type=kind.label),
+            lambda: [
+                (_text(ref.name), ref.target_commit)
+                for ref in self._api.list_repo_refs(str(repository), repo_type=kind.label).tags
+            ],
         )
-        return {ref.name: check_commit(ref.target_commit) for ref in refs.tags}
+        return {name: check_commit(commit) for name, commit in refs}
 
     def resolve(self, kind: ArtifactKind, repository: Repository, revision: str) -> str:
         """The commit, as the Hub says it now; offline, as it was remembered, if it is cached."""
@@ -131,7 +147,7 @@ class HuggingFaceHub:
                 else self._call(
                     f"{kind.label} {repository}@{commit[:12]}",
                     lambda: {
-                        item.path: StoredFile(item.size, item.blob_id)
+                        _text(item.path): StoredFile(_length(item.size), _text(item.blob_id))
                         for item in self._api.list_repo_tree(
                             str(repository),
                             recursive=True,

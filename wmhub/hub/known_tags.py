@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wmhub.errors import HubError, InvalidInputError
-from wmhub.hub.atomic import write_file
+from wmhub.flushing import write_file
 from wmhub.hub.integrity import check_commit, check_path, read_bounded
 from wmhub.hub.place import Repository
 from wmhub.hub.tags import version_of_tag

@@ -10,7 +10,7 @@ from pathlib import Path
 import orjson
 
 from wmhub.errors import InvalidInputError, MissingInputError, UnknownNameError, WmhubError
-from wmhub.hub.atomic import write_file
+from wmhub.flushing import write_file
 from wmhub.hub.integrity import FileDigest, check_commit, check_path, check_paths, read_bounded
 from wmhub.hub.place import Repository
 

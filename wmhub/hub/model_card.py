@@ -9,8 +9,8 @@ from pathlib import Path
 import orjson
 
 from wmhub.errors import CheckpointError
+from wmhub.flushing import write_file
 from wmhub.hub.artifact import MODEL, ArtifactManifest, read_manifest
-from wmhub.hub.atomic import write_file
 from wmhub.hub.evaluation import METRICS, DataSource, Evaluation, evaluation_of_metrics
 from wmhub.hub.figures import Picture, draw_pictures, pictures_of
 from wmhub.hub.integrity import read_bounded

@@ -47,7 +47,7 @@ _REMEDIES = {
 #: What a disk of this machine says, and no network.
 _LOCAL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 #: What the client raises where an answer is not as it expects.
-_CONFUSED = (ValueError, LookupError, TypeError, RuntimeError)
+_CONFUSED = (ValueError, LookupError, TypeError, RuntimeError, AttributeError)
 
 _T = TypeVar("_T")
 _sleep = time.sleep

@@ -26,9 +26,9 @@ from typing import Any
 import orjson
 
 from wmhub.errors import InvalidInputError, MissingInputError, WmhubError
+from wmhub.flushing import write_file
 from wmhub.hub import embedded, registry
 from wmhub.hub.artifact import DATASET, MODEL, ArtifactManifest, read_manifest
-from wmhub.hub.atomic import write_file
 from wmhub.hub.evaluation import METRICS, Evaluation, baselines_of
 from wmhub.hub.figures import pictures_of, possible_pictures
 from wmhub.hub.integrity import read_bounded

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from wmhub.dataset.reader import Dataset
-from wmhub.errors import InvalidInputError, MissingDependencyError, nearest
+from wmhub.errors import InvalidInputError, WmhubError, nearest
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.network import ModelConfig
+from wmhub.model.config import ModelConfig
 from wmhub.training.boosting import require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.data import Candidates
@@ -180,7 +180,7 @@ def fit_baselines(
         try:
             baseline = BASELINES[name](setting)
             baseline.fit(train)
-        except (MissingDependencyError, InvalidInputError) as error:
+        except WmhubError as error:
             notes.append(f"{name}: {error}")
         else:
             fitted[name] = baseline

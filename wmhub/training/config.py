@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError, MissingInputError, nearest
+from wmhub.model.config import ModelConfig
 from wmhub.model.losses import RANKINGS
-from wmhub.model.network import ModelConfig
 
 if sys.version_info >= (3, 11):
     import tomllib

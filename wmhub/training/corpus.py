@@ -110,21 +110,21 @@ def gather_corpus(
     ours = [dataset.hardware == target for dataset in datasets]
     own = [store for store, is_ours in zip(stores, ours, strict=True) if is_ours]
     # What is test in one dataset of the target may be something else in another: it stays unseen.
-    tested = {w.workload.id for store in own for w in store.split("test")}
+    tested = _identities(w for store in own for w in store.split("test"))
     # The first dataset is the one that the checkpoint names, and whose test split judges it.
     test = own[0].split("test")
     validation = [w for store in own for w in store.split("validation")]
     held = {
-        "validation": _once(w for w in validation if w.workload.id not in tested),
+        "validation": _once(w for w in validation if not w.workload.identities & tested),
         "test": _once(test),
     }
     fit = {
-        split: [w for w in workloads if w.workload.id not in base.unfit_for(split)]
+        split: [w for w in workloads if not w.workload.identities & base.unfit_for(split)]
         for split, workloads in held.items()
     }
     left_out = sum(len(held[split]) - len(fit[split]) for split in held)
     held = fit
-    judges = tested | {workload.workload.id for workload in held["validation"]}
+    judges = tested | _identities(held["validation"])
     training = _training(stores, ours, judges, config)
     trained = sum(len(part) for part, is_ours in zip(training, ours, strict=True) if is_ours)
     if not (trained and held["validation"] and held["test"]):
@@ -134,13 +134,8 @@ def gather_corpus(
             f"{len(held['test'])}"
             + (f" without the {left_out} that the base has seen" if left_out else "")
         )
-    learned = {
-        w.workload.id
-        for store in stores
-        for w in store.split("train")
-        if w.workload.id not in judges
-    }
-    seen = SeenWorkloads(frozenset(learned), frozenset(w.workload.id for w in held["validation"]))
+    learned = _identities(w for store in stores for w in _train_split(store, judges))
+    seen = SeenWorkloads(learned, _identities(held["validation"]))
     return Corpus(
         hardware=target,
         profile=profiles[0],
@@ -155,6 +150,16 @@ def gather_corpus(
     )
 
 
+def _identities(workloads: Iterable[StoredWorkload]) -> frozenset[str]:
+    """By which their programs are known in any dataset."""
+    return frozenset(name for one in workloads for name in one.workload.identities)
+
+
+def _train_split(store: EncodedStore, judges: frozenset[str]) -> list[StoredWorkload]:
+    """The train split without what another dataset has among the ``judges``."""
+    return [w for w in store.split("train") if not w.workload.identities & judges]
+
+
 def _once(workloads: Iterable[StoredWorkload]) -> list[StoredWorkload]:
     """Each program once: of several datasets, as the first has it."""
     found: dict[str, StoredWorkload] = {}
@@ -164,10 +169,13 @@ def _once(workloads: Iterable[StoredWorkload]) -> list[StoredWorkload]:
 
 
 def _training(
-    stores: Sequence[EncodedStore], ours: Sequence[bool], judges: set[str], config: TrainConfig
+    stores: Sequence[EncodedStore],
+    ours: Sequence[bool],
+    judges: frozenset[str],
+    config: TrainConfig,
 ) -> list[list[Examples]]:
-    """Train splits by dataset, without what another dataset has among the judges."""
-    parts = [[w for w in store.split("train") if w.workload.id not in judges] for store in stores]
+    """What is trained on, by dataset."""
+    parts = [_train_split(store, judges) for store in stores]
     positions: dict[tuple[int, str], np.ndarray] = {}
     if config.samples:
         target = [(n, w) for n, part in enumerate(parts) if ours[n] for w in part]

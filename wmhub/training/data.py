@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import orjson
 import torch
 
 from wmhub.dataset.reader import Dataset
@@ -15,7 +14,7 @@ from wmhub.model.encode import ACTION_COLUMNS, BLOCK_COLUMNS, Encoded, encode
 from wmhub.model.network import Batch
 from wmhub.records import Workload
 from wmhub.training.encoding import rankable
-from wmhub.training.packing import PackedGroup, replay, sound
+from wmhub.training.packing import PackedGroup, parse_trace, replay, sound
 from wmhub.training.store import EncodedStore, StoredWorkload
 from wmhub.trajectory import Group
 
@@ -42,16 +41,16 @@ def load_candidates(
     dataset: Dataset,
     split: str | None,
     hardware: HardwareProfile,
-    without: Collection[str] = (),
+    without: frozenset[str] = frozenset(),
 ) -> Iterator[Candidates]:
     """The workloads of a split that can be ranked (see ``rankable``), encoded one by one.
 
-    ``without``: ids of workloads that are left out.
+    ``without``: identities of workloads that are left out.
     """
     for one in rankable(dataset, split):
-        if one.workload.id in without:
+        if one.workload.identities & without:
             continue
-        groups = replay(one.workload, [orjson.loads(trace) for trace in one.traces])
+        groups = replay(one.workload, [parse_trace(trace) for trace in one.traces])
         candidates = from_groups(one.workload, groups, one.latency, hardware)
         candidates = replace(candidates, positions=one.rows[candidates.positions])
         if np.isfinite(candidates.latency).sum() >= 2:

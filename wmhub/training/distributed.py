@@ -31,6 +31,13 @@ class World:
     """How many there are."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     """Where it trains."""
+    local_rank: int = 0
+    """Its number among those of its machine."""
+
+    @property
+    def is_first_here(self) -> bool:
+        """Whether this process encodes, for all of its machine."""
+        return self.local_rank == 0
 
     @property
     def is_main(self) -> bool:
@@ -41,6 +48,11 @@ class World:
         """Returns when all processes are here."""
         if self.size > 1:
             distributed.barrier()
+
+    def all_or_none(self, value: bool) -> bool | None:
+        """What all processes say; ``None`` where they do not agree."""
+        share = self.mean(float(value))
+        return bool(share) if share in (0.0, 1.0) else None
 
     def mean(self, value: float) -> float:
         """The mean of what each process gives."""
@@ -71,7 +83,10 @@ def joined(device: str = "auto") -> Iterator[World]:
     ``device`` is ``cpu``, ``cuda`` or ``auto`` (a GPU where there is one). Raises
     ``InvalidInputError`` for a device that is not there.
     """
-    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    rank, size, local = (
+        int(os.environ.get(name, default))
+        for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
     where = _device(device)
     if size == 1:
         yield World(device=where)
@@ -83,7 +98,7 @@ def joined(device: str = "auto") -> Iterator[World]:
         "gloo" if gpu is None else "nccl", timeout=_PATIENCE, device_id=gpu
     )
     try:
-        yield World(rank, size, where)
+        yield World(rank, size, where, local)
     finally:
         # Modules of torch's own that still know the group stand in cycles.
         gc.collect()

@@ -77,7 +77,11 @@ def open_store(
         # Whoever was first to encode the same wins; the content is equal.
         if not (folder / INDEX).exists():
             shutil.rmtree(folder, ignore_errors=True)
-            temporary.replace(folder)
+            try:
+                temporary.replace(folder)
+            except OSError:
+                if not (folder / INDEX).exists():
+                    raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return EncodedStore(folder, dataset, profile)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ import numpy as np
 from wmhub.dataset.operators import operator_kind
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.verify import open_verified
-from wmhub.errors import DatasetError, InvalidInputError
+from wmhub.errors import DatasetError, InvalidInputError, WmhubError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import lookup
 from wmhub.training.baselines import Progress, Setting, fit_baselines, require_known
@@ -172,10 +172,12 @@ def evaluate(
     source = open_verified(os.fspath(dataset))
     checkpoint = evaluator.checkpoint
     rankings, kinds, notes = [], [], []
-    unfit = checkpoint.seen.unfit_for(split).intersection(source.splits.get(split, ()))
-    if unfit:
+    unfit = checkpoint.seen.unfit_for(split)
+    workloads = source.workloads()
+    left_out = sum(bool(workloads[id_].identities & unfit) for id_ in source.splits.get(split, ()))
+    if left_out:
         notes.append(
-            f"{len(unfit)} workloads of the {split} split are left out: {evaluator.name}, or what "
+            f"{left_out} workloads of the {split} split are left out: {evaluator.name}, or what "
             "it was trained from, has learned from them or was chosen by them"
         )
     for candidates in load_candidates(source, split, checkpoint.profile, unfit):
@@ -184,7 +186,7 @@ def evaluate(
     if not rankings:
         raise DatasetError(
             f"{source.path}: its {split} split has no workload with two measured candidates"
-            + (f" but those that {evaluator.name} has seen" if unfit else "")
+            + (f" but those that {evaluator.name} has seen" if left_out else "")
         )
     metrics, random = evaluate_rankings(rankings)
     told: dict[str, ScorerReport] = {}
@@ -232,7 +234,7 @@ def _steps(training: Mapping[str, object]) -> int:
 
 
 def _rank_baselines(
-    names: Sequence[str], setting: Setting, split: str, unfit: Collection[str]
+    names: Sequence[str], setting: Setting, split: str, unfit: frozenset[str]
 ) -> tuple[dict[str, list[Ranking]], list[str]]:
     """Rankings of the split's workloads but the ``unfit`` ones, in their order, by baselines fitted
     to ``train``; and why others could not be."""
@@ -245,8 +247,13 @@ def _rank_baselines(
     found: dict[str, list[Ranking]] = {name: [] for name in fitted}
     for candidates in load_candidates(setting.dataset, split, setting.profile, unfit):
         ran = np.isfinite(candidates.latency)
-        for name, baseline in fitted.items():
-            score = np.asarray(baseline.score(candidates), dtype=np.float64)[ran]
+        for name in list(found):
+            try:
+                score = np.asarray(fitted[name].score(candidates), dtype=np.float64)[ran]
+            except WmhubError as error:
+                del found[name]
+                notes.append(f"{name}: {error}")
+                continue
             found[name].append(
                 Ranking(
                     candidates.workload.id, candidates.latency[ran], score, np.zeros(len(score))

@@ -92,6 +92,14 @@ class DamagedTraceWarning(UserWarning):
     read; they are left out."""
 
 
+def parse_trace(text: str) -> object:
+    """The JSON of a trace; of what is none ``None``, which `replay` leaves out as damaged."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
 def replay(workload: Workload, traces: Sequence[object]) -> list[Group]:
     """Replays parsed traces of either scheduler; damaged ones are in no group, nor are any where
     the workload's program cannot be read.
@@ -155,5 +163,5 @@ def encode_workload(
     none.
     Runs in a process of its own, so this module loads no torch.
     """
-    groups = replay(workload, [orjson.loads(trace) for trace in traces])
+    groups = replay(workload, [parse_trace(trace) for trace in traces])
     return [(group.members, pack(encode(group.trajectories, hardware))) for group in groups]

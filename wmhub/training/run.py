@@ -26,10 +26,11 @@ from wmhub.checkpoint import (
 from wmhub.dataset.version import Version
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.model.config import ModelConfig
 from wmhub.model.encode import current_spec, structured_columns
 from wmhub.model.forest import Forest
-from wmhub.model.network import ModelConfig, WorldModel
-from wmhub.names import HardwareKey
+from wmhub.model.network import WorldModel
+from wmhub.names import HardwareKey, ModelId
 from wmhub.training.baselines import Progress
 from wmhub.training.blend import keep_best
 from wmhub.training.boosting import fit_forest, require_xgboost
@@ -104,12 +105,15 @@ def train(
 
     Raises ``MissingInputError`` or ``DatasetError`` for a folder that is no dataset or has too few
     workloads, ``HardwareMismatchError`` where no dataset is of ``hardware``, ``CheckpointError``
-    for a ``start_from`` with other features, ``MissingDependencyError`` where trees are to be grown
+    for a ``start_from`` with other features, ``InvalidNameError`` for a ``name`` that no repository
+    can have, ``MissingDependencyError`` where trees are to be grown
     without XGBoost, ``OutputExistsError`` where ``output`` holds a
     checkpoint already.
     """
     output, config = Path(output), config or TrainConfig()
     Version.parse(version)
+    if name is not None:
+        ModelId(name=name)
     if config.trees:
         require_xgboost("growing trees (or train without: --set trees=0)", "train")
     if (output / MANIFEST).exists():
@@ -126,12 +130,12 @@ def train(
         # A folder that cannot be written is better known before than after hours of training.
         output.mkdir(parents=True, exist_ok=True)
         folder = Path(cache) if cache is not None else default_cache()
-        if not world.is_main:
+        if not world.is_first_here:
             world.wait()
         encoding = partial(preparing, "encoding workloads")
         known = NOTHING_SEEN if base is None else base[1].seen
         corpus = gather_corpus(target, datasets, config, folder, workers, encoding, known)
-        if world.is_main:
+        if world.is_first_here:
             world.wait()
         network = (
             new_network(config, corpus.profile, corpus.training)
@@ -141,7 +145,13 @@ def train(
         origin = [str(target), f"{world.size} processes", *corpus.stores]
         origin += [base[0].digest] if base else []
         state = output / _STATE
-        if resume and state.exists():
+        goes_on = world.all_or_none(resume and state.exists())
+        if goes_on is None:
+            raise InvalidInputError(
+                f"{output}: not all processes find the interrupted run there: it must be on a file "
+                "system that they share"
+            )
+        if goes_on:
             require_resumable(state, config, origin)
         elif world.is_main:
             state.unlink(missing_ok=True)

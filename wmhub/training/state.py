@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from wmhub.errors import InvalidInputError
+from wmhub.flushing import write_file
 from wmhub.training.metrics import Metrics, Validation
 
 if TYPE_CHECKING:
@@ -38,10 +39,8 @@ def save_state(path: Path, loop: Loop) -> None:
         "progress": json.dumps(progress),
         "rng": json.dumps(loop.rng.bit_generator.state),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    save_file(tensors, str(temporary), metadata=meta)
-    temporary.replace(path)
+    # Not by save_file, whose errors do not tell a full disk.
+    write_file(path, save(tensors, metadata=meta))
 
 
 def require_resumable(path: Path, config: TrainConfig, origin: Sequence[str]) -> None:

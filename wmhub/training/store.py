@@ -42,12 +42,12 @@ ARRAYS = {"data": np.float32, "groups": np.int64, "places": np.int64, "latency":
 INDEX = "index.json"
 #: What turns a trace into numbers: a change of any of it makes older folders unusable.
 _CODE = (
-    "actions.py", "hardware/table.py", "nest.py", "program.py", "tvm_json.py", "trajectory.py",
-    "replay",
-    "model/encode.py", "model/columns.py", "model/loop_table.py", "model/features.py",
-    "model/movement.py", "model/working_sets.py", "model/cpu_features.py",
-    "model/cpu_schedule.py", "model/gpu_features.py", "model/gpu_warp.py", "training/encoding.py",
-    "training/packing.py", "training/store.py",
+    "actions.py", "hardware/table.py", "nest.py", "program.py", "tvm_graph.py", "tvm_json.py",
+    "trajectory.py", "replay", "model/encode.py", "model/columns.py", "model/loop_table.py",
+    "model/features.py", "model/cache_stages.py", "model/inner_loops.py", "model/movement.py",
+    "model/working_sets.py", "model/cpu_features.py", "model/cpu_schedule.py",
+    "model/gpu_features.py", "model/gpu_warp.py", "training/encoding.py", "training/packing.py",
+    "training/store.py",
 )  # fmt: skip
 
 
