@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from wmhub.cli import cli
 from wmhub.dataset.reader import WorkloadRecords, open_dataset
 from wmhub.dataset.rewrite import render_again
+from wmhub.dataset.row_choice import RowChoice
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.working import finish_work, working, working_folder
@@ -39,7 +40,7 @@ from wmhub.measure.rebuild import repeatability
 from wmhub.measure.timing import TimingPlan
 from wmhub.names import HardwareKey
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload
-from wmhub.remeasure import Choice, remeasure
+from wmhub.remeasure import remeasure
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")
@@ -216,13 +217,13 @@ def test_without_a_contributor_the_credit_stays(
 @pytest.mark.parametrize(
     ("choice", "lines"),
     [
-        (Choice(below_seconds=2e-6), {(FAST.id, 2)}),
-        (Choice(within=2.5), {(FAST.id, 2), (SLOW.id, 1), (SLOW.id, 2)}),
-        (Choice(before=OLD + 1, within=1), {(FAST.id, 2), (SLOW.id, 2)}),
+        (RowChoice(below_seconds=2e-6), {(FAST.id, 2)}),
+        (RowChoice(within=2.5), {(FAST.id, 2), (SLOW.id, 1), (SLOW.id, 2)}),
+        (RowChoice(before=OLD + 1, within=1), {(FAST.id, 2), (SLOW.id, 2)}),
     ],
 )
 def test_only_chosen_rows_are_measured(
-    dataset: Path, new: Path, engine: FakeEngine, choice: Choice, lines: set[tuple[str, int]]
+    dataset: Path, new: Path, engine: FakeEngine, choice: RowChoice, lines: set[tuple[str, int]]
 ) -> None:
     report = remeasure(dataset, new, choice=choice)
     assert set(engine.measured) == lines
@@ -234,7 +235,7 @@ def test_only_chosen_rows_are_measured(
 
 def test_where_no_row_is_chosen_it_says_so(dataset: Path, new: Path, engine: FakeEngine) -> None:
     with pytest.raises(InvalidInputError, match="no row of MetaSchedule ran and is chosen"):
-        remeasure(dataset, new, choice=Choice(before=OLD))
+        remeasure(dataset, new, choice=RowChoice(before=OLD))
     assert not new.exists()
     assert not new.with_name("new.wmhub").exists()
 
@@ -247,7 +248,7 @@ def test_a_row_without_a_date_is_of_before() -> None:
             "timestamp": pa.array([None, 5.0, 15.0], pa.float64()),
         }
     )
-    assert Choice(before=10.0).rows(WorkloadRecords(table)).tolist() == [True, True, False]
+    assert RowChoice(before=10.0).rows(WorkloadRecords(table)).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize(
@@ -255,7 +256,7 @@ def test_a_row_without_a_date_is_of_before() -> None:
 )
 def test_choices_that_choose_nothing_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError):
-        Choice(**wrong)
+        RowChoice(**wrong)
 
 
 def test_what_fails_now_keeps_its_times(dataset: Path, new: Path, engine: FakeEngine) -> None:
@@ -316,7 +317,7 @@ def test_rows_of_one_candidate_and_line_stay_rows_of_their_own(
     twice = [record(SLOW, 1, 0.5), record(SLOW, 1, 0.6, timestamp=OLD + 9), record(SLOW, 2, 0.2)]
     failed = record(SLOW, 1, 0, run_seconds=(), failure=FailureKind.CRASH)
     write(tmp_path / "twice", [(SLOW, row) for row in (*twice, failed)])
-    report = remeasure(tmp_path / "twice", new, choice=Choice(before=OLD + 1))
+    report = remeasure(tmp_path / "twice", new, choice=RowChoice(before=OLD + 1))
     rows = [
         row for _, found in open_dataset(new).iter_workload_records() for row in found.records()
     ]

@@ -38,3 +38,7 @@ def test_sizes_in_a_row() -> None:
 @given(st.one_of(st.text(), st.recursive(st.integers() | st.text(), st.lists).map(json.dumps)))
 def test_any_text_is_read(text: str) -> None:
     assert all(isinstance(size, int) for size in WorkloadKey.parse(text).sizes)
+
+
+def test_a_key_that_nests_too_deeply_says_nothing() -> None:
+    assert WorkloadKey.parse("[" * 100_000 + "]" * 100_000) == WorkloadKey()

@@ -51,6 +51,8 @@ class CollectReport:
     """Whether a dataset that was there stayed as it was, because it lacked nothing."""
     missing: list[Unread]
     """Files of the recipe that could not be had."""
+    foreign_targets: tuple[str, ...]
+    """Kinds of TVM's targets among the records that the hardware cannot have run."""
     seconds: float
     """Wall time."""
 
@@ -162,6 +164,7 @@ def collect(
             manifest.counts.records - (older.manifest.counts.records if older else 0),
             older is not None and manifest is older.manifest,
             missing,
+            tuple(sorted(kind for kind in read.target_kinds if not key.runs(kind))),
             time.monotonic() - began,
         )
 

@@ -23,14 +23,15 @@ import numpy as np
 
 from wmhub.dataset.manifest import MANIFEST, Manifest, Repeatability
 from wmhub.dataset.placing import destination, refuse_existing
-from wmhub.dataset.reader import Dataset, WorkloadRecords
+from wmhub.dataset.reader import Dataset
 from wmhub.dataset.rewrite import retime
+from wmhub.dataset.row_choice import COLUMNS, RowChoice
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.working import finish_work, refuse_inside, working, working_folder
 from wmhub.errors import DatasetError, InvalidInputError, MeasureError
 from wmhub.hardware.probe import calibrated_here
-from wmhub.live_collection import interruptible
+from wmhub.interrupts import interruptible
 from wmhub.live_dataset import put_aside
 from wmhub.logs.chunks import Rejection
 from wmhub.measure.candidate import Measurement
@@ -43,43 +44,6 @@ from wmhub.tvm_compat import use_target
 
 #: Programs that are built and timed together; what a killed run may lose.
 _BATCH = 16
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which rows are measured again: those that ran, of MetaSchedule, and all of this holds for."""
-
-    before: float | None = None
-    """Measured before this moment, Unix seconds, or who knows when."""
-    below_seconds: float | None = None
-    """Of a lower latency, in seconds."""
-    within: float | None = None
-    """At most so many times as slow as the best of their workload."""
-
-    def __post_init__(self) -> None:
-        if self.below_seconds is not None and not self.below_seconds > 0:
-            raise InvalidInputError("a latency must be positive")
-        if self.before is not None and math.isnan(self.before):
-            raise InvalidInputError("a moment must be a number")
-        if self.within is not None and not self.within >= 1:
-            raise InvalidInputError("no row is faster than the best: within must be at least 1")
-
-    def rows(self, records: WorkloadRecords) -> np.ndarray:
-        """Which of a workload's N rows those are, bool [N]; needs ``COLUMNS``."""
-        latency = records.latency_seconds
-        chosen = np.isfinite(latency)
-        if self.below_seconds is not None:
-            chosen &= latency < self.below_seconds
-        if self.within is not None and chosen.any():
-            chosen &= latency <= self.within * latency.min()
-        if self.before is not None:
-            moments = records.table["timestamp"].to_pylist()
-            chosen &= np.asarray([m is None or m < self.before for m in moments], dtype=bool)
-        return chosen
-
-
-#: What ``Choice.rows`` looks at, and what a program is built for.
-COLUMNS = ("run_seconds", "failure", "timestamp", "target")
 
 
 @dataclass(frozen=True)
@@ -125,7 +89,7 @@ def remeasure(
     dataset: str | Path,
     output: str | Path,
     *,
-    choice: Choice | None = None,
+    choice: RowChoice | None = None,
     seconds: float | None = None,
     contributor: str = "",
     build_timeout_seconds: float = 30.0,
@@ -153,7 +117,7 @@ def remeasure(
     with working(output):
         refuse_existing(output)
         profile = calibrated_here(older.hardware)
-        tasks = _tasks(older, choice or Choice())
+        tasks = _tasks(older, choice or RowChoice())
         chosen = sum(len(task.rows) for task in tasks)
         if not chosen:
             raise InvalidInputError(f"{older.path}: no row of MetaSchedule ran and is chosen")
@@ -206,10 +170,10 @@ def _nothing(chosen: int, state: LiveProgress, interrupted: bool) -> str:
     return f"none of {chosen} rows was measured again: {why} before"
 
 
-def _tasks(dataset: Dataset, choice: Choice) -> list[_Task]:
+def _tasks(dataset: Dataset, choice: RowChoice) -> list[_Task]:
     """What is to be measured, by target, fast workloads first: they are measured worst."""
     tasks, first = [], 0
-    for workload, records in dataset.iter_workload_records(columns=COLUMNS):
+    for workload, records in dataset.iter_workload_records(columns=(*COLUMNS, "target")):
         if workload.scheduler is Scheduler.META_SCHEDULE and workload.program:
             latency = records.latency_seconds
             rows = np.flatnonzero(choice.rows(records))

@@ -3,16 +3,18 @@ from __future__ import annotations
 import gzip
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from logmaking import ansor_log, meta_database
 
 import wmhub
+import wmhub.dataset.recipe as recipe_module
 import wmhub.dataset.upstream as upstream_module
 from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.recipe import read_recipe
 from wmhub.dataset.upstream import fetch_blobs
-from wmhub.errors import HubError, InvalidInputError, MissingInputError
+from wmhub.errors import HubError, InvalidInputError, LogFormatError, MissingInputError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -76,6 +78,38 @@ def test_the_same_dataset_from_upstream_and_from_a_mirror(
     assert rows[0] == rows[1]
     sources = {row["source"] for table in rows[0] for row in table}
     assert sources == {"someone/logs:a.log", "someone/logs:db/database_tuning_record.json.gz"}
+
+
+def test_a_folder_whose_name_says_records_keeps_its_programs(
+    recipe: Path, upstream: Path, tmp_path: Path
+) -> None:
+    recipe.write_text(recipe.read_text().replace('"db/', '"tuning_record/db/'))
+    report = wmhub.collect(output=tmp_path / "out", recipe=recipe, mirror=upstream)
+    assert report.manifest.counts.unresolved_workloads == 0
+
+
+def test_a_file_of_two_commits_is_read_once(recipe: Path, upstream: Path, tmp_path: Path) -> None:
+    once = wmhub.collect(output=tmp_path / "once", recipe=recipe, mirror=upstream)
+    text = recipe.read_text()
+    recipe.write_text(text + text.partition("\n")[2])
+    twice = wmhub.collect(output=tmp_path / "twice", recipe=recipe, mirror=upstream)
+    assert twice.counts == once.counts
+
+
+def test_what_cannot_be_read_in_a_mirror_stops_nothing(
+    recipe: Path, upstream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = recipe_module.blob_id
+
+    def refuses(path: Path, **options: Any) -> str:
+        if path.name == "a.log":
+            raise LogFormatError(f"{path}: Permission denied")
+        return real(path, **options)
+
+    monkeypatch.setattr(recipe_module, "blob_id", refuses)
+    report = wmhub.collect(output=tmp_path / "out", recipe=recipe, mirror=upstream)
+    assert [missing.path.rpartition(":")[2] for missing in report.missing] == ["a.log"]
+    assert report.manifest.counts.records
 
 
 def test_what_a_mirror_lacks_is_said(recipe: Path, upstream: Path, tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import errno
 import json
 import os
+import struct
 from pathlib import Path
 
 import pytest
 from datasetmaking import Make, lines_of
-from logmaking import ansor_line
+from logmaking import ansor_line, meta_database
 
 import wmhub
 from wmhub.dataset.card import CARD, PICTURE
@@ -217,3 +219,32 @@ def test_rows_take_other_times_and_nothing_else_changes(make: Make, tmp_path: Pa
     found = [row for _, records in after.iter_workload_records() for row in records.records()]
     wanted = [doubled.get(number, row) for number, row in enumerate(before)]
     assert sorted(found, key=str) == sorted(wanted, key=str)
+
+
+def test_merging_keeps_a_program_of_two_versions_of_tvm_in_one_split(tmp_path: Path) -> None:
+    programs, records = meta_database(records=60, workloads=20)
+    # As another version writes the same: the keys stay, the digests of the texts do not.
+    rows = [json.loads(line) for line in programs.splitlines()]
+    text = json.dumps({"nodes": [], "root_index": 0})
+    length = struct.pack("<Q", len(text) + 1)
+    other = [
+        [key, base64.b64encode(length + text.encode() + b" " * (1 + n)).decode()]
+        for n, (key, _) in enumerate(rows)
+    ]
+    folders = []
+    for name, lines in (("one", rows), ("two", other)):
+        folder = tmp_path / name
+        folder.mkdir()
+        workloads = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / "database_workload.json").write_text(workloads)
+        (folder / "database_tuning_record.json").write_text(records)
+        report = wmhub.collect([folder], tmp_path / f"{name}-data", hardware="llvm-znver4-2c")
+        folders.append(report.output)
+    first, second = map(open_dataset, folders)
+    keys = [{w.key: d.split_of[w.id] for w in d.workloads().values()} for d in (first, second)]
+    assert keys[0].keys() == keys[1].keys()
+    assert keys[0] != keys[1]
+    merged_manifest = merge(folders, tmp_path / "both")
+    assert merged_manifest.counts.workloads == 40
+    both = open_dataset(tmp_path / "both")
+    assert {(w.key, both.split_of[w.id]) for w in both.workloads().values()} == {*keys[0].items()}

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wmhub.dataset import spool
 from wmhub.dataset.schema import Provenance, records_of
 from wmhub.dataset.spool import measurement_digests, read_note, read_sorted, to_table, write_run
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, candidate_id
@@ -114,3 +118,26 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     assert rows == 12_000
     assert len(peaks) > 10
     assert max(peaks) < 3_000_000
+
+
+def test_wide_rows_of_many_runs_are_read_in_flat_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of MetaSchedule, whose runs have rows of all workloads each."""
+    wide, runs, peaks = "x" * 15_000, [], []
+    for number in range(10):
+        items = [record(trace=1000 * number + n) for n in range(200)]
+        items = [dataclasses.replace(item, context=f'["{wide}"]') for item in items]
+        runs.append(tmp_path / f"{number}.run")
+        write_run(runs[-1], to_table(items, "h", Provenance()), b"")
+    del items
+    look, before = spool._rows_before, pa.total_allocated_bytes()
+
+    def looked(*given: Any) -> int:
+        peaks.append(pa.total_allocated_bytes() - before)
+        return look(*given)
+
+    monkeypatch.setattr(spool, "_rows_before", looked)
+    assert sum(map(len, read_sorted([runs], 1 << 20))) == 2000
+    assert len(peaks) > 100
+    assert max(peaks) < 8 << 20  # Of 30 MB.

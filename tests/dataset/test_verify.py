@@ -67,6 +67,36 @@ def test_a_column_that_is_missing_or_of_another_type(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "reason"),
+    [
+        ([0.0], "not a positive number"),
+        ([1e-3, float("nan")], "not a positive number"),
+        ([float("inf")], "not a positive number"),
+        ([], "without any run time"),
+    ],
+)
+def test_what_ran_has_times(make: Make, seconds: list[float], reason: str) -> None:
+    from wmhub.dataset.manifest import sha256_of
+
+    folder = make()
+    name = "trajectories-train-00000.parquet"
+    table = pq.read_table(folder / name)
+    at = table["failure"].to_pylist().index(None)
+    runs = table["run_seconds"].to_pylist()
+    runs[at] = seconds
+    column = pa.array(runs, table["run_seconds"].type)
+    field = table.schema.field("run_seconds")
+    number = table.schema.get_field_index("run_seconds")
+    pq.write_table(table.set_column(number, field, column), folder / name)
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    size = (folder / name).stat().st_size
+    files[name] |= {"sha256": sha256_of(folder / name), "bytes": size}
+    edit(folder, files=files)
+    (fault,) = verify(folder)[1]
+    assert reason in fault.reason
+
+
+@pytest.mark.parametrize(
     "name", ["../out.parquet", "/etc/passwd", "a/../../b", "a\\b", "", "a\0b", ".", "a//b"]
 )
 def test_names_that_leave_the_folder_are_refused(make: Make, name: str) -> None:

@@ -250,3 +250,30 @@ def test_workloads_whose_records_cannot_be_read_say_so(folder: Path) -> None:
     records.unlink()
     with pytest.raises(MissingInputError, match=r"without records: .*\.gz: the compressed stream"):
         discover([folder / "db/database_workload.json.gz"])
+
+
+def test_two_halves_of_two_databases_are_no_database(folder: Path) -> None:
+    database = folder / "db"
+    (database / "database_workload.json.gz").rename(database / "matmul_workload.json.gz")
+    (database / "database_tuning_record.json").rename(database / "conv_tuning_record.json")
+    assert [log.workloads for log in logs([database])] == [None]
+
+
+def test_of_two_names_the_one_with_its_programs_counts(folder: Path) -> None:
+    """The root of a cache, whose links lead to files that are named by digests."""
+    blobs, snapshot = folder / "db/blobs", folder / "db/snapshot"
+    files = sorted(path for path in (folder / "db").iterdir())
+    blobs.mkdir()
+    snapshot.mkdir()
+    for number, path in enumerate(files):
+        for copy in ("conv_", "dense_"):
+            blob = blobs / f"{copy}{number}"
+            blob.write_bytes(path.read_bytes())
+            (snapshot / path.name.replace("database_", copy)).symlink_to(blob)
+    found = {log.source: log.workloads for log in logs([folder / "db"])}
+    names = {name: workloads and workloads.name for name, workloads in found.items()}
+    assert {name: names[name] for name in names if name.startswith("snapshot/")} == {
+        "snapshot/conv_tuning_record.json": "conv_workload.json.gz",
+        "snapshot/dense_tuning_record.json": "dense_workload.json.gz",
+    }
+    assert not [name for name in found if name.startswith("blobs/")]

@@ -111,7 +111,7 @@ def check(dataset: str | Path, *, published: Sequence[str | Path] = ()) -> Check
     which must not be all. Damage is a finding; only a folder that is no dataset raises
     ``DatasetError``.
     """
-    manifest, faults = verify(dataset)
+    manifest, faults = verify(dataset, times=False)
     totals: Counter[Kind] = Counter()
     kept = []
     for finding in _findings(dataset, manifest, faults, published):

@@ -221,6 +221,8 @@ def _chunks(raw: BinaryIO) -> Iterator[tuple[Chunk, str]]:
 
 
 def _sniffed(log: LogFile, chunk: Chunk) -> LogFile:
+    if chunk.fault is not None:
+        raise LogFormatError(f"{log.source}: {chunk.fault}")
     kind = sniff(chunk.data)
     if kind not in _KNOWN_ACTIONS:
         raise LogFormatError(f"{log.source}: neither an Ansor log nor MetaSchedule tuning records")

@@ -19,6 +19,7 @@ They come from a mirror, a folder in which names and compression do not matter, 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Mapping
@@ -115,10 +116,14 @@ def gather(recipe: Recipe, mirror: Path | None, cache: Path, collector: str) -> 
                 raise LogFormatError(f"{found[blob]}: {name}:{path} is no measurement log")
             if kind is LogKind.META_SCHEDULE_WORKLOADS:
                 continue
-            partners = partner_names(path, "tuning_record", "workload")
-            blobs = (upstream.files.get(partner, "") for partner in partners)
+            here = PurePosixPath(path)
+            partners = partner_names(here.name, "tuning_record", "workload")
+            blobs = (upstream.files.get(str(here.with_name(name)), "") for name in partners)
             workloads = next((found[blob] for blob in blobs if blob in found), None)
-            logs.append((LogFile(found[blob], f"{name}:{path}", kind, workloads), provenance))
+            log = LogFile(found[blob], f"{name}:{path}", kind, workloads)
+            # Two commits of a repository may list a file that is the same in both.
+            if all(log != other for other, _ in logs):
+                logs.append((log, provenance))
     if not logs:
         raise MissingInputError(
             f"none of the {len(missing)} files of the recipe is there; the first, {missing[0]}"
@@ -137,12 +142,11 @@ def _blobs_in(mirror: Path) -> dict[str, Path]:
     found = {}
     for path in sorted(mirror.rglob("*")):
         if path.is_file() and ".git" not in path.parts:
-            found[blob_id(path, as_is=True)] = path
-            # A mirror may hold compressed what upstream holds plain.
-            try:
+            # What cannot be read may not be wanted; if it is, it is missing.
+            with contextlib.suppress(LogFormatError, MissingInputError, *STREAM_ERRORS):
+                found[blob_id(path, as_is=True)] = path
+                # A mirror may hold compressed what upstream holds plain.
                 found[blob_id(path)] = path
-            except STREAM_ERRORS:
-                continue
     return found
 
 

@@ -49,9 +49,7 @@ def merge(
                 f"{other.path}: measured on {other.hardware}, but {first.path} on "
                 f"{first.hardware}; latencies of different hardware do not mix in one dataset"
             )
-    settled: dict[str, str] = {}
-    for dataset in reversed(opened):
-        settled |= dataset.split_of
+    settled = _settled(opened)
     description = Description(
         first.hardware,
         next((item.manifest.profile for item in opened if item.manifest.profile), None),
@@ -70,6 +68,23 @@ def merge(
         manifest = assemble(parts, output, description, settled=settled)
         finish_work(output, "runs")
     return manifest
+
+
+def _settled(datasets: Sequence[Dataset]) -> dict[str, str]:
+    """The split of each workload: that of its program in the first dataset that has it.
+
+    Two versions of TVM serialise one program differently: under one key it has two ids.
+    """
+    places = {
+        (workload.scheduler, workload.key): dataset.split_of[id_]
+        for dataset in reversed(datasets)
+        for id_, workload in dataset.workloads().items()
+    }
+    return {
+        id_: places[workload.scheduler, workload.key]
+        for dataset in datasets
+        for id_, workload in dataset.workloads().items()
+    }
 
 
 def split(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from wmhub.records import Row
 
 #: Raised whenever runs of before cannot be taken up any more.
-RUN_FORMAT = 3
-#: Rows of a batch within a run; small, so that few rows outside a wanted range are read.
-_BATCH_ROWS = 256
+RUN_FORMAT = 4
+#: Rows and bytes of a batch within a run, at most; small, so that few rows outside a wanted range
+#: are read.
+_BATCH_ROWS, _BATCH_BYTES = 256, 64 << 10
 #: The buffers of so small a batch are not worth a thread each.
 _READ = pa.ipc.IpcReadOptions(use_threads=False)
 #: Bytes of rows that are sorted at once.
@@ -115,16 +117,19 @@ def write_run(path: Path, table: pa.Table, note: bytes) -> None:
     First and last key and length of each batch stand beside the note, so that merging runs begins
     without reading their rows.
     """
-    partial = path.with_suffix(".partial")
+    # One file of a recipe may be listed twice, and parsed by two processes.
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     options = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
-    pieces = (table.slice(at, _BATCH_ROWS) for at in range(0, len(table), _BATCH_ROWS))
+    fitting = _BATCH_BYTES * len(table) // max(table.nbytes, 1)
+    rows = max(1, min(_BATCH_ROWS, fitting))
+    pieces = (table.slice(at, rows) for at in range(0, len(table), rows))
     index = [(piece["key"][0].as_py(), piece["key"][-1].as_py(), piece.nbytes) for piece in pieces]
     schema = table.schema.with_metadata({"note": note, "index": orjson.dumps(index)})
     with (
         pa.OSFile(str(partial), "wb") as sink,
         pa.ipc.new_file(sink, schema, options=options) as run,
     ):
-        run.write_table(table.combine_chunks().cast(schema), max_chunksize=_BATCH_ROWS)
+        run.write_table(table.combine_chunks().cast(schema), max_chunksize=rows)
     partial.replace(path)
 
 
@@ -166,8 +171,9 @@ def read_sorted(
         wanted = [
             batch for batch in batches if batch.last >= low and (high is None or batch.first < high)
         ]
-        if wanted:
-            yield _distinct(_read_range(wanted, low, high))
+        table = _read_range(wanted, low, high)
+        if table is not None:
+            yield _distinct(table)
 
 
 def _index(run: Path, rank: int) -> Iterator[_Batch]:
@@ -188,7 +194,8 @@ def _pivots(batches: Sequence[_Batch], range_bytes: int) -> list[str]:
     return pivots
 
 
-def _read_range(batches: Sequence[_Batch], low: str, high: str | None) -> pa.Table:
+def _read_range(batches: Sequence[_Batch], low: str, high: str | None) -> pa.Table | None:
+    """The rows from the key ``low`` to before ``high``; ``None`` where there is none."""
     pieces, ranks = [], []
     by_run: dict[Path, list[_Batch]] = {}
     for batch in batches:
@@ -199,9 +206,17 @@ def _read_range(batches: Sequence[_Batch], low: str, high: str | None) -> pa.Tab
             for batch in wanted:
                 rows = reader.get_batch(batch.index)
                 start = _rows_before(rows, low) if batch.first < low else 0
-                stop = None if high is None or batch.last < high else _rows_before(rows, high)
-                pieces.append(rows.slice(start, None if stop is None else stop - start))
+                stop = len(rows)
+                if high is not None and batch.last >= high:
+                    stop = _rows_before(rows, high)
+                if start == stop:
+                    continue
+                # A slice would hold all of the batch as long as it lives.
+                is_part = stop - start < len(rows)
+                pieces.append(rows.take(pa.array(range(start, stop))) if is_part else rows)
                 ranks.append(batch.rank)
+    if not pieces:
+        return None
     table = pa.Table.from_batches(pieces, pieces[0].schema).combine_chunks()
     # At the end: adding a column to each batch takes longer than reading it.
     return table.append_column("rank", pa.array(np.repeat(ranks, [len(p) for p in pieces])))

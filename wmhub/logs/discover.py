@@ -159,7 +159,8 @@ class _Seen:
         self.folders.add(root)
         for parent, folders, names in os.walk(root, onerror=unreadable):
             self.links.update(path for name in folders if (path := Path(parent, name)).is_symlink())
-            for path in (Path(parent, name) for name in names):
+            folders.sort()
+            for path in (Path(parent, name) for name in sorted(names)):
                 if path.name.startswith("."):
                     self.others.add(path)
                 else:
@@ -178,11 +179,22 @@ def _named(path: Path) -> Path:
 
 
 def _each_once(kinds: dict[Path, LogKind]) -> dict[Path, LogKind]:
-    """``kinds`` without further links to the same file."""
+    """``kinds`` without further links to the same file.
+
+    Of its names that stays which has the other file of its database beside it, else a link's: what
+    a cache's links lead to is named by digests.
+    """
     by_file: dict[Path, Path] = {}
-    for path in kinds:
+    for path in sorted(kinds, key=_says_less):
         by_file.setdefault(path.resolve(), path)
-    return {path: kinds[path] for path in by_file.values()}
+    kept = set(by_file.values())
+    return {path: kind for path, kind in kinds.items() if path in kept}
+
+
+def _says_less(path: Path) -> tuple[bool, bool]:
+    words = ("workload", "tuning_record")
+    has_partner = any(_partners(path, *pair) for pair in (words, words[::-1]))
+    return not has_partner, not path.is_symlink()
 
 
 def _expand(item: str) -> _Seen:
@@ -249,7 +261,11 @@ def _workloads_beside(records: Path, seen: _Seen) -> Path | None:
 
     workloads = alone(LogKind.META_SCHEDULE_WORKLOADS, "workload", "tuning_record")
     others = alone(LogKind.META_SCHEDULE, "tuning_record", "workload")
-    return workloads[0] if len(workloads) == len(others) == 1 else None
+    if not len(workloads) == len(others) == 1:
+        return None
+    # Names that both say what they are, and do not go together, are those of two databases.
+    are_named = "workload" in workloads[0].name and "tuning_record" in others[0].name
+    return None if are_named else workloads[0]
 
 
 def _partners(path: Path, part: str, other: str) -> list[Path]:

@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
 
 #: What goes wrong with a step that no scheduler could have written.
-REFUSED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+REFUSED = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 
 
 def refusal(item: Any, error: Exception) -> InvalidInputError:
     """``error``, which is one of ``REFUSED``, as a clear one about the step or trace ``item``."""
-    return InvalidInputError(f"step {json.dumps(item)[:200]}: {error}")
+    try:
+        shown = json.dumps(item)
+    except (RecursionError, TypeError, ValueError):
+        shown = "that cannot be shown"
+    return InvalidInputError(f"step {shown[:200]}: {error}")
 
 
 @contextmanager

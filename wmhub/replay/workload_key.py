@@ -29,7 +29,7 @@ class WorkloadKey:
             items = json.loads(text)
             if isinstance(items, str):  # the log quotes the key once more
                 items = json.loads(items)
-        except ValueError:
+        except (ValueError, RecursionError):
             return cls()
         pending = list(items) if isinstance(items, list) else []
         name = pending.pop(0) if pending else None
