@@ -76,14 +76,6 @@ def test_cuda_is_compiled_with_nvcc_where_there_is_one(
     assert tvm_compat.cuda_compiler(forks=True) == {}
 
 
-@pytest.mark.tvm
-def test_a_target_of_a_tag_gets_its_kind() -> None:
-    pytest.importorskip("tvm")
-    assert tvm_compat.full_target({"tag": "nvidia/nvidia-a100"})["kind"] == "cuda"
-    told = {"kind": "llvm"}
-    assert tvm_compat.full_target(told) is told
-
-
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no_such"):
         _ = tvm_compat.no_such

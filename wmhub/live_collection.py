@@ -11,8 +11,7 @@ import contextlib
 import json
 import math
 import os
-import signal
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from wmhub.dataset.version import Version
 from wmhub.dataset.working import finish_work, working, working_folder
 from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.interrupts import interruptible
 from wmhub.live_dataset import dataset_of, put_aside
 from wmhub.logs.chunks import Rejection
 from wmhub.measure.engine import Engine
@@ -177,10 +177,10 @@ def _hardware_at_hand(
 def _head(
     key: HardwareKey, profile: HardwareProfile | None, target: dict[str, Any] | None
 ) -> tuple[JournalHead, dict[str, Any]]:
-    from wmhub.measure.targets import target_of
-    from wmhub.tvm_compat import full_target, plain, use_target
+    from wmhub.measure.targets import complete_target, target_of
+    from wmhub.tvm_compat import plain, use_target
 
-    target = target_of(key) if target is None else full_target(target)
+    target = target_of(key) if target is None else complete_target(target)
     exported = plain(use_target(target).export())
     return JournalHead(key, json.dumps(exported, separators=(",", ":")), profile), target
 
@@ -220,25 +220,3 @@ def _known(older: Dataset | None, ids: Collection[str]) -> Known:
             latencies = [float(s) if math.isfinite(s) else None for s in records.latency_seconds]
             known[workload.id] = list(zip(records.traces, latencies, strict=True))
     return known
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C asks for an end after the batch at work; a second one ends at once."""
-    asked = False
-
-    def ask(number: int, frame: Any) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-
-    try:
-        before = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # Not the main thread: whoever started it decides what Ctrl-C means.
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)

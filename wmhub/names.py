@@ -21,7 +21,7 @@ from wmhub.errors import InvalidNameError
 BACKENDS = ("llvm", "cuda", "rocm", "metal", "vulkan", "opencl", "webgpu", "hexagon")
 
 #: Kinds of TVM's targets that make code for a CPU.
-_CPU_KINDS = ("llvm", "c")
+CPU_KINDS = ("llvm", "c")
 _DEVICE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 _CORES = re.compile(r"(?P<device>.+)-(?P<cores>[1-9][0-9]{0,3})c\Z")
 _SEGMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?\Z")
@@ -76,7 +76,7 @@ class HardwareKey:
     def runs(self, target_kind: str) -> bool:
         """Whether it can have run what was compiled for a TVM target of that kind; ``""``, which
         is not known, passes."""
-        return not target_kind or (target_kind in _CPU_KINDS) == (self.backend == "llvm")
+        return not target_kind or (target_kind in CPU_KINDS) == (self.backend == "llvm")
 
     def __str__(self) -> str:
         suffix = f"-{self.cores}c" if self.cores is not None else ""

@@ -82,6 +82,12 @@ def tvm_versions() -> dict[str, str | None]:
     return versions
 
 
+def is_tvm_here() -> bool:
+    """Whether there is a TVM to import; one built from source has no version to ask for."""
+    is_installed = tvm_versions()["apache-tvm"] is not None
+    return is_installed or importlib.util.find_spec("tvm") is not None
+
+
 def check_tvm() -> None:
     """Raises ``MissingDependencyError`` where TVM is missing, unfit, or is known to crash.
 
@@ -92,8 +98,8 @@ def check_tvm() -> None:
     versions = tvm_versions()
     core, ffi = versions["apache-tvm"], versions["apache-tvm-ffi"]
     if core is None:
-        if importlib.util.find_spec("tvm") is not None:
-            return  # Built from source: no distribution to ask.
+        if is_tvm_here():
+            return
         raise MissingDependencyError.named("apache-tvm", "searching and measuring", "tvm")
     problem = version_problem(core, ffi)
     if problem is not None:
@@ -160,11 +166,6 @@ def use_target(target: Any, intrinsics: bool = True) -> Any:
     if intrinsics:
         load_intrinsics(target)
     return target
-
-
-def full_target(target: dict[str, Any]) -> dict[str, Any]:
-    """``target`` with its kind, which a dictionary with a tag alone leaves to TVM."""
-    return target if "kind" in target else plain(use_target(target, intrinsics=False).export())
 
 
 def cuda_compiler(forks: bool) -> dict[str, str]:

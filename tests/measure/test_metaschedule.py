@@ -91,31 +91,6 @@ def test_a_failure_is_told_as_metaschedule_tells_it(engine: Engine) -> None:
     assert not [path for path in paths if Path(path).parent.exists()]
 
 
-def test_a_candidate_is_compared_with_its_own_task_alone() -> None:
-    from types import SimpleNamespace
-
-    from wmhub.measure.metaschedule import EngineBuilder, name_task
-    from wmhub.measure.programs import load_program
-    from wmhub.tvm_compat import meta_schedule as ms
-    from wmhub.tvm_compat import use_target
-
-    groups: list[str] = []
-    engine = SimpleNamespace(
-        release=lambda _: None,
-        forget_timings=lambda _: None,
-        build=lambda programs: groups.extend(program.group for program in programs) or [],
-    )
-    builder = EngineBuilder(engine)
-    module = load_program(program("fine"))
-    item = ms.builder.BuilderInput(module, use_target({"kind": "llvm", "num-cores": 1}))
-    for task in ("softmax", "relu", "softmax"):
-        name_task(builder, task)
-        builder.build([item])
-    assert groups[0] == groups[2] != groups[1]
-    # Another builder need not know.
-    name_task(object(), "softmax")
-
-
 class FakeEngine:
     """Keeps count of what it builds; the n-th program runs for n seconds, the third never."""
 
@@ -148,6 +123,25 @@ class FakeEngine:
 
     def release(self, ids: list[int]) -> None:
         self.linked.difference_update(ids)
+
+
+def test_a_candidate_is_compared_with_its_own_task_alone() -> None:
+    from wmhub.measure.metaschedule import EngineBuilder, name_task
+    from wmhub.measure.programs import load_program
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import use_target
+
+    engine = FakeEngine()
+    builder = EngineBuilder(engine)
+    module = load_program(program("fine"))
+    item = ms.builder.BuilderInput(module, use_target({"kind": "llvm", "num-cores": 1}))
+    for task in ("softmax", "relu", "softmax"):
+        name_task(builder, task)
+        builder.build([item])
+    groups = [program.group for program in engine.programs]
+    assert groups[0] == groups[2] != groups[1]
+    # Another builder need not know.
+    name_task(object(), "softmax")
 
 
 def test_the_fastest_of_a_task_stay_linked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wmhub.errors import InvalidInputError
-from wmhub.measure.targets import cores_for, target_of
+from wmhub.measure.targets import complete_target, cores_for, target_of
 from wmhub.names import HardwareKey
 
 
@@ -50,3 +50,12 @@ def test_code_for_another_architecture_is_of_that_architecture() -> None:
     target = use_target(target_of(HardwareKey.parse("llvm-neoverse-v1-2c")))
     compiled = compile_program(trivial_program(target), target)
     assert 'triple = "aarch64-linux-gnu"' in compiled.mod.inspect_source("ll")
+
+
+@pytest.mark.tvm
+def test_a_target_of_a_tag_gets_its_kind_and_a_cpu_its_cores() -> None:
+    pytest.importorskip("tvm")
+    assert complete_target({"tag": "nvidia/nvidia-a100"})["kind"] == "cuda"
+    told = {"kind": "llvm", "num-cores": 3}
+    assert complete_target(told) is told
+    assert complete_target({"kind": "llvm"})["num-cores"] == cores_for({})

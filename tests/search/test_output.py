@@ -9,7 +9,7 @@ import pytest
 
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.search import output as files
-from wmhub.search.output import DATABASE, held, records_in
+from wmhub.search.output import DATABASE, held, records_in, refuse_overwriting
 
 WORKLOADS, RECORDS = DATABASE
 
@@ -120,3 +120,16 @@ def test_an_empty_database_is_of_no_run(tmp_path: Path) -> None:
     (tmp_path / "out" / WORKLOADS).write_text('["1", "program"]\n')
     with pytest.raises(OutputExistsError, match="holds a tuning run"):
         files.refuse(tmp_path / "out", None)
+
+
+@pytest.mark.parametrize("suffix", [".py", ".so"])
+def test_what_no_run_has_written_is_not_replaced(tmp_path: Path, suffix: str) -> None:
+    mine = tmp_path / f"matmul{suffix}"
+    refuse_overwriting(tmp_path, None, ["matmul"], "matmul-m8-n8-k8")
+    mine.write_text("mine")
+    with pytest.raises(OutputExistsError, match=f"matmul{suffix} would be replaced"):
+        refuse_overwriting(tmp_path, None, ["dense", "matmul"], "matmul-m8-n8-k8")
+    # A run that goes on replaces what it wrote, but never what it is to schedule.
+    refuse_overwriting(tmp_path, tmp_path, ["matmul"], "matmul-m8-n8-k8")
+    with pytest.raises(OutputExistsError, match="would be replaced"):
+        refuse_overwriting(tmp_path, tmp_path, ["matmul"], mine)

@@ -275,3 +275,24 @@ def test_the_demo_uses_an_embedded_checkpoint_and_can_be_run_again(tmp_path: Pat
 def test_without_trials_nothing_is_measured(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match="without trials"):
         tune(tmp_path / "out", trials=0, **options)
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_library_takes_weights_as_the_program_has_them(tmp_path: Path) -> None:
+    """Though the schedule wants them packed, as a whole network would."""
+    from wmhub.measure import zoo
+    from wmhub.tvm_compat import tvm
+
+    main = zoo.build("matmul-m32-n64-k32")["main"].with_attr("layout_free_buffers", [1])
+    result = tune(tmp_path / "out", workload=tvm.IRModule({"main": main}), trials=8, batch=4)
+    (task,) = result.tasks
+    assert result.failed == 0
+    assert "layout_rewrite" in task.schedule.read_text()
+    records = (tmp_path / "out" / "database_tuning_record.json").read_text().splitlines()
+    packed = [json.loads(record)[1][3][1][2] for record in records]
+    assert any(len(shape) > 2 for shape in packed)
+    x, w = (np.random.default_rng(0).random(s, dtype=np.float32) for s in ((32, 32), (32, 64)))
+    library = tvm.runtime.load_module(str(task.library))
+    given = [tvm.runtime.tensor(a) for a in (x, w, np.zeros((32, 64), np.float32))]
+    library["main"](*given)
+    np.testing.assert_allclose(given[2].numpy(), x @ w, rtol=1e-4)

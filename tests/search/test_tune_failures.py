@@ -88,7 +88,7 @@ def test_an_error_in_a_callback_is_what_it_was(
 def test_a_task_without_a_schedule_costs_the_others_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wmhub.search import tune as module
+    from wmhub.search import outcome as module
 
     def hopeless(*_: object) -> None:
         raise MeasureError("none of the 64 best candidates is a valid schedule here")
@@ -100,6 +100,54 @@ def test_a_task_without_a_schedule_costs_the_others_nothing(
     assert (tmp_path / "out" / "report.json").is_file()
     with pytest.raises(MeasureError, match="none of the 64"):
         tune(tmp_path / "other", trials=0)
+
+
+def two_tasks() -> Any:
+    """A module whose two functions are a task each."""
+    from wmhub.measure import zoo
+    from wmhub.tvm_compat import tvm
+
+    names = ("matmul-m8-n8-k8", "matmul-m8-n8-k16")
+    return tvm.IRModule({f"f{n}": zoo.build(name)["main"] for n, name in enumerate(names)})
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("trials", [0, 6])
+def test_a_task_that_cannot_be_searched_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: int
+) -> None:
+    from wmhub.search import job, latent
+
+    for module in (job, latent):
+        real = module.task_search
+
+        def hopeless(context: Any, *rest: Any, real: Any = real) -> Any:
+            if str(context.task_name) == "f1":
+                raise MeasureError("TVM found no design space for its target")
+            return real(context, *rest)
+
+        monkeypatch.setattr(module, "task_search", hopeless)
+    result = tune(tmp_path / "out", workload=two_tasks(), trials=trials)
+    assert [task.schedule is None for task in result.tasks] == [False, True]
+    assert {trial.task for trial in result.history} == ({"f0"} if trials else set())
+    told = "\n".join(result.notes)
+    assert "f1: no schedule: TVM found no design space" in told
+    assert ("f1 is not measured: TVM found no design space" in told) == bool(trials)
+
+
+@pytest.mark.usefixtures("warm")
+def test_each_batch_is_recorded_before_the_next_begins(tmp_path: Path) -> None:
+    from wmhub.search.output import records_in
+
+    recorded: list[tuple[int, int]] = []
+
+    def look(progress: Any) -> None:
+        recorded.append((len(progress.history), records_in(tmp_path / "out")))
+
+    tune(tmp_path / "out", workload=two_tasks(), trials=6, batch=3, on_progress=look)
+    assert recorded == [(3, 3), (6, 6)]
+    elapsed = [trial.elapsed_s for trial in tune(tmp_path / "more", workload=two_tasks()).history]
+    assert elapsed[0] < elapsed[3]
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
@@ -122,7 +170,7 @@ def test_what_a_full_disk_leaves_is_said_and_can_be_gone_on_from(
         raise RuntimeError("parallel_for_dynamic error with\nUnexpected end of string")
 
     with monkeypatch.context() as patch:
-        patch.setattr("wmhub.search.tune.best_measured", cut)
+        patch.setattr("wmhub.search.outcome.best_measured", cut)
         patch.setattr(files, "records_in", lambda _output: 4)
         result = tune(tmp_path / "out")
     assert result.best_latency_s is not None
@@ -142,6 +190,12 @@ def test_a_full_disk_costs_what_was_learned_and_nothing_else(
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
+    with monkeypatch.context() as patch:
+        patch.setattr("wmhub.search.output.write_file", full)
+        result = tune(tmp_path / "fuller", trials=3)
+    assert result.best_latency_s is not None
+    for name in ("its schedule is not written", "report.json could not be written"):
+        assert f"{name}: No space left on device" in "\n".join(result.notes)
     monkeypatch.setattr("wmhub.search.learner.write_file", full)
     result = tune(tmp_path / "out", trials=3)
     assert result.notes[-1] == "learned.npz could not be written: No space left on device"
@@ -234,3 +288,31 @@ def test_the_command_line_ends_with_1_where_nothing_was_found(
     done = CliRunner().invoke(command, [WORKLOAD, "--output", str(tmp_path), "--json"])
     assert done.exit_code == (0 if found else 1)
     assert json.loads(done.stdout)["trials"] == 4
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("interrupt", [False, True])
+def test_what_ends_the_last_measuring_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupt: bool
+) -> None:
+    asked = 0
+
+    def playoff(*_: object) -> Any:
+        nonlocal asked
+        asked += 1
+        if interrupt:
+            os.kill(os.getpid(), signal.SIGINT)
+        raise RuntimeError("MeasureError: the tracker is gone")
+
+    monkeypatch.setattr("wmhub.search.run._playoff", playoff)
+    result = tune(tmp_path / "out", workload=two_tasks())
+    assert asked == 1
+    assert result.interrupted == interrupt
+    assert all(task.schedule is not None for task in result.tasks)
+    assert "not measured again: MeasureError: the tracker is gone" in result.notes[-1]
+
+
+def test_a_seed_that_tvm_cannot_take_is_refused(tmp_path: Path) -> None:
+    for seed in (-1, 2**32):
+        with pytest.raises(InvalidInputError, match="a seed must be from 0 to 4294967295"):
+            tune(tmp_path / "out", seed=seed)

@@ -40,20 +40,20 @@ class Patience:
     timeout_seconds: float
     """After so long in any case."""
     ratio: float = math.inf
-    """After so many times the median of the builds so far, too; LLVM takes 50 times as long for
-    some candidates, and none of those is worth its trial."""
-    _seconds: list[float] = field(default_factory=list)
+    """After so many times the median of the group's builds so far, too; LLVM takes 50 times as long
+    for some candidates, and none of those is worth its trial."""
+    _seconds: dict[str, list[float]] = field(default_factory=dict)
 
-    def learn(self, seconds: float) -> None:
-        """Takes note of a build that ended by itself."""
-        self._seconds.append(seconds)
+    def learn(self, group: str, seconds: float) -> None:
+        """Takes note of a build of ``group`` that ended by itself."""
+        self._seconds.setdefault(group, []).append(seconds)
 
-    @property
-    def seconds(self) -> float:
-        """How long a build may take now."""
-        if len(self._seconds) < _ENOUGH_BUILDS:
+    def seconds(self, group: str) -> float:
+        """How long a build of ``group`` may take now."""
+        known = self._seconds.get(group, ())
+        if len(known) < _ENOUGH_BUILDS:
             return self.timeout_seconds
-        usual = max(_LEAST_SECONDS, self.ratio * statistics.median(self._seconds))
+        usual = max(_LEAST_SECONDS, self.ratio * statistics.median(known))
         return min(self.timeout_seconds, usual)
 
 
@@ -88,18 +88,23 @@ class Building:
             )
 
     def _wait(self) -> None:
-        until = min(began for _, began in self._at_work.values()) + self.patience.seconds
+        until = min(self._ends(build, began) for build, began in self._at_work.values())
         channels = {worker.channel: worker for worker in self._at_work}
         readable, _, _ = select.select(list(channels), [], [], max(0.0, until - time.monotonic()))
         for channel in readable:
             self._take(channels[channel])
-        now, limit = time.monotonic(), self.patience.seconds
+        now = time.monotonic()
         for worker, (build, began) in list(self._at_work.items()):
-            if began + limit <= now:
-                message = f"killed after {limit:.3g} s"
+            end = self._ends(build, began)
+            if end <= now:
+                message = f"killed after {end - began:.3g} s"
                 build.candidate.fail(FailureKind.BUILD_TIMEOUT, message)
                 del self._at_work[worker]
                 self.crew.bury(worker)
+
+    def _ends(self, build: Build, began: float) -> float:
+        """When it is given up, by the monotonic clock, in seconds."""
+        return began + self.patience.seconds(build.candidate.program.group)
 
     def _take(self, worker: WorkerProcess) -> None:
         build, _ = self._at_work.pop(worker)
@@ -112,7 +117,7 @@ class Building:
                 self._queue.append(build)
             return
         candidate.build_seconds = answer["seconds"]
-        self.patience.learn(candidate.build_seconds)
+        self.patience.learn(candidate.program.group, candidate.build_seconds)
         if answer["failure"] is not None:
             candidate.fail(FailureKind(answer["failure"]), answer["message"])
         elif build.path is None:

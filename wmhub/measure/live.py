@@ -14,7 +14,7 @@ from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.journal import Journal
 from wmhub.measure.programs import argument_info
-from wmhub.measure.sampling import Candidate, MakeGuide, Sampler, mixed
+from wmhub.measure.sampling import Candidate, MakeGuide, Sampler, mixed, require_seed
 from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload
 from wmhub.records import MeasureRecord, Scheduler, Workload, workload_id
@@ -56,6 +56,7 @@ class LivePlan:
     """Of everything that is drawn here."""
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         if self.candidates < 1 or self.batch < 1:
             raise InvalidInputError("candidates and batch must be at least 1")
         if not 0 <= self.random_share <= 1:

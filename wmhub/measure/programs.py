@@ -30,13 +30,18 @@ def save_program(module: Any) -> str:
     return str(tvm.ir.save_json(module))
 
 
-def compile_program(module: Any, target: Any) -> Any:
-    """Compiles as TVM's ``default_build`` does, but for its import of every vendor's intrinsics."""
+def compile_program(module: Any, target: Any, packs_weights: bool = False) -> Any:
+    """Compiles as TVM's ``default_build`` does, but for its import of every vendor's intrinsics.
+
+    So weights (``layout_free_buffers``) are to come in the layout that the schedule wants, as they
+    would from a whole network; or with ``packs_weights`` as the program has them.
+    """
     from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
     from wmhub.tvm_compat import tvm
 
-    module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
+    if not packs_weights:
+        module = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(module)
     # The compiler of a GPU's code asks for the current target, and without one for the device,
     # after which this process cannot be forked.
     with target:

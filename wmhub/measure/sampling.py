@@ -30,6 +30,8 @@ _LOOK, _MOST_LOOKS = 64, 64
 _PARENTS = 16
 #: Decisions changed in a guided candidate, at most.
 _CHANGES = 3
+#: How many seeds there are.
+_SEEDS = 2**32
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,12 @@ class Guide(Protocol):
 
 #: Makes the guide of a workload from its ``TuneContext``, its design spaces and a seed.
 MakeGuide = Callable[[Any, Sequence[Any], int], Guide]
+
+
+def require_seed(seed: int) -> None:
+    """Raises ``InvalidInputError`` for a seed that TVM, or numpy's generator in it, cannot take."""
+    if not 0 <= seed < _SEEDS:
+        raise InvalidInputError(f"a seed must be from 0 to {_SEEDS - 1}, not {seed}")
 
 
 class Sampler:

@@ -235,7 +235,9 @@ def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
         found.loader.exec_module(module)
     except Exception as error:  # Whatever the user's program raises is what the user must mend.
         raise InvalidInputError(f"{path}: {type(error).__name__}: {error}"[:400]) from error
-    return [(name, value) for name, value in vars(module).items() if _is_workload(value)]
+    # Two names of one object are one workload.
+    found_of = {id(value): (name, value) for name, value in reversed(vars(module).items())}
+    return [pair for pair in reversed(found_of.values()) if _is_workload(pair[1])]
 
 
 def _is_workload(value: Any) -> bool:

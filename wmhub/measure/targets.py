@@ -8,7 +8,8 @@ from typing import Any
 from wmhub.errors import InvalidInputError
 from wmhub.hardware.machine import read_cpu
 from wmhub.hardware.table import lookup
-from wmhub.names import HardwareKey
+from wmhub.names import CPU_KINDS, HardwareKey
+from wmhub.tvm_compat import plain, use_target
 
 #: CUDA architecture of the devices of ``hardware.table``.
 _CUDA_ARCH = {
@@ -38,6 +39,16 @@ def cores_for(target: dict[str, Any]) -> int:
     """Processes that build for ``target``: its cores, or where it has none, as many as this process
     may use at once, by its affinity and its container."""
     return int(target.get("num-cores", 0)) or read_cpu().usable_threads
+
+
+def complete_target(target: dict[str, Any]) -> dict[str, Any]:
+    """``target`` with its kind, which a dictionary with a tag alone leaves to TVM, and a CPU's with
+    its cores, without which TVM searches nothing."""
+    if "kind" not in target:
+        target = plain(use_target(target, intrinsics=False).export())
+    if target["kind"] in CPU_KINDS and not target.get("num-cores"):
+        return {**target, "num-cores": cores_for(target)}
+    return target
 
 
 def _triple(device: str) -> str | None:

@@ -145,9 +145,9 @@ def target_for(
     What ``runs_here`` on a CPU is compiled for this machine's, whatever the key calls it.
     """
     if target is not None:
-        from wmhub.tvm_compat import full_target
+        from wmhub.measure.targets import complete_target
 
-        return full_target(target)
+        return complete_target(target)
     if hardware.backend == "llvm" and runs_here:
         from wmhub.tvm_compat import llvm_target
 

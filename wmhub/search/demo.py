@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from wmhub.errors import HardwareMismatchError, InvalidInputError, OutputExistsError
+from wmhub.flushing import UNFINISHED
 from wmhub.hub import known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
-from wmhub.hub.atomic import UNFINISHED
 from wmhub.measure.sources import load_workloads
 from wmhub.search import output as files
 from wmhub.search.choose import this_hardware

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
@@ -27,6 +25,10 @@ class Budget:
     started: float = field(default_factory=time.monotonic)
     interrupted: bool = False
     """Set by Ctrl-C: the batch at work is finished and kept, and no other begins."""
+
+    def interrupt(self) -> None:
+        """Lets no further batch begin."""
+        self.interrupted = True
 
     @property
     def elapsed(self) -> float:
@@ -61,6 +63,8 @@ class History:
         self.trials: list[Trial] = []
         self.finalists: dict[str, list[tuple[float, Any]]] = {}
         """Task -> latency in seconds and schedule of its fastest candidates, best first."""
+        self.notes: list[str] = []
+        """Sentences for people: what did not go as it should."""
         self._budget = budget
         self._on_progress = on_progress
 
@@ -82,23 +86,3 @@ class History:
                 self.finalists[task] = sorted(best, key=itemgetter(0))[:_FINALISTS]
         if self._on_progress is not None:
             self._on_progress(Progress(task, self.trials, elapsed))
-
-
-@contextmanager
-def interruptible(budget: Budget) -> Iterator[None]:
-    """Ctrl-C ends the run after the batch at work; a second one ends it at once."""
-
-    def stop(number: int, frame: Any) -> None:
-        if budget.interrupted:
-            raise KeyboardInterrupt
-        budget.interrupted = True
-
-    try:
-        before = signal.signal(signal.SIGINT, stop)
-    except ValueError:  # Not the main thread: whoever started it decides what Ctrl-C means.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

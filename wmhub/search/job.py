@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.metaschedule import name_task
+from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
@@ -17,6 +19,7 @@ from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measure
 from wmhub.search.run import logged, make_contexts
 from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
+from wmhub.tvm_compat import last_line
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,16 @@ class Job:
         spaces = context.generate_design_space()
         return task_search(context, self.learner, self.config, spaces, self.seed)
 
+    def unfit(self) -> dict[str, str]:
+        """The tasks that cannot be searched, and why."""
+        found = {}
+        for task in self.tasks:
+            try:
+                self.search_of(self.context(task))
+            except (InvalidInputError, MeasureError, *REFUSALS) as error:
+                found[task.name] = last_line(error)
+        return found
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -71,6 +84,8 @@ class Baseline:
     """Latency of the program as it came, in seconds."""
     random: float | None
     """Latency of the first valid random candidate, in seconds."""
+    problem: str = ""
+    """Why it could not be measured; empty where it was not asked for or was measured."""
 
 
 NO_BASELINE = Baseline(None, None)
@@ -84,7 +99,10 @@ def measure_baselines(job: Job, means: Means, budget: Budget) -> list[Baseline]:
 
 def _baseline(job: Job, task: NamedWorkload, means: Means) -> Baseline:
     context = job.context(task)
-    drawn = job.search_of(context).random_schedule()
+    try:
+        drawn = job.search_of(context).random_schedule()
+    except (MeasureError, *REFUSALS) as error:
+        return Baseline(None, None, last_line(error))
     means.wait_ready()
     name_task(means.builder, task.name)
     (unscheduled, _), (random, _) = measure(

@@ -16,7 +16,6 @@ from wmhub.search.learner import Learner
 from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
-from wmhub.tvm_compat import same_structure
 
 
 @derived_object
@@ -29,7 +28,6 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
         self._config = config or LatentSearchConfig()
         self._context: Any = None
         self._search: TaskSearch | None = None
-        self._arguments: Any = None
         self._left = 0
         self._batch_size = 0
         self._pending: list[Candidate] = []
@@ -52,7 +50,6 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
         if self._search is not None:
             raise MeasureError("LatentSearch.pre_tuning was called twice without post_tuning")
         context = self._context
-        self._arguments = ms.arg_info.ArgInfo.from_entry_func(context.mod, remove_preproc=True)
         self._search = task_search(
             context, self._learner, self._config, design_spaces, int(context.rand_state)
         )
@@ -72,9 +69,7 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
             return None
         self._left -= len(batch)
         self._pending = [candidate for candidate, _ in batch]
-        return [
-            ms.search_strategy.MeasureCandidate(schedule, self._arguments) for _, schedule in batch
-        ]
+        return [_measure_candidate(schedule) for _, schedule in batch]
 
     def notify_runner_results(
         self, measure_candidates: Sequence[Any], results: Sequence[Any]
@@ -87,6 +82,12 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
     def clone(self) -> Any:
         """A strategy for another task, with the same learner."""
         return LatentSearch(self._learner, self._config)
+
+
+def _measure_candidate(schedule: Any) -> Any:
+    """With its own arguments: a schedule may want weights in another layout than the program."""
+    arguments = ms.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True)
+    return ms.search_strategy.MeasureCandidate(schedule, arguments)
 
 
 def open_database(folder: Path) -> Any:
@@ -113,11 +114,12 @@ def _records(database: Any, context: Any) -> list[Any]:
     """Records of the context's workload and target: TVM's query ignores the target (#15549)."""
     if not database.has_workload(context.mod):
         return []
-    mine, target = same_structure(context.mod), str(context.target)
+    # The one that it has; all its records point to that.
+    mine, target = database.commit_workload(context.mod), str(context.target)
     return [
         record
         for record in database.get_all_tuning_records()
-        if same_structure(record.workload.mod) == mine and str(record.target) == target
+        if record.workload.same_as(mine) and str(record.target) == target
     ]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from wmhub.errors import CheckpointError, MissingInputError
 from wmhub.evaluator import LatentSpace, Scores, WorkloadScorer
-from wmhub.hub.atomic import write_file
+from wmhub.flushing import write_file
 from wmhub.names import HardwareKey
 from wmhub.search.posterior import Learned, Posterior
 

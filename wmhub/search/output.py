@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import orjson
 
 from wmhub.dataset.working import take
 from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
-from wmhub.hub.atomic import write_file
+from wmhub.flushing import write_file
 from wmhub.search.result import TuneResult, best_so_far
 from wmhub.tvm_compat import last_line
 
@@ -23,9 +23,11 @@ from wmhub.tvm_compat import last_line
 DATABASE = ("database_workload.json", "database_tuning_record.json")
 REPORT, PLOT, LEARNED, LOG = "report.json", "latency.png", "learned.npz", "tvm.log"
 #: Held while a run is at work; gone when it has ended.
-LOCK = ".lock"
+LOCK = ".wmhub.lock"
 #: The mark of a folder that a demo may clear: nothing but demos has written there.
 DEMO = ".made-by-demo"
+#: What is written of each task.
+_MADE = (".py", ".so")
 #: Tells the demo of this process from others.
 _OURS = secrets.token_hex(8)
 
@@ -77,6 +79,21 @@ def refuse(output: Path, database: Path | None) -> None:
             raise MissingInputError(
                 f"{database} is no database of MetaSchedule: {' and '.join(missing)} missing"
             )
+
+
+def refuse_overwriting(
+    output: Path, database: Path | None, tasks: Iterable[str], workload: object
+) -> None:
+    """Raises ``OutputExistsError`` where a schedule or library of ``tasks`` would replace a file
+    that no run has written, or the one that ``workload`` names."""
+    source = Path(workload) if isinstance(workload, (str, Path)) else None
+    for task in tasks:
+        for path in (output / f"{file_stem(task)}{suffix}" for suffix in _MADE):
+            if not path.exists():
+                continue
+            is_source = source is not None and source.exists() and path.samefile(source)
+            if is_source or not _goes_on(output, database):
+                raise OutputExistsError(f"{path} would be replaced: give another folder")
 
 
 def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]) -> int:
@@ -169,7 +186,7 @@ def file_stem(task: str) -> str:
 def write_schedule(output: Path, task: str, schedule: Any) -> Path:
     """Writes the scheduled program as TVMScript; returns the file."""
     path = output / f"{file_stem(task)}.py"
-    path.write_text(str(schedule.mod.script()))
+    write_file(path, str(schedule.mod.script()).encode())
     return path
 
 
@@ -179,7 +196,8 @@ def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path 
 
     path = output / f"{file_stem(task)}.so"
     try:
-        compile_program(mod, target).export_library(str(path))
+        # It takes its arguments as the program does, whatever the schedule would like.
+        compile_program(mod, target, packs_weights=True).export_library(str(path))
     except Exception as error:  # The linker, LLVM and TVM each raise their own.
         lines = str(error).strip().splitlines()
         return None, f"{task}: no library: {lines[-1] if lines else type(error).__name__}"
@@ -187,9 +205,13 @@ def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path 
 
 
 def write_report(result: TuneResult) -> None:
-    """Writes the report, and a plot where something was measured."""
+    """Writes the report."""
     report = json.dumps(result.to_json(), indent=1) + "\n"
     write_file(result.output / REPORT, report.encode())
+
+
+def write_plot(result: TuneResult) -> None:
+    """Draws a plot where something was measured."""
     weights = {task.name: task.weight for task in result.tasks}
     curve = best_so_far(result.history, weights)
     if curve:
@@ -207,10 +229,11 @@ def plot(result: TuneResult, curve: list[tuple[int, float, float]]) -> None:
     rows = [*curve, end]
     milliseconds = [1e3 * latency for _, _, latency in rows]
     single = len(result.tasks) == 1
+    weight = result.tasks[0].weight
     for axis, column, label in ((axes[0], 0, "trials"), (axes[1], 1, "seconds")):
         if single:
             measured = [
-                (number if column == 0 else trial.elapsed_s, 1e3 * trial.latency_s)
+                (number if column == 0 else trial.elapsed_s, 1e3 * weight * trial.latency_s)
                 for number, trial in enumerate(result.history, 1)
                 if trial.latency_s is not None
             ]

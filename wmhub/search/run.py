@@ -9,8 +9,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from wmhub.errors import MeasureError
 from wmhub.measure.metaschedule import name_task
 from wmhub.measure.rules import space_generator
+from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost
 from wmhub.search.history import Budget, History
@@ -19,6 +21,7 @@ from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, discard, failure_reason, measure
 from wmhub.search.task_search import LatentSearchConfig
 from wmhub.tvm_callbacks import derived_object
+from wmhub.tvm_compat import last_line
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: How often the fastest candidates are measured again at the end.
@@ -58,11 +61,12 @@ class Recorder(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
 class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
     """Another strategy, until the budget is spent, whose builder knows the task of each batch."""
 
-    def __init__(self, inner: Any, budget: Budget, means: Means) -> None:
+    def __init__(self, inner: Any, budget: Budget, means: Means, scheduler: Any) -> None:
         super().__init__()
         self._inner = inner
         self._budget = budget
         self._means = means
+        self._scheduler = scheduler
         self._task = ""
 
     def _initialize_with_tune_context(self, context: Any) -> None:
@@ -86,6 +90,9 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
 
     def generate_measure_candidates(self) -> Any:
         """The inner strategy's batch, which is built next; ``None`` when the budget is spent."""
+        # What other tasks have measured is recorded before: TVM would wait until all have a batch.
+        for task in range(len(self._scheduler.tasks_)):
+            self._scheduler.touch_task(task)
         name_task(self._means.builder, self._task)
         if self._budget.spent:
             return None
@@ -102,7 +109,7 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
 
     def clone(self) -> Any:
         """A clone around a clone."""
-        return Budgeted(self._inner.clone(), self._budget, self._means)
+        return Budgeted(self._inner.clone(), self._budget, self._means, self._scheduler)
 
 
 def make_contexts(
@@ -168,10 +175,13 @@ def run(
         cost_model = WorldModelCost(learner)
         callbacks.append(ms.measure_callback.UpdateCostModel())
     callbacks.append(Recorder(history))
+    scheduler = ms.task_scheduler.TaskScheduler.create(
+        "round-robin" if len(tasks) == 1 else "gradient"
+    )
+    budgeted = Budgeted(strategy, budget, means, scheduler)
     contexts = make_contexts(
-        tasks, target, Budgeted(strategy, budget, means), cores=cores, seed=seed, log=log,
-        packing=packing,
-    )  # fmt: skip
+        tasks, target, budgeted, cores=cores, seed=seed, log=log, packing=packing
+    )
     if search != "latent":
         # Our own strategy takes up the database by itself.
         for context in contexts:
@@ -188,12 +198,17 @@ def run(
             database=database,
             cost_model=cost_model,
             measure_callbacks=callbacks,
-            task_scheduler="round-robin" if len(tasks) == 1 else "gradient",
+            task_scheduler=scheduler,
         )
-    if not budget.interrupted:
-        for task, finalists in history.finalists.items():
-            name_task(means.builder, task)
+    for task, finalists in history.finalists.items():
+        if budget.interrupted:
+            break
+        name_task(means.builder, task)
+        try:
             finalists[:] = _playoff(finalists, target, means)
+        except (MeasureError, *REFUSALS) as error:  # TVM gives a builder's errors as its own.
+            history.notes.append(f"the fastest were not measured again: {last_line(error)}")
+            break
 
 
 def _playoff(

@@ -154,9 +154,15 @@ class TaskSearch:
 
     def resume(self, measured: Sequence[tuple[Any, float]]) -> None:
         """Takes up traces that were measured before, with their seconds (NaN: failed)."""
-        known = [(self._candidate_of(trace), seconds) for trace, seconds in measured]
-        ours = {candidate: seconds for candidate, seconds in known if candidate is not None}
-        self.record(list(ours), np.asarray(list(ours.values())))
+        ours: dict[Candidate, float] = {}
+        for trace, seconds in measured:
+            candidate = self._candidate_of(trace)
+            if candidate is not None:
+                ours[candidate] = float(np.fmin(seconds, ours.get(candidate, math.nan)))
+        # TVM gives them by their time; of many, those that came last count more.
+        known = list(ours)
+        mixed = [known[number] for number in self._random.permutation(len(known))]
+        self.record(mixed, np.asarray([ours[candidate] for candidate in mixed]))
 
     def _candidate_of(self, trace: Any) -> Candidate | None:
         """The candidate that a trace of this workload is; ``None`` if no sketch made it."""

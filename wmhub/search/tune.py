@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import InvalidInputError
+from wmhub.interrupts import interruptible
+from wmhub.measure.sampling import require_seed
 from wmhub.measure.sources import NamedWorkload
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
@@ -24,17 +22,18 @@ from wmhub.search.choose import (
     target_for,
     this_hardware,
 )
-from wmhub.search.history import Budget, History, OnProgress, interruptible
-from wmhub.search.job import NO_BASELINE, Baseline, Job, measure_baselines
-from wmhub.search.latent import best_measured, measured_before, open_database
+from wmhub.search.history import Budget, History, OnProgress
+from wmhub.search.job import NO_BASELINE, Job, measure_baselines
+from wmhub.search.latent import open_database
 from wmhub.search.learner import Learner
-from wmhub.search.measuring import measuring
-from wmhub.search.result import TaskResult, TuneResult
+from wmhub.search.measuring import Means, measuring
+from wmhub.search.outcome import outcome, written
+from wmhub.search.result import TuneResult
 from wmhub.search.run import logged, run
 from wmhub.search.task_search import LatentSearchConfig
 from wmhub.search.tasks import tasks_of
 from wmhub.tvm_callbacks import own_errors
-from wmhub.tvm_compat import last_line, use_target
+from wmhub.tvm_compat import use_target
 
 if TYPE_CHECKING:
     from wmhub.evaluator import Evaluator
@@ -82,6 +81,7 @@ def tune(
     """
     if trials < 0 or batch < 1 or (seconds is not None and seconds <= 0):
         raise InvalidInputError("trials must not be negative; batch and seconds must be positive")
+    require_seed(seed)
     if search not in ("latent", "evolutionary"):
         raise InvalidInputError(f"search {search!r} is neither latent nor evolutionary")
     if not trials and (baselines or rpc is not None):
@@ -112,6 +112,7 @@ def tune(
         evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
         found = tasks_of(workload, machine)
         tasks = found.workloads
+        files.refuse_overwriting(folder, known, [task.name for task in tasks], workload)
         unfit = [f"{name} is left out: {reason}" for name, reason in found.skipped.items()]
         job = Job(
             name=workload if isinstance(workload, str) else tasks[0].name,
@@ -128,22 +129,42 @@ def tune(
         )
         before = files.prepare(folder, known, open_database)
         history, firsts = History(budget, on_progress), [NO_BASELINE] * len(tasks)
-        with own_errors(), interruptible(budget) if trials else nullcontext():
+        with own_errors(), interruptible(budget.interrupt) if trials else nullcontext():
             if means is not None and not budget.spent:
                 if baselines:
                     firsts = measure_baselines(job, means, budget)
-                run(
-                    tasks, machine, job.learner, search=search, config=job.config, trials=trials,
-                    batch=batch, history=history, budget=budget, means=means,
-                    database=job.database(), cores=cores, seed=seed, log=job.log,
-                )  # fmt: skip
+                _run(job, history, budget, means, trials, batch)
             lost = before + len(history.trials) - files.records_in(folder)
             with logged(job.log):
-                result = _result(job, history, firsts, budget, lost)
-            files.write_report(result)
-            if history.trials:
-                result = _keep_learned(job, result)
+                result = outcome(job, history, firsts, budget, lost)
+            result = written(job, result)
     return result
+
+
+def _run(job: Job, history: History, budget: Budget, means: Means, trials: int, batch: int) -> None:
+    """Measures; a task that TVM or the search cannot handle is left out for the sake of the others.
+
+    TVM makes all design spaces before the first batch, and ends where one cannot be made.
+    """
+
+    def measure(tasks: Sequence[NamedWorkload]) -> None:
+        run(
+            tasks, job.target, job.learner, search=job.search, config=job.config, trials=trials,
+            batch=batch, history=history, budget=budget, means=means, database=job.database(),
+            cores=job.cores, seed=job.seed, log=job.log,
+        )  # fmt: skip
+
+    try:
+        measure(job.tasks)
+    except Exception:
+        if history.trials or len(job.tasks) == 1:
+            raise
+        unfit = job.unfit()
+        fit = [task for task in job.tasks if task.name not in unfit]
+        if not unfit or not fit:
+            raise
+        history.notes += [f"{name} is not measured: {reason}" for name, reason in unfit.items()]
+        measure(fit)
 
 
 def schedule(
@@ -163,133 +184,3 @@ def schedule(
         workload, model=model, hardware=hardware, trials=0, output=output, config=config,
         seed=seed, allow_other_hardware=allow_other_hardware, target=target, locked=locked,
     )  # fmt: skip
-
-
-#: An earlier record replaces what was measured last only where it is faster by more than noise.
-_CLEARLY = 0.9
-
-
-def _result(
-    job: Job, history: History, firsts: Sequence[Baseline], budget: Budget, lost: int
-) -> TuneResult:
-    """The result, whose schedules and libraries are written on the way.
-
-    ``lost``: trials that the database does not hold; TVM itself does not look whether its lines
-    could be written.
-    """
-    notes = list(job.notes)
-    if lost > 0:
-        notes.append(
-            f"{lost} of {len(history.trials)} trials are not in {job.folder / files.DATABASE[1]}: "
-            "is the disk full?"
-        )
-    results = [
-        _task_result(job, task, first, history, budget, notes)
-        for task, first in zip(job.tasks, firsts, strict=True)
-    ]
-    return TuneResult(
-        workload=job.name,
-        model=job.learner.evaluator.name,
-        model_hardware=str(job.learner.evaluator.hardware),
-        hardware=str(job.hardware),
-        search=job.search,
-        trials=len(history.trials),
-        failed=sum(trial.latency_s is None for trial in history.trials),
-        seconds=budget.elapsed,
-        interrupted=budget.interrupted,
-        best_latency_s=_total(results),
-        tasks=tuple(results),
-        history=tuple(history.trials),
-        output=job.folder,
-        notes=tuple(notes),
-    )
-
-
-def _task_result(
-    job: Job,
-    task: NamedWorkload,
-    first: Baseline,
-    history: History,
-    budget: Budget,
-    notes: list[str],
-) -> TaskResult:
-    """The result of one task, whose schedule and library are written; what is odd goes to
-    ``notes``."""
-    trials = [trial for trial in history.trials if trial.task == task.name]
-    failed = [trial for trial in trials if trial.latency_s is None]
-    if trials and len(failed) == len(trials):
-        ((reason, _),) = Counter(trial.error for trial in failed).most_common(1)
-        notes.append(f"{task.name}: all {len(failed)} candidates failed, most often: {reason}")
-    seconds = found = speedup = script = library = None
-    try:
-        seconds, found, speedup = _best(job, task, history, budget, notes)
-    except MeasureError as error:
-        reason = f"{task.name}: no schedule: {error}"
-        if not history.trials:
-            raise MeasureError(reason) from error
-        # What was measured of other tasks is not lost for it.
-        notes.append(reason)
-    if found is not None:
-        script = files.write_schedule(job.folder, task.name, found)
-        library, problem = files.write_library(job.folder, task.name, found.mod, job.target)
-        notes += [problem] if problem else []
-    return TaskResult(
-        name=task.name,
-        weight=task.weight,
-        trials=len(trials),
-        failed=len(failed),
-        best_latency_s=seconds,
-        unscheduled_latency_s=first.unscheduled,
-        first_random_latency_s=first.random,
-        predicted_speedup=speedup,
-        schedule=script,
-        library=library,
-    )
-
-
-def _best(
-    job: Job, task: NamedWorkload, history: History, budget: Budget, notes: list[str]
-) -> tuple[float | None, Any, float | None]:
-    """Seconds, schedule and predicted speed-up of the best that is known of ``task``.
-
-    Where nothing ran, now or before, it is what the model thinks best among what has not failed;
-    nothing, where the user has lost patience. Raises ``MeasureError`` where there is none.
-    """
-    context = job.context(task)
-    finalists = history.finalists.get(task.name)
-    seconds, found = finalists[0] if finalists else (None, None)
-    try:
-        before = best_measured(job.database(), context)
-    except Exception as error:  # TVM raises its own kinds for a database that a full disk has cut.
-        if found is None:
-            raise MeasureError(f"the database cannot be read: {last_line(error)}") from error
-        notes.append(f"{task.name}: the database cannot be read again: {last_line(error)}")
-        before = None
-    # A finalist's latency was measured again; of two records of one run, the other is luckier.
-    if before is not None and (seconds is None or before[0] < _CLEARLY * seconds):
-        seconds, found = before
-    if found is not None or budget.interrupted:
-        return seconds, found, None
-    search = job.search_of(context)
-    search.resume(measured_before(job.database(), context))
-    candidate, found = search.best()
-    return None, found, search.predicted_speedup(candidate)
-
-
-def _keep_learned(job: Job, result: TuneResult) -> TuneResult:
-    """Saves what was learned; ``result``, with a note where that could not be written."""
-    try:
-        job.learner.save(job.folder / files.LEARNED)
-    except OSError as error:
-        # It can be learned again from the database.
-        note = f"{files.LEARNED} could not be written: {error.strerror or error}"
-        return dataclasses.replace(result, notes=(*result.notes, note))
-    return result
-
-
-def _total(tasks: Sequence[TaskResult]) -> float | None:
-    latencies = [task.best_latency_s for task in tasks]
-    known = [latency for latency in latencies if latency is not None]
-    if len(known) < len(latencies):
-        return None
-    return float(np.dot(known, [task.weight for task in tasks]))
