@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from wmhub.bench.ratios import Ratio, WorkloadOutcome, compare, summarize
 from wmhub.bench.search import SearchBench, _read, search
-from wmhub.bench.search_run import RunResult, RunSpec
+from wmhub.bench.search_spec import RunResult, RunSpec
 from wmhub.errors import InvalidInputError, MeasureError, MissingDependencyError
 
 TARGET = {"kind": "llvm", "num-cores": 2}
@@ -145,7 +145,7 @@ def test_bad_arguments_are_named(tmp_path: Path) -> None:
 def test_workloads_of_tvm_itself_have_names() -> None:
     pytest.importorskip("tvm")
     from wmhub.bench.search import WORKLOADS
-    from wmhub.bench.search_run import workload_module
+    from wmhub.bench.search_spec import workload_module
     from wmhub.measure import zoo
 
     assert workload_module("te:GMM:0")["main"] is not None

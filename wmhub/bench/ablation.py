@@ -21,7 +21,7 @@ import numpy as np
 from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, reached, run_path
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import InvalidInputError, nearest
-from wmhub.model.network import ModelConfig
+from wmhub.model.config import ModelConfig
 from wmhub.training.boosting import require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.bench.search_run import STOCK_BUILD_SECONDS
+from wmhub.bench.search_spec import STOCK_BUILD_SECONDS
 from wmhub.children import safely_started
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware.probe import measured_here

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.bench.search_run import METHODS, RunResult
+from wmhub.bench.search_spec import METHODS, RunResult
 
 #: Method, trials and seed of a final program.
 FinalKey = tuple[str, int, int]

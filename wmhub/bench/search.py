@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from wmhub.bench.ratios import FinalKey, Ratio, WorkloadOutcome, compare, summarize
-from wmhub.bench.search_run import (
+from wmhub.bench.search_spec import (
     CHECKPOINT_METHODS,
     METHODS,
     XGBOOST_METHODS,
@@ -32,7 +32,7 @@ from wmhub.bench.search_run import (
 )
 from wmhub.children import module_command
 from wmhub.errors import InvalidInputError, MeasureError
-from wmhub.hub.atomic import write_file
+from wmhub.flushing import write_file
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
 from wmhub.training.boosting import require_xgboost
@@ -110,7 +110,7 @@ def search(
     ``hardware``: a device of this machine, by default its CPU; ``target`` is derived from it.
     Raises ``InvalidInputError`` for an unknown method, and ``MeasureError`` where a run fails.
     """
-    from wmhub.bench.search_run import workload_module
+    from wmhub.bench.search_spec import workload_module
     from wmhub.hardware.probe import measured_here
     from wmhub.hub import resolve_model
     from wmhub.search.choose import target_for

@@ -13,110 +13,14 @@ import math
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wmhub.bench.search_spec import STOCK_BUILD_SECONDS, RunResult, RunSpec, workload_module
 from wmhub.children import safely_started
-from wmhub.code_digest import code_digest
-from wmhub.errors import InvalidInputError, MeasureError
-
-#: Time limit of a build by TVM, whose default its workers' first import alone can exceed.
-STOCK_BUILD_SECONDS = 240.0
-
-#: Method -> what it is, in the order of the table.
-METHODS = {
-    "wmhub": "our search: checkpoint, adaptation, exploration",
-    "zero": "the checkpoint's own choice, nothing measured",
-    "stock": "tune_tir with its defaults: evolutionary search, XGB, local builder and runner",
-    "no-packing": "our search over TVM's own sketches alone",
-    "no-adapt": "our search without learning from its measurements",
-    "no-explore": "our search without its share for exploration",
-    "xgb": "our search with gradient boosting on decisions in place of the checkpoint",
-    "random": "our search with a random score",
-}
-#: Those that look at the checkpoint.
-CHECKPOINT_METHODS = frozenset({"wmhub", "zero", "no-packing", "no-adapt", "no-explore"})
-#: Those that need XGBoost.
-XGBOOST_METHODS = frozenset({"stock", "xgb"})
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """What one run is to do."""
-
-    workload: str
-    """What ``workload_module`` takes."""
-    method: str
-    """Key of ``METHODS``."""
-    seed: int
-    trials: int
-    """Measurements."""
-    model: str
-    """Checkpoint, as ``from_pretrained`` takes it; empty where none is used."""
-    target: dict[str, Any]
-    """TVM's target dictionary."""
-    digest: str = ""
-    """Of the checkpoint, whose name may come to stand for another; empty where none is used."""
-    tvm: str = ""
-    """Version of TVM."""
-    code: str = ""
-    """Of our own code (``run_code``); empty where none of it searches."""
-
-
-#: What decides how a search of ours goes: a change of any of it makes older runs unusable.
-_CODE = (
-    "actions.py", "bench/peers.py", "bench/search_run.py", "checkpoint.py", "evaluator.py",
-    "hardware/table.py", "measure", "model", "nest.py", "program.py", "replay", "search",
-    "trajectory.py", "tvm_callbacks.py", "tvm_compat.py", "tvm_intrinsics.py", "tvm_json.py",
-)  # fmt: skip
-
-
-def run_code(method: str) -> str:
-    """Digest of the code that a run of ``method`` is the work of; empty for TVM's own search."""
-    return "" if method == "stock" else code_digest(*_CODE)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What one run found."""
-
-    spec: RunSpec
-    curve: list[tuple[int, float, float]]
-    """Trial, seconds since the run began, and best latency in seconds, wherever it fell."""
-    checkpoints: dict[int, str]
-    """Number of trials (64, 640) -> best program by then, as ``tvm.ir.save_json`` text."""
-    failed: int
-    """Candidates that could not be built or run."""
-    seconds: float
-    """Wall time of the search, from the first import to the last measurement, in seconds."""
-    seconds_at: dict[int, float]
-    """Number of trials -> wall time until they were measured, in seconds."""
-
-
-def workload_module(name: str) -> Any:
-    """The ``IRModule`` of a zoo name, or of ``te:NAME:NUMBER`` of TVM's own ``te_workload``.
-
-    Raises ``InvalidInputError`` for any other, and for what TVM names but fails to make.
-    """
-    from wmhub.measure import zoo
-    from wmhub.tvm_compat import last_line, normalize
-
-    family, _, rest = name.partition(":")
-    if family != "te":
-        return zoo.build(name)
-    from tvm.s_tir.meta_schedule.testing.te_workload import CONFIGS, create_te_workload
-
-    key, _, number = rest.partition(":")
-    if key not in CONFIGS or not number.isdigit() or int(number) >= len(CONFIGS[key][1]):
-        raise InvalidInputError(
-            f"workload {name!r} is not te:NAME:NUMBER with a name of {', '.join(CONFIGS)}"
-        )
-    try:
-        return normalize(create_te_workload(key, int(number)))
-    except Exception as error:  # It no longer makes all that it names, and raises its own kinds.
-        reason = last_line(error)
-        raise InvalidInputError(f"workload {name!r}: TVM cannot make it: {reason}") from None
+from wmhub.errors import MeasureError
+from wmhub.flushing import write_file
+from wmhub.measure.programs import save_program
 
 
 class _Watch:
@@ -134,8 +38,6 @@ class _Watch:
 
     def take(self, candidates: Any, latencies: list[float]) -> None:
         """Notes a measured batch; NaN is a failure."""
-        from wmhub.tvm_compat import tvm
-
         elapsed = time.monotonic() - self.began
         for candidate, seconds in zip(candidates, latencies, strict=True):
             self.trials += 1
@@ -144,27 +46,22 @@ class _Watch:
                 self.curve.append((self.trials, elapsed, seconds))
             self.failed += math.isnan(seconds)
             if self.trials in self.marks:
-                self.seconds_at[self.trials] = elapsed
-                if self._best[1] is not None:
-                    self.programs[self.trials] = str(tvm.ir.save_json(self._best[1].mod))
+                self._note(self.trials, elapsed, self._best[1])
 
     def settle(self, schedule: Any) -> None:
         """Notes which schedule the search itself chose at its end, and when."""
-        from wmhub.tvm_compat import tvm
-
-        last = self.marks[-1]
-        self.programs[last] = str(tvm.ir.save_json(schedule.mod))
-        self.seconds_at[last] = time.monotonic() - self.began
+        self._note(self.marks[-1], time.monotonic() - self.began, schedule)
 
     def close(self) -> None:
         """Notes the end, where a search ran out of candidates before its last mark."""
-        from wmhub.tvm_compat import tvm
-
         for mark in self.marks:
             if mark not in self.seconds_at:
-                self.seconds_at[mark] = time.monotonic() - self.began
-                if self._best[1] is not None:
-                    self.programs[mark] = str(tvm.ir.save_json(self._best[1].mod))
+                self._note(mark, time.monotonic() - self.began, self._best[1])
+
+    def _note(self, mark: int, seconds: float, schedule: Any) -> None:
+        self.seconds_at[mark] = seconds
+        if schedule is not None:
+            self.programs[mark] = save_program(schedule.mod)
 
 
 def run_one(spec: RunSpec, marks: list[int]) -> RunResult:
@@ -278,7 +175,7 @@ def _run_zero(spec: RunSpec, watch: _Watch) -> None:
     from wmhub.measure.sources import NamedWorkload
     from wmhub.search.run import make_contexts
     from wmhub.search.task_search import LatentSearchConfig, task_search
-    from wmhub.tvm_compat import tvm, use_target
+    from wmhub.tvm_compat import use_target
 
     task = NamedWorkload("main", workload_module(spec.workload))
     (context,) = make_contexts(
@@ -288,7 +185,7 @@ def _run_zero(spec: RunSpec, watch: _Watch) -> None:
     search = task_search(context, _learner(spec), LatentSearchConfig(), spaces, spec.seed)
     with contextlib.suppress(MeasureError):  # A run without a program counts as a failure.
         _, schedule = search.best()
-        watch.programs[0] = str(tvm.ir.save_json(schedule.mod))
+        watch.programs[0] = save_program(schedule.mod)
     watch.seconds_at[0] = time.monotonic() - watch.began
 
 
@@ -296,10 +193,7 @@ def main(spec_file: str, result_file: str) -> None:
     """Reads a spec and its marks, runs it, and writes the result."""
     given = json.loads(Path(spec_file).read_text())
     result = run_one(RunSpec(**given["spec"]), given["marks"])
-    text = json.dumps(dataclasses.asdict(result))
-    partial = Path(result_file).with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(result_file)
+    write_file(Path(result_file), json.dumps(dataclasses.asdict(result)).encode())
 
 
 if __name__ == "__main__":
