@@ -16,8 +16,8 @@ from wmhub.errors import WmhubError
 #: Verb -> (module that defines ``command``, one line of help). Listed here so that ``--help``
 #: imports no verb, and a verb imports nothing of the others. In the order of the work.
 VERBS: dict[str, tuple[str, str]] = {
-    "collect": ("wmhub.cli.collect", "Read measurement logs into a dataset."),
-    "dataset": ("wmhub.cli.dataset", "Look into datasets, compare, join, check and export them."),
+    "collect": ("wmhub.cli.collect", "Make a dataset of logs, or by measuring."),
+    "dataset": ("wmhub.cli.dataset", "Look into datasets; compare, join, check, export."),
     "train": ("wmhub.cli.train", "Train an evaluator on a dataset."),
     "eval": ("wmhub.cli.eval", "Measure a model on held-out workloads."),
     "models": ("wmhub.cli.models", "List the pretrained models, and which fits this machine."),
@@ -26,7 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "contribute": ("wmhub.cli.contribute", "Propose a dataset to the community."),
     "lock": ("wmhub.cli.lock", "Pin names to commits and digests."),
     "tune": ("wmhub.cli.tune", "Search for the fastest schedule of a workload."),
-    "schedule": ("wmhub.cli.schedule", "Write the best schedule without a measurement."),
+    "schedule": ("wmhub.cli.schedule", "Write what the model thinks best, unmeasured."),
     "doctor": ("wmhub.cli.doctor", "Check the installation and this machine."),
     "demo": ("wmhub.cli.demo", "Tune a layer of BERT-base on this machine."),
     "bench": ("wmhub.cli.bench", "Measure what the documentation claims."),
@@ -86,7 +86,8 @@ def cli(debug: bool) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command line and exits: 0 done, 2 the user's mistake, 1 ours, 130 interrupted."""
+    """Runs the command line and exits: 0 done, 2 the user's mistake or a check that failed, 130
+    interrupted, 1 anything else."""
     arguments = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in arguments
     try:

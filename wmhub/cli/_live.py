@@ -56,13 +56,26 @@ _OPTIONS = (
         help="With --live: a checkpoint, of any hardware, that chooses the others instead: half is "
         "what it would measure in a search, half what it takes for fast unmeasured.",
     ),
-    click.option("--count", type=click.IntRange(1), metavar="N", help="With --live: stop then."),
+    click.option(
+        "--count",
+        type=click.IntRange(1),
+        metavar="N",
+        help="With --live: stop after N records in this run.",
+    ),
     click.option(
         "--seconds",
         type=click.FloatRange(0, min_open=True),
-        help="With --live: no batch begins after that.",
+        metavar="S",
+        help="With --live: no batch begins after so many seconds.",
     ),
-    click.option("--seed", default=0, show_default=True, help="With --live: of what is drawn."),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="With --live: of what is drawn.",
+    ),
     click.option(
         "--target",
         type=JsonTarget(),
@@ -92,7 +105,9 @@ _OPTIONS = (
         metavar="HOST:PORT",
         help="With --live: measure on the devices of this TVM tracker; needs --hardware.",
     ),
-    click.option("--device-key", metavar="KEY", help="Their key at the tracker."),
+    click.option(
+        "--device-key", metavar="KEY", help="With --live: key of the devices at the tracker."
+    ),
 )
 
 #: Options of the plan, and the other ones, that only mean something with ``--live``.

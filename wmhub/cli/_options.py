@@ -52,10 +52,21 @@ def locked_option(function: _F) -> _F:
     )(function)
 
 
+#: ``--seed N`` of a search.
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of what is drawn.",
+)
+
+
 def threads_option(function: _F) -> _F:
     """``--threads N`` of what trains."""
     return click.option(
-        "--threads", type=click.IntRange(1), metavar="N", help="CPU threads; all cores."
+        "--threads", type=click.IntRange(1), metavar="N", help="CPU threads; by default all cores."
     )(function)
 
 

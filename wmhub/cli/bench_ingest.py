@@ -13,7 +13,7 @@ import click
     "--records", default=250_000, show_default=True, help="Made up where no LOG is given."
 )
 @click.option("--repeat", default=1, show_default=True, help="Read the logs so many times over.")
-@click.option("--workers", type=click.IntRange(1), help="Processes that parse; all cores.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that parse; by default all.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     logs: tuple[str, ...], records: int, repeat: int, workers: int | None, as_json: bool

@@ -16,8 +16,8 @@ import click
     help="Zoo workload to measure; may be repeated.",
 )
 @click.option("--candidates", type=click.IntRange(4), default=64, show_default=True, metavar="N")
-@click.option("--cores", type=click.IntRange(1), metavar="N", help="Threads of a program; all.")
-@click.option("--hardware", metavar="KEY", help="A GPU of this machine; its CPU.")
+@click.option("--cores", type=click.IntRange(1), metavar="N", help="Threads of a program.")
+@click.option("--hardware", metavar="KEY", help="A GPU of this machine; by default its CPU.")
 @click.option("--seed", default=0, show_default=True, metavar="N")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(

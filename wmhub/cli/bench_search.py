@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     "methods",
     multiple=True,
     metavar="NAME",
-    help="Only these: wmhub, zero, stock, no-packing, no-adapt, no-explore, xgb, random.",
+    help="Only these: wmhub; zero (nothing measured); stock (TVM's own); wmhub with a part left "
+    "out (no-packing, no-adapt, no-explore) or another in the checkpoint's place (xgb, random).",
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, metavar="N")
 @click.option("--trials", type=click.IntRange(1), default=64, show_default=True, metavar="N")
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="How far TVM's own search goes.",
 )
-@click.option("--hardware", metavar="KEY", help="A GPU of this machine; its CPU.")
+@click.option("--hardware", metavar="KEY", help="A GPU of this machine; by default its CPU.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     model: str, output: Path, workloads: tuple[str, ...], methods: tuple[str, ...], seeds: int,
@@ -55,7 +56,7 @@ def command(
     from rich.table import Table
 
     from wmhub.bench.search import WORKLOADS, search
-    from wmhub.bench.search_run import METHODS
+    from wmhub.bench.search_spec import METHODS
     from wmhub.cli._show import plain, show_json
 
     console = Console(stderr=True, highlight=False)

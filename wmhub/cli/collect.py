@@ -63,7 +63,7 @@ _SHOWN = 5
     "--workers",
     type=click.IntRange(1),
     metavar="N",
-    help="Processes that parse, or with --live build; all cores.",
+    help="Processes that parse, or with --live build; by default all cores.",
 )
 @live_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -152,6 +152,7 @@ def _as_json(report: CollectReport) -> dict[str, Any]:
         "missing": _named(report.missing),
         "ignored": _named(report.ignored),
         "other_files": report.others,
+        "foreign_targets": list(report.foreign_targets),
         "rejections": [
             {"file": item.source, "line": item.line, "reason": item.reason}
             for item in report.rejections[:100]
@@ -195,6 +196,10 @@ def _show(report: CollectReport) -> None:
         show_note("unchanged", f"{report.output} has all of these records and stays as it was")
     if manifest.profile is None:
         show_note("hardware", _unknown_device(manifest.hardware))
+    if report.foreign_targets:
+        kinds = " and ".join(report.foreign_targets)
+        said = f"some records were compiled for {kinds}, which {manifest.hardware} does not run"
+        show_note("hardware", f"{said}; they are in the dataset: look for their logs")
     for item in report.rejections[:_SHOWN]:
         show_note("rejected", f"{item.source}:{item.line}: {item.reason}")
     if counts.rejected > _SHOWN:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from wmhub.cli._options import seed_option
+
 
 @click.command()
 @click.option(
@@ -33,7 +35,7 @@ import click
     metavar="S",
     help="Begin no batch after this many seconds.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N")
+@seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(output: Path, trials: int, as_json: bool, **options: Any) -> None:
     """Tune a fused dense + bias + GELU on this machine with an embedded checkpoint.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "--before",
     type=click.DateTime(["%Y-%m-%d"]),
     metavar="DATE",
-    help="Only rows measured before that day (YYYY-MM-DD, UTC), or who knows when.",
+    help="Only rows measured before that day (YYYY-MM-DD, UTC), or at a time that is not known.",
 )
 @click.option(
     "--below",
@@ -80,7 +80,7 @@ def remeasure(
     """
     from wmhub.cli._live import live_progress, noise_told
     from wmhub.cli._show import show_json
-    from wmhub.remeasure import Choice
+    from wmhub.dataset.row_choice import RowChoice
     from wmhub.remeasure import remeasure as measure_rows
 
     moment = None if before is None else before.replace(tzinfo=datetime.timezone.utc).timestamp()
@@ -88,7 +88,7 @@ def remeasure(
         report = measure_rows(
             dataset,
             output,
-            choice=Choice(moment, below, within),
+            choice=RowChoice(moment, below, within),
             run_timeout_seconds=run_timeout,
             build_timeout_seconds=build_timeout,
             progress=progress,

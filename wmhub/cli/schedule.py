@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wmhub.cli._options import JsonTarget, locked_option
+from wmhub.cli._options import JsonTarget, locked_option, seed_option
 
 
 @click.command()
@@ -20,7 +20,7 @@ from wmhub.cli._options import JsonTarget, locked_option
     "--output", required=True, type=click.Path(path_type=Path), metavar="DIR",
     help="Folder for the schedule, its library and a report.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N")
+@seed_option
 @click.option("--target", type=JsonTarget(), help="TVM target, where the hardware needs more.")
 @locked_option
 @click.option("--allow-other-hardware", is_flag=True, help="Use a checkpoint of other hardware.")

@@ -63,7 +63,10 @@ def _machine(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         threads_option,
         click.option(
-            "--workers", type=click.IntRange(1), metavar="N", help="Processes that encode; all."
+            "--workers",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Processes that encode; by default all cores.",
         ),
         click.option(
             "--device",

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wmhub.cli._options import JsonTarget, locked_option
+from wmhub.cli._options import JsonTarget, locked_option, seed_option
 
 
 @click.command()
@@ -66,7 +66,7 @@ from wmhub.cli._options import JsonTarget, locked_option
 @click.option(
     "--baselines", is_flag=True, help="Also measure the program as it is and one random schedule."
 )
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N")
+@seed_option
 @click.option("--target", type=JsonTarget(), help="TVM target, where the hardware needs more.")
 @click.option(
     "--builder",
