@@ -261,7 +261,11 @@ class Stage:
         """
         if threads:
             return [_clipped(self.reach(axis, depth, threads), axis) for axis in self.axes]
-        covered = self._covered((*self.loops[depth:], *self.inner), {})
+        covered: dict[int, np.ndarray] = {}
+        for loop in (*self.loops[depth:], *self.inner):
+            for axis, extent in loop.parts:
+                before = covered.get(id(axis))
+                covered[id(axis)] = extent if before is None else before * extent
         return [_clipped(covered.get(id(axis)), axis) for axis in self.axes]
 
     def tiles_by_depth(self) -> list[np.ndarray]:
@@ -284,14 +288,6 @@ class Stage:
             tiles[:end] = tile
             found.append(_clipped(tiles, axis))
         return found
-
-    @staticmethod
-    def _covered(loops: Sequence[Loop], covered: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-        for loop in loops:
-            for axis, extent in loop.parts:
-                before = covered.get(id(axis))
-                covered[id(axis)] = extent if before is None else before * extent
-        return covered
 
 
 def _clipped(tile: np.ndarray | None, axis: Axis) -> np.ndarray:

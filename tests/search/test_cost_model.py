@@ -9,6 +9,7 @@ from scorers import FakeEvaluator, FakeScorer
 
 from wmhub.errors import CheckpointError, MissingInputError
 from wmhub.evaluator import LatentSpace
+from wmhub.records import Scheduler, Workload
 from wmhub.search.learner import Learner
 
 pytest.importorskip("tvm")
@@ -145,8 +146,11 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
 def test_latents_of_another_width_are_refused(tmp_path: Path) -> None:
     learner = Learner(FakeEvaluator())
     scores = FakeScorer().score_decisions([], [[[0, [2, 4]]], [[0, [4, 2]]]])
-    learner.workload("w", "program").update(scores, np.array([1e-3, 2e-3]))
-    learner.workload("never measured", "program")
+    known, other = (
+        Workload(name, Scheduler.META_SCHEDULE, "1", "program") for name in ("w", "never measured")
+    )
+    learner.workload(known).update(scores, np.array([1e-3, 2e-3]))
+    learner.workload(other)
     learner.save(tmp_path / "learned.npz")
     Learner(FakeEvaluator()).load(tmp_path / "learned.npz")
     for width, trees in ((32, FakeScorer.width), (FakeScorer.width, 32)):

@@ -9,6 +9,7 @@ import numpy as np
 
 from wmhub.evaluator import LatentSpace, Scores, Settings, WorkloadScorer
 from wmhub.names import HardwareKey
+from wmhub.records import Workload
 from wmhub.search.learner import Learner, WorkloadLearner
 from wmhub.search.posterior import Posterior
 
@@ -153,6 +154,6 @@ class BoostedLearner(Learner):
         self._seed = seed
         self._boosted: dict[str, BoostedWorkload] = {}
 
-    def workload(self, workload_id: str, program: str) -> WorkloadLearner:
+    def workload(self, workload: Workload) -> WorkloadLearner:
         """The one learner of the workload."""
-        return self._boosted.setdefault(workload_id, BoostedWorkload(self._seed))
+        return self._boosted.setdefault(workload.id, BoostedWorkload(self._seed))

@@ -193,7 +193,7 @@ class _Dataset:
         counts = fields.optional("counts")
         headline = ", ".join(
             f"{counts[key]:,} {key}"
-            for key in ("trajectories", "records", "workloads")
+            for key in ("records", "workloads")
             if isinstance(counts, dict) and isinstance(counts.get(key), int)
         )
         return _manifest(self, fields, content, headline)

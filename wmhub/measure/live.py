@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections import Counter
@@ -13,13 +12,12 @@ from typing import Any, NamedTuple, Protocol
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.journal import Journal
-from wmhub.measure.programs import argument_info
+from wmhub.measure.programs import argument_info, workload_of
 from wmhub.measure.sampling import Candidate, MakeGuide, Sampler, mixed, require_seed
 from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload
-from wmhub.records import MeasureRecord, Scheduler, Workload, workload_id
+from wmhub.records import MeasureRecord, Scheduler
 from wmhub.tvm_compat import last_line
-from wmhub.tvm_compat import meta_schedule as ms
 
 #: Traces by workload id, each with its latency in seconds, ``None`` for a failure.
 Known = Mapping[str, Sequence[tuple[str, float | None]]]
@@ -113,11 +111,8 @@ class _Collecting:
         seed: int,
         make_guide: MakeGuide | None,
     ) -> None:
-        key, program = ms.database.Workload(named.mod).as_json()
-        body = base64.b64decode(str(program))
-        id_ = workload_id(Scheduler.META_SCHEDULE, str(key), body)
         self.name = named.name
-        self.workload = Workload(id_, Scheduler.META_SCHEDULE, str(key), str(program))
+        self.workload = workload_of(named.mod)
         self.context = json.dumps(argument_info(named.mod), separators=(",", ":"))
         self._mod, self._target, self._seed = named.mod, target, seed
         self._make_guide = make_guide

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import json
 import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from wmhub.records import Scheduler, Workload, workload_id
 
 #: Larger than any last-level cache of a GPU, in bytes.
 _GPU_FLUSH_BYTES = 256 << 20
@@ -28,6 +31,15 @@ def save_program(module: Any) -> str:
     from wmhub.tvm_compat import tvm
 
     return str(tvm.ir.save_json(module))
+
+
+def workload_of(module: Any) -> Workload:
+    """The workload that ``module`` is, as a database holds it."""
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    key, program = (str(text) for text in ms.database.Workload(module).as_json())
+    id_ = workload_id(Scheduler.META_SCHEDULE, key, base64.b64decode(program))
+    return Workload(id_, Scheduler.META_SCHEDULE, key, program)
 
 
 def compile_program(module: Any, target: Any, packs_weights: bool = False) -> Any:

@@ -21,7 +21,7 @@ def set_scope(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list
     """``SetScope``."""
     stage = values[0]
     scope = str(attrs[1]) if len(attrs) > 1 else ""
-    if isinstance(stage, Stage) and name == "SetScope":
+    if isinstance(stage, Stage):
         stage.scope = scope
         if stage.writes:
             state.scopes[stage.writes[min(int(attrs[0]), len(stage.writes) - 1)].buffer] = scope

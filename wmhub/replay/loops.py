@@ -90,11 +90,11 @@ def annotate_loop(state: State, name: str, values: Any, attrs: Any, *_: Any) -> 
 def add_loop(state: State, name: str, values: Any, _a: Any, outputs: Any, _d: Any) -> list[Bound]:
     """``AddUnitLoop``."""
     first = values[0] if values else None
-    made = Loop(extents(1 if name == "AddUnitLoop" else 0))
+    made = Loop(extents(1))
     loops = tuple(v for v in values if isinstance(v, Loop))
     stage = state.owner(first) if isinstance(first, Loop) else first
     state.emit(name, stage, loops=loops, results=(made,))
-    if isinstance(stage, Stage) and name == "AddUnitLoop":
+    if isinstance(stage, Stage):
         at = stage.index(first) if isinstance(first, Loop) else len(stage.loops)
         for other in state.order:
             if other is stage or (isinstance(first, Loop) and other.index(first) >= 0):

@@ -6,14 +6,13 @@ and ``tune_tasks``.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from wmhub.evaluator import Scores, Settings, WorkloadScorer
-from wmhub.records import Scheduler, workload_id
+from wmhub.measure.programs import workload_of
 from wmhub.search.learner import Learner, WorkloadEvaluator, WorkloadLearner
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
@@ -21,13 +20,6 @@ from wmhub.tvm_compat import plain, raw_trace, same_structure
 
 #: Seconds from which on TVM means "failed" by a run time.
 _FAILED_SECONDS = 1e9
-
-
-def program_of(mod: Any) -> tuple[str, str]:
-    """Id and program (base64, as a database holds it) of an ``IRModule``."""
-    key, program = ms.database.Workload(mod).as_json()
-    identity = workload_id(Scheduler.META_SCHEDULE, str(key), base64.b64decode(program))
-    return identity, str(program)
 
 
 def latency_of(result: Any) -> float:
@@ -109,8 +101,8 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
         self._learner.load(path)
 
     def _workload(self, context: Any) -> tuple[str, WorkloadLearner]:
-        identity, program = program_of(context.mod)
-        return identity, self._learner.workload(identity, program)
+        workload = workload_of(context.mod)
+        return workload.id, self._learner.workload(workload)
 
 
 def cost_model(evaluator: WorkloadEvaluator, adapt: bool = True) -> Any:

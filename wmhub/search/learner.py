@@ -16,6 +16,7 @@ from wmhub.errors import CheckpointError, MissingInputError
 from wmhub.evaluator import LatentSpace, Scores, WorkloadScorer
 from wmhub.flushing import write_file
 from wmhub.names import HardwareKey
+from wmhub.records import Workload
 from wmhub.search.posterior import Learned, Posterior
 
 _FORMAT = 3
@@ -159,12 +160,12 @@ class Learner:
         self._scorers: dict[str, WorkloadScorer] = {}
         self._posteriors = Posteriors(evaluator.latents)
 
-    def workload(self, workload_id: str, program: str) -> WorkloadLearner:
-        """The learner of the workload ``workload_id``, whose serialised program is ``program``."""
-        if workload_id not in self._scorers:
-            self._scorers[workload_id] = self.evaluator.for_workload(program)
+    def workload(self, workload: Workload) -> WorkloadLearner:
+        """The learner of ``workload``, which must have its program."""
+        if workload.id not in self._scorers:
+            self._scorers[workload.id] = self.evaluator.for_workload(workload.program or "")
         return WorkloadLearner(
-            self._scorers[workload_id], self._posteriors.of(workload_id), self._adapt
+            self._scorers[workload.id], self._posteriors.of(workload.id), self._adapt
         )
 
     def save(self, path: str | Path) -> None:

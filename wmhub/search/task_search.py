@@ -17,10 +17,10 @@ import numpy as np
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.evaluator import Scores, Settings
+from wmhub.measure.programs import workload_of
 from wmhub.measure.sketch import Sketch
 from wmhub.measure.space import Candidate, of_few_structures
 from wmhub.replay.limits import BlockLimits
-from wmhub.search.cost_model import program_of
 from wmhub.search.evolve import Evolution, evolve
 from wmhub.search.learner import Learner, WorkloadLearner
 from wmhub.search.posterior import pick_batch
@@ -30,6 +30,8 @@ from wmhub.tvm_compat import same_structure
 _ELITE_SEEDS = 64
 #: How often random candidates are drawn until enough of them fit; for a GPU one in ten does.
 _DRAWING_ROUNDS = 64
+#: Random candidates of which one has to survive post-processing.
+_RANDOM_TRIES = 64
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,13 @@ class TaskSearch:
             raise MeasureError(f"every valid candidate of its design space was measured{failed}")
         raise MeasureError(f"none of the {len(new)} best candidates is a valid schedule here")
 
-    def random_schedule(self, tries: int = 64) -> Any:
+    def random_schedule(self) -> Any:
         """The schedule of a candidate drawn at random."""
-        for candidate in self._drawn(tries):
+        for candidate in self._drawn(_RANDOM_TRIES):
             schedule = self._sketches[candidate.space].replay(candidate.genes)
             if schedule is not None:
                 return schedule
-        raise MeasureError(f"none of {tries} random candidates is a valid schedule here")
+        raise MeasureError(f"none of {_RANDOM_TRIES} random candidates is a valid schedule here")
 
     def predicted_speedup(self, candidate: Candidate, draws: int = 256) -> float:
         """Expected ratio of a random candidate's latency (geometric mean) to ``candidate``'s."""
@@ -275,4 +277,4 @@ def task_search(
     sketches = [Sketch(context.mod, space.trace, postprocs, limits) for space in design_spaces]
     if not sketches:
         raise MeasureError(f"task {context.task_name}: TVM found no design space for its target")
-    return TaskSearch(sketches, learner.workload(*program_of(context.mod)), config, seed)
+    return TaskSearch(sketches, learner.workload(workload_of(context.mod)), config, seed)
