@@ -80,8 +80,9 @@ def test_what_cannot_be_measured_again_is_refused(
     monkeypatch.setattr("wmhub.bench.ceiling._draw", lambda *_: [])
     with pytest.raises(MeasureError, match="no workload of validation"):
         ceiling(dataset)
-    elsewhere = SimpleNamespace(key=HardwareKey.parse("llvm-zen3-1c"))
-    monkeypatch.setattr("wmhub.hardware.probe.probe", lambda *_, **__: elsewhere)
+    profile = SimpleNamespace(key=HardwareKey.parse("llvm-zen3-1c"))
+    elsewhere = SimpleNamespace(profile=profile, warnings=())
+    monkeypatch.setattr("wmhub.hardware.probe.examine", lambda *_, **__: elsewhere)
     with pytest.raises(HardwareMismatchError, match="this machine is llvm-zen3-1c"):
         ceiling(dataset)
 

@@ -60,6 +60,10 @@ class Named:
 
     id: str
 
+    @property
+    def identities(self) -> frozenset[str]:
+        return frozenset({self.id})
+
 
 @dataclass(frozen=True)
 class Held:
