@@ -19,7 +19,7 @@ class RowChoice:
     """Which rows of a dataset: those that ran and that all of this holds for."""
 
     before: float | None = None
-    """Measured before this moment, Unix seconds, or who knows when."""
+    """Measured before this moment, Unix seconds, or at one that is not known."""
     below_seconds: float | None = None
     """Of a lower latency, in seconds."""
     within: float | None = None
