@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from wmhub.dataset.manifest import Manifest
 from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.statistics import LATENCY_BORDERS, RATIO_BORDERS, Statistics
-from wmhub.markdown import bibtex, cell
+from wmhub.markdown import card_templates
 from wmhub.records import Scheduler
 from wmhub.units import show_bytes, show_seconds
 
@@ -23,18 +22,9 @@ _SIZES = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 def render_card(manifest: Manifest, statistics: Statistics, scheduler: Scheduler) -> str:
     """The card as Markdown with the Hub's YAML at its head; ``scheduler`` wrote the records."""
-    environment = Environment(
-        loader=PackageLoader("wmhub.dataset", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["seconds"] = show_seconds
-    environment.filters["bytes"] = show_bytes
-    environment.filters.update(cell=cell, bibtex=bibtex)
-    template = environment.get_template("card.md.jinja")
-    return template.render(
+    templates = card_templates("wmhub.dataset")
+    templates.filters.update(seconds=show_seconds, bytes=show_bytes)
+    return templates.get_template("card.md.jinja").render(
         front=front_matter(manifest),
         m=manifest,
         s=statistics,

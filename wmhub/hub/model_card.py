@@ -15,7 +15,7 @@ from wmhub.hub.evaluation import METRICS, DataSource, Evaluation, evaluation_of_
 from wmhub.hub.figures import Picture, draw_pictures, pictures_of
 from wmhub.hub.integrity import read_bounded
 from wmhub.hub.registry import load_registry
-from wmhub.markdown import bibtex, cell
+from wmhub.markdown import card_templates
 
 _LICENCE = "apache-2.0"
 
@@ -163,44 +163,40 @@ def render_model_card(
     load_name: str | None = None,
 ) -> str:
     """The card as Markdown with the Hub's YAML and ``model-index`` at its head."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     from wmhub.hardware.table import lookup
 
-    environment = Environment(
-        loader=PackageLoader("wmhub.hub", "."),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(cell=cell, bibtex=bibtex)
     manifest = facts.manifest
     hardware = ", ".join(map(str, manifest.hardware))
     profile = lookup(manifest.hardware[0]) if len(manifest.hardware) == 1 else None
     scorers = (evaluation.model, *evaluation.baselines)
-    return environment.get_template("model_card.md.jinja").render(
-        front=front_matter(facts, evaluation),
-        name=manifest.name,
-        load_name=load_name or manifest.name,
-        summary=f"A world-model evaluator that ranks TVM schedules for `{hardware}`.",
-        version=manifest.version,
-        hardware=hardware,
-        device=profile.name if profile else None,
-        backend=manifest.hardware[0].backend,
-        dataset=facts.dataset,
-        datasets=facts.datasets,
-        base=facts.base,
-        parameters=facts.parameters,
-        trees=facts.trees,
-        size=_megabytes(manifest.bytes),
-        schema_version=manifest.schema_version,
-        licence=manifest.licence or "Apache-2.0",
-        evaluation=evaluation,
-        columns={key: label for key, label in METRICS.items() if key in evaluation.model.values},
-        scorers=scorers,
-        pictures=pictures,
-        environment=facts.environment,
+    return (
+        card_templates("wmhub.hub")
+        .get_template("model_card.md.jinja")
+        .render(
+            front=front_matter(facts, evaluation),
+            name=manifest.name,
+            load_name=load_name or manifest.name,
+            summary=f"A world-model evaluator that ranks TVM schedules for `{hardware}`.",
+            version=manifest.version,
+            hardware=hardware,
+            device=profile.name if profile else None,
+            backend=manifest.hardware[0].backend,
+            dataset=facts.dataset,
+            datasets=facts.datasets,
+            base=facts.base,
+            parameters=facts.parameters,
+            trees=facts.trees,
+            size=_megabytes(manifest.bytes),
+            schema_version=manifest.schema_version,
+            licence=manifest.licence or "Apache-2.0",
+            evaluation=evaluation,
+            columns={
+                key: label for key, label in METRICS.items() if key in evaluation.model.values
+            },
+            scorers=scorers,
+            pictures=pictures,
+            environment=facts.environment,
+        )
     )
 
 
