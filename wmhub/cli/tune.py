@@ -88,8 +88,9 @@ def command(
 ) -> None:
     """Search for the fastest schedule of WORKLOAD.
 
-    WORKLOAD is a name of the zoo (`wmhub tune dense-m128-n3072-k768-bias-gelu`), or a file with a
-    program. Candidates are ranked by a pretrained checkpoint, and the best are built and measured.
+    WORKLOAD is a name of the zoo (dense-m128-n3072-k768-bias-gelu; other sizes do as well), a
+    network of it (resnet18) or a glob ('conv2d-*'), a .json IRModule, or a .py file, which is
+    executed. Candidates are ranked by a pretrained checkpoint, and the best are built and measured.
     Ctrl-C ends the search after the batch at work and keeps what was measured.
     """
     from wmhub.cli._show import console
