@@ -12,7 +12,7 @@ from datasetmaking import Make
 import wmhub
 from wmhub.dataset.check import check
 from wmhub.dataset.export import export
-from wmhub.dataset.manifest import MANIFEST, Manifest, read_manifest
+from wmhub.dataset.manifest import MANIFEST, Manifest, read_manifest, sha256_of
 from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.rewrite import merge, split
 from wmhub.dataset.verify import require_verified, verify
@@ -23,6 +23,15 @@ from wmhub.live_collection import collect_live
 def edit(folder: Path, **changes: object) -> None:
     path = folder / MANIFEST
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def replace_rows(folder: Path, name: str, table: pa.Table) -> None:
+    """Writes the file ``name`` anew, as its manifest then says."""
+    pq.write_table(table, folder / name)
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    size = (folder / name).stat().st_size
+    files[name] |= {"sha256": sha256_of(folder / name), "bytes": size}
+    edit(folder, files=files)
 
 
 def test_a_fresh_dataset_is_as_its_manifest_says(make: Make) -> None:
@@ -48,8 +57,6 @@ def test_all_faults_at_once(make: Make) -> None:
 
 
 def test_a_column_that_is_missing_or_of_another_type(make: Make) -> None:
-    from wmhub.dataset.manifest import sha256_of
-
     folder = make()
     name = "trajectories-train-00000.parquet"
     table = pq.read_table(folder / name)
@@ -57,11 +64,7 @@ def test_a_column_that_is_missing_or_of_another_type(make: Make) -> None:
         (table.drop_columns(["trace"]), "lacks the column trace"),
         (table.set_column(0, "workload_id", [list(range(len(table)))]), "column workload_id is"),
     ):
-        pq.write_table(changed, folder / name)
-        files = json.loads((folder / MANIFEST).read_text())["files"]
-        size = (folder / name).stat().st_size
-        files[name] |= {"sha256": sha256_of(folder / name), "bytes": size}
-        edit(folder, files=files)
+        replace_rows(folder, name, changed)
         (fault,) = verify(folder)[1]
         assert reason in fault.reason
 
@@ -76,8 +79,6 @@ def test_a_column_that_is_missing_or_of_another_type(make: Make) -> None:
     ],
 )
 def test_what_ran_has_times(make: Make, seconds: list[float], reason: str) -> None:
-    from wmhub.dataset.manifest import sha256_of
-
     folder = make()
     name = "trajectories-train-00000.parquet"
     table = pq.read_table(folder / name)
@@ -87,11 +88,7 @@ def test_what_ran_has_times(make: Make, seconds: list[float], reason: str) -> No
     column = pa.array(runs, table["run_seconds"].type)
     field = table.schema.field("run_seconds")
     number = table.schema.get_field_index("run_seconds")
-    pq.write_table(table.set_column(number, field, column), folder / name)
-    files = json.loads((folder / MANIFEST).read_text())["files"]
-    size = (folder / name).stat().st_size
-    files[name] |= {"sha256": sha256_of(folder / name), "bytes": size}
-    edit(folder, files=files)
+    replace_rows(folder, name, table.set_column(number, field, column))
     (fault,) = verify(folder)[1]
     assert reason in fault.reason
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wmhub.cli._options import JsonTarget
+from wmhub.cli._options import SEEDS, JsonTarget
 
 if TYPE_CHECKING:
     from wmhub.live_collection import LiveReport
@@ -70,7 +70,7 @@ _OPTIONS = (
     ),
     click.option(
         "--seed",
-        type=click.IntRange(0, 2**32 - 1),
+        type=SEEDS,
         default=0,
         show_default=True,
         metavar="N",

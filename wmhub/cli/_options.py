@@ -52,10 +52,12 @@ def locked_option(function: _F) -> _F:
     )(function)
 
 
+#: Seeds that TVM takes, as ``wmhub.measure.sampling.require_seed`` has it.
+SEEDS = click.IntRange(0, 2**32 - 1)
 #: ``--seed N`` of a search.
 seed_option = click.option(
     "--seed",
-    type=click.IntRange(0, 2**32 - 1),
+    type=SEEDS,
     default=0,
     show_default=True,
     metavar="N",
