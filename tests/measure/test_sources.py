@@ -77,6 +77,7 @@ def test_a_python_file_gives_what_it_leaves_in_its_variables(tmp_path: Path) -> 
         "from wmhub.measure import zoo\n"
         "first = zoo.build('matmul-m8-n8-k8')\n"
         "second = zoo.build('softmax-m8-n8')\n"
+        "again = first\n"
         "other = 3\n"
     )
     assert [loaded.name for loaded in load_workloads(str(path)).workloads] == ["first", "second"]

@@ -25,7 +25,7 @@ from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.flushing import flush_folder
 from wmhub.markdown import MOST_CHARACTERS
-from wmhub.records import MeasureRecord
+from wmhub.records import MeasureRecord, Scheduler
 
 
 def merge(
@@ -75,16 +75,13 @@ def _settled(datasets: Sequence[Dataset]) -> dict[str, str]:
 
     Two versions of TVM serialise one program differently: under one key it has two ids.
     """
-    places = {
-        (workload.scheduler, workload.key): dataset.split_of[id_]
-        for dataset in reversed(datasets)
-        for id_, workload in dataset.workloads().items()
-    }
-    return {
-        id_: places[workload.scheduler, workload.key]
-        for dataset in datasets
-        for id_, workload in dataset.workloads().items()
-    }
+    program_of: dict[str, tuple[Scheduler, str]] = {}
+    places: dict[tuple[Scheduler, str], str] = {}
+    for dataset in reversed(datasets):
+        for id_, workload in dataset.workloads().items():
+            program_of[id_] = workload.scheduler, workload.key
+            places[program_of[id_]] = dataset.split_of[id_]
+    return {id_: places[program] for id_, program in program_of.items()}
 
 
 def split(

@@ -51,7 +51,6 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
 
     def build(self, build_inputs: Sequence[Any]) -> list[Any]:
         """Compiles a batch; its artifact paths mean something to ``EngineRunner`` alone."""
-        # A search builds, runs, and builds again: what it has not run by now, it never will.
         for old in self.handles:
             shutil.rmtree(Path(old).parent, ignore_errors=True)
         self.handles.clear()
@@ -81,7 +80,10 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
         return ms.builder.BuilderResult(str(path), None)
 
     def _keep_fastest(self) -> dict[Program, int]:
-        """Releases all but the fastest of each task, and returns their handles."""
+        """Releases all but the fastest of each task, and returns their handles.
+
+        A search builds, runs, and builds again: what it has not run by now, it never will.
+        """
         tasks: dict[str, list[tuple[float, int]]] = {}
         for handle, program in self._linked.items():
             outcome = self._engine.outcome(handle)

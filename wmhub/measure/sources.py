@@ -235,9 +235,12 @@ def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
         found.loader.exec_module(module)
     except Exception as error:  # Whatever the user's program raises is what the user must mend.
         raise InvalidInputError(f"{path}: {type(error).__name__}: {error}"[:400]) from error
-    # Two names of one object are one workload.
-    found_of = {id(value): (name, value) for name, value in reversed(vars(module).items())}
-    return [pair for pair in reversed(found_of.values()) if _is_workload(pair[1])]
+    # Two names of one object are one workload, by the first.
+    workloads: dict[int, tuple[str, Any]] = {}
+    for name, value in vars(module).items():
+        if _is_workload(value):
+            workloads.setdefault(id(value), (name, value))
+    return list(workloads.values())
 
 
 def _is_workload(value: Any) -> bool:

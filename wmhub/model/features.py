@@ -20,7 +20,7 @@ from wmhub.model.cache_stages import CACHES, copies_of, rounds_of, tile_of, vect
 from wmhub.model.columns import Columns
 from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
 from wmhub.model.cpu_schedule import annotation_of
-from wmhub.model.gpu_features import GRID, VIRTUAL, gpu_features, warps_of
+from wmhub.model.gpu_features import GRID, VIRTUAL, first_trips, gpu_features, warps_of
 from wmhub.model.inner_loops import inner_loops
 from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.model.movement import element_bytes, written_bytes
@@ -44,12 +44,13 @@ def main_stage(trajectories: Trajectories) -> Stage:
     """
 
     def work(stage: Stage) -> tuple[bool, float, int]:
-        runs = 1.0
-        for axis in stage.axes:
-            runs *= max(1, int(axis.extent[0]))
         is_reduction = any(axis.is_reduction for axis in stage.axes)
         weight = 1.0 + arithmetic(stage.operations, is_reduction)
-        return stage.role in ("compute", "rfactor"), runs * weight, len(stage.loops)
+        return (
+            stage.role in ("compute", "rfactor"),
+            first_trips(stage.axes) * weight,
+            len(stage.loops),
+        )
 
     live = [s for s in trajectories.stages if not s.inlined and s.loops]
     return max(live or list(trajectories.stages), key=work)

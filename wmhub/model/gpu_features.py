@@ -127,10 +127,10 @@ def _bound_stage(stages: Sequence[Stage]) -> Stage | None:
         and stage.role != "cache_read"
         and any(loop.annotation in THREADS for loop in stage.loops)
     ]
-    return max(found, key=lambda stage: _first_trips(stage.axes), default=None)
+    return max(found, key=lambda stage: first_trips(stage.axes), default=None)
 
 
-def _first_trips(axes: Sequence[Axis]) -> float:
+def first_trips(axes: Sequence[Axis]) -> float:
     """Iterations of the first candidate: the same for all of a structure."""
     product = 1.0
     for axis in axes:

@@ -18,7 +18,7 @@ from wmhub.names import HardwareKey
 from wmhub.training.config import TrainConfig
 from wmhub.training.data import Examples, examples_of, few
 from wmhub.training.encoding import OnEncoded, open_store
-from wmhub.training.store import EncodedStore, StoredWorkload, dataset_digest
+from wmhub.training.store import StoredWorkload, dataset_digest
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,9 @@ def gather_corpus(
     left_out = sum(len(held[split]) - len(fit[split]) for split in held)
     held = fit
     judges = tested | _identities(held["validation"])
-    training = _training(stores, ours, judges, config)
+    # Nobody trains on what another dataset has among the judges.
+    fits = [[w for w in s.split("train") if not w.workload.identities & judges] for s in stores]
+    training = _training(fits, ours, config)
     trained = sum(len(part) for part, is_ours in zip(training, ours, strict=True) if is_ours)
     if not (trained and held["validation"] and held["test"]):
         raise DatasetError(
@@ -134,7 +136,7 @@ def gather_corpus(
             f"{len(held['test'])}"
             + (f" without the {left_out} that the base has seen" if left_out else "")
         )
-    learned = _identities(w for store in stores for w in _train_split(store, judges))
+    learned = _identities(w for part in fits for w in part)
     seen = SeenWorkloads(learned, _identities(held["validation"]))
     return Corpus(
         hardware=target,
@@ -155,11 +157,6 @@ def _identities(workloads: Iterable[StoredWorkload]) -> frozenset[str]:
     return frozenset(name for one in workloads for name in one.workload.identities)
 
 
-def _train_split(store: EncodedStore, judges: frozenset[str]) -> list[StoredWorkload]:
-    """The train split without what another dataset has among the ``judges``."""
-    return [w for w in store.split("train") if not w.workload.identities & judges]
-
-
 def _once(workloads: Iterable[StoredWorkload]) -> list[StoredWorkload]:
     """Each program once: of several datasets, as the first has it."""
     found: dict[str, StoredWorkload] = {}
@@ -169,13 +166,9 @@ def _once(workloads: Iterable[StoredWorkload]) -> list[StoredWorkload]:
 
 
 def _training(
-    stores: Sequence[EncodedStore],
-    ours: Sequence[bool],
-    judges: frozenset[str],
-    config: TrainConfig,
+    parts: Sequence[Sequence[StoredWorkload]], ours: Sequence[bool], config: TrainConfig
 ) -> list[list[Examples]]:
-    """What is trained on, by dataset."""
-    parts = [_train_split(store, judges) for store in stores]
+    """What is trained on of ``parts``, the workloads of each dataset that may be."""
     positions: dict[tuple[int, str], np.ndarray] = {}
     if config.samples:
         target = [(n, w) for n, part in enumerate(parts) if ours[n] for w in part]
