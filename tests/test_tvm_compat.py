@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from wmhub import tvm_compat
 from wmhub.errors import InvalidInputError, MissingDependencyError
+from wmhub.hardware.machine import read_cpu
 
 
 @pytest.mark.parametrize(
@@ -146,6 +149,22 @@ def test_a_target_that_tvm_refuses_is_the_users_mistake() -> None:
         tvm_compat.use_target({"kind": "nonsense"})
     with pytest.raises(InvalidInputError, match="at least 1"):
         tvm_compat.llvm_target(cores=0)
+
+
+@pytest.mark.tvm
+@pytest.mark.parametrize(
+    ("disguise", "expected"), [("this", "sapphirerapids"), ("another", "this"), (None, "this")]
+)
+def test_a_disguised_cpu_is_compiled_for_as_what_it_is(
+    monkeypatch: pytest.MonkeyPatch, disguise: str | None, expected: str
+) -> None:
+    facts = dataclasses.replace(
+        read_cpu(), microarchitecture="sapphirerapids", disguised_as=disguise
+    )
+    codegen = SimpleNamespace(llvm_get_system_cpu=lambda: "this")
+    monkeypatch.setattr(tvm_compat, "_codegen", lambda: codegen)
+    monkeypatch.setattr(tvm_compat, "read_cpu", lambda: facts)
+    assert tvm_compat.llvm_target()["mcpu"] == tvm_compat.llvm_cpu() == expected
 
 
 @pytest.mark.tvm

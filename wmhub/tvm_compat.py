@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError, MissingDependencyError
+from wmhub.hardware.machine import read_cpu
 from wmhub.tvm_intrinsics import leave_out_intrinsics, load_intrinsics
 
 #: Name that this module offers -> module of TVM, and attribute in it or ``""`` for the module.
@@ -199,7 +200,7 @@ def llvm_target(cores: int | None = None, mcpu: str | None = None) -> dict[str, 
     """The target dictionary of this machine's CPU, as ``tvm.target.Target`` takes it.
 
     ``cores``: how many the schedule may use; by default those that this process may run on.
-    ``mcpu``: LLVM's name of the CPU; by default what LLVM sees.
+    ``mcpu``: LLVM's name of the CPU; by default what this one is.
     """
     cores = len(os.sched_getaffinity(0)) if cores is None else cores
     if cores < 1:
@@ -208,8 +209,9 @@ def llvm_target(cores: int | None = None, mcpu: str | None = None) -> dict[str, 
 
 
 def llvm_cpu() -> str:
-    """LLVM's name of this machine's CPU, such as ``emeraldrapids``."""
-    return str(_codegen().llvm_get_system_cpu())
+    """LLVM's name of this machine's CPU, such as ``emeraldrapids``, seen through a disguise."""
+    named, facts = str(_codegen().llvm_get_system_cpu()), read_cpu()
+    return facts.microarchitecture if facts.disguised_as == named else named
 
 
 def llvm_version() -> int:

@@ -83,6 +83,26 @@ def test_names_are_those_of_llvm(tmp_path: Path, cpuinfo: str, name: str) -> Non
     assert read(machine(tmp_path, cpuinfo)).microarchitecture == name
 
 
+_TILES = "avx512f amx_tile avx512_bf16 avx512_fp16"
+
+
+@pytest.mark.parametrize(
+    ("model", "flags", "name", "disguise"),
+    [
+        (0xA7, _TILES, "sapphirerapids", "rocketlake"),
+        (0x6A, f"{_TILES} amx_fp16", "graniterapids", "icelake-server"),
+        (0xCF, _TILES, "emeraldrapids", None),
+        (0xFF, _TILES, "x86-64", None),  # LLVM may know a model that we do not.
+        (0xA7, "avx512f amx_tile", "rocketlake", None),  # LLVM takes half floats for granted.
+    ],
+)
+def test_a_model_that_a_hypervisor_disguises(
+    tmp_path: Path, model: int, flags: str, name: str, disguise: str | None
+) -> None:
+    facts = read(machine(tmp_path, XEON.format(model=model, flags=flags)))
+    assert (facts.microarchitecture, facts.disguised_as) == (name, disguise)
+
+
 @pytest.mark.parametrize(
     ("part", "flags", "length", "bits"),
     [

@@ -25,6 +25,7 @@ from wmhub.hardware.probe import (
 FACTS = CpuFacts(
     model_name="Intel(R) Xeon(R) Processor",
     microarchitecture="emeraldrapids",
+    disguised_as=None,
     microarchitecture_by_flags="sapphirerapids",
     flags=frozenset({"avx512f", "amx_tile"}),
     cores=2,
@@ -50,9 +51,12 @@ def test_a_quiet_machine_that_is_what_it_says() -> None:
     assert found.profile.origin == "probed"
 
 
-def test_a_hidden_model_is_reported_with_both_names() -> None:
-    found = judge_cpu(FACTS, llvm_name="rocketlake", calibration=QUIET, load=0.1)
-    assert str(found.profile.key) == "llvm-rocketlake-2c"
+def test_a_disguised_model_is_reported_with_both_names() -> None:
+    facts = dataclasses.replace(
+        FACTS, microarchitecture="sapphirerapids", disguised_as="rocketlake"
+    )
+    found = judge_cpu(facts, llvm_name=None, calibration=QUIET, load=0.1)
+    assert str(found.profile.key) == "llvm-sapphirerapids-2c"
     (warning,) = found.warnings
     assert "rocketlake" in warning
     assert "sapphirerapids" in warning

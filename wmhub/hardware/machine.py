@@ -34,6 +34,9 @@ _ARM_PARTS = {
     "0xd49": "neoverse-n2",
     "0xd4f": "neoverse-v2",
 }
+#: Intel's servers with matrix tiles, and flags that LLVM takes for granted in compiling for them.
+_WITH_TILES = ("sapphirerapids", "emeraldrapids", "graniterapids")
+_TILE_FLAGS = frozenset({"amx_tile", "avx512_bf16", "avx512_fp16"})
 #: A flag that the named generation of Intel servers, or a later one, has; newest first.
 _INTEL_FLAGS = (
     ("amx_fp16", "graniterapids"),
@@ -54,7 +57,9 @@ class CpuFacts:
     """As ``/proc/cpuinfo`` has it; a hypervisor may have made it up."""
     microarchitecture: str
     """LLVM's name from family and model: ``rocketlake``, ``znver3``; the architecture's own name
-    (``x86-64``, ``aarch64``) where they are not known."""
+    (``x86-64``, ``aarch64``) where they are not known, one from the flags where they are false."""
+    disguised_as: str | None
+    """LLVM's name of an older CPU whose model a hypervisor shows; ``None`` without a disguise."""
     microarchitecture_by_flags: str | None
     """The oldest Intel server with these instructions; ``None`` for other vendors."""
     flags: frozenset[str]
@@ -108,6 +113,11 @@ def read_cpu(root: Path = Path("/"), allowed: frozenset[int] | None = None) -> C
         allowed = frozenset(os.sched_getaffinity(0))
     info = _cpuinfo(root)
     flags = frozenset((info.get("flags") or info.get("Features") or "").split())
+    named, by_flags = _microarchitecture(info, flags), _by_flags(info, flags)
+    # Whole generations apart, as no stepping of an older CPU has tiles.
+    is_disguised = (
+        flags >= _TILE_FLAGS and named in _INTEL_MODELS.values() and named not in _WITH_TILES
+    )
     folder = root / "sys/devices/system/cpu"
     physical = {_core_of(folder / f"cpu{number}", number) for number in allowed}
     quota = _quota(root)
@@ -116,8 +126,9 @@ def read_cpu(root: Path = Path("/"), allowed: frozenset[int] | None = None) -> C
     caches = _caches(first)
     return CpuFacts(
         model_name=info.get("model name") or platform.processor() or platform.machine(),
-        microarchitecture=_microarchitecture(info, flags),
-        microarchitecture_by_flags=_by_flags(info, flags),
+        microarchitecture=by_flags if is_disguised and by_flags else named,
+        disguised_as=named if is_disguised else None,
+        microarchitecture_by_flags=by_flags,
         flags=flags,
         cores=cores,
         threads=len(allowed),

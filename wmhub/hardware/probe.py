@@ -105,8 +105,8 @@ def judge_cpu(
 ) -> Probe:
     """The profile and the warnings that follow from what was read and measured.
 
-    ``llvm_name``: what TVM's LLVM calls the CPU, ``None`` without a TVM that works; it wins over
-    the name read here, because code is generated for it. ``load``: runnable processes, on average.
+    ``llvm_name``: what code is generated for (``tvm_compat.llvm_cpu``), ``None`` without a TVM that
+    works; it wins over the name read here. ``load``: runnable processes, on average.
     """
     device = re.sub(r"[^a-z0-9]+", "-", (llvm_name or facts.microarchitecture).lower()).strip("-")
     key = HardwareKey("llvm", device or "unknown", facts.cores)
@@ -151,14 +151,11 @@ def _cpu_warnings(
     flags_name = facts.microarchitecture_by_flags
     widest = lookup(HardwareKey("llvm", flags_name)) if flags_name else None
     named = lookup(HardwareKey("llvm", device))
-    if "amx_tile" in facts.flags and device not in (
-        "sapphirerapids",
-        "emeraldrapids",
-        "graniterapids",
-    ):
+    if facts.disguised_as is not None:
         found.append(
-            f"LLVM names this CPU {device}, but its instructions are those of {flags_name} or "
-            "later: a hypervisor hides the model, and code is generated for the named one"
+            f"a hypervisor gives this CPU the model number of a {facts.disguised_as}, but its "
+            f"instructions are those of {flags_name} or later: it is taken, and compiled for, as "
+            "that"
         )
     elif widest and named and widest.vector_bits > named.vector_bits:
         found.append(
@@ -187,7 +184,7 @@ def _cpu_warnings(
 
 
 def _llvm_name() -> str | None:
-    """LLVM's name of this CPU as TVM tells it; ``None`` without a TVM that works."""
+    """What TVM compiles for on this CPU; ``None`` without a TVM that works."""
     try:
         if importlib.util.find_spec("tvm") is None:
             return None
