@@ -64,6 +64,15 @@ def test_gpus_have_the_sketches_of_tvm() -> None:
     assert space_generator(use_target(CUDA)) == "post-order-apply"
 
 
+@pytest.mark.parametrize("workload", ["maxpool2d-h8-w8-c4-k2-s2", "avgpool2d-h8-w8-c4-k2-s2"])
+def test_rules_that_pooling_names_warn_of_nothing(
+    capfd: pytest.CaptureFixture[str], workload: str
+) -> None:
+    """TVM writes its warnings past Python's streams."""
+    assert structures(zoo.build(workload))
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("workload", OURS)
 def test_a_record_of_ours_needs_tvm_alone(workload: str) -> None:
     """The trace goes through JSON and gives the same program, and the same genes."""

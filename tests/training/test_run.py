@@ -44,7 +44,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("trained") / "checkpoint"
-    report = train(dataset, output, name="wm-test", version="1.2.0", config=SMALL)
+    report = train(dataset, output, name="wm-test", version="v1.2.0", config=SMALL)
     assert report.test.pairwise_accuracy > 0.8
     assert report.test.top1 > report.random.top1
     return output

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wmhub.collection import collect
 from wmhub.dataset.ingest import Progress
+from wmhub.hardware.machine import read_cpu
 from wmhub.logs.discover import discover
 from wmhub.logs.lines import decompressed, open_raw
 
@@ -53,7 +54,7 @@ def ingest(
     Without logs, one Ansor log of ``records`` made-up distinct records is read: a thousand of each
     workload, of the length of real ones.
     """
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or read_cpu().usable_threads
     with tempfile.TemporaryDirectory(prefix="wmhub-bench-") as name:
         folder = Path(name)
         inputs = folder / "logs"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,13 +90,14 @@ def command(
     _refuse_without_effect(options)
     from wmhub.cli._show import reading_progress, show_json
     from wmhub.collection import collect
+    from wmhub.hardware.machine import read_cpu
 
     with reading_progress() as progress:
         report = collect(
             logs,
             output,
             test_workloads=names_in(test_workloads),
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=workers or read_cpu().usable_threads,
             progress=progress,
             **options,
         )

@@ -22,8 +22,9 @@ from wmhub.hub.place import Hub
 
 def home() -> Path:
     """The folder that wmhub keeps its own state in."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("WMHUB_HOME") or cache / "wmhub")
+    if named := os.environ.get("WMHUB_HOME"):
+        return Path(named)  # Whether or not this user has a home.
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wmhub"
 
 
 def has_hub() -> bool:

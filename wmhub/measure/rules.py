@@ -16,6 +16,10 @@ from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.turning import turn_result
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
+from wmhub.tvm_compat import tvm
+
+#: Rules that TVM's pooling names for its blocks, and that no target has.
+_POOLING = ("pool_max", "pool_avg", "adaptive_pool_max", "adaptive_pool_avg")
 
 
 @derived_object
@@ -55,6 +59,7 @@ class ProductRule(ms.schedule_rule.PyScheduleRule):  # type: ignore[misc]
 
 def space_generator(target: Any) -> Any:
     """The space generator for ``target``, as ``TuneContext`` takes it."""
+    _know_pooling(target)
     theirs = "post-order-apply"
     if target.kind.name != "llvm":
         return theirs
@@ -71,3 +76,12 @@ def space_generator(target: Any) -> Any:
     return ms.space_generator.PostOrderApply(
         sch_rules=rules, postprocs="from-target", mutator_probs="from-target"
     )
+
+
+def _know_pooling(target: Any) -> None:
+    """Registers what TVM does where it misses a rule, to leave the block as it is: it warns of each
+    such block on the terminal, past all logs."""
+    for rule in _POOLING:
+        name = f"s_tir.meta_schedule.{target.keys[0]}.meta_schedule.{rule}"
+        if tvm.get_global_func(name, allow_missing=True) is None:
+            tvm.register_global_func(name, lambda schedule, block: [schedule])

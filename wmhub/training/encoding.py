@@ -21,6 +21,7 @@ from wmhub.dataset.reader import Dataset
 from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.verify import require_verified
 from wmhub.dataset.workers import in_order
+from wmhub.hardware.machine import read_cpu
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import ACTION_COLUMNS
 from wmhub.records import Scheduler, Workload
@@ -112,7 +113,7 @@ def _write(
     total = sum(len(ids) for ids in dataset.splits.values())
     if processes is None:
         small = dataset.manifest.counts.records < _FEW_RECORDS
-        processes = 1 if small else max(1, len(os.sched_getaffinity(0)))
+        processes = 1 if small else read_cpu().usable_threads
     jobs = (_Job(one, split) for split in SPLITS for one in rankable(dataset, split))
     index: list[dict[str, object]] = []
     done: set[str] = set()

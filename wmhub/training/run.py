@@ -111,7 +111,7 @@ def train(
     checkpoint already.
     """
     output, config = Path(output), config or TrainConfig()
-    Version.parse(version)
+    version = str(Version.parse(version))
     if name is not None:
         ModelId(name=name)
     if config.trees:
