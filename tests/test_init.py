@@ -18,8 +18,8 @@ HEAVY = ("torch", "tvm", "datasets", "huggingface_hub", "pyarrow", "matplotlib",
 #: Rooms in the order of the house: each may import those before it, never those after it.
 #: A room is a module or a package directly below ``wmhub``.
 ORDER = (
-    "errors", "names", "units", "code_digest", "flushing", "interrupts", "children", "hardware",
-    "records",
+    "errors", "names", "units", "code_digest", "flushing", "holding", "interrupts", "children",
+    "hardware", "records",
     "logs", "program", "tvm_graph", "tvm_json", "nest", "actions", "trajectory", "replay",
     "markdown", "dataset", "collection", "model",
     "checkpoint", "evaluator", "training", "hub", "load", "tvm_intrinsics", "tvm_compat",

@@ -177,10 +177,10 @@ def _hardware_at_hand(
 def _head(
     key: HardwareKey, profile: HardwareProfile | None, target: dict[str, Any] | None
 ) -> tuple[JournalHead, dict[str, Any]]:
-    from wmhub.measure.targets import complete_target, target_of
+    from wmhub.measure.targets import given_target, target_of
     from wmhub.tvm_compat import plain, use_target
 
-    target = target_of(key) if target is None else complete_target(target)
+    target = target_of(key) if target is None else given_target(target, key)
     exported = plain(use_target(target).export())
     return JournalHead(key, json.dumps(exported, separators=(",", ":")), profile), target
 

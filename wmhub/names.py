@@ -22,6 +22,8 @@ BACKENDS = ("llvm", "cuda", "rocm", "metal", "vulkan", "opencl", "webgpu", "hexa
 
 #: Kinds of TVM's targets that make code for a CPU.
 CPU_KINDS = ("llvm", "c")
+#: Interfaces that drive the GPUs of one vendor each.
+_NATIVE = {"cuda", "rocm", "metal"}
 _DEVICE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 _CORES = re.compile(r"(?P<device>.+)-(?P<cores>[1-9][0-9]{0,3})c\Z")
 _SEGMENT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?\Z")
@@ -76,7 +78,12 @@ class HardwareKey:
     def runs(self, target_kind: str) -> bool:
         """Whether it can have run what was compiled for a TVM target of that kind; ``""``, which
         is not known, passes."""
-        return not target_kind or (target_kind in CPU_KINDS) == (self.backend == "llvm")
+        if not target_kind:
+            return True
+        if target_kind in CPU_KINDS or self.backend == "llvm":
+            return target_kind in CPU_KINDS and self.backend == "llvm"
+        # Vulkan or OpenCL may drive any GPU.
+        return target_kind == self.backend or not {target_kind, self.backend} <= _NATIVE
 
     def __str__(self) -> str:
         suffix = f"-{self.cores}c" if self.cores is not None else ""

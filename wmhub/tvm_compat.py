@@ -9,11 +9,13 @@ Written for apache-tvm 0.25 to 0.27.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -196,13 +198,26 @@ def cuda_compiler(forks: bool) -> dict[str, str]:
     return chosen
 
 
+@contextlib.contextmanager
+def compiling_for(kind: str) -> Iterator[None]:
+    """Meanwhile this process, and those that it starts, compile as `cuda_compiler` has it where
+    ``kind`` is that of a target of NVIDIA."""
+    chosen = cuda_compiler(forks=False) if kind == "cuda" else {}
+    os.environ.update(chosen)
+    try:
+        yield
+    finally:
+        for name in chosen:
+            os.environ.pop(name, None)
+
+
 def llvm_target(cores: int | None = None, mcpu: str | None = None) -> dict[str, Any]:
     """The target dictionary of this machine's CPU, as ``tvm.target.Target`` takes it.
 
-    ``cores``: how many the schedule may use; by default those that this process may run on.
+    ``cores``: how many the schedule may use; by default those that this process may use.
     ``mcpu``: LLVM's name of the CPU; by default what this one is.
     """
-    cores = len(os.sched_getaffinity(0)) if cores is None else cores
+    cores = read_cpu().cores if cores is None else cores
     if cores < 1:
         raise InvalidInputError(f"cores must be at least 1, not {cores}")
     return {"kind": "llvm", "mcpu": mcpu or llvm_cpu(), "num-cores": cores}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from wmhub.errors import InvalidInputError, OutputExistsError, UnknownNameError
+from wmhub.holding import LOCK, held
 from wmhub.search import output as files
 
 pytest.importorskip("tvm")
@@ -32,10 +33,10 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     from wmhub.search.demo import demo as really_demo
 
     def tune(workload: str, *, output: Path, **_: Any) -> set[str]:
-        with files.held(output):
+        with held(output):
             files.refuse(output, None)
             files.prepare(output, None, bool)
-            found = names(output) - {files.LOCK}
+            found = names(output) - {LOCK}
             write(output, "learned.npz", "latency.png")
         return found
 
@@ -45,7 +46,7 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_demo_starts_anew_where_one_was_or_was_killed(demo: Any, tmp_path: Path) -> None:
     assert demo() == {files.DEMO}
-    for name in (".0123456789abcdef.part", files.LOCK):
+    for name in (".0123456789abcdef.part", LOCK):
         (tmp_path / name).touch()
     assert demo() == {files.DEMO}
     assert names(tmp_path) == {files.DEMO, "learned.npz", "latency.png", *WRITTEN}

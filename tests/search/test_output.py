@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from wmhub.errors import InvalidInputError, OutputExistsError
+from wmhub.holding import held
 from wmhub.search import output as files
-from wmhub.search.output import DATABASE, held, records_in, refuse_overwriting
+from wmhub.search.output import DATABASE, records_in, refuse_overwriting
 
 WORKLOADS, RECORDS = DATABASE
 
@@ -95,23 +96,6 @@ def test_what_tvm_cannot_read_is_not_written(tmp_path: Path) -> None:
 def test_a_new_run_has_no_records(tmp_path: Path) -> None:
     with held(tmp_path / "out"):
         assert prepare(tmp_path / "out", None) == records_in(tmp_path / "out") == 0
-
-
-def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
-    output = tmp_path / "a" / "out"
-    with held(output):
-        with pytest.raises(OutputExistsError, match="another process"), held(output):
-            raise AssertionError
-        assert output.is_dir()
-    # It was made for nothing; one with something in it stays.
-    assert not output.exists()
-    with held(output):
-        (output / "schedule.py").write_text("")
-    with held(output):
-        pass
-    assert [path.name for path in output.iterdir()] == ["schedule.py"]
-    with pytest.raises(InvalidInputError, match="is a file"), held(output / "schedule.py"):
-        raise AssertionError
 
 
 def test_an_empty_database_is_of_no_run(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_each_batch_is_recorded_before_the_next_begins(tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
-    from wmhub.search.output import held
+    from wmhub.holding import held
 
     with held(tmp_path / "out"), pytest.raises(OutputExistsError, match="another process"):
         tune(tmp_path / "out", trials=0)

@@ -32,7 +32,10 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
             help="Few-shot: use N records of the train split, spread over its workloads.",
         ),
         click.option(
-            "--learning-rate", type=float, metavar="X", help="Peak of the one-cycle schedule."
+            "--learning-rate",
+            type=float,
+            metavar="X",
+            help="Peak of the one-cycle schedule; with --from, a quarter of it (base_rate).",
         ),
         click.option(
             "--precision",

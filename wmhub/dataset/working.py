@@ -9,16 +9,14 @@ the user's.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
 
 from wmhub.dataset.manifest import working_path
 from wmhub.dataset.replacing import settle
 from wmhub.errors import InvalidInputError, OutputExistsError
+from wmhub.holding import take
 
 _MARK = "made-by-wmhub"
 
@@ -67,18 +65,6 @@ def working(output: Path) -> Iterator[None]:
                 # Another process may have begun to work in it at that very moment.
                 with contextlib.suppress(OSError):
                     folder.rmdir()
-
-
-def take(file: IO[bytes]) -> bool:
-    """Locks ``file`` until it is closed; whether that was possible, as no other process holds it.
-
-    Whoever holds such a file may remove it in the end.
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return os.fstat(file.fileno()).st_nlink > 0  # Another may just have removed it.
 
 
 def begin_anew(output: Path, part: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from typing import Any
 
-from wmhub.errors import InvalidInputError
+from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.hardware.machine import read_cpu
 from wmhub.hardware.table import lookup
 from wmhub.names import CPU_KINDS, HardwareKey
@@ -48,6 +48,17 @@ def complete_target(target: dict[str, Any]) -> dict[str, Any]:
         target = plain(use_target(target, intrinsics=False).export())
     if target["kind"] in CPU_KINDS and not target.get("num-cores"):
         return {**target, "num-cores": cores_for(target)}
+    return target
+
+
+def given_target(target: dict[str, Any], hardware: HardwareKey) -> dict[str, Any]:
+    """`complete_target`; raises ``HardwareMismatchError`` where ``hardware`` cannot run it."""
+    target = complete_target(target)
+    if not hardware.runs(target["kind"]):
+        raise HardwareMismatchError(
+            f"a target of {target['kind']} is nothing for {hardware}: name the hardware that it is "
+            "for (--hardware)"
+        )
     return target
 
 

@@ -168,7 +168,7 @@ def _parallelism(
     columns.log2("unrolled", _annotated(stage, ("unroll",)))
     unroll = annotation_of(trajectories, stage, UNROLL_KEYS)
     depth = np.zeros(1) if unroll is None else unroll
-    columns.add("unroll.max_step", np.log2(depth + 1.0))
+    columns.add("unroll.max_step", np.log2(np.maximum(depth, 0.0) + 1.0))
     first = 0
     if hardware.is_gpu and stage.host is not None and stage.is_whole:
         # The levels of an Ansor tiling before its reduction are those that its host has bound.

@@ -2,7 +2,7 @@
 
 ``SketchPolicy(task, program_cost_model=from_pretrained(name).auto_scheduler_model())``
 
-Importable without any TVM, and on Python 3.8 with an old numpy, where such a TVM runs. Candidates
+Importable without any TVM. Candidates
 are known by their transform steps, which are taken from the text of a measure record: the state
 objects show no fields to Python, and serialising is a hundred times faster than TVM's features.
 """
@@ -19,7 +19,7 @@ import numpy as np
 
 from wmhub.errors import InvalidInputError, MissingDependencyError
 from wmhub.evaluator import LatentSpace, Scores
-from wmhub.search.learner import Posteriors
+from wmhub.search.learner import Posteriors, SpeedRatios
 
 #: Score of a state that cannot be expressed: at or below -1e10 Ansor drops it.
 _DISCARD = float("-inf")
@@ -82,7 +82,7 @@ def _model_class(auto_scheduler: Any) -> type:
         def update(self, inputs: Sequence[Any], results: Sequence[Any]) -> None:
             """Learns from measurements; the pretrained weights stay as they are."""
             by_key: dict[str, list[tuple[list[Any], float]]] = {}
-            for measured, result in zip(inputs, results):  # noqa: B905 (Python 3.8)
+            for measured, result in zip(inputs, results, strict=False):  # As TVM's own does.
                 steps = self._steps_of.measured(measured)
                 if steps is not None:
                     key = str(measured.task.workload_key)
@@ -109,7 +109,7 @@ def _model_class(auto_scheduler: Any) -> type:
 
         def load(self, file_name: str) -> None:
             """Takes up what ``save`` wrote."""
-            self._ranker.posteriors.load(file_name)
+            self._ranker.load(file_name)
 
     return AutoSchedulerModel
 
@@ -121,14 +121,12 @@ class StepsRanker:
         self.posteriors = Posteriors(evaluator.latents)
         self._evaluator = evaluator
         self._adapt = adapt
-        self._reference: dict[str, float] = {}
+        self._ratios = SpeedRatios()
 
     def predict(self, key: str, steps: Sequence[list[Any] | None]) -> np.ndarray:
         """Expected best latency over latency, float64 [N]; minus infinity where steps are ``None``
-        or no schedule. Raises ``InvalidInputError`` where those of no candidate are one.
-
-        Ansor clips scores at zero and draws in proportion to them, so logarithms would not do, and
-        a sum of zero or a NaN would leave it searching for ever.
+        or no schedule. Raises ``InvalidInputError`` where those of no candidate are one: a sum of
+        zero would leave Ansor searching for ever.
         """
         predicted = np.full(len(steps), _DISCARD)
         known, scores = self._scored(key, steps)
@@ -137,18 +135,24 @@ class StepsRanker:
         mean = np.asarray(scores.score, np.float64)
         if self._adapt:
             mean, _ = self.posteriors.of(key).predict(scores)
-        mean = np.where(np.isfinite(mean), mean, -50.0)
-        # Held between measurements, because one heap compares the scores of several calls.
-        reference = self._reference.setdefault(key, float(mean.max()))
-        predicted[known] = np.exp(np.clip(mean - reference, -20.0, 20.0))
+        predicted[known] = self._ratios.of(key, mean)
         return predicted
 
     def update(self, key: str, steps: Sequence[list[Any] | None], latency: Sequence[float]) -> None:
-        """Takes in measured candidates: seconds, NaN for a failed one."""
-        known, scores = self._scored(key, steps)
+        """Takes in measured candidates: seconds, NaN for a failed one. Those that are no schedule
+        teach nothing."""
+        try:
+            known, scores = self._scored(key, steps)
+        except InvalidInputError:
+            return
         if scores is not None:
             self.posteriors.of(key).update(scores, np.asarray(latency)[known])
-            self._reference.pop(key, None)
+            self._ratios.forget(key)
+
+    def load(self, path: str) -> None:
+        """Takes up what the posteriors saved."""
+        self.posteriors.load(path)
+        self._ratios = SpeedRatios()
 
     def _scored(
         self, key: str, steps: Sequence[list[Any] | None]

@@ -142,12 +142,13 @@ def target_for(
 ) -> dict[str, Any]:
     """The target dictionary of ``hardware``, unless ``target`` gives it.
 
-    What ``runs_here`` on a CPU is compiled for this machine's, whatever the key calls it.
+    What ``runs_here`` on a CPU is compiled for this machine's, whatever the key calls it. Raises
+    ``HardwareMismatchError`` for a target that ``hardware`` cannot run.
     """
     if target is not None:
-        from wmhub.measure.targets import complete_target
+        from wmhub.measure.targets import given_target
 
-        return complete_target(target)
+        return given_target(target, hardware)
     if hardware.backend == "llvm" and runs_here:
         from wmhub.tvm_compat import llvm_target
 

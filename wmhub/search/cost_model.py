@@ -13,7 +13,7 @@ import numpy as np
 
 from wmhub.evaluator import Scores, Settings, WorkloadScorer
 from wmhub.measure.programs import workload_of
-from wmhub.search.learner import Learner, WorkloadEvaluator, WorkloadLearner
+from wmhub.search.learner import Learner, SpeedRatios, WorkloadEvaluator, WorkloadLearner
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
 from wmhub.tvm_compat import plain, raw_trace, same_structure
@@ -61,19 +61,16 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
     def __init__(self, learner: Learner) -> None:
         super().__init__()
         self._learner = learner
-        self._reference: dict[str, float] = {}
+        self._ratios = SpeedRatios()
 
     def predict(self, context: Any, candidates: Sequence[Any]) -> np.ndarray:
-        """Expected best latency over latency, float64 [N]: positive, about 1 for the best.
-
-        TVM clips scores at zero and draws in proportion to them, so logarithms would not do. The
-        reference is held between measurements, because one heap compares several calls.
-        """
+        """Expected best latency over latency, float64 [N]: positive, about 1 for the best."""
+        if not candidates:
+            return np.zeros(0)
         identity, workload = self._workload(context)
         scores = score_traces(workload.scorer, [candidate.sch.trace for candidate in candidates])
         mean, _ = workload.predict(scores)
-        reference = self._reference.setdefault(identity, float(mean.max()))
-        return np.asarray(np.exp(np.clip(mean - reference, -20.0, 20.0)), np.float64)
+        return self._ratios.of(identity, mean)
 
     def update(self, context: Any, candidates: Sequence[Any], results: Sequence[Any]) -> None:
         """Takes in measurements; the pretrained weights stay as they are.
@@ -90,7 +87,7 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
         identity, workload = self._workload(context)
         scores = score_traces(workload.scorer, [trace for trace, _ in measured])
         workload.update(scores, np.asarray([seconds for _, seconds in measured]))
-        self._reference.pop(identity, None)
+        self._ratios.forget(identity)
 
     def save(self, path: str) -> None:
         """Writes what was learned from measurements; ``Learner.save``."""
@@ -99,6 +96,7 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
     def load(self, path: str) -> None:
         """Takes up what ``save`` wrote; ``Learner.load``."""
         self._learner.load(path)
+        self._ratios = SpeedRatios()
 
     def _workload(self, context: Any) -> tuple[str, WorkloadLearner]:
         workload = workload_of(context.mod)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from wmhub.errors import HardwareMismatchError, InvalidInputError, OutputExistsError
 from wmhub.flushing import UNFINISHED
+from wmhub.holding import LOCK, held
 from wmhub.hub import known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
 from wmhub.measure.sources import load_workloads
@@ -43,7 +44,7 @@ def demo(
     if choice.name is None:
         raise HardwareMismatchError(f"no checkpoint is known that fits {hardware}")
     folder = Path(output)
-    with files.held(folder):
+    with held(folder):
         _clear(folder, workload)
         files.mark_demo(folder)
     return tune(
@@ -62,7 +63,7 @@ def demo(
 
 def _clear(folder: Path, workload: str) -> None:
     """Removes what an earlier demo wrote or was killed at writing, and nothing else."""
-    there = {path.name for path in folder.iterdir()} - {files.LOCK}
+    there = {path.name for path in folder.iterdir()} - {LOCK}
     if there and files.DEMO not in there:
         raise OutputExistsError(
             f"{folder} holds what no demo made, or what was added to a demo: give another folder"

@@ -22,6 +22,8 @@ class Budget:
 
     seconds: float | None = None
     """Wall time since ``started`` after which no batch begins; ``None`` for no limit."""
+    trials: float = math.inf
+    """Candidates of all tasks together that may still be measured."""
     started: float = field(default_factory=time.monotonic)
     interrupted: bool = False
     """Set by Ctrl-C: the batch at work is finished and kept, and no other begins."""
@@ -38,7 +40,17 @@ class Budget:
     @property
     def spent(self) -> bool:
         """Whether no further batch may begin."""
-        return self.interrupted or (self.seconds is not None and self.elapsed >= self.seconds)
+        is_late = self.seconds is not None and self.elapsed >= self.seconds
+        return self.interrupted or is_late or self.trials < 1
+
+    def allotted(self, batch: Sequence[Any]) -> Sequence[Any]:
+        """As much of ``batch`` as may be measured now, which counts as measured."""
+        if self.spent:
+            return ()
+        if len(batch) > self.trials:
+            batch = batch[: int(self.trials)]
+        self.trials -= len(batch)
+        return batch
 
 
 @dataclass(frozen=True)

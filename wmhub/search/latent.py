@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from wmhub.search.learner import Learner
 from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
+from wmhub.tvm_compat import same_structure
 
 
 @derived_object
@@ -77,7 +79,8 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
         """Learns from the batch."""
         assert self._search is not None
         latency = np.asarray([latency_of(result) for result in results])
-        self._search.record(self._pending, latency)
+        # Whoever is around this may have had no use for the last of the batch.
+        self._search.record(self._pending[: len(latency)], latency)
 
     def clone(self) -> Any:
         """A strategy for another task, with the same learner."""
@@ -114,12 +117,17 @@ def _records(database: Any, context: Any) -> list[Any]:
     """Records of the context's workload and target: TVM's query ignores the target (#15549)."""
     if not database.has_workload(context.mod):
         return []
-    # The one that it has; all its records point to that.
-    mine, target = database.commit_workload(context.mod), str(context.target)
+    mine, target = same_structure(database.commit_workload(context.mod).mod), str(context.target)
+
+    @functools.cache
+    def is_mine(workload: Any) -> bool:
+        return same_structure(workload.mod) == mine
+
+    # Of two databases in one, a workload may be there twice: not every record points to the first.
     return [
         record
         for record in database.get_all_tuning_records()
-        if record.workload.same_as(mine) and str(record.target) == target
+        if str(record.target) == target and is_mine(record.workload)
     ]
 
 

@@ -70,6 +70,29 @@ class WorkloadLearner:
         self.posterior.update(scores, latency)
 
 
+class SpeedRatios:
+    """Expected best latency over latency, positive and about 1 for the best: what TVM's searches
+    take as scores. They clip at zero and draw in proportion, so logarithms would not do, and a NaN
+    or a sum of zero would leave them searching for ever.
+    """
+
+    def __init__(self) -> None:
+        self._best: dict[str, float] = {}
+
+    def of(self, key: str, mean: np.ndarray) -> np.ndarray:
+        """Of N candidates of the workload ``key`` with these means of the posterior, float64 [N].
+
+        What the best is stays until it is forgotten: one heap compares several calls.
+        """
+        mean = np.where(np.isfinite(mean), mean, -50.0)
+        best = self._best.setdefault(key, float(mean.max()))
+        return np.asarray(np.exp(np.clip(mean - best, -20.0, 20.0)), np.float64)
+
+    def forget(self, key: str) -> None:
+        """Something was learned of the workload ``key``: means have another scale."""
+        self._best.pop(key, None)
+
+
 class Posteriors:
     """What a run learned of each of its workloads, as a file."""
 

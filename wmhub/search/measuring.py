@@ -16,7 +16,7 @@ from wmhub.measure.lock import MachineLock
 from wmhub.measure.remote import Tracker
 from wmhub.measure.timing import TimingPlan
 from wmhub.search.cost_model import latency_of
-from wmhub.tvm_compat import last_line, use_threads
+from wmhub.tvm_compat import compiling_for, last_line, use_threads
 from wmhub.tvm_compat import meta_schedule as ms
 
 #: Two timings tell which candidates are good; only what may be the best has to be known well.
@@ -61,7 +61,7 @@ def measuring(
     tracker = None if rpc is None else _tracker(rpc)
     use_threads(cores)
     lock = MachineLock()
-    with stock.uninterrupted_workers():
+    with stock.uninterrupted_workers(), compiling_for(target["kind"]):
         local = stock.LockedBuilder(target, cores, lock)
         if tracker is None:
             yield Means(local, stock.LockedRunner(target, lock), lambda: None)
@@ -98,17 +98,19 @@ def measure(
         for mod, artifact in zip(mods, artifacts, strict=True)
         if artifact is not None
     ]
-    ran = [
-        [future.result() for future in runner.run(inputs)] if inputs else [] for _ in range(rounds)
-    ]
+    try:
+        ran = [
+            [future.result() for future in runner.run(inputs)] if inputs else []
+            for _ in range(rounds)
+        ]
+    finally:
+        discard(artifacts)
     results = iter(zip(*ran, strict=True))
-    measured = [
+    return [
         (None, failure_reason(result.error_msg)) if result.artifact_path is None
         else _median(next(results))
         for result in built
     ]  # fmt: skip
-    discard(artifacts)
-    return measured
 
 
 def _median(results: Sequence[Any]) -> tuple[float | None, str | None]:

@@ -20,9 +20,6 @@ from wmhub.search.latent import best_measured, measured_before
 from wmhub.search.result import TaskResult, TuneResult
 from wmhub.tvm_compat import last_line
 
-#: An earlier record replaces what was measured last only where it is faster by more than noise.
-_CLEARLY = 0.9
-
 
 def outcome(
     job: Job, history: History, firsts: Sequence[Baseline], budget: Budget, lost: int
@@ -92,7 +89,7 @@ def _task_result(
     if first.problem:
         notes.append(f"{task.name}: no baselines: {first.problem}")
     try:
-        seconds, found, speedup = _best(job, task, history, budget, database, notes)
+        seconds, found, speedup = _best(job, task, history, budget, database)
     except (MeasureError, *REFUSALS) as error:
         without.append(f"{task.name}: no schedule: {last_line(error)}")
     if found is not None:
@@ -122,30 +119,24 @@ def _best(
     history: History,
     budget: Budget,
     database: Any,
-    notes: list[str],
 ) -> tuple[float | None, Any, float | None]:
     """Seconds, schedule and predicted speed-up of the best that is known of ``task``.
 
     Where nothing ran, now or before, it is what the model thinks best among what has not failed;
     nothing, where the user has lost patience. Raises ``MeasureError`` where there is none.
     """
-    context = job.context(task)
-    finalists = history.finalists.get(task.name)
-    seconds, found = finalists[0] if finalists else (None, None)
-    if database is None and found is None:
+    # The database has the run's own trials, too, and of those the luckiest is the fastest.
+    if finalists := history.finalists.get(task.name):
+        return *finalists[0], None
+    if database is None:
         raise MeasureError("nothing was measured of it that could be read")
-    before = None
+    context = job.context(task)
     try:
-        before = None if database is None else best_measured(database, context)
+        before = best_measured(database, context)
     except Exception as error:  # As above: TVM raises its own kinds.
-        if found is None:
-            raise MeasureError(f"its records cannot be read: {last_line(error)}") from error
-        notes.append(f"{task.name}: its records cannot be read again: {last_line(error)}")
-    # A finalist's latency was measured again; of two records of one run, the other is luckier.
-    if before is not None and (seconds is None or before[0] < _CLEARLY * seconds):
-        seconds, found = before
-    if found is not None or budget.interrupted:
-        return seconds, found, None
+        raise MeasureError(f"its records cannot be read: {last_line(error)}") from error
+    if before is not None or budget.interrupted:
+        return *(before or (None, None)), None
     search = job.search_of(context)
     search.resume(measured_before(database, context))
     candidate, found = search.best()

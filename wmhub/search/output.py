@@ -6,55 +6,26 @@ import json
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from wmhub.dataset.working import take
 from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
 from wmhub.flushing import write_file
 from wmhub.search.result import TuneResult, best_so_far
-from wmhub.tvm_compat import last_line
+from wmhub.tvm_compat import compiling_for, last_line
 
 #: The two files of a MetaSchedule database.
 DATABASE = ("database_workload.json", "database_tuning_record.json")
 REPORT, PLOT, LEARNED, LOG = "report.json", "latency.png", "learned.npz", "tvm.log"
-#: Held while a run is at work; gone when it has ended.
-LOCK = ".wmhub.lock"
 #: The mark of a folder that a demo may clear: nothing but demos has written there.
 DEMO = ".made-by-demo"
 #: What is written of each task.
 _MADE = (".py", ".so")
 #: Tells the demo of this process from others.
 _OURS = secrets.token_hex(8)
-
-
-@contextmanager
-def held(output: Path) -> Iterator[None]:
-    """Makes the folder ``output`` and holds it alone; one that was made for nothing goes.
-
-    Raises ``OutputExistsError`` where another process holds it: two would mix their records.
-    """
-    if output.exists() and not output.is_dir():
-        raise InvalidInputError(f"{output} is a file; --output takes a folder")
-    is_new = not output.exists()
-    output.mkdir(parents=True, exist_ok=True)
-    lock = output / LOCK
-    with lock.open("ab") as file:
-        if not take(file):
-            raise OutputExistsError(
-                f"{output}: another process is at work in it; wait until it has finished, or give "
-                "another folder"
-            )
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            if is_new and not any(output.iterdir()):
-                output.rmdir()
 
 
 def refuse(output: Path, database: Path | None) -> None:
@@ -71,7 +42,7 @@ def refuse(output: Path, database: Path | None) -> None:
     ):
         raise OutputExistsError(
             f"{output} holds a tuning run: give another folder, or go on from it with "
-            f"--database {output}"
+            f"`wmhub tune --database {output}`"
         )
     if database is not None:
         missing = [name for name in DATABASE if not (database / name).is_file()]
@@ -197,7 +168,8 @@ def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path 
     path = output / f"{file_stem(task)}.so"
     try:
         # It takes its arguments as the program does, whatever the schedule would like.
-        compile_program(mod, target, packs_weights=True).export_library(str(path))
+        with compiling_for(str(target.kind.name)):
+            compile_program(mod, target, packs_weights=True).export_library(str(path))
     except Exception as error:  # The linker, LLVM and TVM each raise their own.
         lines = str(error).strip().splitlines()
         return None, f"{task}: no library: {lines[-1] if lines else type(error).__name__}"

@@ -10,7 +10,7 @@ the scale integrated out with an inverse-gamma prior centred on the checkpoint's
 The pretrained score is an input and is never changed: with no measurements the posterior is the
 prior.
 
-Computes with numpy alone, and runs on Python 3.8 beside a classic TVM.
+Computes with numpy alone, beside any TVM.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ def _kernel(left: _Places, right: _Places) -> np.ndarray:
         shared = np.zeros(near.shape, np.uint32)
         # Tree by tree, each a row that lies together.
         by_tree = (np.ascontiguousarray(places.leaves.T) for places in (left, right))
-        for mine, theirs in zip(*by_tree):  # noqa: B905 (Python 3.8)
+        for mine, theirs in zip(*by_tree, strict=True):
             shared += mine[:, None] == theirs[None, :]
         near = 0.5 * near + 0.5 * shared / trees
     return np.asarray((1.0 - _LINEAR) * near + _LINEAR * product)

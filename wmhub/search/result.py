@@ -18,7 +18,7 @@ class Trial:
     elapsed_s: float
     """Wall time since the run began, in seconds, when its batch was done."""
     error: str | None
-    """First line of why it failed."""
+    """Last line of why it failed: the reason itself, behind what led to it."""
 
 
 @dataclass(frozen=True)

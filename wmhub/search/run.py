@@ -16,7 +16,7 @@ from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost
 from wmhub.search.history import Budget, History
-from wmhub.search.latent import LatentSearch, measured_before
+from wmhub.search.latent import LatentSearch, best_measured, measured_before
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, discard, failure_reason, measure
 from wmhub.search.task_search import LatentSearchConfig
@@ -99,7 +99,8 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
         batch = self._inner.generate_measure_candidates()
         # Not before: workers start while the first batch is searched for.
         self._means.wait_ready()
-        return batch
+        # The search may have taken what was left of the time; TVM goes by trials of each task.
+        return self._budget.allotted(batch or ()) or None
 
     def notify_runner_results(
         self, measure_candidates: Sequence[Any], results: Sequence[Any]
@@ -164,7 +165,8 @@ def run(
 ) -> None:
     """Measures up to ``trials`` candidates over all tasks, ``batch`` at a time.
 
-    ``packing`` as in `make_contexts`. Raises ``MeasureError`` where ``means`` cannot work.
+    What ``database`` has of a task counts as a finalist. ``packing`` as in `make_contexts`. Raises
+    ``MeasureError`` where ``means`` cannot work.
     """
     callbacks = [ms.measure_callback.AddToDatabase()]
     cost_model: Any = "none"
@@ -182,6 +184,10 @@ def run(
     contexts = make_contexts(
         tasks, target, budgeted, cores=cores, seed=seed, log=log, packing=packing
     )
+    for context in contexts:
+        # What was best before is measured again with what is best now.
+        if (known := best_measured(database, context)) is not None:
+            history.finalists[str(context.task_name)] = [known]
     if search != "latent":
         # Our own strategy takes up the database by itself.
         for context in contexts:

@@ -30,6 +30,8 @@ from wmhub.tvm_compat import same_structure
 _ELITE_SEEDS = 64
 #: How often random candidates are drawn until enough of them fit; for a GPU one in ten does.
 _DRAWING_ROUNDS = 64
+#: Candidates, random ones among them, beside which the uncertainty of measured ones is told.
+_COMPANY = 8
 #: Random candidates of which one has to survive post-processing.
 _RANDOM_TRIES = 64
 
@@ -137,7 +139,10 @@ class TaskSearch:
         """Takes in measurements: float [N] seconds, NaN for a failed candidate."""
         if not candidates:
             return
-        self._learner.update(self.scores(candidates), latency)
+        # How uncertain a candidate is shows beside others only.
+        company = self._drawn(max(0, _COMPANY - len(candidates)))
+        scores = self.scores([*candidates, *company]).at(np.arange(len(candidates)))
+        self._learner.update(scores, latency)
         for candidate, seconds in zip(candidates, latency.tolist(), strict=True):
             self._tried.add(candidate)
             if not math.isnan(seconds):
@@ -254,9 +259,15 @@ class TaskSearch:
     def _new_schedule(self, candidate: Candidate) -> Any | None:
         """The schedule of a candidate, unless it is impossible or its program was made before."""
         self._tried.add(candidate)
-        schedule = self._sketches[candidate.space].replay(candidate.genes)
+        sketch = self._sketches[candidate.space]
+        schedule = sketch.replay(candidate.genes)
         if schedule is None:
             return None
+        # TVM moves an impossible compute location, and records what it took.
+        taken = Candidate(candidate.space, sketch.space.genes(sketch.decisions_of(schedule)))
+        if taken != candidate and taken in self._tried:
+            return None
+        self._tried.add(taken)
         program = same_structure(schedule.mod)
         if program in self._programs:
             return None

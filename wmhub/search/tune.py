@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wmhub.errors import InvalidInputError
+from wmhub.holding import held
 from wmhub.interrupts import interruptible
 from wmhub.measure.sampling import require_seed
 from wmhub.measure.sources import NamedWorkload
@@ -67,7 +69,6 @@ def tune(
     that ``from_pretrained`` takes, or an evaluator; by default the checkpoint for ``hardware``,
     which is this machine's CPU by default; what is measured here must be that or alike, unless
     ``allow_other_hardware``. ``seconds``: wall time after which no batch begins.
-    With several tasks TVM's scheduler may end up to one batch above ``trials``.
     ``trials=0`` measures nothing and gives the schedule that the model thinks best. ``output``: a
     folder for database, schedules, libraries, report and plot. ``database``: a folder with a
     database to go on from, whose report must name the same hardware unless
@@ -91,7 +92,7 @@ def tune(
             "rpc: name with hardware what the devices are, such as cuda-a100; else schedules would "
             "be chosen and compiled for this machine"
         )
-    budget = Budget(seconds)
+    budget = Budget(seconds, trials if trials else math.inf)
     key = this_hardware(hardware)
     measures_here = trials > 0 and rpc is None
     runs_on, elsewhere = (
@@ -105,7 +106,7 @@ def tune(
     folder, known = Path(output), Path(database) if database is not None else None
     # Two that write to one folder would mix their records; those who build load TVM while the
     # checkpoint is loaded here.
-    with files.held(folder), ExitStack() as stack:
+    with held(folder), ExitStack() as stack:
         files.refuse(folder, known)
         of_known = None if known is None else measured_on(known, runs_on, allow_other_hardware)
         means = stack.enter_context(measuring(target, cores, builder, rpc)) if trials else None

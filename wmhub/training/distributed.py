@@ -112,4 +112,10 @@ def _device(name: str) -> torch.device:
         raise InvalidInputError("device cuda: torch sees no GPU; use --device cpu")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    local, seen = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if local >= seen:
+        raise InvalidInputError(
+            f"process {local + 1} of this machine sees {seen} GPU(s): start one process for each "
+            "(--nproc-per-node), or use --device cpu"
+        )
+    return torch.device("cuda", local)

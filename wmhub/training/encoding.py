@@ -21,6 +21,7 @@ from wmhub.dataset.reader import Dataset
 from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.verify import require_verified
 from wmhub.dataset.workers import in_order
+from wmhub.flushing import flush_folder
 from wmhub.hardware.machine import read_cpu
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.encode import ACTION_COLUMNS
@@ -28,7 +29,7 @@ from wmhub.records import Scheduler, Workload
 from wmhub.replay.operators import original_stages
 from wmhub.replay.state import REFUSED
 from wmhub.training.packing import PackedGroup, encode_workload, sound
-from wmhub.training.store import ARRAYS, INDEX, EncodedStore, store_key
+from wmhub.training.store import ARRAYS, INDEX, UNREADABLE, EncodedStore, store_key
 from wmhub.trajectory import group_by
 
 #: Encoded datasets that are kept; of more, those unused for longest go.
@@ -65,7 +66,7 @@ def open_store(
         # A file that was cut short or meddled with is made anew.
         with contextlib.suppress(OSError):  # a cache that may only be read
             os.utime(folder)
-        with contextlib.suppress(OSError, ValueError, KeyError):
+        with contextlib.suppress(*UNREADABLE):
             return EncodedStore(folder, dataset, profile)
         shutil.rmtree(folder, ignore_errors=True)
     # The cache goes by the manifest: what it names has to be what is there.
@@ -75,14 +76,15 @@ def open_store(
     temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=cache))
     try:
         _write(temporary, dataset, profile, processes, on_encoded or _silent)
-        # Whoever was first to encode the same wins; the content is equal.
-        if not (folder / INDEX).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            try:
+        flush_folder(temporary)
+        try:
+            temporary.replace(folder)
+        except OSError:
+            # Whoever was first to encode the same wins, as the content is equal; what is no store
+            # makes room.
+            if not (folder / INDEX).exists():
+                shutil.rmtree(folder, ignore_errors=True)
                 temporary.replace(folder)
-            except OSError:
-                if not (folder / INDEX).exists():
-                    raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return EncodedStore(folder, dataset, profile)
@@ -94,12 +96,18 @@ def _silent(_done: int, _total: int) -> None:
 
 def _forget_old(cache: Path) -> None:
     """Makes room for one more, and clears away what a killed process left."""
-    for path in cache.glob(f"{_TEMPORARY}*"):
-        if time.time() - path.stat().st_mtime > _ABANDONED_S:
-            shutil.rmtree(path, ignore_errors=True)
-    kept = [path for path in cache.iterdir() if (path / INDEX).exists()]
-    kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in kept[MOST_KEPT - 1 :]:
+    used: dict[Path, float] = {}
+    for path in cache.iterdir():
+        with contextlib.suppress(OSError):  # Another process has just moved or removed it.
+            used[path] = path.stat().st_mtime
+    left = [path for path in used if path.name.startswith(_TEMPORARY)]
+    kept = sorted(
+        (path for path in used if (path / INDEX).exists() and path not in left),
+        key=used.__getitem__,
+        reverse=True,
+    )
+    abandoned = (path for path in left if time.time() - used[path] > _ABANDONED_S)
+    for path in (*abandoned, *kept[MOST_KEPT - 1 :]):
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -145,7 +153,9 @@ def _write(
         for name, file in files.items():
             _finish(folder / name, file, shapes[name])
     on_encoded(total, total)
-    (folder / INDEX).write_text(json.dumps({"workloads": index}), encoding="utf-8")
+    bytes_ = {name: (folder / f"{name}.npy").stat().st_size for name in ARRAYS}
+    index_text = json.dumps({"workloads": index, "bytes": bytes_})
+    (folder / INDEX).write_text(index_text, encoding="utf-8")
 
 
 @dataclass(frozen=True)

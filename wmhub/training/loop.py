@@ -168,7 +168,8 @@ class Loop:
 
     def _validate(self, validation: Sequence[StoredWorkload]) -> Validation:
         progress = self.progress
-        loss = float(np.mean(progress.losses))
+        # Of all processes, so that they end together.
+        loss = self.world.mean(float(np.mean(progress.losses)))
         if not np.isfinite(loss):
             raise InvalidInputError(
                 f"training diverged before step {progress.step}; lower the learning rate"
@@ -179,7 +180,7 @@ class Loop:
             whole.plant(self.forest)
             seen, _ = evaluate_rankings(rank_stored(whole, validation))
         # All go on or stop together, whatever the last bit of a score is on another machine.
-        looked = Validation(progress.step, self.world.mean(loss), self.world.agreed_metrics(seen))
+        looked = Validation(progress.step, loss, self.world.agreed_metrics(seen))
         progress.losses = []
         progress.history.append(looked)
         if looked.quality > progress.best_quality:

@@ -23,9 +23,11 @@ from wmhub.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
+from wmhub.code_digest import code_digest
 from wmhub.dataset.version import Version
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.holding import held
 from wmhub.model.config import ModelConfig
 from wmhub.model.encode import current_spec, structured_columns
 from wmhub.model.forest import Forest
@@ -125,10 +127,8 @@ def train(
     base = _read_base(start_from)
     if base is not None:
         config = _as_base(config, base[1].network.config)
-    with joined(device) as world:
+    with joined(device) as world, held(output) if world.is_main else contextlib.nullcontext():
         require_even(config, world)
-        # A folder that cannot be written is better known before than after hours of training.
-        output.mkdir(parents=True, exist_ok=True)
         folder = Path(cache) if cache is not None else default_cache()
         if not world.is_first_here:
             world.wait()
@@ -142,7 +142,9 @@ def train(
             if base is None
             else base[1].network
         )
-        origin = [str(target), f"{world.size} processes", *corpus.stores]
+        # Other code would not end as the run would have that was interrupted.
+        code = code_digest("model", "training")
+        origin = [str(target), f"{world.size} processes", code, *corpus.stores]
         origin += [base[0].digest] if base else []
         state = output / _STATE
         goes_on = world.all_or_none(resume and state.exists())

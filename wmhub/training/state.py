@@ -58,8 +58,8 @@ def require_resumable(path: Path, config: TrainConfig, origin: Sequence[str]) ->
     if begun != list(origin):
         raise InvalidInputError.at(
             path,
-            "it belongs to a run on other data or features, by another number of processes or from "
-            "another checkpoint; train without --resume",
+            "it belongs to a run on other data or features, by another number of processes or "
+            "another wmhub, or from another checkpoint; train without --resume",
         )
 
 

@@ -77,11 +77,19 @@ class StoredWorkload:
         return np.array(self.store.places[self.start : self.start + self.count])
 
 
+#: What opening a damaged store may raise.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError)
+
+
 class EncodedStore:
     """A folder as the module's docstring describes it, opened for reading."""
 
     def __init__(self, folder: Path, dataset: Dataset, profile: HardwareProfile) -> None:
+        """Raises one of ``UNREADABLE`` for files that are not as they were written."""
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        for name in ARRAYS:
+            if (folder / f"{name}.npy").stat().st_size != index["bytes"][name]:
+                raise ValueError(f"{name} was cut short")
         self.folder = folder
         self.hardware = encode_hardware(profile)
         self.data, self.groups, self.places, self.latency = (_mapped(folder, n) for n in ARRAYS)

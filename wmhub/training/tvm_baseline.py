@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,6 +20,7 @@ import numpy as np
 
 from wmhub.dataset.workers import in_order
 from wmhub.errors import InvalidInputError
+from wmhub.flushing import write_file
 from wmhub.records import Scheduler, Workload
 from wmhub.training.baselines import Setting, relative_speed
 from wmhub.training.boosting import require_xgboost
@@ -199,11 +200,10 @@ def _read(path: Path) -> list[np.ndarray] | None:
 
 def _write(path: Path, tables: Sequence[np.ndarray]) -> None:
     full = [table for table in tables if len(table)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.npz")
+    archive = io.BytesIO()
     np.savez_compressed(
-        temporary,
+        archive,
         rows=np.concatenate(full) if full else np.zeros((0, 0), np.float32),
         lengths=np.array([len(table) for table in tables], np.int64),
     )
-    temporary.replace(path)
+    write_file(path, archive.getvalue())

@@ -1,0 +1,52 @@
+"""One process at a time works in a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from wmhub.errors import InvalidInputError, OutputExistsError
+
+#: Name of the file that is held while a folder is.
+LOCK = ".wmhub.lock"
+
+
+def take(file: IO[bytes]) -> bool:
+    """Locks ``file`` until it is closed; whether that was possible, as no other process holds it.
+
+    Whoever holds such a file may remove it in the end.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return os.fstat(file.fileno()).st_nlink > 0  # Another may just have removed it.
+
+
+@contextmanager
+def held(output: Path) -> Iterator[None]:
+    """Makes the folder ``output`` and holds it alone; one that was made for nothing goes.
+
+    Raises ``OutputExistsError`` where another process holds it: two would mix their records.
+    """
+    if output.exists() and not output.is_dir():
+        raise InvalidInputError(f"{output} is a file; --output takes a folder")
+    is_new = not output.exists()
+    output.mkdir(parents=True, exist_ok=True)
+    lock = output / LOCK
+    with lock.open("ab") as file:
+        if not take(file):
+            raise OutputExistsError(
+                f"{output}: another process is at work in it; wait until it has finished, or give "
+                "another folder"
+            )
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            if is_new and not any(output.iterdir()):
+                output.rmdir()
