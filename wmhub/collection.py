@@ -100,6 +100,8 @@ def collect(
         older = open_verified(output) if update and (output / MANIFEST).exists() else None
         if older is None:
             refuse_existing(output)
+        elif number is not None:
+            number.require_later(older.manifest.version)
         folder = working_folder(output) / "runs"
         missing: list[Unread] = []
         found = Discovered([], [], 0)

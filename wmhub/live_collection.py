@@ -101,6 +101,8 @@ def collect_live(
         older = open_verified(output) if (output / MANIFEST).exists() else None
         if older is None:
             refuse_existing(output)
+        elif number is not None:
+            number.require_later(older.manifest.version)
         key, profile = _hardware_at_hand(hardware, older, remote=tracker is not None)
         if tracker is not None:
             # Before anything is prepared for devices that are not there.

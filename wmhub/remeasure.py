@@ -38,7 +38,7 @@ from wmhub.measure.candidate import Measurement
 from wmhub.measure.engine import Engine
 from wmhub.measure.journal import Journal, JournalHead, read_head, read_journal
 from wmhub.measure.live import LiveProgress
-from wmhub.measure.rebuild import rebuilt, repeatability
+from wmhub.measure.rebuild import rebuilt, repeatability, target_on
 from wmhub.records import FailureKind, MeasureRecord, Scheduler
 from wmhub.tvm_compat import use_target
 
@@ -178,18 +178,19 @@ def _tasks(dataset: Dataset, choice: RowChoice) -> list[_Task]:
             latency = records.latency_seconds
             rows = np.flatnonzero(choice.rows(records))
             rows = rows[np.argsort(latency[rows], kind="stable")]
-            targets = np.asarray([_normal(text) for text in records.column("target")])
+            targets = np.asarray([_normal(text, dataset) for text in records.column("target")])
             best = float(latency.min(initial=math.inf))
-            for target in np.unique(targets[rows]).tolist():
+            for target in filter(None, np.unique(targets[rows]).tolist()):
                 mine = rows[targets[rows] == target]
                 tasks.append(_Task(target, best, workload.id, first, mine))
         first += len(records)
     return sorted(tasks, key=lambda task: task[:3])
 
 
-def _normal(target: str) -> str:
-    """One text for all texts of a target."""
-    return json.dumps(json.loads(target), sort_keys=True)
+def _normal(text: str, dataset: Dataset) -> str:
+    """One text for all texts of a target; none for what this hardware cannot run."""
+    target = target_on(dataset.hardware, text)
+    return "" if target is None else json.dumps(target, sort_keys=True)
 
 
 class _Run:

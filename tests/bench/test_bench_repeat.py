@@ -20,6 +20,7 @@ from wmhub.live_collection import collect_live
 from wmhub.measure.live import LivePlan
 from wmhub.measure.rebuild import repeatability
 from wmhub.measure.timing import TimingPlan
+from wmhub.names import HardwareKey
 
 DAY = datetime.date(2026, 11, 25)
 
@@ -85,10 +86,13 @@ def test_tensor_intrinsics_are_there_before_a_trace_is_replayed(
 
     done: list[str] = []
     monkeypatch.setattr(module, "Engine", lambda *_, **__: nullcontext(Unused()))
-    monkeypatch.setattr(module, "use_target", lambda target: done.append(target["kind"]))
+    monkeypatch.setattr(module, "use_target", lambda target: done.append(target["mcpu"]))
     monkeypatch.setattr(module, "rebuilt", lambda *_: done.append("replayed"))
-    records: list[Any] = [(None, SimpleNamespace(target=f'{{"kind": "{k}"}}')) for k in "ab"]
-    assert module.measure_again(records) == [None, None]
+    targets = ['{"kind":"llvm","mcpu":"a"}', '{"mcpu": "b", "kind": "llvm"}', "llvm -mcpu=c", '"d"']
+    targets.append('{"kind": "cuda", "mcpu": "e"}')
+    records: list[Any] = [(None, SimpleNamespace(target=target)) for target in targets]
+    here = HardwareKey.parse("llvm-znver4-2c")
+    assert module.measure_again(here, records) == [None] * 5
     assert done == ["a", "replayed", "b", "replayed"]
 
 

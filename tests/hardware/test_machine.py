@@ -91,6 +91,7 @@ _TILES = "avx512f amx_tile avx512_bf16 avx512_fp16"
     [
         (0xA7, _TILES, "sapphirerapids", "rocketlake"),
         (0x6A, f"{_TILES} amx_fp16", "graniterapids", "icelake-server"),
+        (0x55, f"avx512_vnni {_TILES}", "sapphirerapids", "cooperlake"),
         (0xCF, _TILES, "emeraldrapids", None),
         (0xFF, _TILES, "x86-64", None),  # LLVM may know a model that we do not.
         (0xA7, "avx512f amx_tile", "rocketlake", None),  # LLVM takes half floats for granted.

@@ -16,8 +16,9 @@ from wmhub.dataset.verify import open_verified
 from wmhub.errors import MeasureError
 from wmhub.hardware.probe import measured_here
 from wmhub.measure.engine import Engine
-from wmhub.measure.rebuild import rebuilt, repeatability
+from wmhub.measure.rebuild import rebuilt, repeatability, target_on
 from wmhub.measure.timing import ANY_RATIO, TimingPlan
+from wmhub.names import HardwareKey
 from wmhub.records import MeasureRecord, Scheduler, Workload
 from wmhub.tvm_compat import use_target
 
@@ -41,7 +42,7 @@ def repeat(
     drawn = _draw(opened, count, seed)
     if not drawn:
         raise MeasureError(f"{opened.path}: no record of MetaSchedule that ran and can be rebuilt")
-    measured = measure_again(drawn, progress)
+    measured = measure_again(opened.hardware, drawn, progress)
     ratios = [
         seconds / record.latency_seconds
         for (_, record), seconds in zip(drawn, measured, strict=True)
@@ -60,10 +61,12 @@ def open_on_this_machine(dataset: str | Path) -> Dataset:
 
 
 def measure_again(
+    hardware: HardwareKey,
     records: Sequence[tuple[Workload, MeasureRecord]],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[float | None]:
-    """Latency in seconds of each record's program on this machine, now; ``None`` where it failed.
+    """Latency in seconds of each record's program on this machine, which is ``hardware``, now;
+    ``None`` where it failed or was compiled for something else.
 
     Each is timed as well as any other, however slow. ``progress`` is told how many are done.
     """
@@ -71,7 +74,8 @@ def measure_again(
     seconds: list[float | None] = [None] * len(records)
     by_target: dict[str, list[int]] = {}
     for number, (_, record) in enumerate(records):
-        by_target.setdefault(record.target, []).append(number)
+        if (target := target_on(hardware, record.target)) is not None:
+            by_target.setdefault(json.dumps(target, sort_keys=True), []).append(number)
     done = 0
     for text, same in by_target.items():
         target = json.loads(text)

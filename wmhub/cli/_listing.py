@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -31,16 +30,16 @@ def listing_options(function: _F) -> _F:
 
 def print_listing(title: str, listing: Listing, as_json: bool) -> None:
     """A table on stderr, or one JSON object on stdout."""
+    from wmhub.cli._show import console, plain, printable, show_json
+
     if as_json:
-        click.echo(json.dumps(_as_json(title, listing)))
+        show_json(_as_json(title, listing))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    from wmhub.cli._show import plain, printable
     from wmhub.units import show_bytes
 
-    console = Console(stderr=True)
+    screen = console()
     table = Table(
         title=f"{title} for {listing.hardware}", title_justify="left", box=None, pad_edge=False
     )
@@ -56,11 +55,11 @@ def print_listing(title: str, listing: Listing, as_json: bool) -> None:
             plain(row.headline),
             style="bold" if row.is_nearest else None,
         )
-    console.print(table if listing.rows else f"No {title} found.")
+    screen.print(table if listing.rows else f"No {title} found.")
     for row in listing.rows:
         style = "bold" if row.is_nearest else ""
         newer = f"; {row.newer} is newer: {row.name}@{row.newer.tag} loads it" if row.newer else ""
-        console.print(plain(f"{row.name}: {row.fit}{newer}", style), soft_wrap=True)
+        screen.print(plain(f"{row.name}: {row.fit}{newer}", style), soft_wrap=True)
     for problem in listing.problems:
         click.echo(f"{click.style('warning:', fg='yellow')} {printable(problem)}", err=True)
 

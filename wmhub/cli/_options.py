@@ -31,7 +31,8 @@ class JsonTarget(click.ParamType):  # type: ignore[type-arg]
 
 
 def hub_options(function: _F) -> _F:
-    """``--hub`` and ``--offline``, which every verb that looks at a hub has."""
+    """``--hub`` and ``--offline`` of the verbs that list and pin what hubs hold; all others go by
+    ``WMHUB_HUB`` and ``HF_HUB_OFFLINE``."""
     function = click.option("--offline", is_flag=True, help="Ask no server; use what is here.")(
         function
     )
@@ -43,7 +44,7 @@ def hub_options(function: _F) -> _F:
 
 
 def locked_option(function: _F) -> _F:
-    """``--locked FILE``, which the verbs have that use a model: eval, tune and schedule."""
+    """``--locked FILE`` of the verbs whose result depends on a model: eval, tune and schedule."""
     return click.option(
         "--locked",
         type=click.Path(exists=True, dir_okay=False),

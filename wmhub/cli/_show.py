@@ -42,7 +42,8 @@ def console() -> Console:
 
 def show_json(value: Mapping[str, Any]) -> None:
     """Prints the one JSON object of ``--json``."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    # Plain ASCII: a path that is no UTF-8 is no reason to lose the result.
+    click.echo(json.dumps(value))
 
 
 def show_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:

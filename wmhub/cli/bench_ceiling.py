@@ -6,18 +6,20 @@ import dataclasses
 
 import click
 
+from wmhub.cli._options import seed_option
 from wmhub.dataset.splits import SPLITS
 
 
 @click.command()
 @click.option("--dataset", required=True, metavar="DIR", help="Dataset of this machine's hardware.")
 @click.option(
-    "--workloads",
+    "--count",
+    "workloads",
     type=click.IntRange(1),
     default=12,
     show_default=True,
     metavar="N",
-    help="Measured again as a whole.",
+    help="Workloads that are measured again as a whole.",
 )
 @click.option(
     "--split",
@@ -25,7 +27,7 @@ from wmhub.dataset.splits import SPLITS
     default="validation",
     show_default=True,
 )
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Of what is drawn.")
+@seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(dataset: str, workloads: int, split: str, seed: int, as_json: bool) -> None:
     """Measure whole workloads again, and score the new latencies as a model's predictions.

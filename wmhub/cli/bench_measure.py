@@ -6,6 +6,8 @@ import dataclasses
 
 import click
 
+from wmhub.cli._options import seed_option
+
 
 @click.command()
 @click.option(
@@ -18,7 +20,7 @@ import click
 @click.option("--candidates", type=click.IntRange(4), default=64, show_default=True, metavar="N")
 @click.option("--cores", type=click.IntRange(1), metavar="N", help="Threads of a program.")
 @click.option("--hardware", metavar="KEY", help="A GPU of this machine; by default its CPU.")
-@click.option("--seed", default=0, show_default=True, metavar="N")
+@seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     workloads: tuple[str, ...], candidates: int, cores: int | None, hardware: str | None, seed: int,

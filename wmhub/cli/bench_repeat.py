@@ -6,11 +6,13 @@ import dataclasses
 
 import click
 
+from wmhub.cli._options import seed_option
+
 
 @click.command()
 @click.option("--dataset", required=True, metavar="DIR", help="Dataset of this machine's hardware.")
 @click.option("--count", type=click.IntRange(1), default=200, show_default=True, metavar="N")
-@click.option("--seed", default=0, show_default=True, metavar="N", help="Of what is drawn.")
+@seed_option
 @click.option("--write", is_flag=True, help="Note the result in the dataset's manifest and card.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(dataset: str, count: int, seed: int, write: bool, as_json: bool) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 
 import click
 
+from wmhub.cli._options import seed_option
+
 
 @click.command()
 @click.option("--model", default="wm-llvm-emeraldrapids-2c", show_default=True, metavar="NAME")
@@ -41,7 +43,7 @@ import click
     metavar="N",
     help="Calls over all candidates between two looks at the memory.",
 )
-@click.option("--seed", default=0, show_default=True, metavar="N")
+@seed_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     model: str, workloads: tuple[str, ...], candidates: int, tvm_candidates: int, rounds: int,

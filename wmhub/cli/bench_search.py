@@ -52,14 +52,13 @@ def command(
     With everything at its default this takes many hours: the stock search alone needs half an hour
     for one workload and seed. Ratios above 1 are in our favour.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from wmhub.bench.search import WORKLOADS, search
     from wmhub.bench.search_spec import METHODS
-    from wmhub.cli._show import plain, show_json
+    from wmhub.cli._show import console, plain, show_json
 
-    console = Console(stderr=True, highlight=False)
+    screen = console()
     result = search(
         output,
         model=model,
@@ -69,7 +68,7 @@ def command(
         trials=trials,
         stock_trials=stock_trials,
         hardware=hardware,
-        on_run=lambda what: console.print(plain(f"  {what}")),
+        on_run=lambda what: screen.print(plain(f"  {what}")),
     )
     table = Table(box=None, pad_edge=False)
     table.add_column("ratio")
@@ -77,10 +76,10 @@ def command(
         table.add_column(column, justify="right")
     for name, ratio in result.ratios.items():
         table.add_row(plain(name), *_row(ratio))
-    console.print(table)
+    screen.print(table)
     left_out = sum(ratio.failed + ratio.other_failed for ratio in result.ratios.values())
     if left_out:
-        console.print(
+        screen.print(
             f"left out of the means: {left_out} pairs in which one side alone had a program that "
             "ran, so that ours lost or won"
         )

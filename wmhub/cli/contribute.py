@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from wmhub.cli._show import printable, show_note
+from wmhub.cli._show import printable, show_json, show_note
 
 
 @click.command()
@@ -54,7 +53,7 @@ def command(
             folder = found.member.folder
             findings = [{**vars(f), "severity": str(f.severity)} for f in report.findings]
             result = {"folder": folder, "passed": report.passed, "findings": findings}
-            click.echo(json.dumps(result))
+            show_json(result)
         else:
             click.echo(printable(report.to_markdown()))
         raise click.exceptions.Exit(0 if report.passed else 2)
@@ -62,14 +61,14 @@ def command(
         merged = create_community(to=to, hub=hub) if create else None
         merged = merged or merge_contribution(int(merge or 0), to=to, hub=hub)
         if as_json:
-            click.echo(json.dumps({**vars(merged), "repository": str(merged.repository)}))
+            show_json({**vars(merged), "repository": str(merged.repository)})
         else:
             _show_warnings(merged.warnings)
             click.echo(f"{merged.repository} is at {merged.tag}: {merged.folder}", err=True)
         return
     proposed = contribute(path, to=to, message=message, dry_run=dry_run, hub=hub)
     if as_json:
-        click.echo(json.dumps({**vars(proposed), "repository": str(proposed.repository)}))
+        show_json({**vars(proposed), "repository": str(proposed.repository)})
         return
     _show_warnings(proposed.warnings)
     verb = "would propose" if dry_run else "proposed"

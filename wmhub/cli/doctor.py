@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from wmhub.cli._show import printable
+from wmhub.cli._show import printable, show_json
 
 _COLOUR = {"ok": "green", "note": "yellow", "problem": "red"}
 
@@ -29,21 +27,19 @@ def command(as_json: bool) -> None:
         if finding.remedy:
             click.echo(f"{'':>9}-> {printable(finding.remedy)}", err=True)
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "problems": problems,
-                    "findings": [
-                        {
-                            "subject": finding.subject,
-                            "severity": finding.severity.value,
-                            "said": finding.said,
-                            "remedy": finding.remedy,
-                        }
-                        for finding in findings
-                    ],
-                }
-            )
+        show_json(
+            {
+                "problems": problems,
+                "findings": [
+                    {
+                        "subject": finding.subject,
+                        "severity": finding.severity.value,
+                        "said": finding.said,
+                        "remedy": finding.remedy,
+                    }
+                    for finding in findings
+                ],
+            }
         )
     if problems:
         raise click.exceptions.Exit(2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -46,9 +45,9 @@ def show_metrics(title: str, rows: Sequence[tuple[str, Metrics]]) -> None:
 @click.option(
     "--dataset",
     required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Dataset folder; it may be of other hardware.",
+    metavar="DIR|NAME",
+    help="Dataset folder, or where there is none of that name a published dataset; it may be of "
+    "other hardware.",
 )
 @click.option(
     "--split",
@@ -83,7 +82,7 @@ def show_metrics(title: str, rows: Sequence[tuple[str, Metrics]]) -> None:
 @locked_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
-    model: str, dataset: Path, split: str, every: bool, names: tuple[str, ...],
+    model: str, dataset: str, split: str, every: bool, names: tuple[str, ...],
     baseline_steps: int | None, ks: tuple[int, ...], locked: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Measure how well a model orders the candidates of held-out workloads.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from wmhub.cli._options import hub_options
-from wmhub.cli._show import printable
+from wmhub.cli._show import printable, show_json
 
 
 @click.command()
@@ -52,7 +51,7 @@ def command(
             "models": {n: e.digest for k, n, e in entries if k == "model"},
             "datasets": {n: e.digest for k, n, e in entries if k == "dataset"},
         }
-        click.echo(json.dumps(result))
+        show_json(result)
         return
     for kind, name, entry in entries:
         line = f"{kind} {name}: {entry.revision}, digest {entry.digest[:12]}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
-from wmhub.cli._show import printable, show_note
+from wmhub.cli._show import printable, show_json, show_note
 
 
 @click.command()
@@ -60,7 +59,7 @@ def command(
         card=card,
     )
     if as_json:
-        click.echo(json.dumps({**vars(pushed), "repository": str(pushed.repository)}))
+        show_json({**vars(pushed), "repository": str(pushed.repository)})
         return
     done, undone = ("proposed", "would propose") if create_pr else ("published", "would publish")
     verb = undone if dry_run else done

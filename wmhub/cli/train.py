@@ -95,9 +95,9 @@ def _machine(command: Callable[..., None]) -> Callable[..., None]:
     "datasets",
     required=True,
     multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Dataset folder, as `wmhub collect` writes it; repeat to train on several at once.",
+    metavar="DIR|NAME",
+    help="Dataset folder, as `wmhub collect` writes it, or where there is none of that name a "
+    "published dataset; repeat to train on several at once.",
 )
 @click.option(
     "--output",
@@ -124,7 +124,7 @@ def _machine(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in the output folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
-    datasets: Sequence[Path],
+    datasets: Sequence[str],
     output: Path,
     hardware: str | None,
     start_from: str | None,

@@ -6,7 +6,7 @@ import enum
 import re
 from dataclasses import dataclass
 
-from wmhub.errors import InvalidNameError
+from wmhub.errors import InvalidInputError, InvalidNameError
 
 _VERSION = re.compile(r"v?(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\Z")
 
@@ -38,6 +38,12 @@ class Version:
         if not match:
             raise InvalidNameError(f"content version {text[:60]!r} is not like 1.2.0")
         return cls(*map(int, match.groups()))
+
+    def require_later(self, before: Version) -> None:
+        """Raises ``InvalidInputError`` unless this can follow ``before``, whatever changed."""
+        if self <= before:
+            least = before.after(Change.PATCH)
+            raise InvalidInputError(f"version {self} cannot follow {before}: {least} is the least")
 
     @classmethod
     def named(cls, version: Version | str | None) -> Version | None:

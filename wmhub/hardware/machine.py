@@ -28,6 +28,12 @@ _INTEL_MODELS = {
     **dict.fromkeys((0x97, 0x9A), "alderlake"),
     **dict.fromkeys((0xB7, 0xBA, 0xBF), "raptorlake"),
 }
+#: Those that share model 0x55, by the flag that sets each apart.
+_SKYLAKE_SERVERS = {
+    "avx512_bf16": "cooperlake",
+    "avx512_vnni": "cascadelake",
+    "": "skylake-avx512",
+}
 _ARM_PARTS = {
     "0xd0c": "neoverse-n1",
     "0xd40": "neoverse-v1",
@@ -115,9 +121,8 @@ def read_cpu(root: Path = Path("/"), allowed: frozenset[int] | None = None) -> C
     flags = frozenset((info.get("flags") or info.get("Features") or "").split())
     named, by_flags = _microarchitecture(info, flags), _by_flags(info, flags)
     # Whole generations apart, as no stepping of an older CPU has tiles.
-    is_disguised = (
-        flags >= _TILE_FLAGS and named in _INTEL_MODELS.values() and named not in _WITH_TILES
-    )
+    is_known = named in _INTEL_MODELS.values() or named in _SKYLAKE_SERVERS.values()
+    is_disguised = is_known and flags >= _TILE_FLAGS and named not in _WITH_TILES
     folder = root / "sys/devices/system/cpu"
     physical = {_core_of(folder / f"cpu{number}", number) for number in allowed}
     quota = _quota(root)
@@ -158,7 +163,10 @@ def _cpuinfo(root: Path) -> dict[str, str]:
 
 
 def _core_of(cpu: Path, number: int) -> tuple[str, str]:
-    """(package, core) of a hardware thread: two threads of one core give the same."""
+    """Something that two hardware threads of one core have in common, and no others."""
+    if siblings := _text(cpu / "topology/thread_siblings_list"):
+        # Numbers of cores begin anew in each cluster of an Arm system.
+        return ("threads", siblings)
     core = _text(cpu / "topology/core_id")
     package = _text(cpu / "topology/physical_package_id")
     return (package or "", core if core is not None else f"cpu{number}")
@@ -221,8 +229,7 @@ def _microarchitecture(info: dict[str, str], flags: frozenset[str]) -> str:
     if info.get("vendor_id") == "AuthenticAMD":
         return _amd(family, model)
     if family == 6 and model == 0x55:
-        avx512 = _by_flags(info, flags)
-        return avx512 if avx512 in ("cascadelake", "cooperlake") else "skylake-avx512"
+        return next(name for flag, name in _SKYLAKE_SERVERS.items() if flag in flags | {""})
     return _INTEL_MODELS.get(model, "x86-64") if family == 6 else "x86-64"
 
 

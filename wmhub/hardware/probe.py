@@ -151,7 +151,7 @@ def _cpu_warnings(
     flags_name = facts.microarchitecture_by_flags
     widest = lookup(HardwareKey("llvm", flags_name)) if flags_name else None
     named = lookup(HardwareKey("llvm", device))
-    if facts.disguised_as is not None:
+    if facts.disguised_as is not None and device == facts.microarchitecture:
         found.append(
             f"a hypervisor gives this CPU the model number of a {facts.disguised_as}, but its "
             f"instructions are those of {flags_name} or later: it is taken, and compiled for, as "

@@ -33,6 +33,8 @@ from wmhub.names import HardwareKey
 #: The card of either kind; it may lie beside the files that the manifest names.
 CARD_NAME = "README.md"
 #: The first schema of either kind, which every wmhub reads.
+#: Most kinds of hardware that one artifact is for.
+_MOST_HARDWARE = 64
 _FIRST_SCHEMA = 1
 
 
@@ -227,6 +229,8 @@ def _manifest(
     manifest_file = FileDigest(hashlib.sha256(content).hexdigest(), len(content))
     hardware = fields.optional("hardware")
     keys = hardware if isinstance(hardware, list) else [hardware]
+    if not 0 < len(keys) <= _MOST_HARDWARE:
+        raise fields.wrong(f"hardware must be 1 to {_MOST_HARDWARE} keys")
     try:
         return ArtifactManifest(
             name=fields.file_name("name"),

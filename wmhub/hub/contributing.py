@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from wmhub.dataset.manifest import read_manifest
 from wmhub.dataset.version import Change, Version
-from wmhub.errors import InvalidInputError, OutputExistsError, UnknownNameError
+from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
 from wmhub.hub.artifact import CARD_NAME, DATASET
 from wmhub.hub.community import (
     FOLDER_DEPTH,
@@ -139,7 +139,16 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
                 f"pull request {number} of {repository} was changed while it was checked; "
                 "nothing was merged: look at it again"
             )
+        theirs = place.files(DATASET, repository, found.commit)
+        checked = {**place.files(DATASET, repository, head), **theirs}
         head = place.merge(DATASET, repository, number)
+        merged = place.files(DATASET, repository, head)
+        if strangers := sorted(name for name in merged if merged[name] != checked.get(name)):
+            raise HubError(
+                f"pull request {number} of {repository} was changed at the moment of its merge: "
+                f"{', '.join(strangers[:5])} is in {head[:12]} unchecked; revert that commit, "
+                "which has no credit and no tag"
+            )
     # Else it was merged before, perhaps by a run that did not come to the card: that is done now.
     made, tag = _write_card(place, repository, head, Change.MINOR)
     return Merged(repository, found.member.folder, tag, made.id, warnings)

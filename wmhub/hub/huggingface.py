@@ -15,9 +15,15 @@ from huggingface_hub.file_download import repo_folder_name
 import wmhub
 from wmhub.errors import HubError, InvalidInputError, OutputExistsError, UnknownNameError
 from wmhub.hub.artifact import ArtifactKind
-from wmhub.hub.integrity import check_commit, check_path, check_paths, open_inside
+from wmhub.hub.integrity import MOST_FILES, check_commit, check_path, check_paths, open_inside
 from wmhub.hub.known_tags import KnownTags
-from wmhub.hub.patience import patiently, require_reachable, without_login, without_secrets
+from wmhub.hub.patience import (
+    patiently,
+    require_address,
+    require_reachable,
+    without_login,
+    without_secrets,
+)
 from wmhub.hub.place import (
     GIT_SETTINGS,
     Commit,
@@ -64,6 +70,7 @@ class HuggingFaceHub:
             library_name="wmhub",
             library_version=wmhub.__version__,
         )
+        require_address(self._api.endpoint)
         self._offline = offline
         self.location = without_secrets(without_login(self._api.endpoint))
         self._known_tags = KnownTags(self.location)
@@ -146,19 +153,25 @@ class HuggingFaceHub:
                 if self._offline
                 else self._call(
                     f"{kind.label} {repository}@{commit[:12]}",
-                    lambda: {
-                        _text(item.path): StoredFile(_length(item.size), _text(item.blob_id))
-                        for item in self._api.list_repo_tree(
-                            str(repository),
-                            recursive=True,
-                            revision=commit,
-                            repo_type=kind.label,
-                        )
-                        if isinstance(item, RepoFile)
-                    },
+                    lambda: self._tree(kind, repository, commit),
                 )
             )
         return self._listed[key]
+
+    def _tree(
+        self, kind: ArtifactKind, repository: Repository, commit: str
+    ) -> Mapping[str, StoredFile]:
+        listed = self._api.list_repo_tree(
+            str(repository), recursive=True, revision=commit, repo_type=kind.label
+        )
+        files: dict[str, StoredFile] = {}
+        # Page after page, for as long as the server gives any.
+        for number, item in enumerate(listed):
+            if number >= MOST_FILES:
+                raise HubError(f"{kind.label} {repository}: it has more than {MOST_FILES} files")
+            if isinstance(item, RepoFile):
+                files[_text(item.path)] = StoredFile(_length(item.size), _text(item.blob_id))
+        return files
 
     def not_here(
         self, kind: ArtifactKind, repository: Repository, name: str

@@ -95,8 +95,9 @@ def publish(
         ),
     )
     if not create_pr:
+        # Before the tag, which never moves.
+        _require_arrived(hub, publication, made.id)
         hub.tag(kind, repository, planned.tag, made.id)
-        _require_arrived(hub, publication, hub.resolve(kind, repository, planned.tag))
     return replace(planned, commit=made.id, url=made.url, pull_request=made.pull_request)
 
 
@@ -203,10 +204,15 @@ def _require_same(hub: Hub, publication: Publication, commit: str) -> None:
 
 
 def _require_arrived(hub: Hub, publication: Publication, commit: str) -> None:
-    """Reads the manifest back from where the tag points."""
-    _, there = obtain_manifest(hub, publication.kind, publication.repository, commit)
-    if there.digest != publication.manifest.digest:
+    """Reads back what the commit holds: the manifest, and every file by its length."""
+    kind, repository = publication.kind, publication.repository
+    _, there = obtain_manifest(hub, kind, repository, commit)
+    stored = hub.files(kind, repository, commit)
+    sent = {name: (publication.folder / name).stat().st_size for name in publication.names}
+    lost = sorted(name for name in sent if name not in stored or stored[name].bytes != sent[name])
+    if there.digest != publication.manifest.digest or lost:
         raise HubError(
-            f"{publication.kind.label} {publication.repository} at {commit[:12]} is not what was "
-            "sent; someone else may have published at the same time: look at what is there"
+            f"{kind.label} {repository} at {commit[:12]} is not what was sent"
+            f"{f' ({lost[0]} is missing or another)' if lost else ''}; it has no tag. Someone else "
+            "may have published at the same time: look at what is there"
         )

@@ -7,10 +7,12 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wmhub.dataset.version import Version
 from wmhub.errors import (
     HubError,
     InvalidInputError,
     InvalidNameError,
+    MissingInputError,
     UnknownNameError,
     WmhubError,
 )
@@ -85,8 +87,9 @@ def resolve_model(
 
     A path is a ``Path``, ``local-dir:PATH``, or a text that begins with ``./``, ``../``, ``/`` or
     ``~``; every other text is a name, whatever the working directory holds. ``revision`` is the
-    same as ``@revision`` in the name. ``locked`` is the lock that must name it (``True`` is
-    ``wmhub.lock`` here). ``hub`` names the one place to look at, as ``WMHUB_HUB`` does. Raises
+    same as ``@revision`` in the name, with or without the ``v`` of a version. ``locked`` is the
+    lock that must name it (``True`` is ``wmhub.lock`` here). ``hub`` names the one place to look
+    at, so that nothing of the package answers; a name that tells its place goes there. Raises
     ``UnknownNameError`` with the nearest names and the nearest hardware, ``CheckpointError`` for
     content that is not as it must be, and ``HubError``.
     """
@@ -105,6 +108,22 @@ def resolve_dataset(
     return _resolve(DATASET, _identity(DatasetId, name_or_path, revision), offline, locked, hub)
 
 
+def dataset_folder(given: str | os.PathLike[str]) -> Path:
+    """The folder of a dataset that is given as one, or by its bare name where no folder has it.
+
+    Raises ``MissingInputError`` where it is neither, and the errors of ``resolve_dataset``.
+    """
+    text = os.fspath(given)
+    folder = expanded(text)
+    # What has a slash is meant as a path; a mistyped one is no server's business.
+    if folder.exists() or "/" in text.partition(":")[0]:
+        return folder
+    try:
+        return resolve_dataset(text).folder
+    except (UnknownNameError, InvalidNameError) as error:
+        raise MissingInputError(f"{text[:120]}: there is no such folder; {error}") from error
+
+
 def _identity(
     type_: type[ModelId] | type[DatasetId],
     name_or_path: str | os.PathLike[str],
@@ -116,11 +135,17 @@ def _identity(
         identity = type_(name=text, place="local-dir")
     else:
         identity = type_.parse(text)
-    if revision is None:
-        return identity
-    if identity.revision is not None:
+    if revision is not None and identity.revision is not None:
         raise InvalidNameError(f"{text[:120]!r} names a revision already; leave one of them out")
-    return replace(identity, revision=revision)
+    return replace(identity, revision=_tagged(revision or identity.revision))
+
+
+def _tagged(revision: str | None) -> str | None:
+    """The tag of a version, as tables and cards print it, and everything else as it is."""
+    try:
+        return Version.parse(revision or "").tag
+    except InvalidNameError:
+        return revision
 
 
 def _resolve(

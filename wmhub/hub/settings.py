@@ -5,7 +5,7 @@
                        or ``folder:PATH``
 ``WMHUB_ORGANISATION`` whose repositories bare names mean, in place of the registry's
 ``WMHUB_HOME``         remembered tags, encoded datasets, features of TVM's;
-                       ``~/.cache/wmhub`` by default
+                       in ``XDG_CACHE_HOME`` or ``~/.cache`` by default
 ``HF_HUB_OFFLINE``     no request leaves this machine (the Hugging Face client's own setting;
                        where it is not set, ``TRANSFORMERS_OFFLINE`` says it)
 =====================  =======================================================================
@@ -23,8 +23,13 @@ from wmhub.hub.place import Hub
 def home() -> Path:
     """The folder that wmhub keeps its own state in."""
     if named := os.environ.get("WMHUB_HOME"):
-        return Path(named)  # Whether or not this user has a home.
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wmhub"
+        return expanded(named)
+    if cache := os.environ.get("XDG_CACHE_HOME"):
+        return Path(cache) / "wmhub"
+    try:
+        return Path.home() / ".cache" / "wmhub"
+    except RuntimeError as error:
+        raise InvalidInputError("there is no home folder: set WMHUB_HOME") from error
 
 
 def has_hub() -> bool:

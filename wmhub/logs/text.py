@@ -32,14 +32,23 @@ def parse(line: bytes, exact: bool) -> Any:
     try:
         if not exact:
             return orjson.loads(line)
-        value = json.loads(line.decode(), parse_constant=_refuse_constant)
-        compact(value)  # refuses what orjson refuses above: lone surrogates, numbers out of range
+        value = json.loads(
+            line.decode(), parse_constant=_refuse_constant, parse_float=_finite_float
+        )
+        compact(value)  # refuses what orjson refuses above: lone surrogates
         return value
     except RejectedLineError:
         raise
     except (ValueError, RecursionError) as error:
         reason = str(error).partition(": line")[0].partition(" (char")[0]
         raise RejectedLineError(f"no valid JSON: {reason}"[:200]) from None
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise RejectedLineError(f"no valid JSON: the number {text[:20]} is out of range")
+    return value
 
 
 def compact(value: Any) -> str:

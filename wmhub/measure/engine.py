@@ -34,6 +34,8 @@ from wmhub.tvm_compat import cuda_compiler
 #: How often a thread of TVM's looks for work before it sleeps, which takes it 2 to 3 ms; TVM's own
 #: 300,000 keep cores busy long after the last program, while the next one is timed.
 _SPINS = "10000"
+#: A time limit that select() and JSON can hold.
+_LONGEST_SECONDS = 24 * 3600
 
 
 class Engine:
@@ -76,8 +78,11 @@ class Engine:
         count = most if workers is None else workers
         if count < 1:
             raise InvalidInputError(f"workers must be at least 1, not {workers}")
-        if not (build_timeout_seconds > 0 and run_timeout_seconds > 0):
-            raise InvalidInputError("time limits must be positive")
+        limits = (build_timeout_seconds, run_timeout_seconds)
+        if not all(0 < limit <= _LONGEST_SECONDS for limit in limits):
+            raise InvalidInputError(
+                f"time limits must be positive, and at most {_LONGEST_SECONDS} seconds"
+            )
         # A GPU is timed by its own clock while others compile; its workers still take turns.
         self._on_cpu = device_name(str(target["kind"])) == "cpu"
         self._build_patience = Patience(build_timeout_seconds, build_ratio)

@@ -191,6 +191,8 @@ def read_measured(
 
 
 def _numbered(path: Path) -> Iterator[tuple[int, Workload | MeasureRecord | Rejection]]:
+    if not _whole_lines(path):
+        return  # A kill or a full disk left no more than a part of its head.
     read_head(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):

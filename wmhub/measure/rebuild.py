@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,22 @@ from wmhub.dataset.manifest import Repeatability
 from wmhub.measure.candidate import Program
 from wmhub.measure.programs import save_program
 from wmhub.measure.sketch import REFUSALS, unchecked_schedule
+from wmhub.names import HardwareKey
 from wmhub.records import MeasureRecord, Workload
 from wmhub.tvm_compat import Trace
 from wmhub.tvm_compat import meta_schedule as ms
+
+
+def target_on(hardware: HardwareKey, text: str) -> dict[str, Any] | None:
+    """The target of a record, as an engine takes it; ``None`` where ``hardware`` cannot run it, or
+    where it is no object: TVM's texts of old tell an engine nothing."""
+    try:
+        target = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(target, dict) or not isinstance(target.get("kind"), str):
+        return None
+    return target if hardware.runs(target["kind"]) else None
 
 
 def rebuilt(workload: Workload, record: MeasureRecord, group: str = "") -> Program | None:

@@ -56,11 +56,13 @@ class TimingPlan:
             raise InvalidInputError("rounds and blocks must be at least 1, extra_rounds at least 0")
         ratios = (self.slow_ratio, self.close_ratio)
         if self.round_seconds < 0 or not (
-            self.block_seconds > 0 and min(ratios) > 1 and self.spread > 0
+            self.block_seconds > 0
+            and 1 < min(ratios) <= max(ratios) <= ANY_RATIO
+            and self.spread > 0
         ):
             raise InvalidInputError(
                 "block_seconds and spread must be positive, slow_ratio and close_ratio above 1 and "
-                "round_seconds not negative"
+                f"at most {ANY_RATIO:g}, and round_seconds not negative"
             )
 
 

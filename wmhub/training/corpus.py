@@ -58,9 +58,12 @@ def open_datasets(
     """The datasets, those of the target first: of ``hardware``, or of the first one's.
 
     Raises ``HardwareMismatchError`` where none is of ``hardware``, and ``DatasetError`` for one
-    that is not what its manifest says: the checkpoint will name that manifest.
+    that is not what its manifest says: the checkpoint will name that manifest. A bare name that is
+    no folder is that of a published dataset.
     """
-    datasets = [open_verified(path) for path in paths]
+    from wmhub.hub.resolve import dataset_folder
+
+    datasets = [open_verified(dataset_folder(path)) for path in paths]
     if not datasets:
         raise DatasetError("training needs at least one dataset")
     target = hardware or datasets[0].hardware

@@ -159,6 +159,7 @@ def evaluate(
     workload to rank, or there is none to train on.
     """
     from wmhub.hub import from_pretrained
+    from wmhub.hub.resolve import dataset_folder
 
     if isinstance(model, (str, os.PathLike)):
         evaluator = from_pretrained(model, locked=locked)
@@ -169,7 +170,7 @@ def evaluate(
     require_known(baselines)
     if any(k < 1 for k in ks):
         raise InvalidInputError("k of a top-k score must be at least 1")
-    source = open_verified(os.fspath(dataset))
+    source = open_verified(dataset_folder(dataset))
     checkpoint = evaluator.checkpoint
     rankings, kinds, notes = [], [], []
     unfit = checkpoint.seen.unfit_for(split)
