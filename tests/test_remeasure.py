@@ -336,6 +336,16 @@ def test_the_journal_of_another_dataset_is_refused(
     assert remeasure(dataset, new).replaced == 5
 
 
+@pytest.mark.parametrize("content", [b"", b'{"journal": 1, "hardw'])
+def test_a_journal_that_was_never_begun_is_begun(
+    dataset: Path, new: Path, engine: FakeEngine, content: bytes
+) -> None:
+    break_off(engine, dataset, new, line=1)
+    (journal,) = new.parent.glob(f"{new.name}.wmhub/again/journal.jsonl")
+    journal.write_bytes(content)
+    assert remeasure(dataset, new).replaced == 5
+
+
 def test_a_dataset_that_changes_meanwhile_loses_nothing(
     dataset: Path, new: Path, engine: FakeEngine
 ) -> None:

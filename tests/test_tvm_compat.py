@@ -177,3 +177,15 @@ def test_containers_become_json_values() -> None:
     assert plain(mixed) == ["a", 1, 2.5, None, True, [1, "b"], [3], {"k": {"x": 4}}]
     assert plain(tvm.tirx.IntImm("int64", 7)) == 7
     assert plain(tvm.tirx.FloatImm("float32", 0.5)) == 0.5
+
+
+def test_libraries_for_cuda_are_compiled_as_candidates_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TVM_CUDA_COMPILE_MODE", raising=False)
+    monkeypatch.setattr(
+        tvm_compat, "cuda_compiler", lambda forks: {"TVM_CUDA_COMPILE_MODE": "nvcc"}
+    )
+    with tvm_compat.compiling_for("llvm"):
+        assert "TVM_CUDA_COMPILE_MODE" not in os.environ
+    with tvm_compat.compiling_for("cuda"):
+        assert os.environ["TVM_CUDA_COMPILE_MODE"] == "nvcc"
+    assert "TVM_CUDA_COMPILE_MODE" not in os.environ

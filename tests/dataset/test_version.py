@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from wmhub.dataset.version import Change, Version
-from wmhub.errors import InvalidNameError
+from wmhub.errors import InvalidInputError, InvalidNameError
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,11 @@ def test_parse_and_print(text: str) -> None:
 def test_what_is_no_version(text: str) -> None:
     with pytest.raises(InvalidNameError):
         Version.parse(text)
+
+
+def test_what_cannot_follow_is_known_before_anything_is_measured() -> None:
+    before = Version(1, 2, 0)
+    Version(1, 2, 1).require_later(before)
+    for version in (before, Version(1, 1, 9)):
+        with pytest.raises(InvalidInputError, match=r"cannot follow 1\.2\.0: 1\.2\.1 is the least"):
+            version.require_later(before)

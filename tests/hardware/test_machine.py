@@ -133,6 +133,16 @@ def test_two_threads_of_a_core_are_one_core(tmp_path: Path) -> None:
     assert (facts.cores, facts.threads) == (4, 8)
 
 
+def test_cores_of_two_clusters_may_have_one_number(tmp_path: Path) -> None:
+    """Arm systems number the cores of each cluster from 0; only siblings are threads of one."""
+    root = machine(tmp_path, "CPU implementer: 0x41\nCPU part: 0xd0c\n", cpus=4)
+    for number in range(4):
+        topology = root / f"sys/devices/system/cpu/cpu{number}/topology"
+        (topology / "core_id").write_text(f"{number % 2}\n")
+        (topology / "thread_siblings_list").write_text(f"{number}\n")
+    assert (read(root, 4).cores, read(root, 4).threads) == (4, 4)
+
+
 @pytest.mark.parametrize(
     ("text", "quota", "cores"),
     [("150000 100000", 1.5, 2), ("50000 100000", 0.5, 1), ("max 100000", None, 4), ("", None, 4)],

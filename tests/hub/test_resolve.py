@@ -7,7 +7,14 @@ import os
 from pathlib import Path
 
 import pytest
-from hub_making import Place, names_of, registry_row, write_model, write_registry
+from hub_making import (
+    Place,
+    names_of,
+    registry_row,
+    write_dataset,
+    write_model,
+    write_registry,
+)
 from hub_server import HubServer
 
 import wmhub.hub
@@ -24,6 +31,7 @@ from wmhub.hub import resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
 from wmhub.hub.patience import patiently
 from wmhub.hub.place import Repository, Upload
+from wmhub.hub.resolve import dataset_folder
 
 A100 = Repository("wmhub", "wm-cuda-a100")
 
@@ -31,7 +39,7 @@ A100 = Repository("wmhub", "wm-cuda-a100")
 def test_embedded_needs_nothing(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     write_model(embedded / "wm-cuda-a100")
-    for name in ("wm-cuda-a100", "wm-cuda-a100@v1.0.0", "wmhub/wm-cuda-a100"):
+    for name in ("wm-cuda-a100", "wm-cuda-a100@v1.0.0", "wm-cuda-a100@1.0.0", "wmhub/wm-cuda-a100"):
         found = resolve_model(name, offline=True)
         assert (found.place, found.revision) == ("embedded", "v1.0.0")
         assert found.folder == embedded / "wm-cuda-a100"
@@ -51,6 +59,23 @@ def test_the_registry_pins_the_embedded_one(
     write_registry(tmp_path, monkeypatch, registry_row("wm-cuda-a100", "0" * 64))
     with pytest.raises(CheckpointError, match="not what the registry of this wmhub pins"):
         resolve_model("wm-cuda-a100")
+
+
+def test_a_dataset_is_a_folder_or_else_a_bare_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_dataset(tmp_path / "hub" / "made")
+    publish_to = f"folder:{tmp_path / 'hub-folder'}"
+    monkeypatch.setenv("WMHUB_HUB", publish_to)
+    wmhub.push(folder, "wmhub/cuda-a100")
+    monkeypatch.chdir(tmp_path)
+    assert dataset_folder("cuda-a100").name != "made"
+    (tmp_path / "cuda-a100").mkdir()
+    assert dataset_folder("cuda-a100") == Path("cuda-a100")
+    # A mistyped path is no server's business.
+    assert dataset_folder("acme/data") == Path("acme/data")
+    with pytest.raises(MissingInputError, match="no such folder; dataset 'cuda-a10' is unknown"):
+        dataset_folder("cuda-a10")
 
 
 def test_a_home_that_no_one_has_is_said(embedded: Path) -> None:

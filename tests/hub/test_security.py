@@ -157,8 +157,10 @@ def test_sizes_are_bounded_before_anything_is_fetched(
         b'{"schema_version": 1, "files": {"a": {"sha256": "%s", "bytes": 1e300}}}' % (b"0" * 64),
         b'{"schema_version": 1, "files": {"a": {"sha256": "%s", "bytes": 1}}, "name": 7}'
         % (b"0" * 64),
+        b'{"schema_version": 1, "files": {"a": {"sha256": "%s", "bytes": 1}}, "name": "a", '
+        b'"version": "1.0.0", "hardware": []}' % (b"0" * 64),
     ],
-    ids=range(15),
+    ids=range(16),
 )  # fmt: skip
 def test_hostile_manifests_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoint.json").write_bytes(content)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wmhub.errors import InvalidInputError
-from wmhub.measure.targets import complete_target, cores_for, target_of
+from wmhub.errors import HardwareMismatchError, InvalidInputError
+from wmhub.measure.targets import complete_target, cores_for, given_target, target_of
 from wmhub.names import HardwareKey
 
 
@@ -59,3 +59,23 @@ def test_a_target_of_a_tag_gets_its_kind_and_a_cpu_its_cores() -> None:
     told = {"kind": "llvm", "num-cores": 3}
     assert complete_target(told) is told
     assert complete_target({"kind": "llvm"})["num-cores"] == cores_for({})
+
+
+@pytest.mark.parametrize(
+    ("hardware", "kind", "fits"),
+    [
+        ("llvm-znver4-2c", "llvm", True),
+        ("llvm-znver4-2c", "cuda", False),
+        ("cuda-h200", "llvm", False),
+        ("rocm-mi50", "cuda", False),
+        ("cuda-h200", "vulkan", True),
+        ("vulkan-mi50", "rocm", True),
+    ],
+)
+def test_a_target_has_to_fit_its_hardware(hardware: str, kind: str, fits: bool) -> None:
+    target, key = {"kind": kind, "num-cores": 2}, HardwareKey.parse(hardware)
+    if fits:
+        assert given_target(target, key)["kind"] == kind
+    else:
+        with pytest.raises(HardwareMismatchError, match=f"{kind} is nothing for {hardware}"):
+            given_target(target, key)

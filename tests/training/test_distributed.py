@@ -18,7 +18,7 @@ from wmhub.dataset.reader import open_dataset
 from wmhub.errors import InvalidInputError
 from wmhub.training.config import with_settings
 from wmhub.training.data import load_candidates
-from wmhub.training.distributed import World
+from wmhub.training.distributed import World, joined
 from wmhub.training.evaluate import rank
 from wmhub.training.loop import Loop
 from wmhub.training.run import train
@@ -87,6 +87,14 @@ def test_one_process_agrees_with_itself() -> None:
     assert World().agreed([0.5, 2.0]) == [0.5, 2.0]
     assert World().mean(0.5) == 0.5
     assert World().is_main
+
+
+def test_a_process_without_a_gpu_of_its_own_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(InvalidInputError, match=r"process 2 .* sees 1 GPU"), joined("auto"):
+        raise AssertionError
 
 
 def test_processes_agree_or_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

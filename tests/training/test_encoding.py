@@ -87,6 +87,21 @@ def test_a_damaged_store_is_made_anew(dataset: Dataset, tmp_path: Path) -> None:
     assert (again.folder / "data.npy").read_bytes() == whole
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("data.npy", b""), ("latency.npy", b"x"), ("index.json", b"[]"), ("index.json", b"null")],
+)
+def test_a_store_that_lost_its_content_is_made_anew(
+    dataset: Dataset, tmp_path: Path, name: str, content: bytes
+) -> None:
+    folder = open_store(dataset, profile_of(dataset), tmp_path, 1).folder
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / name).unlink()
+    (folder / name).write_bytes(content)
+    open_store(dataset, profile_of(dataset), tmp_path, 1)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
 def test_other_hardware_is_another_store(dataset: Dataset) -> None:
     profile = profile_of(dataset)
     larger = dataclasses.replace(profile, l2_bytes=2 * profile.l2_bytes)

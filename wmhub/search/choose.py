@@ -69,7 +69,10 @@ def measured_on(database: Path, hardware: HardwareKey, allow_other_hardware: boo
             f"{database} was measured on {there}, not on {hardware}: leave it out, or go on from "
             "it all the same with --allow-other-hardware"
         )
-    return f"{database} was measured on {there}, whose latencies are taken for those of {hardware}"
+    return (
+        f"{database} was measured on {there}: what it has of the same target is taken for that of "
+        f"{hardware}"
+    )
 
 
 def choose_evaluator(
