@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wmhub.cli._options import SEEDS, JsonTarget
+from wmhub.cli._options import SEEDS, JsonTarget, timeout_options
 
 if TYPE_CHECKING:
     from wmhub.live_collection import LiveReport
@@ -81,22 +81,7 @@ _OPTIONS = (
         type=JsonTarget(),
         help="With --live: the TVM target; derived from the hardware by default.",
     ),
-    click.option(
-        "--run-timeout",
-        type=click.FloatRange(0, min_open=True),
-        default=10.0,
-        show_default=True,
-        metavar="S",
-        help="With --live: seconds after which a candidate is killed.",
-    ),
-    click.option(
-        "--build-timeout",
-        type=click.FloatRange(0, min_open=True),
-        default=30.0,
-        show_default=True,
-        metavar="S",
-        help="With --live: seconds after which a build is given up.",
-    ),
+    *timeout_options("With --live: "),
     click.option(
         "--flush-cache", is_flag=True, help="With --live: empty the caches before each run."
     ),

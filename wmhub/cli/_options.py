@@ -66,6 +66,26 @@ seed_option = click.option(
 )
 
 
+def timeout_options(when: str = "") -> tuple[Callable[[_F], _F], ...]:
+    """``--run-timeout`` and ``--build-timeout`` of what measures; ``when`` begins their help."""
+
+    def limit(name: str, default: float, what: str) -> Callable[[_F], _F]:
+        help_ = f"{when}seconds after which {what}."
+        return click.option(
+            name,
+            type=click.FloatRange(0, min_open=True),
+            default=default,
+            show_default=True,
+            metavar="S",
+            help=help_[0].upper() + help_[1:],
+        )
+
+    return (
+        limit("--run-timeout", 10.0, "a candidate is killed"),
+        limit("--build-timeout", 30.0, "a build is given up"),
+    )
+
+
 def threads_option(function: _F) -> _F:
     """``--threads N`` of what trains."""
     return click.option(

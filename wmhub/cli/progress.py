@@ -13,19 +13,16 @@ from rich.table import Table
 from rich.text import Text
 
 from wmhub.cli._show import plain, show_json
+from wmhub.units import show_seconds
 
 if TYPE_CHECKING:
     from wmhub.search.history import OnProgress, Progress
     from wmhub.search.result import TuneResult
 
 
-def milliseconds(seconds: float | None) -> str:
-    """A latency for people: ``1.234 ms``, or ``-``."""
-    if seconds is None:
-        return "-"
-    if seconds < 1e-3:
-        return f"{1e6 * seconds:.1f} us"
-    return f"{1e3 * seconds:.3f} ms" if seconds < 1 else f"{seconds:.2f} s"
+def _shown(seconds: float | None) -> str:
+    """A latency for people, or ``-``."""
+    return "-" if seconds is None else show_seconds(seconds, 4)
 
 
 @contextmanager
@@ -44,7 +41,7 @@ def live_table(console: Console, trials: int) -> Iterator[OnProgress]:
                 best = _bests(progress)[progress.task]
                 line = (
                     f"{len(progress.history)}/{trials} trials, {progress.elapsed_s:.0f} s: "
-                    f"{progress.task}: best {milliseconds(best)}"
+                    f"{progress.task}: best {_shown(best)}"
                 )
                 console.print(plain(line), soft_wrap=True)
 
@@ -70,7 +67,7 @@ def _progress_table(progress: Progress, trials: int) -> Group:
     for task, best in _bests(progress).items():
         own = [trial for trial in progress.history if trial.task == task]
         failed = sum(trial.latency_s is None for trial in own)
-        table.add_row(plain(task), str(len(own)), str(failed), milliseconds(best))
+        table.add_row(plain(task), str(len(own)), str(failed), _shown(best))
     total = Text(f"{len(progress.history)} of {trials} trials, {progress.elapsed_s:.0f} s")
     return Group(table, total)
 
@@ -109,7 +106,7 @@ def _result_table(result: TuneResult) -> Table:
     for task in result.tasks:
         table.add_row(
             plain(task.name),
-            milliseconds(task.best_latency_s)
+            _shown(task.best_latency_s)
             if task.predicted_speedup is None
             else f"not measured; expected {task.predicted_speedup:.1f}x a random one",
             _against(task.unscheduled_latency_s, task.best_latency_s),
@@ -123,4 +120,4 @@ def _result_table(result: TuneResult) -> Table:
 def _against(other: float | None, best: float | None) -> str:
     if other is None or best is None:
         return "-"
-    return f"{milliseconds(other)} ({other / best:.1f}x)"
+    return f"{_shown(other)} ({other / best:.1f}x)"

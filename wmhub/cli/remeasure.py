@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from wmhub.cli._options import timeout_options
+
 if TYPE_CHECKING:
     from wmhub.remeasure import RemeasureReport
+
+
+_RUN_TIMEOUT, _BUILD_TIMEOUT = timeout_options()
 
 
 @click.command()
@@ -43,22 +48,8 @@ if TYPE_CHECKING:
     help="No batch begins after that; the rest keeps its times.",
 )
 @click.option("--contributor", default="", metavar="NAME", help="Who measures now.")
-@click.option(
-    "--run-timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=10.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds after which a candidate is killed.",
-)
-@click.option(
-    "--build-timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=30.0,
-    show_default=True,
-    metavar="S",
-    help="Seconds after which a build is given up.",
-)
+@_RUN_TIMEOUT
+@_BUILD_TIMEOUT
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def remeasure(
     dataset: Path,
