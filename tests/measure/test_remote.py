@@ -120,6 +120,39 @@ def test_a_server_that_dies_in_the_middle_costs_no_candidate(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_a_candidate_that_freezes_its_device_fails_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmhub.tvm_compat import llvm_target
+
+    monkeypatch.setattr("wmhub.measure.remote._SILENCE_SECONDS", 1.0)
+    port = free_port()
+    with tracker_at(port), contextlib.ExitStack() as devices:
+        first = devices.enter_context(device(port))
+
+        def freeze() -> None:
+            os.killpg(first.pid, signal.SIGSTOP)
+            devices.enter_context(device(port))
+
+        with RemoteEngine(
+            llvm_target(2), Tracker("127.0.0.1", port, "board"), plan=PLAN, workers=1,
+            run_timeout_seconds=1.0, patience_seconds=120.0,
+        ) as engine:  # fmt: skip
+            first_one = Program(program("fine"), "fine")
+            assert engine.measure([first_one])[0].failure is None
+            threading.Timer(0.7, freeze).start()
+            kinds = ["endless", "fine"]
+            results = engine.measure([Program(program(kind), kind) for kind in kinds])
+    assert [result.failure for result in results] == [FailureKind.RUN_TIMEOUT, None]
+    assert "silent" in results[0].message
+
+
+def test_boards_are_devices_on_hosts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Tracker("h", 1, "k")
+    for hosts, expected in [([], 1), (["a"], 1), (["a", "b", "c"], 3), (["a", "a"], 1)]:
+        monkeypatch.setattr(Tracker, "devices", lambda _, hosts=hosts: hosts)
+        assert board.boards() == expected
+
+
+@pytest.mark.slow
 def test_without_a_tracker_or_a_device_the_error_says_which_is_missing() -> None:
     from wmhub.tvm_compat import llvm_target
 
@@ -187,7 +220,7 @@ def test_each_session_of_a_collection_is_told_its_cores(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(remote_worker, "_load", load)
     settings = {"host": "h", "port": 1, "key": "k", "target": {"kind": "llvm", "num-cores": 3}}
-    answer = remote_worker.time_archive(settings, {"timeout_seconds": 1})
+    answer = remote_worker.time_archive(settings, {"timeout_seconds": 1}, lambda: None)
     assert answer["seconds"] == [1.0]
     assert session.called == [
         ("ffi.Array", "0", "1", "2"),
@@ -283,7 +316,7 @@ def test_a_long_error_of_the_device_is_told_by_its_beginning(
     monkeypatch.setattr(tvm.rpc, "connect_tracker", lambda *_: tracker)
     monkeypatch.setattr(remote_worker, "_load", fails)
     settings = {"host": "h", "port": 1, "key": "k", "target": {"kind": "cuda"}}
-    answer = remote_worker.time_archive(settings, {"timeout_seconds": 1})
+    answer = remote_worker.time_archive(settings, {"timeout_seconds": 1}, lambda: None)
     assert (answer["failure"], answer["again"]) == ("runtime_device", False)
     assert len(answer["message"]) == 600
 
@@ -299,8 +332,10 @@ def test_a_tracker_tells_its_devices() -> None:
             board.require_device()
         devices.enter_context(device(port))
         board.require_device(60.0)
-        assert board.devices() == 1
-        assert Tracker("127.0.0.1", port, "other").devices() == 0
+        assert board.devices() == ["127.0.0.1"]
+        assert board.boards() == 1
+        other = Tracker("127.0.0.1", port, "other")
+        assert (other.devices(), other.boards()) == ([], 1)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.MonkeyPatch.context() as patch:
         patch.setattr("wmhub.measure.remote._ANSWER_SECONDS", 0.2)
         with pytest.raises(MeasureError, match="does not answer: timed out"):

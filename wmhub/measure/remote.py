@@ -2,7 +2,8 @@
 
 Programs are exported to archives, as TVM's ``RPCRunner`` does it; each is timed in a session of its
 own, which the tracker grants and the device's server ends when it hangs. A device that goes away
-costs no candidate: the one it was timing is tried again on the next device that answers.
+costs no candidate: the one it was timing is tried again on the next device that answers. One that
+was granted and falls silent has been frozen by its candidate, which fails of it.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.engine import Engine
 from wmhub.measure.process import WorkerProcess
 from wmhub.measure.rpc_session import session_seconds
+from wmhub.records import FailureKind
 
 #: How long a tracker may take to answer, in seconds.
 _ANSWER_SECONDS = 10.0
+#: By how much a server may be late in ending a session, in seconds.
+_SILENCE_SECONDS = 10.0
 #: Between two looks for a device that is not there, in seconds.
 _LOOK_SECONDS = 1.0
 _ADDRESS = re.compile(r"(?P<host>[^\s:]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})\Z")
@@ -56,8 +60,8 @@ class Tracker:
     def __str__(self) -> str:
         return f"tracker {self.host}:{self.port}, device {self.key!r}"
 
-    def devices(self) -> int:
-        """How many devices have registered under the key, idle or at work.
+    def devices(self) -> list[str]:
+        """Host of each device that has registered under the key, idle or at work.
 
         Raises ``MeasureError`` where no tracker answers. TVM's own client would try for a minute.
         """
@@ -74,7 +78,15 @@ class Tracker:
                 _, summary = base.recvjson(connection)
         except (OSError, ValueError) as error:
             raise MeasureError(f"{self}: the tracker does not answer: {error}") from error
-        return sum(server["key"] == f"server:{self.key}" for server in summary["server_info"])
+        mine = (one for one in summary["server_info"] if one["key"] == f"server:{self.key}")
+        return [str(server["addr"][0]) for server in mine]
+
+    def boards(self) -> int:
+        """How many devices can be used at once, at least 1: as many as there are, if each is a host
+        of its own. Several servers of one host may stand for one board, whose programs would
+        disturb each other, and a tracker cannot be told which of them to grant."""
+        hosts = self.devices()
+        return max(1, len(hosts)) if len({*hosts}) == len(hosts) else 1
 
     def require_device(self, patience_seconds: float = 0.0) -> None:
         """Waits for a device for so long; raises ``MeasureError`` where none has registered."""
@@ -86,7 +98,8 @@ class Tracker:
 
 
 class RemoteEngine(Engine):
-    """An ``Engine`` whose programs run on the devices of a tracker."""
+    """An ``Engine`` whose programs run on the devices of a tracker, on all of its `Tracker.boards`
+    at once."""
 
     _forks = False
 
@@ -95,18 +108,22 @@ class RemoteEngine(Engine):
         target: dict[str, Any],
         tracker: Tracker,
         *,
-        devices: int = 1,
         patience_seconds: float = 60.0,
         **limits: Any,
     ) -> None:
-        """``devices``: how many are used at once. ``patience_seconds``: how long to wait for one
-        before ``MeasureError``. ``limits``: as those of ``Engine``."""
+        """``patience_seconds``: how long to wait for a device before ``MeasureError``. ``limits``:
+        as those of ``Engine``."""
         super().__init__(target, check=False, **limits)
         self._tracker = tracker
-        self._devices = devices
         self._patience = patience_seconds
+        #: Devices that are used at once.
+        self._most = 1
+        #: When a device was last heard of.
+        self._heard = 0.0
         self._folder = Path(tempfile.mkdtemp(prefix="wmhub-remote-"))
         self._runners: list[WorkerProcess] = []
+        self._granted: set[WorkerProcess] = set()
+        """Those of the runners that have a device."""
 
     def close(self) -> None:
         """Ends all processes and removes the archives."""
@@ -127,10 +144,12 @@ class RemoteEngine(Engine):
 
     def _time_built(self, ids: Sequence[int], report: Callable[[], None]) -> None:
         queue = deque(id_ for id_ in ids if self._candidates[id_].outcome is None)
+        # Boards come and go.
+        self._most, self._heard = self._tracker.boards(), time.monotonic()
         while queue or any(runner.busy_with is not None for runner in self._runners):
-            while len(self._runners) < min(self._devices, len(queue)):
+            while len(self._runners) < min(self._most, len(queue)):
                 self._start_runner()
-            for runner in self._runners:
+            for runner in self._runners[: self._most]:
                 if runner.busy_with is None and queue:
                     self._give(runner, queue.popleft())
             self._wait_for_runners(queue)
@@ -145,8 +164,8 @@ class RemoteEngine(Engine):
     def _give(self, runner: WorkerProcess, id_: int) -> None:
         candidate = self._candidates[id_]
         runner.busy_with = id_
-        patience = self._patience + session_seconds(self._run_timeout)
-        runner.deadline = time.monotonic() + patience
+        self._granted.discard(runner)
+        runner.deadline = time.monotonic() + self._patience
         with contextlib.suppress(OSError):
             runner.channel.send(
                 {
@@ -169,6 +188,11 @@ class RemoteEngine(Engine):
             id_ = runner.busy_with
             assert id_ is not None
             answer = runner.channel.receive()
+            if answer is not None and answer.get("granted"):
+                self._granted.add(runner)
+                session = session_seconds(self._run_timeout)
+                runner.deadline = time.monotonic() + session + _SILENCE_SECONDS
+                continue
             runner.busy_with = None
             if answer is None:
                 self._runners.remove(runner)
@@ -176,11 +200,31 @@ class RemoteEngine(Engine):
                 runner.forget()
             elif answer.get("problem"):
                 raise MeasureError(f"{self._tracker}: {answer['problem']}")
-            elif self._take_run(id_, answer):
-                queue.append(id_)
+            else:
+                self._heard = time.monotonic()
+                if self._take_run(id_, answer):
+                    queue.append(id_)
         for runner in busy:
             if runner.busy_with is not None and runner.deadline <= time.monotonic():
-                raise MeasureError(
-                    f"{self._tracker}: no device has answered for {self._patience:g} s; start its "
-                    "server again and repeat the call, which goes on where it was"
-                )
+                self._give_up(runner, queue)
+
+    def _give_up(self, runner: WorkerProcess, queue: deque[int]) -> None:
+        """Ends a runner that has waited in vain: for its device to answer, or for a device."""
+        id_ = runner.busy_with
+        assert id_ is not None
+        is_alone = time.monotonic() - self._heard >= self._patience
+        self._runners.remove(runner)
+        runner.forget()
+        if runner in self._granted:
+            self._granted.discard(runner)
+            said = "the device was silent beyond the end of the program's session"
+            self._candidates[id_].fail(FailureKind.RUN_TIMEOUT, said)
+        elif is_alone:
+            raise MeasureError(
+                f"{self._tracker}: no device has answered for {self._patience:g} s; start its "
+                "server again and repeat the call, which goes on where it was"
+            )
+        else:
+            # Somebody else has that board; the others are at work.
+            self._most = max(1, self._most - 1)
+            queue.append(id_)

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,12 @@ class _TooLongError(Exception):
     """A run took longer than it may."""
 
 
-def time_archive(settings: dict[str, Any], message: dict[str, Any]) -> dict[str, Any]:
+def time_archive(
+    settings: dict[str, Any], message: dict[str, Any], granted: Callable[[], None]
+) -> dict[str, Any]:
     """Times one archive in a session of its own; the engine's answer for it.
 
+    ``granted`` is called when there is a device: from then on silence is the candidate's fault.
     ``problem`` stands for a tracker that is not there; ``again`` for a device that went away, which
     the candidate may have caused or not: the engine tries it once more.
     """
@@ -46,6 +49,7 @@ def time_archive(settings: dict[str, Any], message: dict[str, Any]) -> dict[str,
     try:
         session = tracker.request(settings["key"], session_timeout=limit)
         ends = time.perf_counter() + limit
+        granted()
         use_cores_of(session, settings["target"])
         function, device, arguments = _load(session, settings, message)
         answer["seconds"] = _time(function, device, arguments, message, ends)
@@ -128,7 +132,7 @@ def main(descriptor: int) -> None:
     use_target(settings["target"])
     channel.send({"problem": ""})
     while (message := channel.receive()) is not None:
-        channel.send(time_archive(settings, message))
+        channel.send(time_archive(settings, message, lambda: channel.send({"granted": True})))
 
 
 if __name__ == "__main__":
