@@ -43,5 +43,7 @@ def test_what_cannot_follow_is_known_before_anything_is_measured() -> None:
     before = Version(1, 2, 0)
     Version(1, 2, 1).require_later(before)
     for version in (before, Version(1, 1, 9)):
-        with pytest.raises(InvalidInputError, match=r"cannot follow 1\.2\.0: 1\.2\.1 is the least"):
+        with pytest.raises(
+            InvalidInputError, match=r"cannot follow 1\.2\.0: it must be 1\.2\.1 or later"
+        ):
             version.require_later(before)

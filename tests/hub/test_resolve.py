@@ -17,6 +17,7 @@ from hub_making import (
 )
 from hub_server import HubServer
 
+import wmhub
 import wmhub.hub
 from wmhub.errors import (
     CheckpointError,
@@ -64,18 +65,17 @@ def test_the_registry_pins_the_embedded_one(
 def test_a_dataset_is_a_folder_or_else_a_bare_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = write_dataset(tmp_path / "hub" / "made")
-    publish_to = f"folder:{tmp_path / 'hub-folder'}"
-    monkeypatch.setenv("WMHUB_HUB", publish_to)
-    wmhub.push(folder, "wmhub/cuda-a100")
+    made = write_dataset(tmp_path / "made")
+    monkeypatch.setenv("WMHUB_HUB", f"folder:{tmp_path / 'hub'}")
+    wmhub.push(made, "wmhub/mine")
     monkeypatch.chdir(tmp_path)
-    assert dataset_folder("cuda-a100").name != "made"
-    (tmp_path / "cuda-a100").mkdir()
-    assert dataset_folder("cuda-a100") == Path("cuda-a100")
+    assert (dataset_folder("mine") / "manifest.json").is_file()
+    (tmp_path / "mine").mkdir()
+    assert dataset_folder("mine") == Path("mine")
     # A mistyped path is no server's business.
-    assert dataset_folder("acme/data") == Path("acme/data")
-    with pytest.raises(MissingInputError, match="no such folder; dataset 'cuda-a10' is unknown"):
-        dataset_folder("cuda-a10")
+    assert dataset_folder("acme/mine") == Path("acme/mine")
+    with pytest.raises(MissingInputError, match="no such folder; dataset 'minn' is unknown"):
+        dataset_folder("minn")
 
 
 def test_a_home_that_no_one_has_is_said(embedded: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from wmhub.dataset.placing import destination
 from wmhub.dataset.reader import Dataset, WorkloadRecords
 from wmhub.dataset.verify import open_verified
-from wmhub.dataset.working import begin_anew, finish_work, refuse_inside, working
+from wmhub.dataset.working import anew, refuse_inside, working
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.logs import ansor, meta_schedule
 from wmhub.records import MeasureRecord, Scheduler, Workload
@@ -64,16 +64,13 @@ def export(
     with working(output):
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise OutputExistsError(f"{output}: exists; choose another folder")
-        staging = begin_anew(output, "export")
-        try:
+        with anew(output, "export") as staging:
             report = write(staging, _records(opened, scheduler, best, split))
             if not report.records:
                 what = "measured record" if best else "record"
                 left_out = f"{report.left_out} left out"
                 raise InvalidInputError(f"{opened.path}: no {what} to export ({left_out})")
             staging.replace(output)
-        finally:
-            finish_work(output, "export")
     return dataclasses.replace(report, files=tuple(output / path.name for path in report.files))
 
 

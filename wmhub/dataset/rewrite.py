@@ -20,7 +20,7 @@ from wmhub.dataset.schema import Provenance, is_utf8
 from wmhub.dataset.splits import split_workloads
 from wmhub.dataset.verify import open_verified, require_verified
 from wmhub.dataset.version import Change, Version
-from wmhub.dataset.working import begin_anew, finish_work, refuse_inside, working
+from wmhub.dataset.working import anew, refuse_inside, working
 from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.flushing import flush_folder
@@ -49,12 +49,14 @@ def merge(
                 f"{other.path}: measured on {other.hardware}, but {first.path} on "
                 f"{first.hardware}; latencies of different hardware do not mix in one dataset"
             )
+    if (number := Version.named(version)) is not None:
+        number.require_later(first.manifest.version)
     settled = _settled(opened)
     description = Description(
         first.hardware,
         next((item.manifest.profile for item in opened if item.manifest.profile), None),
         COLLECTOR,
-        version=Version.named(version),
+        version=number,
         older=first.manifest,
         test_workloads=tuple({id_ for item in opened for id_ in item.manifest.test_workloads}),
         limits=tuple(limit for item in opened for limit in item.manifest.limits),
@@ -63,11 +65,9 @@ def merge(
     refuse_inside(output, [dataset.path for dataset in opened])
     with working(output):
         refuse_existing(output)
-        folder = begin_anew(output, "runs")
-        parts = [part_of(dataset, folder, f"merge-{n}") for n, dataset in enumerate(opened)]
-        manifest = assemble(parts, output, description, settled=settled)
-        finish_work(output, "runs")
-    return manifest
+        with anew(output, "runs") as runs:
+            parts = [part_of(dataset, runs, f"merge-{n}") for n, dataset in enumerate(opened)]
+            return assemble(parts, output, description, settled=settled)
 
 
 def _settled(datasets: Sequence[Dataset]) -> dict[str, str]:
@@ -114,10 +114,8 @@ def split(
     )
     with working(output):
         refuse_existing(output)
-        folder = begin_anew(output, "runs")
-        manifest = assemble([part_of(older, folder, "split")], output, description)
-        finish_work(output, "runs")
-    return manifest
+        with anew(output, "runs") as runs:
+            return assemble([part_of(older, runs, "split")], output, description)
 
 
 def credit(dataset: str | Path, *, contributor: str = "", licence: str = "") -> Manifest:
@@ -141,11 +139,9 @@ def credit(dataset: str | Path, *, contributor: str = "", licence: str = "") -> 
             )
         description = _of_changed_rows(manifest, manifest.repeatability)
         settled = older.split_of
-        runs = begin_anew(folder, "runs")
-        part = part_of(older, runs, "credited", lambda table: _filled(table, fills))
-        written = assemble([part], folder, description, settled=settled, replace=True)
-        finish_work(folder, "runs")
-    return written
+        with anew(folder, "runs") as runs:
+            part = part_of(older, runs, "credited", lambda table: _filled(table, fills))
+            return assemble([part], folder, description, settled=settled, replace=True)
 
 
 def _of_changed_rows(manifest: Manifest, repeatability: Repeatability | None) -> Description:
@@ -188,9 +184,9 @@ def retime(
     """
     description = _of_changed_rows(older.manifest, None)
     retiming = _Retiming(records, contributor)
-    part = part_of(older, begin_anew(output, "runs"), "retimed", retiming)
-    written = assemble([part], output, description, settled=older.split_of)
-    finish_work(output, "runs")
+    with anew(output, "runs") as runs:
+        part = part_of(older, runs, "retimed", retiming)
+        written = assemble([part], output, description, settled=older.split_of)
     return written, retiming.ratios
 
 
@@ -260,14 +256,11 @@ def render_again(
             repeatability=repeatability or manifest.repeatability,
             limits=tuple(dict.fromkeys([*manifest.limits, *limits])),
         )
-        scratch = begin_anew(folder, "card")
-        try:
+        with anew(folder, "card") as scratch:
             patched = add_card(Dataset(folder, patched), scratch)
             write_manifest(scratch, patched)
             # Only now, when all of it is written: a full disk must leave the dataset as it was.
             flush_folder(scratch)
             for name in (PICTURE, MANIFEST, CARD):
                 (scratch / name).replace(folder / name)
-        finally:
-            finish_work(folder, "card")
     return patched

@@ -43,7 +43,9 @@ class Version:
         """Raises ``InvalidInputError`` unless this can follow ``before``, whatever changed."""
         if self <= before:
             least = before.after(Change.PATCH)
-            raise InvalidInputError(f"version {self} cannot follow {before}: {least} is the least")
+            raise InvalidInputError(
+                f"version {self} cannot follow {before}: it must be {least} or later"
+            )
 
     @classmethod
     def named(cls, version: Version | str | None) -> Version | None:

@@ -75,6 +75,16 @@ def begin_anew(output: Path, part: str) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def anew(output: Path, part: str) -> Iterator[Path]:
+    """``begin_anew`` of what can be made again: it goes at the end, whatever that is."""
+    folder = begin_anew(output, part)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def finish_work(output: Path, part: str) -> None:
     """Removes ``part`` of the working folder, where it is there."""
     folder = working_folder(output) / part

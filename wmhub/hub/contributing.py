@@ -128,6 +128,7 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
     place = _writable(hub)
     repository = target_repository(DATASET, to)
     found = review(place, repository, number)
+    under = found.member.folder
     head = place.resolve(DATASET, repository, "main")
     warnings: tuple[str, ...] = ()
     if found.member.artifact.digest not in {
@@ -139,8 +140,9 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
                 f"pull request {number} of {repository} was changed while it was checked; "
                 "nothing was merged: look at it again"
             )
-        theirs = place.files(DATASET, repository, found.commit)
-        checked = {**place.files(DATASET, repository, head), **theirs}
+        proposed = place.files(DATASET, repository, found.commit)
+        added = {name: file for name, file in proposed.items() if name.startswith(f"{under}/")}
+        checked = {**place.files(DATASET, repository, head), **added}
         head = place.merge(DATASET, repository, number)
         merged = place.files(DATASET, repository, head)
         if strangers := sorted(name for name in merged if merged[name] != checked.get(name)):
@@ -151,7 +153,7 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
             )
     # Else it was merged before, perhaps by a run that did not come to the card: that is done now.
     made, tag = _write_card(place, repository, head, Change.MINOR)
-    return Merged(repository, found.member.folder, tag, made.id, warnings)
+    return Merged(repository, under, tag, made.id, warnings)
 
 
 def review_contribution(

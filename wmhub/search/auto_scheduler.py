@@ -2,9 +2,10 @@
 
 ``SketchPolicy(task, program_cost_model=from_pretrained(name).auto_scheduler_model())``
 
-Importable without any TVM. Candidates
-are known by their transform steps, which are taken from the text of a measure record: the state
-objects show no fields to Python, and serialising is a hundred times faster than TVM's features.
+Importable without any TVM, and in the grammar of Python 3.8, the oldest that such a TVM runs on.
+Candidates are known by their transform steps, which are taken from the text of a measure record:
+the state objects show no fields to Python, and serialising is a hundred times faster than TVM's
+features.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def _model_class(auto_scheduler: Any) -> type:
         def update(self, inputs: Sequence[Any], results: Sequence[Any]) -> None:
             """Learns from measurements; the pretrained weights stay as they are."""
             by_key: dict[str, list[tuple[list[Any], float]]] = {}
-            for measured, result in zip(inputs, results, strict=False):  # As TVM's own does.
+            for measured, result in zip(inputs, results):  # noqa: B905 (Python 3.8)
                 steps = self._steps_of.measured(measured)
                 if steps is not None:
                     key = str(measured.task.workload_key)

@@ -228,7 +228,7 @@ def _kernel(left: _Places, right: _Places) -> np.ndarray:
         shared = np.zeros(near.shape, np.uint32)
         # Tree by tree, each a row that lies together.
         by_tree = (np.ascontiguousarray(places.leaves.T) for places in (left, right))
-        for mine, theirs in zip(*by_tree, strict=True):
+        for mine, theirs in zip(*by_tree):  # noqa: B905 (Python 3.8)
             shared += mine[:, None] == theirs[None, :]
         near = 0.5 * near + 0.5 * shared / trees
     return np.asarray((1.0 - _LINEAR) * near + _LINEAR * product)
