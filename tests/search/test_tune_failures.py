@@ -164,20 +164,18 @@ def test_what_a_full_disk_leaves_is_said_and_can_be_gone_on_from(
 ) -> None:
     from wmhub.search import output as files
 
-    def cut(_job: Any, _context: Any) -> Any:
-        path = tmp_path / "out" / files.DATABASE[1]
+    def cut(output: Path) -> int:
+        path = output / files.DATABASE[1]
         path.write_bytes(path.read_bytes()[:-40])
-        raise RuntimeError("parallel_for_dynamic error with\nUnexpected end of string")
+        return 4
 
     with monkeypatch.context() as patch:
-        patch.setattr("wmhub.search.outcome.best_measured", cut)
-        patch.setattr(files, "records_in", lambda _output: 4)
+        patch.setattr(files, "records_in", cut)
         result = tune(tmp_path / "out")
     assert result.best_latency_s is not None
     assert (tmp_path / "out/report.json").is_file()
     told = "\n".join(result.notes)
     assert "2 of 6 trials are not in" in told
-    assert "cannot be read again: Unexpected end of string" in told
     more = tune(tmp_path / "out", database=tmp_path / "out", trials=3)
     assert len(more.history) == 3
     assert files.records_in(tmp_path / "out") == 5 + 3
