@@ -74,7 +74,7 @@ def test_a_dataset_is_a_folder_or_else_a_bare_name(
     assert dataset_folder("mine") == Path("mine")
     # A mistyped path is no server's business.
     assert dataset_folder("acme/mine") == Path("acme/mine")
-    with pytest.raises(MissingInputError, match="no such folder; there is no dataset wmhub.minn"):
+    with pytest.raises(MissingInputError, match="no such folder; there is no dataset wmhub/minn"):
         dataset_folder("minn")
 
 
