@@ -208,7 +208,7 @@ def test_a_device_key_without_its_tracker_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dataset_that_grows_keeps_its_profile(
+def test_a_dataset_that_grows_keeps_its_profile_and_its_way_of_timing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wmhub.hardware import probe
@@ -232,5 +232,12 @@ def test_a_dataset_that_grows_keeps_its_profile(
 
         monkeypatch.setattr(probe, "examine", other_numbers)
         report = collect_live(output, plan=LivePlan(candidates=2, batch=2, seed=1), **given)
+        cold = dataclasses.replace(given.pop("timing"), flush_cache=True)
+        with pytest.raises(InvalidInputError, match="measured without emptied caches"):
+            collect_live(output, timing=cold, **given)
+        assert collect_live(
+            tmp_path / "cold", plan=LivePlan(candidates=2, batch=2), timing=cold, **given
+        ).manifest.is_cold
     assert report.manifest.counts.records > 2
     assert read_manifest(output).profile == first
+    assert "caches were emptied" in (tmp_path / "cold" / "README.md").read_text()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmhub.dataset.assemble import COLLECTOR
-from wmhub.dataset.manifest import MANIFEST, Manifest
+from wmhub.dataset.manifest import COLD, MANIFEST, Manifest
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import Provenance
@@ -107,7 +107,13 @@ def collect_live(
         if tracker is not None:
             # Before anything is prepared for devices that are not there.
             tracker.require_device()
-        head, target = _head(key, profile, target)
+        is_cold = timing is not None and timing.flush_cache
+        if older is not None and older.manifest.is_cold != is_cold:
+            raise InvalidInputError(
+                f"{older.path}: measured {'with' if older.manifest.is_cold else 'without'} emptied "
+                "caches, and times of both kinds do not mix; collect into another folder"
+            )
+        head, target = _head(key, profile, target, (COLD,) if is_cold else ())
         plan = plan or LivePlan()
         from wmhub.measure.sources import extract
 
@@ -177,14 +183,17 @@ def _hardware_at_hand(
 
 
 def _head(
-    key: HardwareKey, profile: HardwareProfile | None, target: dict[str, Any] | None
+    key: HardwareKey,
+    profile: HardwareProfile | None,
+    target: dict[str, Any] | None,
+    limits: tuple[str, ...],
 ) -> tuple[JournalHead, dict[str, Any]]:
     from wmhub.measure.targets import given_target, target_of
     from wmhub.tvm_compat import plain, use_target
 
     target = target_of(key) if target is None else given_target(target, key)
     exported = plain(use_target(target).export())
-    return JournalHead(key, json.dumps(exported, separators=(",", ":")), profile), target
+    return JournalHead(key, json.dumps(exported, separators=(",", ":")), profile, limits), target
 
 
 def _tracker(address: str | None, device_key: str | None) -> Tracker | None:

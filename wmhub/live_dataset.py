@@ -69,6 +69,7 @@ def dataset_of(
         COLLECTOR,
         version=version,
         test_workloads=tuple(sorted(spooled.held_out)),
+        limits=journal.head.limits,
     )
     settled = None
     parts = [part]

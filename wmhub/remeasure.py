@@ -39,6 +39,7 @@ from wmhub.measure.engine import Engine
 from wmhub.measure.journal import Journal, JournalHead, read_head, read_journal
 from wmhub.measure.live import LiveProgress
 from wmhub.measure.rebuild import rebuilt, repeatability, target_on
+from wmhub.measure.timing import TimingPlan
 from wmhub.records import FailureKind, MeasureRecord, Scheduler
 from wmhub.tvm_compat import use_target
 
@@ -220,7 +221,10 @@ class _Run:
             target = json.loads(text)
             use_target(target)  # With its tensor intrinsics: some traces hold Tensorize.
             with Engine(
-                target, build_timeout_seconds=build_timeout, run_timeout_seconds=run_timeout
+                target,
+                plan=TimingPlan(flush_cache=self._dataset.manifest.is_cold),
+                build_timeout_seconds=build_timeout,
+                run_timeout_seconds=run_timeout,
             ) as engine:
                 self._measure_with(engine, same)
 

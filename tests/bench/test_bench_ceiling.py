@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from wmhub.dataset.manifest import Manifest
 from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
 from wmhub.hardware.probe import NoisyMachineWarning
 from wmhub.live_collection import collect_live
@@ -51,14 +52,14 @@ def test_new_latencies_are_scored_on_the_recorded_ones(
     from wmhub.bench import ceiling as module
 
     def slower_by_half(
-        hardware: HardwareKey,
+        manifest: Manifest,
         records: Sequence[tuple[Workload, MeasureRecord]],
         progress: object,
     ) -> list[float | None]:
         return [1.5 * (record.latency_seconds or 0.0) for _, record in records]
 
     def upside_down(
-        hardware: HardwareKey,
+        manifest: Manifest,
         records: Sequence[tuple[Workload, MeasureRecord]],
         progress: object,
     ) -> list[float | None]:
@@ -98,13 +99,13 @@ def test_a_record_that_cannot_be_rebuilt_is_counted_and_costs_no_other(
     from wmhub.bench.repeat import measure_again
 
     def with_one_that_is_odd(
-        hardware: HardwareKey,
+        manifest: Manifest,
         records: Sequence[tuple[Workload, MeasureRecord]],
         progress: object,
     ) -> list[float | None]:
         workload, record = records[0]
         odd = dataclasses.replace(record, trace='[[["NoSuchInstruction",[],[],[]]],[]]')
-        return measure_again(hardware, [(workload, odd), *records[1:]])
+        return measure_again(manifest, [(workload, odd), *records[1:]])
 
     monkeypatch.setattr(module, "measure_again", with_one_that_is_odd)
     found = module.ceiling(dataset, workloads=1, split="train")

@@ -91,7 +91,7 @@ def test_tensor_intrinsics_are_there_before_a_trace_is_replayed(
     targets = ['{"kind":"llvm","mcpu":"a"}', '{"mcpu": "b", "kind": "llvm"}', "llvm -mcpu=c", '"d"']
     targets.append('{"kind": "cuda", "mcpu": "e"}')
     records: list[Any] = [(None, SimpleNamespace(target=target)) for target in targets]
-    here = HardwareKey.parse("llvm-znver4-2c")
+    here: Any = SimpleNamespace(hardware=HardwareKey.parse("llvm-znver4-2c"), is_cold=False)
     assert module.measure_again(here, records) == [None] * 5
     assert done == ["a", "replayed", "b", "replayed"]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -8,10 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wmhub.errors import HardwareMismatchError, LogFormatError, MeasureError
+from wmhub.dataset.manifest import COLD
+from wmhub.errors import (
+    HardwareMismatchError,
+    InvalidInputError,
+    LogFormatError,
+    MeasureError,
+)
 from wmhub.hardware import lookup
 from wmhub.logs.chunks import Rejection
-from wmhub.measure.journal import Journal, JournalHead, read_journal, read_measured
+from wmhub.measure.journal import Journal, JournalHead, read_head, read_journal, read_measured
 from wmhub.names import HardwareKey
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload
 
@@ -77,6 +84,16 @@ def test_other_hardware_or_another_target_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(HardwareMismatchError, match="cuda-a100"):
             Journal(path, other)
+
+
+def test_times_of_emptied_caches_mix_with_no_others(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    cold = dataclasses.replace(HEAD, limits=(COLD,))
+    with Journal(path, cold) as journal:
+        journal.append(WORKLOAD, [record(1)])
+    assert read_head(path) == cold
+    with pytest.raises(InvalidInputError, match="begun with emptied caches"):
+        Journal(path, HEAD)
 
 
 def test_two_writers_are_refused(tmp_path: Path) -> None:

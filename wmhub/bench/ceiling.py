@@ -55,7 +55,7 @@ def ceiling(
     if not drawn:
         raise MeasureError(f"{opened.path}: no workload of {split} that can be rebuilt and ranked")
     records = [(workload, record) for workload, found in drawn for record in found]
-    seconds = iter(measure_again(opened.hardware, records, progress))
+    seconds = iter(measure_again(opened.manifest, records, progress))
     pairs, failed = [], 0
     for _, found in drawn:
         both = [(record.latency_seconds, next(seconds)) for record in found]

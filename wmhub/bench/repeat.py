@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wmhub.dataset.manifest import Repeatability
+from wmhub.dataset.manifest import Manifest, Repeatability
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import MeasureError
@@ -18,7 +18,6 @@ from wmhub.hardware.probe import measured_here
 from wmhub.measure.engine import Engine
 from wmhub.measure.rebuild import rebuilt, repeatability, target_on
 from wmhub.measure.timing import ANY_RATIO, TimingPlan
-from wmhub.names import HardwareKey
 from wmhub.records import MeasureRecord, Scheduler, Workload
 from wmhub.tvm_compat import use_target
 
@@ -42,7 +41,7 @@ def repeat(
     drawn = _draw(opened, count, seed)
     if not drawn:
         raise MeasureError(f"{opened.path}: no record of MetaSchedule that ran and can be rebuilt")
-    measured = measure_again(opened.hardware, drawn, progress)
+    measured = measure_again(opened.manifest, drawn, progress)
     ratios = [
         seconds / record.latency_seconds
         for (_, record), seconds in zip(drawn, measured, strict=True)
@@ -61,20 +60,20 @@ def open_on_this_machine(dataset: str | Path) -> Dataset:
 
 
 def measure_again(
-    hardware: HardwareKey,
+    manifest: Manifest,
     records: Sequence[tuple[Workload, MeasureRecord]],
     progress: Callable[[int, int], None] | None = None,
 ) -> list[float | None]:
-    """Latency in seconds of each record's program on this machine, which is ``hardware``, now;
-    ``None`` where it failed or was compiled for something else.
+    """Latency in seconds of each record of ``manifest``'s dataset on this machine, now; ``None``
+    where it failed or was compiled for something else.
 
     Each is timed as well as any other, however slow. ``progress`` is told how many are done.
     """
-    plan = TimingPlan(slow_ratio=ANY_RATIO, close_ratio=ANY_RATIO)
+    plan = TimingPlan(slow_ratio=ANY_RATIO, close_ratio=ANY_RATIO, flush_cache=manifest.is_cold)
     seconds: list[float | None] = [None] * len(records)
     by_target: dict[str, list[int]] = {}
     for number, (_, record) in enumerate(records):
-        if (target := target_on(hardware, record.target)) is not None:
+        if (target := target_on(manifest.hardware, record.target)) is not None:
             by_target.setdefault(json.dumps(target, sort_keys=True), []).append(number)
     done = 0
     for text, same in by_target.items():

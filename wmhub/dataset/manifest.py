@@ -121,6 +121,10 @@ class Repeatability:
             raise DatasetError(f"{self.day[:60]!r} is no day like 2026-01-31")
 
 
+#: What the card says of rows that were timed so; others were timed as often as it takes in a row.
+COLD = "The caches were emptied before each run."
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Everything about a dataset but its rows."""
@@ -154,6 +158,11 @@ class Manifest:
 
     def __post_init__(self) -> None:
         _check_types(self)
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether its rows were timed with emptied caches; see ``COLD``."""
+        return COLD in self.limits
 
     def to_json(self) -> str:
         """JSON text, the same for equal manifests."""

@@ -18,14 +18,19 @@ from typing import Any
 import orjson
 from typing_extensions import Self
 
-from wmhub.errors import HardwareMismatchError, LogFormatError, MeasureError
+from wmhub.errors import (
+    HardwareMismatchError,
+    InvalidInputError,
+    LogFormatError,
+    MeasureError,
+)
 from wmhub.flushing import flush
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import Rejection
 from wmhub.names import HardwareKey
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload
 
-_VERSION = 1
+_VERSION = 2
 #: The fields of a record that are text.
 _TEXTS = ("workload_id", "trace", "target", "log_version", "context", "source")
 
@@ -39,6 +44,8 @@ class JournalHead:
     """Compact JSON text of the target."""
     profile: HardwareProfile | None
     """Numbers of the hardware, where they are known."""
+    limits: tuple[str, ...] = ()
+    """Sentences that the dataset will say of the records."""
 
     def to_json(self) -> bytes:
         """The first line of the journal."""
@@ -48,6 +55,7 @@ class JournalHead:
                 "hardware": str(self.hardware),
                 "target": self.target,
                 "profile": None if self.profile is None else self.profile.to_json(),
+                "limits": self.limits,
             }
         )
 
@@ -61,6 +69,7 @@ class JournalHead:
             HardwareKey.parse(value["hardware"]),
             value["target"],
             None if profile is None else HardwareProfile.from_json(profile),
+            tuple(map(str, value["limits"])),
         )
 
 
@@ -132,6 +141,11 @@ class Journal:
             raise HardwareMismatchError(
                 f"{self.path}: begun on {there.hardware} for {there.target}, so records of "
                 f"{head.hardware} for {head.target} cannot follow; collect into another folder"
+            )
+        if there.limits != head.limits:
+            raise InvalidInputError(
+                f"{self.path}: begun {'without' if head.limits else 'with'} emptied caches; go on "
+                "as it was begun, or collect into another folder"
             )
         return there
 
