@@ -14,6 +14,7 @@ from wmhub.units import show_bytes, show_seconds
         (5e-9, "5 ns"),
         (999.6e-6, "1 ms"),
         (1234.0, "1234 s"),
+        (999.7, "1000 s"),
     ],
 )
 def test_times_for_people(seconds: float, shown: str) -> None:

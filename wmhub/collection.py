@@ -100,6 +100,11 @@ def collect(
         older = open_verified(output) if update and (output / MANIFEST).exists() else None
         if older is None:
             refuse_existing(output)
+        elif older.manifest.is_cold:
+            raise InvalidInputError(
+                f"{output}: measured with emptied caches, of which logs tell nothing; collect into "
+                "another folder"
+            )
         elif number is not None:
             number.require_later(older.manifest.version)
         folder = working_folder(output) / "runs"

@@ -10,7 +10,7 @@ def show_seconds(value: float, digits: int = 3) -> str:
         # What is rounded up to the next unit is shown in that.
         if float(number) >= 1 or unit == "ns":
             break
-    return f"{number if value < 10**digits else f'{value:.0f}'} {unit}"
+    return f"{number if float(number) < 10**digits else f'{value:.0f}'} {unit}"
 
 
 def show_bytes(value: float) -> str:

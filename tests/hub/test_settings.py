@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from wmhub.errors import InvalidInputError
 from wmhub.hub.settings import home
 
 
@@ -19,3 +20,6 @@ def test_a_folder_that_is_named_needs_no_home(
     monkeypatch.delenv("WMHUB_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert home() == tmp_path / "cache" / "wmhub"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(InvalidInputError, match="set WMHUB_HOME"):
+        home()

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -143,6 +144,30 @@ def test_a_candidate_that_freezes_its_device_fails_of_it(monkeypatch: pytest.Mon
             results = engine.measure([Program(program(kind), kind) for kind in kinds])
     assert [result.failure for result in results] == [FailureKind.RUN_TIMEOUT, None]
     assert "silent" in results[0].message
+
+
+def test_a_board_of_somebody_else_ends_no_collection_while_another_works() -> None:
+    def engine(heard: float, granted: Sequence[Any]) -> Any:
+        made = RemoteEngine.__new__(RemoteEngine)
+        made._tracker, made._patience = Tracker("h", 1, "k"), 60.0
+        made._heard, made._most = time.monotonic() - heard, 2
+        made._granted, made._runners = {*granted}, [waiting, working]  # type: ignore[assignment]
+        return made
+
+    class Runner:
+        busy_with = 7
+
+        def forget(self) -> None:
+            """Nothing is there."""
+
+    waiting, working = Runner(), Runner()
+    for heard, granted in [(100.0, [working]), (1.0, [])]:
+        queue: deque[int] = deque()
+        found = engine(heard, granted)
+        found._give_up(waiting, queue)
+        assert (list(queue), found._most, found._runners) == ([7], 1, [working])
+    with pytest.raises(MeasureError, match="no device has answered for 60 s"):
+        engine(100.0, [])._give_up(waiting, deque())
 
 
 def test_boards_are_devices_on_hosts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

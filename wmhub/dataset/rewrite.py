@@ -49,6 +49,11 @@ def merge(
                 f"{other.path}: measured on {other.hardware}, but {first.path} on "
                 f"{first.hardware}; latencies of different hardware do not mix in one dataset"
             )
+        if other.manifest.is_cold != first.manifest.is_cold:
+            raise InvalidInputError(
+                f"{other.path} and {first.path}: one was measured with emptied caches; times of "
+                "both kinds do not mix in one dataset"
+            )
     if (number := Version.named(version)) is not None:
         number.require_later(first.manifest.version)
     settled = _settled(opened)

@@ -33,9 +33,9 @@ from wmhub.names import HardwareKey
 #: The card of either kind; it may lie beside the files that the manifest names.
 CARD_NAME = "README.md"
 #: The first schema of either kind, which every wmhub reads.
+_FIRST_SCHEMA = 1
 #: Most kinds of hardware that one artifact is for.
 _MOST_HARDWARE = 64
-_FIRST_SCHEMA = 1
 
 
 @dataclass(frozen=True)

@@ -142,14 +142,15 @@ def merge_contribution(number: int, *, to: str = COMMUNITY, hub: str | None = No
             )
         proposed = place.files(DATASET, repository, found.commit)
         added = {name: file for name, file in proposed.items() if name.startswith(f"{under}/")}
+        head = place.resolve(DATASET, repository, "main")
         checked = {**place.files(DATASET, repository, head), **added}
         head = place.merge(DATASET, repository, number)
         merged = place.files(DATASET, repository, head)
         if strangers := sorted(name for name in merged if merged[name] != checked.get(name)):
             raise HubError(
-                f"pull request {number} of {repository} was changed at the moment of its merge: "
-                f"{', '.join(strangers[:5])} is in {head[:12]} unchecked; revert that commit, "
-                "which has no credit and no tag"
+                f"{repository} holds in {head[:12]} what was not checked: "
+                f"{', '.join(strangers[:5])}. Pull request {number} was changed, or something else "
+                "merged, at that very moment: look at it before anything is credited"
             )
     # Else it was merged before, perhaps by a run that did not come to the card: that is done now.
     made, tag = _write_card(place, repository, head, Change.MINOR)

@@ -137,13 +137,14 @@ def _identity(
         identity = type_.parse(text)
     if revision is not None and identity.revision is not None:
         raise InvalidNameError(f"{text[:120]!r} names a revision already; leave one of them out")
-    return replace(identity, revision=_tagged(revision or identity.revision))
+    given = identity.revision if revision is None else revision
+    return replace(identity, revision=None if given is None else _tagged(given))
 
 
-def _tagged(revision: str | None) -> str | None:
+def _tagged(revision: str) -> str:
     """The tag of a version, as tables and cards print it, and everything else as it is."""
     try:
-        return Version.parse(revision or "").tag
+        return Version.parse(revision).tag
     except InvalidNameError:
         return revision
 

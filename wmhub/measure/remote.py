@@ -164,7 +164,6 @@ class RemoteEngine(Engine):
     def _give(self, runner: WorkerProcess, id_: int) -> None:
         candidate = self._candidates[id_]
         runner.busy_with = id_
-        self._granted.discard(runner)
         runner.deadline = time.monotonic() + self._patience
         with contextlib.suppress(OSError):
             runner.channel.send(
@@ -194,6 +193,7 @@ class RemoteEngine(Engine):
                 runner.deadline = time.monotonic() + session + _SILENCE_SECONDS
                 continue
             runner.busy_with = None
+            self._granted.discard(runner)
             if answer is None:
                 self._runners.remove(runner)
                 self._candidates[id_].lost_with_worker()
@@ -212,9 +212,10 @@ class RemoteEngine(Engine):
         """Ends a runner that has waited in vain: for its device to answer, or for a device."""
         id_ = runner.busy_with
         assert id_ is not None
-        is_alone = time.monotonic() - self._heard >= self._patience
         self._runners.remove(runner)
         runner.forget()
+        others_work = self._granted - {runner}
+        is_alone = not others_work and time.monotonic() - self._heard >= self._patience
         if runner in self._granted:
             self._granted.discard(runner)
             said = "the device was silent beyond the end of the program's session"

@@ -113,28 +113,27 @@ def best_measured(database: Any, context: Any) -> tuple[float, Any] | None:
     return seconds, record.as_measure_candidate().sch
 
 
-def unused(database: Any, context: Any) -> int:
-    """Records of the context's workload that are of another target, and tell nothing of this."""
-    return len(_all_records(database, context)) - len(_records(database, context))
+def of_other_targets(database: Any, target: Any) -> int:
+    """Records of ``database`` that are not of ``target``, a TVM target, and tell nothing of it."""
+    return sum(str(one.target) != str(target) for one in database.get_all_tuning_records())
 
 
 def _records(database: Any, context: Any) -> list[Any]:
     """Records of the context's workload and target: TVM's query ignores the target (#15549)."""
-    target = str(context.target)
-    return [one for one in _all_records(database, context) if str(one.target) == target]
-
-
-def _all_records(database: Any, context: Any) -> list[Any]:
     if not database.has_workload(context.mod):
         return []
-    mine = same_structure(database.commit_workload(context.mod).mod)
+    mine, target = same_structure(database.commit_workload(context.mod).mod), str(context.target)
 
     @functools.cache
     def is_mine(workload: Any) -> bool:
         return same_structure(workload.mod) == mine
 
     # Of two databases in one, a workload may be there twice: not every record points to the first.
-    return [one for one in database.get_all_tuning_records() if is_mine(one.workload)]
+    return [
+        record
+        for record in database.get_all_tuning_records()
+        if str(record.target) == target and is_mine(record.workload)
+    ]
 
 
 def _seconds(record: Any) -> float:

@@ -16,7 +16,7 @@ from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.cost_model import WorldModelCost
 from wmhub.search.history import Budget, History
-from wmhub.search.latent import LatentSearch, best_measured, measured_before, unused
+from wmhub.search.latent import LatentSearch, best_measured, measured_before
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, discard, failure_reason, measure
 from wmhub.search.task_search import LatentSearchConfig
@@ -184,8 +184,6 @@ def run(
     contexts = make_contexts(
         tasks, target, budgeted, cores=cores, seed=seed, log=log, packing=packing
     )
-    if others := sum(unused(database, context) for context in contexts):
-        history.notes.append(f"{others} records of the database are of another target: not used")
     for context in contexts:
         # What was best before is measured again with what is best now.
         if (known := best_measured(database, context)) is not None:
@@ -232,10 +230,12 @@ def _playoff(
     mods = [schedule.mod for _, schedule in finalists]
     measured = measure(mods, target, means.builder, means.runner, _PLAYOFF_ROUNDS)
     again = [
-        (seconds if new is None else new, schedule)
-        for (seconds, schedule), (new, _) in zip(finalists, measured, strict=True)
+        (seconds, schedule)
+        for (_, schedule), (seconds, _) in zip(finalists, measured, strict=True)
+        if seconds is not None
     ]
-    return sorted(again, key=itemgetter(0))
+    # What does not run again is no result, unless none does: then it is the machine's fault.
+    return sorted(again, key=itemgetter(0)) or list(finalists)
 
 
 def _logger(log: Path | None) -> logging.Logger:

@@ -26,7 +26,7 @@ from wmhub.search.choose import (
 )
 from wmhub.search.history import Budget, History, OnProgress
 from wmhub.search.job import NO_BASELINE, Job, measure_baselines
-from wmhub.search.latent import open_database
+from wmhub.search.latent import of_other_targets, open_database
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measuring
 from wmhub.search.outcome import outcome, written
@@ -130,6 +130,10 @@ def tune(
         )
         before = files.prepare(folder, known, open_database)
         history, firsts = History(budget, on_progress), [NO_BASELINE] * len(tasks)
+        if before and (others := of_other_targets(job.database(), machine)):
+            history.notes.append(
+                f"{others} of its {before} records are of another target: not used"
+            )
         with own_errors(), interruptible(budget.interrupt) if trials else nullcontext():
             if means is not None and not budget.spent:
                 if baselines:

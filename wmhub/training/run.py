@@ -128,6 +128,8 @@ def train(
     if base is not None:
         config = _as_base(config, base[1].network.config)
     with joined(device) as world, held(output) if world.is_main else contextlib.nullcontext():
+        if (output / MANIFEST).exists():
+            raise OutputExistsError(f"{output}: another process has just finished one there")
         require_even(config, world)
         folder = Path(cache) if cache is not None else default_cache()
         if not world.is_first_here:
