@@ -129,19 +129,27 @@ def test_a_candidate_that_freezes_its_device_fails_of_it(monkeypatch: pytest.Mon
     with tracker_at(port), contextlib.ExitStack() as devices:
         first = devices.enter_context(device(port))
 
-        def freeze() -> None:
-            os.killpg(first.pid, signal.SIGSTOP)
-            devices.enter_context(device(port))
+        class Granted(set[Any]):
+            """Freezes the first device while it runs a program, and brings another."""
+
+            def add(self, runner: Any) -> None:
+                super().add(runner)
+                if self.is_first:
+                    self.is_first = False
+                    threading.Timer(1.0, self.freeze).start()
+
+            is_first = True
+
+            def freeze(self) -> None:
+                os.killpg(first.pid, signal.SIGSTOP)
+                devices.enter_context(device(port))
 
         with RemoteEngine(
             llvm_target(2), Tracker("127.0.0.1", port, "board"), plan=PLAN, workers=1,
             run_timeout_seconds=1.0, patience_seconds=120.0,
         ) as engine:  # fmt: skip
-            first_one = Program(program("fine"), "fine")
-            assert engine.measure([first_one])[0].failure is None
-            threading.Timer(0.7, freeze).start()
-            kinds = ["hang", "fine"]
-            results = engine.measure([Program(program(kind), kind) for kind in kinds])
+            engine._granted = Granted()
+            results = engine.measure([Program(program(kind), kind) for kind in ("hang", "fine")])
     assert [result.failure for result in results] == [FailureKind.RUN_TIMEOUT, None]
     assert "silent" in results[0].message
 
