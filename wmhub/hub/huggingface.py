@@ -17,13 +17,7 @@ from wmhub.errors import HubError, InvalidInputError, OutputExistsError, Unknown
 from wmhub.hub.artifact import ArtifactKind
 from wmhub.hub.integrity import MOST_FILES, check_commit, check_path, check_paths, open_inside
 from wmhub.hub.known_tags import KnownTags
-from wmhub.hub.patience import (
-    patiently,
-    require_address,
-    require_reachable,
-    without_login,
-    without_secrets,
-)
+from wmhub.hub.patience import patiently, require_reachable, without_login, without_secrets
 from wmhub.hub.place import (
     GIT_SETTINGS,
     Commit,
@@ -70,7 +64,6 @@ class HuggingFaceHub:
             library_name="wmhub",
             library_version=wmhub.__version__,
         )
-        require_address(self._api.endpoint)
         self._offline = offline
         self.location = without_secrets(without_login(self._api.endpoint))
         self._known_tags = KnownTags(self.location)

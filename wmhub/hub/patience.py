@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from wmhub.errors import HubError, InvalidInputError, UnknownNameError, WmhubError
+from wmhub.errors import HubError, UnknownNameError, WmhubError
 
 #: Status codes of a server that may answer if it is asked again.
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -102,19 +102,6 @@ def require_reachable(url: str, what: str) -> None:
         explained = _explained(error, what)
         assert explained is not None
         raise explained from None
-
-
-def require_address(endpoint: str) -> None:
-    """Raises ``InvalidInputError``, without its text, for an ``endpoint`` that is no address."""
-    try:
-        url = httpx2.URL(endpoint)
-    except httpx2.InvalidURL:
-        url = None
-    if url is None or url.scheme not in ("http", "https") or not url.host:
-        raise InvalidInputError(
-            "HF_ENDPOINT is no address of a server such as https://hub.example.com (a / or @ in a "
-            "password must be written %2F or %40)"
-        )
 
 
 def without_secrets(text: str) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from wmhub.errors import InvalidInputError
 from wmhub.hub.place import Hub
@@ -59,6 +60,21 @@ def expanded(path: str) -> Path:
         raise InvalidInputError.at(Path(path), reason) from error
 
 
+def require_address(endpoint: str) -> None:
+    """Raises ``InvalidInputError``, without its text, for an ``endpoint`` that is no address."""
+    try:
+        parts = urlsplit(endpoint)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_address = is_address and parts.port != 0
+    except ValueError:  # A port that is no number.
+        is_address = False
+    if not is_address:
+        raise InvalidInputError(
+            "HF_ENDPOINT is no address of a server such as https://hub.example.com (a / or @ in a "
+            "password must be written %2F or %40)"
+        )
+
+
 def open_hub(hub: str | None = None, *, offline: bool | None = None) -> Hub:
     """The place that ``hub`` names, or ``WMHUB_HUB``: ``hf-hub`` or ``folder:PATH``."""
     spec = hub or os.environ.get("WMHUB_HUB") or "hf-hub"
@@ -69,6 +85,9 @@ def open_hub(hub: str | None = None, *, offline: bool | None = None) -> Hub:
         # One place by whatever path it is named: its tags are remembered by this.
         return FolderHub(expanded(path).resolve())
     if spec == "hf-hub":
+        # Before the client is imported, which looks at it, too.
+        if endpoint := os.environ.get("HF_ENDPOINT"):
+            require_address(endpoint)
         from wmhub.hub.huggingface import HuggingFaceHub
 
         return HuggingFaceHub(offline=is_offline(offline))
