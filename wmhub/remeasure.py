@@ -173,25 +173,19 @@ def _nothing(chosen: int, state: LiveProgress, interrupted: bool) -> str:
 
 def _tasks(dataset: Dataset, choice: RowChoice) -> list[_Task]:
     """What is to be measured, by target, fast workloads first: they are measured worst."""
-    tasks, first = [], 0
+    tasks, first, key = [], 0, dataset.hardware
     for workload, records in dataset.iter_workload_records(columns=(*COLUMNS, "target")):
         if workload.scheduler is Scheduler.META_SCHEDULE and workload.program:
             latency = records.latency_seconds
             rows = np.flatnonzero(choice.rows(records))
             rows = rows[np.argsort(latency[rows], kind="stable")]
-            targets = np.asarray([_normal(text, dataset) for text in records.column("target")])
+            targets = np.asarray([target_on(key, text) or "" for text in records.column("target")])
             best = float(latency.min(initial=math.inf))
             for target in filter(None, np.unique(targets[rows]).tolist()):
                 mine = rows[targets[rows] == target]
                 tasks.append(_Task(target, best, workload.id, first, mine))
         first += len(records)
     return sorted(tasks, key=lambda task: task[:3])
-
-
-def _normal(text: str, dataset: Dataset) -> str:
-    """One text for all texts of a target; none for what this hardware cannot run."""
-    target = target_on(dataset.hardware, text)
-    return "" if target is None else json.dumps(target, sort_keys=True)
 
 
 class _Run:

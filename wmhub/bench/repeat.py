@@ -74,7 +74,7 @@ def measure_again(
     by_target: dict[str, list[int]] = {}
     for number, (_, record) in enumerate(records):
         if (target := target_on(manifest.hardware, record.target)) is not None:
-            by_target.setdefault(json.dumps(target, sort_keys=True), []).append(number)
+            by_target.setdefault(target, []).append(number)
     done = 0
     for text, same in by_target.items():
         target = json.loads(text)

@@ -96,7 +96,7 @@ def publish(
     )
     if not create_pr:
         # Before the tag, which never moves.
-        _require_arrived(hub, publication, made.id)
+        _require_arrived(hub, publication, made.id, planned.files)
         hub.tag(kind, repository, planned.tag, made.id)
     return replace(planned, commit=made.id, url=made.url, pull_request=made.pull_request)
 
@@ -203,12 +203,13 @@ def _require_same(hub: Hub, publication: Publication, commit: str) -> None:
         )
 
 
-def _require_arrived(hub: Hub, publication: Publication, commit: str) -> None:
-    """Reads back what the commit holds: the manifest, and every file by its length."""
+def _require_arrived(
+    hub: Hub, publication: Publication, commit: str, sent: Mapping[str, int]
+) -> None:
+    """Reads back what the commit holds: the manifest, and every file ``sent`` by its length."""
     kind, repository = publication.kind, publication.repository
     _, there = obtain_manifest(hub, kind, repository, commit)
     stored = hub.files(kind, repository, commit)
-    sent = {name: (publication.folder / name).stat().st_size for name in publication.names}
     lost = sorted(name for name in sent if name not in stored or stored[name].bytes != sent[name])
     if there.digest != publication.manifest.digest or lost:
         raise HubError(

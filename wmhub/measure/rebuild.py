@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,16 +18,16 @@ from wmhub.tvm_compat import Trace
 from wmhub.tvm_compat import meta_schedule as ms
 
 
-def target_on(hardware: HardwareKey, text: str) -> dict[str, Any] | None:
-    """The target of a record, as an engine takes it; ``None`` where ``hardware`` cannot run it, or
-    where it is no object: TVM's texts of old tell an engine nothing."""
+def target_on(hardware: HardwareKey, text: str) -> str | None:
+    """The target of a record, one text for all texts of it; ``None`` where ``hardware`` cannot run
+    it, or where it is no object: TVM's texts of old tell an engine nothing."""
     try:
         target = json.loads(text)
     except ValueError:
         return None
     if not isinstance(target, dict) or not isinstance(target.get("kind"), str):
         return None
-    return target if hardware.runs(target["kind"]) else None
+    return json.dumps(target, sort_keys=True) if hardware.runs(target["kind"]) else None
 
 
 def rebuilt(workload: Workload, record: MeasureRecord, group: str = "") -> Program | None:
