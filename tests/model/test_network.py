@@ -41,6 +41,7 @@ def network(config: ModelConfig) -> WorldModel:
     torch.manual_seed(0)
     made = WorldModel(config, current_spec(structured_columns(CPU))).eval()
     made.structured_mean.normal_()
+    made.action_scale.uniform_(0.5, 2.0)
     return made
 
 

@@ -83,7 +83,7 @@ class Encoded:
     actions: tuple[np.ndarray, ...]
     """T arrays, float32 [N or 1, len(ACTION_COLUMNS)]; one row where all candidates agree."""
     structured: np.ndarray
-    """float32 [N, F]."""
+    """float32 [N, F]; column after column in memory, as trees and networks take them apart."""
 
     @property
     def count(self) -> int:
@@ -113,7 +113,7 @@ def encode(trajectories: Trajectories, hardware: HardwareProfile) -> Encoded:
         hardware=encode_hardware(hardware),
         kinds=np.array([KINDS.index(a.kind.value) for a in trajectories.actions], dtype=np.int64),
         actions=tuple(steps),
-        structured=np.ascontiguousarray(structured),
+        structured=structured,
     )
 
 

@@ -18,7 +18,7 @@ from wmhub.errors import InvalidInputError
 #: Depth of every tree; 256 leaves tell more than is known of a workload not seen, and fit a byte.
 DEPTH = 8
 #: Candidates that walk at once: their positions in all trees stay in a core's cache.
-_PIECE = 512
+_PIECE = 128
 #: Threshold of a split that leads to the left whatever the feature: weights must be finite.
 ALWAYS_LEFT = float(np.finfo(np.float32).max)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wmhub.model.cell import ScoringCell, roll
 from wmhub.model.config import ModelConfig
 from wmhub.model.encode import Encoded, FeatureSpec
 from wmhub.model.forest import Forest
@@ -127,7 +129,7 @@ class WorldModel(nn.Module):
             state = self._roll(inputs, state, batch.kinds)
         for step in range(batch.kinds.shape[1] if self.config.dynamics == "bag" else 0):
             live = (batch.kinds[:, step] != 0).unsqueeze(1)
-            state = torch.where(live, self._move(inputs[:, step], state), state)
+            state = torch.where(live, self._added(inputs[:, step], state), state)
         return self._finish(state, batch.structured, batch.hardware)
 
     def _roll(self, inputs: Tensor, state: Tensor, kinds: Tensor) -> Tensor:
@@ -183,18 +185,12 @@ class WorldModel(nn.Module):
         device = self.structured_mean.device
         blocks = torch.from_numpy(encoded.blocks).to(device).unsqueeze(0)
         state = self._start(blocks)
-        kinds = torch.from_numpy(encoded.kinds).to(device)
         count = encoded.count
         if self.config.dynamics == "transformer":
-            state = self._read(state, kinds, encoded)
+            state = self._read(state, torch.from_numpy(encoded.kinds).to(device), encoded)
         elif self._rolls_out:
             steps, last = plan(encoded.actions, count, share)
-            for kind, step in zip(kinds, steps):
-                rows = torch.from_numpy(step.rows).to(device)
-                inputs = self._action_inputs(kind.expand(len(rows)), rows)
-                if step.parents is not None:
-                    state = state[torch.from_numpy(step.parents).to(device)]
-                state = self._move(inputs.expand(len(state), -1), state)
+            state = roll(self._mover(), state, encoded.kinds.tolist(), steps)
             if last is not None:
                 state = state[torch.from_numpy(last).to(device)]
         structured = torch.from_numpy(encoded.structured).to(device)
@@ -231,15 +227,22 @@ class WorldModel(nn.Module):
     def _action_inputs(self, kinds: Tensor, actions: Tensor) -> Tensor:
         return self.kind_in(kinds) + self.action_in(actions * self.action_scale)
 
-    def _move(self, inputs: Tensor, state: Tensor) -> Tensor:
-        if self.config.dynamics == "bag":
-            return state + torch.tanh(inputs) / 8.0
-        moved: Tensor = self.transition(inputs, state)
-        return moved
+    def _mover(self) -> Callable[[int, Tensor, Tensor], Tensor]:
+        """What `roll` moves latents by."""
+        if self.config.dynamics == "recurrent":
+            cell = ScoringCell(self.transition, self.action_in, self.kind_in, self.action_scale)
+            return cell.move
+        return lambda kind, rows, state: self._added(
+            self._action_inputs(self.kind_in.weight.new_tensor(kind, dtype=torch.long), rows), state
+        )
+
+    @staticmethod
+    def _added(inputs: Tensor, state: Tensor) -> Tensor:
+        """The state after an action, where there are no dynamics: actions add up."""
+        return state + torch.tanh(inputs) / 8.0
 
     def _finish(self, state: Tensor, structured: Tensor, hardware: Tensor) -> Output:
-        normal = (structured - self.structured_mean) / self.structured_scale
-        normal = normal.clamp(-5.0, 5.0)
+        normal = self._normal(structured)
         parts = [
             state,
             self.hardware_in(hardware) if self.config.hardware else torch.zeros_like(state),
@@ -249,24 +252,29 @@ class WorldModel(nn.Module):
         members, embedding = self._ensemble(self.enter(x))
         return Output(members, embedding, self.consistency(state), normal)
 
+    def _normal(self, structured: Tensor, columns: Tensor | slice = slice(None)) -> Tensor:
+        """``columns`` of structured features as the networks read them."""
+        mean, scale = self.structured_mean[columns], self.structured_scale[columns]
+        return ((structured[:, columns] - mean) / scale).clamp(-5.0, 5.0)
+
     def _finish_group(self, state: Tensor, structured: Tensor, hardware: Tensor) -> Output:
         """`_finish` for the scores alone: what all candidates share enters once, ``hardware`` with
         one row and many structured features; the rest in pieces that fit a cache."""
-        normal = (structured - self.structured_mean) / self.structured_scale
-        normal = normal.clamp(-5.0, 5.0)
-        if not self.config.structured:
-            normal = torch.zeros_like(normal)
         latent = state.shape[1]
-        own, same = torch.ones_like(self.enter.weight[0, :, 0], dtype=torch.bool), normal[:1]
+        varying = (structured != structured[:1]).any(dim=0) & self.config.structured
+        own = torch.ones_like(self.enter.weight[0, :, 0], dtype=torch.bool)
         own[latent : 2 * latent] = False
-        own[2 * latent :] = (normal != same).any(dim=0)
+        own[2 * latent :] = varying
+        same, normal = self._normal(structured[:1]), self._normal(structured, varying)
+        if not self.config.structured:
+            same = torch.zeros_like(same)
         told = self.hardware_in(hardware) if self.config.hardware else torch.zeros_like(state[:1])
         shared = torch.cat([torch.zeros_like(state[:1]), told, same], dim=1)[:, ~own]
         weight = self.enter.weight[:, own]
         bias = torch.baddbmm(
             self.enter.bias, shared.expand(len(weight), -1, -1), self.enter.weight[:, ~own]
         )
-        inputs = torch.cat([state, normal[:, own[2 * latent :]]], dim=1)
+        inputs = torch.cat([state, normal], dim=1)
         parts = [
             self._ensemble(torch.baddbmm(bias, piece.expand(len(weight), -1, -1), weight))
             for piece in torch.split(inputs, _PIECE)
