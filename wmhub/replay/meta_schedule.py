@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -41,34 +42,25 @@ def replay_traces(
     it follows from the rest, and a candidate is ranked before any post-processor runs. Raises
     ``InvalidInputError`` for an instruction that no MetaSchedule could have written.
     """
-    keys, tables = [], []
-    #: Text of instructions -> those that count, and which of them decide structure.
-    known: dict[bytes, tuple[bytes, Any, list[int]]] = {}
+    #: By the text of all instructions, and by that of those that count.
+    known: dict[bytes, _Space] = {}
+    spaces: dict[bytes, _Space] = {}
     trace: Any = None
     try:
-        for trace in traces:
+        for number, trace in enumerate(traces):
             instructions, decisions = trace
             text = _text(instructions)
             if text not in known:
-                known[text] = _structure(instructions, include_postproc)
-            key, _, located = known[text]
-            table = by_number(decisions)
-            places: tuple[Any, ...] = ()
-            if located:
-                places = tuple(hashable(table.get(at, -1)) for at in located)
-                hash(places)  # A decision of another kind is refused here.
-            keys.append((key, places))
-            tables.append(table)
+                counted = instructions if include_postproc else without_postproc(instructions)
+                known[text] = spaces.setdefault(_text(counted), _Space.of(counted))
+            space = known[text]
+            space.members.append(number)
+            space.rows.append(by_number(decisions))
     except InvalidInputError:
         raise
     except REFUSED as error:
         raise refusal(trace, error) from error
-    instructions_of = {key: instructions for key, instructions, _ in known.values()}
-    groups = []
-    for (key, _), members in group_by(keys):
-        rows = [tables[m] for m in members]
-        groups.append(Group(members, replay_decisions(program, instructions_of[key], rows)))
-    return groups
+    return [group for space in spaces.values() for group in space.replay(program)]
 
 
 def replay_settings(
@@ -76,24 +68,48 @@ def replay_settings(
 ) -> list[Group]:
     """Groups candidates of one design space, each ``[[instruction number, value], ...]``, by
     structure and replays each group. Post-processing is left out, as in `replay_traces`."""
-    names = [instruction[0] for instruction in instructions]
-    end = names.index("EnterPostproc") if "EnterPostproc" in names else len(names)
-    deciding = structural(instructions[:end])
-    rows = [by_number(row) for row in decisions]
-    keys = [str([row.get(at) for at in deciding]) if deciding else "" for row in rows]
-    groups = []
-    for _, members in group_by(keys):
-        chosen = [rows[i] for i in members]
-        groups.append(Group(members, replay_decisions(program, instructions[:end], chosen)))
-    return groups
+    space = _Space.of(without_postproc(instructions))
+    space.members.extend(range(len(decisions)))
+    space.rows.extend(map(by_number, decisions))
+    return list(space.replay(program))
 
 
-def _structure(instructions: Any, include_postproc: bool) -> tuple[bytes, Any, list[int]]:
-    """Text of the instructions that count, themselves, and which of them decide structure."""
+@dataclass(frozen=True)
+class _Space:
+    """Candidates with the same instructions."""
+
+    instructions: Sequence[Any]
+    deciding: Sequence[int]
+    """Numbers of those whose decisions are part of the structure; see `structural`."""
+    members: list[int]
+    """Positions of the candidates in the list that they come from."""
+    rows: list[dict[int, Any]]
+    """Their decisions, by number of instruction."""
+
+    @classmethod
+    def of(cls, instructions: Sequence[Any]) -> _Space:
+        """A space of which no candidate is known yet."""
+        return cls(instructions, structural(instructions), [], [])
+
+    def replay(self, program: Program) -> Iterator[Group]:
+        """The candidates by structure."""
+        members = np.array(self.members, dtype=np.int64)
+        keys: list[tuple[Any, ...]] = [()] * len(self.rows)
+        if self.deciding:
+            keys = [tuple(hashable(row.get(at, -1)) for at in self.deciding) for row in self.rows]
+        with refused(self.instructions):  # A decision of another kind is no key.
+            groups = list(group_by(keys))
+        for _, places in groups:
+            rows = [self.rows[place] for place in places.tolist()]
+            yield Group(members[places], replay_decisions(program, self.instructions, rows))
+
+
+def without_postproc(instructions: Sequence[Any]) -> Sequence[Any]:
+    """The instructions before ``EnterPostproc``."""
     names = [i[0] for i in instructions]
-    if not include_postproc and "EnterPostproc" in names:
-        instructions = instructions[: names.index("EnterPostproc")]
-    return _text(instructions), instructions, structural(instructions)
+    return (
+        instructions[: names.index("EnterPostproc")] if "EnterPostproc" in names else instructions
+    )
 
 
 def structural(instructions: Sequence[Any]) -> list[int]:
