@@ -11,21 +11,27 @@ from pathlib import Path
 import orjson
 
 from wmhub.dataset.assemble import COLLECTOR, Part, assemble, chosen_workloads, part_of
+from wmhub.dataset.growing import (
+    older_in,
+    require_same_clock,
+    require_same_hardware,
+    settled_elsewhere,
+)
 from wmhub.dataset.ingest import Ingested, Progress, ingest
-from wmhub.dataset.manifest import MANIFEST, Manifest
+from wmhub.dataset.manifest import Manifest
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.recipe import gather, read_recipe
 from wmhub.dataset.schema import Provenance
-from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Version
 from wmhub.dataset.working import finish_work, refuse_inside, working, working_folder
 from wmhub.dataset.writer import Description
 from wmhub.errors import HardwareMismatchError, InvalidInputError, LogFormatError, MissingInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts, Rejection
-from wmhub.logs.discover import Discovered, LogFile, Unread, discover
+from wmhub.logs.discover import LogFile, Unread, discover
 from wmhub.names import HardwareKey
+from wmhub.records import Workload
 
 
 @dataclass(frozen=True)
@@ -97,91 +103,132 @@ def collect(
     began = time.monotonic()
     output, number = destination(output), Version.named(version)
     with working(output):
-        older = open_verified(output) if update and (output / MANIFEST).exists() else None
-        if older is None:
+        if not update:
             refuse_existing(output)
-        elif older.manifest.is_cold:
-            raise InvalidInputError(
-                f"{output}: measured with emptied caches, of which logs tell nothing; collect into "
-                "another folder"
-            )
-        elif number is not None:
-            number.require_later(older.manifest.version)
+        older = older_in(output, number)
+        if older is not None:
+            require_same_clock(older, False, "logs are taken for measured")
         folder = working_folder(output) / "runs"
-        missing: list[Unread] = []
-        found = Discovered([], [], 0)
         if recipe is None:
             provenance = Provenance(contributor, licence, COLLECTOR)
-            found = discover([logs] if isinstance(logs, (str, Path)) else logs)
-            if found.ignored and strict:
-                raise LogFormatError(str(found.ignored[0]))
-            files = [(log, provenance) for log in found.logs]
-            refuse_inside(output, [log.path for log, _ in files if log.path is not None])
+            sources = _from_logs(logs, provenance, hardware)
+        elif logs or hardware:
+            raise InvalidInputError("a recipe names logs and hardware itself; leave out both")
         else:
-            if logs or hardware:
-                raise InvalidInputError("a recipe names logs and hardware itself; leave out both")
-            ordered = read_recipe(Path(recipe))
-            hardware = ordered.hardware
-            refuse_inside(output, [Path(mirror)] if mirror else [])
-            gathered = gather(ordered, Path(mirror) if mirror else None, folder, COLLECTOR)
-            files, missing = gathered.logs, gathered.missing
-            if missing and strict:
-                raise MissingInputError(
-                    f"{len(missing)} files of the recipe are missing: {missing[0]}"
-                )
-        key, profile = _hardware(hardware, older)
+            sources = _from_recipe(Path(recipe), Path(mirror) if mirror else None, folder)
+        refuse_inside(output, sources.read_from)
+        if strict:
+            sources.require_whole()
+        key, profile = _hardware(sources.hardware, older)
         folder.mkdir(exist_ok=True)
+        files = sources.files
         read = ingest(files, folder, str(key), strict=strict, workers=workers, progress=progress)
-        if not read.workloads:
+        error = _unusable(sources, read, key, probed=older is None)
+        if error is not None:
             finish_work(output, "runs")
-            raise LogFormatError(_nothing_found([log for log, _ in files], read))
-        if hardware is None and any(not key.runs(kind) for kind in read.target_kinds):
-            finish_work(output, "runs")
-            raise _of_other_hardware(key, read.target_kinds, probed=older is None)
-        rejections = [orjson.dumps(rejection) for rejection in read.rejections]
-        parts = [Part(read.runs, read.workloads, read.counts, rejections)]
-        description = Description(
-            key,
-            profile,
-            COLLECTOR,
-            version=number,
-            test_workloads=chosen_workloads(
-                test_workloads, {**(older.workloads() if older else {}), **read.workloads}
-            ),
-        )
-        settled = None
-        if older is not None:
-            parts.insert(0, part_of(older, folder, "older"))
-            settled = older.split_of
-            _require_settled(description.test_workloads, settled)
-            chosen = {*older.manifest.test_workloads, *description.test_workloads}
-            description = dataclasses.replace(
-                description, older=older.manifest, test_workloads=tuple(chosen)
-            )
-        manifest = assemble(parts, output, description, settled=settled, replace=older is not None)
+            raise error
+        known = {**(older.workloads() if older else {}), **read.workloads}
+        chosen = chosen_workloads(test_workloads, known)
+        description = Description(key, profile, COLLECTOR, version=number, test_workloads=chosen)
+        manifest = _write(output, folder, read, older, description, known)
         finish_work(output, "runs")
-        return CollectReport(
-            output,
-            manifest,
-            len(files),
-            read.counts,
-            read.rejections,
-            found.ignored,
-            found.others,
-            manifest.counts.records - (older.manifest.counts.records if older else 0),
-            older is not None and manifest is older.manifest,
-            missing,
-            tuple(sorted(kind for kind in read.target_kinds if not key.runs(kind))),
-            time.monotonic() - began,
-        )
+    return CollectReport(
+        output=output,
+        manifest=manifest,
+        logs=len(files),
+        counts=read.counts,
+        rejections=read.rejections,
+        ignored=sources.ignored,
+        others=sources.others,
+        added=manifest.counts.records - (older.manifest.counts.records if older else 0),
+        is_unchanged=older is not None and manifest is older.manifest,
+        missing=sources.missing,
+        foreign_targets=tuple(sorted(kind for kind in read.target_kinds if not key.runs(kind))),
+        seconds=time.monotonic() - began,
+    )
 
 
-def _require_settled(test_workloads: Sequence[str], settled: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class _Sources:
+    """What is to be read."""
+
+    files: list[tuple[LogFile, Provenance]]
+    hardware: HardwareKey | str | None
+    """What it was measured on, where that is told."""
+    read_from: list[Path]
+    """Where it lies: nothing is written there."""
+    ignored: list[Unread]
+    others: int
+    missing: list[Unread]
+
+    def require_whole(self) -> None:
+        """Raises ``LogFormatError`` or ``MissingInputError`` where anything is left out."""
+        if self.ignored:
+            raise LogFormatError(str(self.ignored[0]))
+        if self.missing:
+            first, count = self.missing[0], len(self.missing)
+            raise MissingInputError(f"{count} files of the recipe are missing: {first}")
+
+
+def _from_logs(
+    logs: str | Path | Sequence[str | Path],
+    provenance: Provenance,
+    hardware: HardwareKey | str | None,
+) -> _Sources:
+    found = discover([logs] if isinstance(logs, (str, Path)) else logs)
+    files = [(log, provenance) for log in found.logs]
+    paths = [log.path for log in found.logs if log.path is not None]
+    return _Sources(files, hardware, paths, found.ignored, found.others, [])
+
+
+def _from_recipe(recipe: Path, mirror: Path | None, folder: Path) -> _Sources:
+    ordered = read_recipe(recipe)
+    gathered = gather(ordered, mirror, folder, COLLECTOR)
+    read_from = [mirror] if mirror else []
+    return _Sources(gathered.logs, ordered.hardware, read_from, [], 0, gathered.missing)
+
+
+def _unusable(
+    sources: _Sources, read: Ingested, key: HardwareKey, *, probed: bool
+) -> LogFormatError | HardwareMismatchError | None:
+    """Why no dataset can be made of what was read, if so."""
+    if not read.workloads:
+        return LogFormatError(_nothing_found([log for log, _ in sources.files], read))
+    if sources.hardware is None and any(not key.runs(kind) for kind in read.target_kinds):
+        return _of_other_hardware(key, read.target_kinds, probed=probed)
+    return None
+
+
+def _write(
+    output: Path,
+    folder: Path,
+    read: Ingested,
+    older: Dataset | None,
+    description: Description,
+    workloads: Mapping[str, Workload],
+) -> Manifest:
+    """The dataset of what was read and the rows of ``older``; ``workloads`` are those of both."""
+    rejections = [orjson.dumps(rejection) for rejection in read.rejections]
+    parts = [Part(read.runs, read.workloads, read.counts, rejections)]
+    if older is None:
+        return assemble(parts, output, description)
+    _require_settled(description.test_workloads, workloads, older.split_of)
+    chosen = {*older.manifest.test_workloads, *description.test_workloads}
+    description = dataclasses.replace(
+        description, older=older.manifest, test_workloads=tuple(chosen)
+    )
+    parts.insert(0, part_of(older, folder, "older"))
+    return assemble(parts, output, description, settled=older.split_of, replace=True)
+
+
+def _require_settled(
+    test_workloads: Sequence[str], workloads: Mapping[str, Workload], settled: Mapping[str, str]
+) -> None:
     """Raises ``InvalidInputError`` for a test workload that the dataset has in another split."""
-    moved = [id_ for id_ in test_workloads if settled.get(id_, "test") != "test"]
-    if moved:
+    moved = settled_elsewhere(test_workloads, workloads, settled)
+    for id_, split in moved.items():
         raise InvalidInputError(
-            f"test workload {moved[0]} is in the {settled[moved[0]]} split already ({len(moved)} "
+            f"test workload {id_} is in the {split} split already ({len(moved)} "
             "such); a dataset that grows keeps its splits: change them with wmhub dataset split"
         )
 
@@ -198,10 +245,8 @@ def _hardware(
         return profile.key, profile
     key = HardwareKey.parse(str(hardware)) if hardware is not None else None
     if older is not None:
-        if key not in (None, older.hardware):
-            raise HardwareMismatchError(
-                f"{older.path}: measured on {older.hardware}, so records of {key} cannot be added"
-            )
+        if key is not None:
+            require_same_hardware(older, key)
         return older.hardware, older.manifest.profile or lookup(older.hardware)
     assert key is not None
     return key, lookup(key)

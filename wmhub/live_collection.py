@@ -7,7 +7,6 @@ and one that finds a dataset adds to it.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -18,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmhub.dataset.assemble import COLLECTOR
-from wmhub.dataset.manifest import COLD, MANIFEST, Manifest
-from wmhub.dataset.placing import destination, refuse_existing
+from wmhub.dataset.growing import older_in, require_same_clock, require_same_hardware
+from wmhub.dataset.manifest import COLD, Manifest
+from wmhub.dataset.placing import destination
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import Provenance
-from wmhub.dataset.verify import open_verified
-from wmhub.dataset.version import Version
+from wmhub.dataset.version import Change, Version
 from wmhub.dataset.working import finish_work, working, working_folder
-from wmhub.errors import HardwareMismatchError, InvalidInputError, MeasureError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.interrupts import interruptible
 from wmhub.live_dataset import dataset_of, put_aside
@@ -98,37 +97,31 @@ def collect_live(
     provenance = Provenance(contributor, licence, COLLECTOR)
     output = destination(output)
     with working(output):
-        older = open_verified(output) if (output / MANIFEST).exists() else None
-        if older is None:
-            refuse_existing(output)
-        elif number is not None:
-            number.require_later(older.manifest.version)
+        older = older_in(output, number, Change.MINOR)
         key, profile = _hardware_at_hand(hardware, older, remote=tracker is not None)
         if tracker is not None:
             # Before anything is prepared for devices that are not there.
             tracker.require_device()
         is_cold = timing is not None and timing.flush_cache
-        if older is not None and older.manifest.is_cold != is_cold:
-            raise InvalidInputError(
-                f"{older.path}: measured {'with' if older.manifest.is_cold else 'without'} emptied "
-                "caches, and times of both kinds do not mix; collect into another folder"
-            )
+        if older is not None:
+            require_same_clock(older, is_cold, "what is to be added")
         head, target = _head(key, profile, target, (COLD,) if is_cold else ())
         plan = plan or LivePlan()
         from wmhub.measure.sources import extract
 
         found = extract(workloads, target)
-        limits = {
-            "workers": workers,
-            "plan": timing,
-            "build_timeout_seconds": build_timeout_seconds,
-            "run_timeout_seconds": run_timeout_seconds,
-        }
+        make_engine = Engine if tracker is None else partial(RemoteEngine, tracker=tracker)
         with (
             Journal(working_folder(output) / "live" / "journal.jsonl", head) as journal,
             interruptible() as stop,
         ):
-            with _engine(target, tracker, limits) as engine:
+            with make_engine(
+                target,
+                workers=workers,
+                plan=timing,
+                build_timeout_seconds=build_timeout_seconds,
+                run_timeout_seconds=run_timeout_seconds,
+            ) as engine:
                 engine.wait_ready()
                 state = measure_live(
                     journal,
@@ -175,10 +168,8 @@ def _hardware_at_hand(
     else:
         profile = calibrated_here(hardware)
         key = profile.key
-    if older is not None and older.hardware != key:
-        raise HardwareMismatchError(
-            f"{older.path}: measured on {older.hardware}, so records of {key} cannot be added"
-        )
+    if older is not None:
+        require_same_hardware(older, key)
     return key, profile
 
 
@@ -202,14 +193,6 @@ def _tracker(address: str | None, device_key: str | None) -> Tracker | None:
     if device_key is not None:
         raise InvalidInputError("a device key is one of a tracker's: name that too")
     return None
-
-
-def _engine(
-    target: dict[str, Any], tracker: Tracker | None, limits: dict[str, Any]
-) -> contextlib.AbstractContextManager[Any]:
-    if tracker is None:
-        return Engine(target, **limits)
-    return RemoteEngine(target, tracker, **limits)
 
 
 def _guided_by(model: str | os.PathLike[str] | Evaluator) -> MakeGuide:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from wmhub.dataset.assemble import COLLECTOR, Part, assemble, part_of
+from wmhub.dataset.growing import settled_elsewhere
 from wmhub.dataset.manifest import Manifest
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import Provenance
@@ -27,6 +29,10 @@ from wmhub.records import MeasureRecord, Workload
 
 #: Records of a run file, that is of what is sorted in memory at once.
 _RUN_RECORDS = 20_000
+
+
+class HeldOutWarning(UserWarning):
+    """Workloads that no model may train on are not in the test split."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def dataset_of(
 ) -> Finished:
     """Writes the records of ``journal``, and what there was before, as the dataset ``output``.
 
-    Raises ``MeasureError`` where there is neither.
+    Raises ``MeasureError`` where there is neither, or nothing for the ``version`` that is wanted.
     """
     runs = journal.path.parent / "runs"
     shutil.rmtree(runs, ignore_errors=True)
@@ -57,10 +63,11 @@ def dataset_of(
     spooled = _spool(journal, runs, provenance, there)
     rejections, part = spooled.rejections, spooled.part
     if not part.workloads:
-        if older is not None:
+        if older is not None and version is None:
             return Finished(older.manifest, rejections)
+        wanted = "dataset" if older is None else f"version {version}"
         raise MeasureError(
-            f"{output}: nothing was measured, so there is no dataset to write"
+            f"{output}: nothing was measured, so there is no {wanted} to write"
             + "".join(f"\n  {journal.path}:{item.line}: {item.reason}" for item in rejections[:3])
         )
     description = Description(
@@ -76,15 +83,31 @@ def dataset_of(
     if older is not None:
         parts.insert(0, part_of(older, runs, "older"))
         settled = older.split_of
+        held_out = _still_held_out(spooled.held_out, {**there, **part.workloads}, settled)
         description = dataclasses.replace(
             description,
             # Another probe of the same hardware gives other numbers, and with them other features.
             profile=older.manifest.profile or description.profile,
             older=older.manifest,
-            test_workloads=tuple(sorted({*older.manifest.test_workloads, *spooled.held_out})),
+            test_workloads=tuple(sorted({*older.manifest.test_workloads, *held_out})),
         )
     manifest = assemble(parts, output, description, settled=settled, replace=older is not None)
     return Finished(manifest, rejections)
+
+
+def _still_held_out(
+    held_out: Collection[str], workloads: Mapping[str, Workload], settled: Mapping[str, str]
+) -> set[str]:
+    """``held_out`` without those that a dataset which grows has in another split already."""
+    elsewhere = settled_elsewhere(held_out, workloads, settled)
+    if elsewhere:
+        warnings.warn(
+            f"{len(elsewhere)} held-out workloads of the zoo are in another split of this dataset "
+            f"already, and stay there: {next(iter(elsewhere))} in {next(iter(elsewhere.values()))}",
+            HeldOutWarning,
+            stacklevel=3,
+        )
+    return set(held_out) - set(elsewhere)
 
 
 def put_aside(journal: Path, output: Path) -> Path:

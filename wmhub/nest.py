@@ -30,6 +30,8 @@ THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
 #: Annotation of a loop whose statements run as a software pipeline; in `Stage.annotations` the
 #: number of its stages.
 PIPELINE = "software_pipeline_stage"
+#: Parts of a loop; those of real ones are a dozen.
+_MOST_PARTS = 1000
 #: One step, where nothing walks an axis. Arrays of extents are never changed in place.
 _ONE = extents(1)
 
@@ -154,11 +156,14 @@ def _deal(remaining: list[Part], size: np.ndarray) -> list[Part]:
 
 
 def fuse_loops(loops: Sequence[Loop]) -> Loop:
-    """The loop that replaces ``loops``."""
+    """The loop that replaces ``loops``; raises ``ValueError`` for more parts than any has."""
     extent = loops[0].extent
     for loop in loops[1:]:
         extent = extent * loop.extent
     axes = dict.fromkeys(axis for loop in loops for axis in loop.axes)
+    if sum(len(loop.parts) for loop in loops) > _MOST_PARTS:
+        # One that is fused with itself, again and again, would double each time.
+        raise ValueError(f"a loop of more than {_MOST_PARTS} parts")
     parts = [part for loop in loops for part in loop.parts]
     return Loop(extent, parts, fused=tuple(axes) if len(axes) > 1 else ())
 

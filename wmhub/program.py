@@ -20,6 +20,9 @@ OPERATIONS = ("add", "mul", "div", "compare", "select", "special", "integer")
 _INTEGER = OPERATIONS.index("integer")
 #: Integer operations of a step of a sum of products; others find what it reads.
 _MOST_INTEGER = 2.0
+#: Terms of an index; those of real ones are a few dozen. Layouts of layouts, and what is inlined
+#: into what was inlined, would grow beyond all bounds.
+MOST_TERMS = 300
 
 
 def arithmetic(operations: Sequence[float], is_reduction: bool) -> float:
@@ -66,6 +69,18 @@ class Index:
     def is_opaque(self) -> bool:
         """Whether any part of it was not understood."""
         return self.op == "opaque" or any(arg.is_opaque for arg in self.args)
+
+
+def most_terms(indices: Sequence[Index]) -> int:
+    """Terms of the longest of ``indices``; see `MOST_TERMS`."""
+    most = 0
+    for index in indices:
+        count, left = 0, [index]
+        while left:
+            count += 1
+            left += left.pop().args
+        most = max(most, count)
+    return most
 
 
 @dataclass(frozen=True)

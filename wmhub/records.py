@@ -62,6 +62,11 @@ class Workload:
     log does not hold the program (always for Ansor) or the workload file was missing."""
 
     @property
+    def program_key(self) -> ProgramKey:
+        """What all workloads of one program share, in whatever form it was serialised."""
+        return self.scheduler, self.key
+
+    @property
     def identities(self) -> frozenset[str]:
         """What it shares with every other record of its program, one or the other: the id, and of
         MetaSchedule's the key. Two versions of TVM serialise one program differently, which gives
@@ -130,6 +135,7 @@ class MeasureRecord:
 
 
 if TYPE_CHECKING:
+    ProgramKey = tuple[Scheduler, str]
     #: The fields of a ``MeasureRecord`` in their order: what a reader makes of each line of a log
     #: of millions, where making the object costs more than all that is done with it.
     Row = tuple[

@@ -212,6 +212,8 @@ class _Run:
     def measure(self, tasks: Sequence[_Task], build_timeout: float, run_timeout: float) -> None:
         """Measures the rows of ``tasks``, which are sorted by their targets."""
         for text, same in itertools.groupby(tasks, key=lambda task: task.target):
+            if self._is_over:
+                return
             target = json.loads(text)
             use_target(target)  # With its tensor intrinsics: some traces hold Tensorize.
             with Engine(

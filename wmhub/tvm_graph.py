@@ -57,7 +57,7 @@ class Graph:
             value = int(self.nodes[value]["data"]) if self._has_boxes else value
         else:
             return None
-        if abs(value) > _MOST_INTEGER:
+        if not -_MOST_INTEGER <= value < _MOST_INTEGER:
             raise ValueError("an integer of more than 64 bits")
         return value
 

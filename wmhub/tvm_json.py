@@ -38,7 +38,7 @@ _OPERATION_OF = {
 #: What reading something else raises.
 _UNREADABLE = (
     binascii.Error, struct.error, UnicodeDecodeError, json.JSONDecodeError,
-    KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration,
+    KeyError, IndexError, TypeError, ValueError, AttributeError, StopIteration, OverflowError,
 )  # fmt: skip
 
 
@@ -100,11 +100,19 @@ class _Reader:
             raise ValueError("it holds no block")
         return Program(tuple(self.blocks), dict(self.buffers))
 
-    def _visit(self) -> None:
-        """Counts a step: a graph of nodes that share nodes has more paths than anyone can walk."""
-        self._visits += 1
+    def _visit(self, steps: int = 1) -> None:
+        """Counts steps: a graph of nodes that share nodes has more paths than anyone can walk."""
+        self._visits += steps
         if self._visits > self.most_visits:
             raise ValueError(f"it takes more than {self.most_visits:,} steps to walk")
+
+    def _extent(self, node: int) -> int:
+        """An extent; 1 of what is no constant, or empty."""
+        self._visit()
+        extent = self.graph.integer(node)
+        if extent is not None and extent < 0:
+            raise ValueError(f"an extent of {extent}")
+        return extent or 1
 
     def _prim_functions(self) -> list[int]:
         g = self.graph
@@ -122,7 +130,7 @@ class _Reader:
         kind = g.kind(node)
         if kind == "For":
             var = g.ref(node, "loop_var")
-            extent = g.integer(g.ref(node, "extent")) or 1
+            extent = self._extent(g.ref(node, "extent"))
             name = g.text(g.ref(var, "name", "name_hint"))
             self._statement(g.ref(node, "body"), [*loops, (var, name, extent)])
         elif kind == "SeqStmt":
@@ -146,15 +154,19 @@ class _Reader:
         iterators, numbers = [], {}
         is_whole = g.integer(g.ref(realize, "predicate")) == 1
         for number, iter_var in enumerate(iter_vars):
+            self._visit()
             var, domain = g.ref(iter_var, "var"), g.ref(iter_var, "dom")
             numbers[var] = number
-            extent = g.integer(g.ref(domain, "extent")) or 1
+            extent = self._extent(g.ref(domain, "extent"))
             is_whole = is_whole and g.integer(g.ref(domain, "min")) == 0
             is_reduction = g.number(iter_var, "iter_type") == 2  # IterVarType kCommReduce
             iterators.append(
                 Iterator(g.text(g.ref(var, "name", "name_hint")), extent, is_reduction)
             )
         values = g.items(g.ref(realize, "iter_values"))
+        if len(values) != len(iter_vars):
+            raise ValueError(f"block {name}: {len(values)} values for {len(iter_vars)} iterators")
+        self._visit(len(loops))
         bound = {value: number for number, value in enumerate(values)}
         operations = [0.0] * len(OPERATIONS)
         self._count(g.ref(block, "body"), operations)
@@ -175,6 +187,7 @@ class _Reader:
         g = self.graph
         found = []
         for region in g.items(node):
+            self._visit()
             ranges = g.items(g.ref(region, "region"))
             indices = tuple(self.index(g.ref(r, "min"), numbers) for r in ranges)
             found.append(Access(self._buffer(g.ref(region, "buffer", "source")), indices))
@@ -187,10 +200,11 @@ class _Reader:
         base = name = g.text(g.ref(node, "name"))
         suffix = 1
         while name in self.buffers:  # names are hints in TIR; make them unique
+            self._visit()
             name = f"{base}_{suffix}"
             suffix += 1
         shape_owner = node if g.has(node, "shape") else g.ref(node, "ty")
-        shape = tuple(g.integer(n) or 1 for n in g.items(g.ref(shape_owner, "shape")))
+        shape = tuple(map(self._extent, g.items(g.ref(shape_owner, "shape"))))
         hint = base if base != name else ""
         self.buffers[name] = Buffer(name, g.dtype(node), shape, hint)
         self._buffer_name[node] = name

@@ -108,7 +108,7 @@ def test_a_server_that_dies_in_the_middle_costs_no_candidate(tmp_path: Path) -> 
                 threading.Timer(0.5, lambda: devices.enter_context(device(port))).start()
 
         with RemoteEngine(
-            llvm_target(2), Tracker("127.0.0.1", port, "board"), plan=PLAN, workers=1,
+            llvm_target(2), tracker=Tracker("127.0.0.1", port, "board"), plan=PLAN, workers=1,
             patience_seconds=120.0,
         ) as engine:  # fmt: skip
             folder = engine._folder
@@ -145,7 +145,7 @@ def test_a_candidate_that_freezes_its_device_fails_of_it(monkeypatch: pytest.Mon
                 devices.enter_context(device(port))
 
         with RemoteEngine(
-            llvm_target(2), Tracker("127.0.0.1", port, "board"), plan=PLAN, workers=1,
+            llvm_target(2), tracker=Tracker("127.0.0.1", port, "board"), plan=PLAN, workers=1,
             run_timeout_seconds=1.0, patience_seconds=120.0,
         ) as engine:  # fmt: skip
             engine._granted = Granted()
@@ -193,7 +193,7 @@ def test_without_a_tracker_or_a_device_the_error_says_which_is_missing() -> None
     tracker = Tracker("127.0.0.1", port, "board")
     with (
         tracker_at(port),
-        RemoteEngine(llvm_target(2), tracker, workers=1, patience_seconds=0.5) as engine,
+        RemoteEngine(llvm_target(2), tracker=tracker, workers=1, patience_seconds=0.5) as engine,
         pytest.raises(MeasureError, match=r"'board': no device has answered for 0\.5 s"),
     ):
         engine.measure([Program(program("fine"))])

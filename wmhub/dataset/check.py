@@ -216,7 +216,7 @@ def _row_findings(dataset: Dataset, published: Sequence[Dataset]) -> Iterator[Fi
                 yield Finding(Severity.ERROR, "order", workload.id, reason)
             seen.add(workload.id)
             records += len(rows)
-            if workload.id not in dataset.splits[split]:
+            if dataset.split_of.get(workload.id) != split:
                 reason = f"its rows are in {split}, which is not its split"
                 yield Finding(Severity.ERROR, "split", workload.id, reason)
             others = [o.workload_records(workload.id) for o in published if workload.id in o]

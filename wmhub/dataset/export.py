@@ -13,9 +13,10 @@ import numpy as np
 
 from wmhub.dataset.placing import destination
 from wmhub.dataset.reader import Dataset, WorkloadRecords
+from wmhub.dataset.row_checks import form_faults
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.working import anew, refuse_inside, working
-from wmhub.errors import InvalidInputError, OutputExistsError
+from wmhub.errors import DatasetError, InvalidInputError, OutputExistsError
 from wmhub.logs import ansor, meta_schedule
 from wmhub.records import MeasureRecord, Scheduler, Workload
 
@@ -98,6 +99,8 @@ def _records(
             continue
         if best:
             rows = _fastest(rows)
+        for row, reason in form_faults(scheduler, rows):
+            raise DatasetError(f"{dataset.path}: row {row} of {workload.id}: {reason}")
         yield workload, sorted(rows.records(), key=lambda record: (record.source, record.line))
 
 

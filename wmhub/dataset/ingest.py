@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 import orjson
@@ -29,10 +29,11 @@ from wmhub.errors import InvalidInputError, LogFormatError
 from wmhub.logs.ansor import AnsorReader
 from wmhub.logs.chunks import ReadCounts, Rejection, parse_chunk
 from wmhub.logs.discover import LogFile
-from wmhub.logs.lines import MOST_WORKLOAD_BYTES, Chunk, decompressed, open_raw, read_chunks
-from wmhub.logs.meta_schedule import MetaScheduleReader, parse_workload
+from wmhub.logs.lines import Chunk, decompressed, open_raw, read_chunks
+from wmhub.logs.meta_schedule import MetaScheduleReader
 from wmhub.logs.sniff import LogKind, sniff
-from wmhub.logs.text import RejectedLineError, target_kind
+from wmhub.logs.text import target_kind
+from wmhub.logs.workloads import read_workload_file
 from wmhub.records import Scheduler, Workload
 
 _KNOWN_ACTIONS: Mapping[LogKind | None, frozenset[str]] = {
@@ -155,7 +156,7 @@ def ingest(
         raise InvalidInputError(f"workers must be at least 1, not {workers}")
     ingested = Ingested()
     listed: dict[str, Workload] = {}
-    damaged: list[Rejection] = []
+    damaged = _Damaged([])
     used: set[str] = set()
     sizes = [log.path.stat().st_size for log, _ in logs if log.path is not None]
     total = sum(sizes) if len(sizes) == len(logs) else None
@@ -165,7 +166,7 @@ def ingest(
     for task, runs in _finished(tasks, folder, workers):
         for name, note in runs:
             outcome = _Outcome.from_json(note)
-            for first in (*damaged, *outcome.rejections) if strict else ():
+            for first in (*damaged.kept, *outcome.rejections) if strict else ():
                 raise LogFormatError.at(first.source, first.reason, first.line)
             ingested.runs.append(folder / name)
             ingested.counts.add(outcome.counts)
@@ -176,16 +177,25 @@ def ingest(
             ingested.target_kinds.update(outcome.target_kinds)
         if progress is not None:
             progress(Progress(task.bytes_read, total, ingested.counts.lines))
-    ingested.rejections += damaged
-    ingested.counts.add(ReadCounts(lines=len(damaged), rejected=len(damaged)))
+    ingested.rejections += damaged.kept
+    ingested.counts.add(ReadCounts(lines=damaged.count, rejected=damaged.count))
     ingested.workloads = {id_: listed[id_] for id_ in sorted(used)}
     return ingested
+
+
+@dataclass
+class _Damaged:
+    """Lines of workload files that hold no workload."""
+
+    kept: list[Rejection]
+    """The first ``_MOST_REJECTIONS``."""
+    count: int = 0
 
 
 def _tasks(
     logs: Sequence[tuple[LogFile, Provenance]],
     listed: dict[str, Workload],
-    damaged: list[Rejection],
+    damaged: _Damaged,
     hardware: str,
 ) -> Iterator[_Task]:
     """What there is to parse; adds the workloads of MetaSchedule databases to ``listed``, lines of
@@ -194,8 +204,11 @@ def _tasks(
     for log, provenance in logs:
         ids: tuple[str | None, ...] = ()
         if log.workloads is not None:
-            source = str(PurePosixPath(log.source).with_name(log.workloads.name))
-            ids = tuple(_read_workloads(log.workloads, source, listed, damaged))
+            found = read_workload_file(log.workloads, log.workloads_source)
+            listed.update(found.workloads)
+            damaged.count += found.damaged
+            damaged.kept += found.rejections[: _MOST_REJECTIONS - len(damaged.kept)]
+            ids = tuple(found.ids)
         size = log.path.stat().st_size if log.path is not None else None
         if size is not None and size <= _WHOLE_BYTES:
             done += size
@@ -227,29 +240,6 @@ def _sniffed(log: LogFile, chunk: Chunk) -> LogFile:
     if kind not in _KNOWN_ACTIONS:
         raise LogFormatError(f"{log.source}: neither an Ansor log nor MetaSchedule tuning records")
     return dataclasses.replace(log, kind=kind)
-
-
-def _read_workloads(
-    path: Path, source: str, listed: dict[str, Workload], damaged: list[Rejection]
-) -> Iterator[str | None]:
-    """The ids in a MetaSchedule workload file by index; ``None`` for a damaged line, which is
-    added to ``damaged`` as one of ``source``."""
-    with open_raw(path) as raw:
-        for chunk in read_chunks(decompressed(raw), most_line=MOST_WORKLOAD_BYTES):
-            if chunk.fault is not None:
-                damaged.append(Rejection(source, chunk.first_line, chunk.fault))
-                yield None
-            for number, line in enumerate(chunk.data.splitlines(), chunk.first_line):
-                if not line.strip():
-                    continue
-                try:
-                    workload = parse_workload(line)
-                except RejectedLineError as error:
-                    damaged.append(Rejection(source, number, str(error)))
-                    yield None
-                    continue
-                listed[workload.id] = workload
-                yield workload.id
 
 
 def _finished(tasks: Iterator[_Task], folder: Path, workers: int) -> Iterator[tuple[_Task, _Runs]]:

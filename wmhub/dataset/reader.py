@@ -56,11 +56,14 @@ class WorkloadRecords:
     def latency_seconds(self) -> np.ndarray:
         """float64 [N]: median of the run times in seconds; ``inf`` for a candidate without any.
 
-        Needs the columns ``run_seconds`` and ``failure``.
+        Needs the columns ``run_seconds`` and ``failure``. Raises ``DatasetError`` where a time is
+        missing amid others.
         """
         seconds = self.table["run_seconds"].combine_chunks()
         lengths = seconds.value_lengths().to_numpy(zero_copy_only=False)
         ran = self.table["failure"].is_null().to_numpy()
+        if seconds.flatten().null_count:
+            raise DatasetError("a run time is missing amid others; wmhub dataset verify says where")
         values = seconds.flatten().to_numpy()
         starts = np.cumsum(lengths) - lengths
         medians = np.full(len(lengths), np.inf)

@@ -82,7 +82,7 @@ def read_recipe(path: Path) -> Recipe:
         value = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MissingInputError(f"{path}: no such recipe") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, RecursionError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InvalidInputError(f"{path}: no readable TOML: {error}") from None
     try:
         if not isinstance(value["upstream"], list):
@@ -117,10 +117,12 @@ def gather(recipe: Recipe, mirror: Path | None, cache: Path, collector: str) -> 
             if kind is LogKind.META_SCHEDULE_WORKLOADS:
                 continue
             here = PurePosixPath(path)
-            partners = partner_names(here.name, "tuning_record", "workload")
-            blobs = (upstream.files.get(str(here.with_name(name)), "") for name in partners)
-            workloads = next((found[blob] for blob in blobs if blob in found), None)
-            log = LogFile(found[blob], f"{name}:{path}", kind, workloads)
+            names = partner_names(here.name, "tuning_record", "workload")
+            beside = (str(here.with_name(one)) for one in names)
+            partner = next((one for one in beside if upstream.files.get(one) in found), None)
+            workloads = None if partner is None else found[upstream.files[partner]]
+            told = "" if partner is None else f"{name}:{partner}"
+            log = LogFile(found[blob], f"{name}:{path}", kind, workloads, told)
             # Two commits of a repository may list a file that is the same in both.
             if all(log != other for other, _ in logs):
                 logs.append((log, provenance))

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from wmhub.dataset.assemble import COLLECTOR, assemble, chosen_workloads, part_of
 from wmhub.dataset.card import CARD, PICTURE
+from wmhub.dataset.growing import require_same_clock, require_same_hardware
 from wmhub.dataset.manifest import MANIFEST, Manifest, Repeatability, write_manifest
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset
@@ -22,10 +23,10 @@ from wmhub.dataset.verify import open_verified, require_verified
 from wmhub.dataset.version import Change, Version
 from wmhub.dataset.working import anew, refuse_inside, working
 from wmhub.dataset.writer import Description, add_card
-from wmhub.errors import HardwareMismatchError, InvalidInputError
+from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.flushing import flush_folder
 from wmhub.markdown import MOST_CHARACTERS
-from wmhub.records import MeasureRecord, Scheduler
+from wmhub.records import MeasureRecord, ProgramKey
 
 
 def merge(
@@ -44,18 +45,10 @@ def merge(
     opened = [open_verified(path) for path in datasets]
     first = opened[0]
     for other in opened[1:]:
-        if other.hardware != first.hardware:
-            raise HardwareMismatchError(
-                f"{other.path}: measured on {other.hardware}, but {first.path} on "
-                f"{first.hardware}; latencies of different hardware do not mix in one dataset"
-            )
-        if other.manifest.is_cold != first.manifest.is_cold:
-            raise InvalidInputError(
-                f"{other.path} and {first.path}: one was measured with emptied caches; times of "
-                "both kinds do not mix in one dataset"
-            )
+        require_same_hardware(first, other.hardware, f"{other.path}")
+        require_same_clock(first, other.manifest.is_cold, f"{other.path}")
     if (number := Version.named(version)) is not None:
-        number.require_later(first.manifest.version)
+        number.require_after(Change.PATCH, first.manifest.version)
     settled = _settled(opened)
     description = Description(
         first.hardware,
@@ -80,11 +73,11 @@ def _settled(datasets: Sequence[Dataset]) -> dict[str, str]:
 
     Two versions of TVM serialise one program differently: under one key it has two ids.
     """
-    program_of: dict[str, tuple[Scheduler, str]] = {}
-    places: dict[tuple[Scheduler, str], str] = {}
+    program_of: dict[str, ProgramKey] = {}
+    places: dict[ProgramKey, str] = {}
     for dataset in reversed(datasets):
         for id_, workload in dataset.workloads().items():
-            program_of[id_] = workload.scheduler, workload.key
+            program_of[id_] = workload.program_key
             places[program_of[id_]] = dataset.split_of[id_]
     return {id_: places[program] for id_, program in program_of.items()}
 
@@ -213,8 +206,14 @@ class _Retiming:
         self._rows += len(table)
         if not any(found):
             return table
-        for record, seconds in zip(found, table["run_seconds"].to_pylist(), strict=True):
+        columns = (table["run_seconds"].to_pylist(), table["trace"].to_pylist())
+        for record, seconds, trace in zip(found, *columns, strict=True):
             if record is not None:
+                if record.trace != trace:
+                    raise DatasetError(
+                        "the rows of a workload are not side by side, so that what was measured "
+                        "again cannot be told from the rest; wmhub dataset check says where"
+                    )
                 self.ratios.append(
                     statistics.median(record.run_seconds) / statistics.median(seconds)
                 )

@@ -94,7 +94,7 @@ def check_workload(
         if not manifest.hardware.runs(target):
             reason = f"compiled for {target}, which {manifest.hardware} cannot have run"
             yield RowFault("target", where[row], reason)
-    for row, reason in _form_faults(workload.scheduler, rows):
+    for row, reason in form_faults(workload.scheduler, rows):
         yield RowFault("form", where[row], reason)
     possible = np.ones(len(rows), dtype=bool)
     for row, reason in _time_faults(rows):
@@ -202,7 +202,7 @@ def _id_faults(workload: Workload, rows: WorkloadRecords) -> Iterator[RowFault]:
             yield RowFault("id", f"row {row} of {workload.id}", f"{id_} is not that of its trace")
 
 
-def _form_faults(scheduler: Scheduler, rows: WorkloadRecords) -> Iterator[tuple[int, str]]:
+def form_faults(scheduler: Scheduler, rows: WorkloadRecords) -> Iterator[tuple[int, str]]:
     """Traces, targets and contexts that no line of a log can have given."""
     reader = ansor if scheduler is Scheduler.AUTO_SCHEDULER else meta_schedule
     parsed = functools.lru_cache(_parsed)  # targets and contexts are a few

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Collection, Mapping
 
-from wmhub.records import Scheduler, Workload
+from wmhub.records import ProgramKey, Workload
 
 #: In the order in which they are written and shown.
 SPLITS = ("train", "validation", "test")
@@ -25,10 +25,10 @@ def split_workloads(
     key. They are placed as the least of their ids, or where one of them is settled, so that none
     of them is trained on while another is tested.
     """
-    first: dict[tuple[Scheduler, str], str] = {}
+    first: dict[ProgramKey, str] = {}
     for id_ in sorted(workloads):
-        first.setdefault((workloads[id_].scheduler, workloads[id_].key), id_)
-    of = {id_: first[workload.scheduler, workload.key] for id_, workload in workloads.items()}
+        first.setdefault(workloads[id_].program_key, id_)
+    of = {id_: first[workload.program_key] for id_, workload in workloads.items()}
     kept = {id_: split for id_, split in (settled or {}).items() if id_ in of}
     chosen = {of[id_] for id_ in test_workloads if id_ in of}
     places = assign_splits(set(of.values()), chosen, {of[id_]: kept[id_] for id_ in kept})

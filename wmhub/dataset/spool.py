@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from wmhub.records import Row
 
 #: Raised whenever runs of before cannot be taken up any more.
-RUN_FORMAT = 4
+RUN_FORMAT = 5
+#: Keys of a batch that are known without reading it.
+_KEYS = 9
 #: Rows and bytes of a batch within a run, at most; small, so that few rows outside a wanted range
 #: are read.
 _BATCH_ROWS, _BATCH_BYTES = 256, 64 << 10
@@ -114,7 +116,7 @@ def rows_to_table(rows: Sequence[Row], hardware: str, provenance: Provenance) ->
 def write_run(path: Path, table: pa.Table, note: bytes) -> None:
     """Writes a sorted run with ``note``; it appears whole or not at all.
 
-    First and last key and length of each batch stand beside the note, so that merging runs begins
+    Some keys and the length of each batch stand beside the note, so that merging runs begins
     without reading their rows.
     """
     # One file of a recipe may be listed twice, and parsed by two processes.
@@ -123,7 +125,7 @@ def write_run(path: Path, table: pa.Table, note: bytes) -> None:
     fitting = _BATCH_BYTES * len(table) // max(table.nbytes, 1)
     rows = max(1, min(_BATCH_ROWS, fitting))
     pieces = (table.slice(at, rows) for at in range(0, len(table), rows))
-    index = [(piece["key"][0].as_py(), piece["key"][-1].as_py(), piece.nbytes) for piece in pieces]
+    index = [(_some_keys(piece["key"]), piece.nbytes) for piece in pieces]
     schema = table.schema.with_metadata({"note": note, "index": orjson.dumps(index)})
     with (
         pa.OSFile(str(partial), "wb") as sink,
@@ -131,6 +133,13 @@ def write_run(path: Path, table: pa.Table, note: bytes) -> None:
     ):
         run.write_table(table.combine_chunks().cast(schema), max_chunksize=rows)
     partial.replace(path)
+
+
+def _some_keys(keys: pa.ChunkedArray) -> list[str]:
+    """The first of sorted ``keys``, some between, and the last."""
+    places = np.unique(np.linspace(0, len(keys) - 1, _KEYS).astype(np.int64))
+    found: list[str] = keys.take(pa.array(places)).to_pylist()
+    return found
 
 
 def read_note(path: Path) -> bytes:
@@ -150,9 +159,17 @@ class _Batch:
     rank: int
     """Number of the part that it belongs to."""
     index: int
-    first: str
-    last: str
+    keys: list[str]
+    """The first, some between, and the last."""
     bytes: int
+
+    @property
+    def first(self) -> str:
+        return self.keys[0]
+
+    @property
+    def last(self) -> str:
+        return self.keys[-1]
 
 
 def read_sorted(
@@ -177,20 +194,23 @@ def read_sorted(
 
 
 def _index(run: Path, rank: int) -> Iterator[_Batch]:
-    for number, (first, last, length) in enumerate(orjson.loads(_metadata(run, b"index"))):
-        yield _Batch(run, rank, number, first, last, length)
+    for number, (keys, length) in enumerate(orjson.loads(_metadata(run, b"index"))):
+        yield _Batch(run, rank, number, keys, length)
 
 
 def _pivots(batches: Sequence[_Batch], range_bytes: int) -> list[str]:
     """Keys that cut all rows into ranges of about ``range_bytes``."""
     pivots: list[str] = []
-    held = 0
-    for batch in sorted(batches, key=lambda batch: batch.first):
+    held = 0.0
+    # A batch of a small log is spread over all keys: its first alone would say nothing of the rest.
+    for key, length in sorted(
+        (key, batch.bytes / len(batch.keys)) for batch in batches for key in batch.keys
+    ):
         if held >= range_bytes:
-            if not pivots or pivots[-1] < batch.first:
-                pivots.append(batch.first)
-            held = 0
-        held += batch.bytes
+            if not pivots or pivots[-1] < key:
+                pivots.append(key)
+            held = 0.0
+        held += length
     return pivots
 
 

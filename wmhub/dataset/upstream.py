@@ -108,6 +108,7 @@ def _run(
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             env=environment,
             timeout=_TIMEOUT_SECONDS,
             check=False,

@@ -17,6 +17,7 @@ from wmhub.dataset.reader import READ_ROWS, Dataset, open_parquet
 from wmhub.dataset.schema import SCHEMA_VERSION, TRAJECTORIES, WORKLOADS
 from wmhub.dataset.splits import SPLITS
 from wmhub.errors import DatasetError
+from wmhub.records import Scheduler
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,14 @@ def open_verified(dataset: str | Path) -> Dataset:
     return Dataset(Path(dataset), require_verified(dataset))
 
 
+#: What the values of columns look like that nothing else checks before they are used.
+_WORDS = {
+    "workload_id": "^w[0-9a-f]{20}$",
+    "split": f"^({'|'.join(SPLITS)})$",
+    "scheduler": f"^({'|'.join(Scheduler)})$",
+}
+
+
 def _file_fault(folder: Path, entry: FileEntry) -> str | None:
     path = folder / entry.name
     if not path.is_file():
@@ -105,9 +114,15 @@ def _schema_fault(schema: pa.Schema, wanted: pa.Schema) -> str | None:
 
 
 def _value_fault(file: pq.ParquetFile, times: bool) -> str | None:
-    """What Parquet itself lets pass: text that is no UTF-8 (raised), and times that nothing has."""
+    """What Parquet itself lets pass: text that is no UTF-8 (raised), words that mean nothing, and
+    times that nothing has."""
     for batch in file.iter_batches(batch_size=READ_ROWS):
         batch.validate(full=True)
+        for name, known in _WORDS.items():
+            if name in batch.schema.names:
+                words = pc.unique(batch[name]).cast(pa.string())
+                if not pc.all(pc.match_substring_regex(words, known)).as_py():
+                    return f"a value in its column {name} is not one that means anything"
         if "run_seconds" not in batch.schema.names:
             continue
         if batch["run_seconds"].flatten().null_count:

@@ -39,12 +39,11 @@ class Version:
             raise InvalidNameError(f"content version {text[:60]!r} is not like 1.2.0")
         return cls(*map(int, match.groups()))
 
-    def require_later(self, before: Version) -> None:
-        """Raises ``InvalidInputError`` unless this can follow ``before``, whatever changed."""
-        if self <= before:
-            least = before.after(Change.PATCH)
+    def require_after(self, change: Change, before: Version) -> None:
+        """Raises ``InvalidInputError`` unless this may follow ``before`` after ``change``."""
+        if not self.allows(change, before):
             raise InvalidInputError(
-                f"version {self} cannot follow {before}: it must be {least} or later"
+                f"version {self} cannot follow {before}: it must be {before.after(change)} or later"
             )
 
     @classmethod

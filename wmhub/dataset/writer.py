@@ -35,7 +35,7 @@ from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.statistics import statistics
 from wmhub.dataset.version import FIRST_VERSION, Change, Version
 from wmhub.dataset.working import begin_anew
-from wmhub.errors import DatasetError, InvalidInputError
+from wmhub.errors import DatasetError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts
 from wmhub.names import HardwareKey
@@ -85,13 +85,9 @@ class Description:
             return self.version or FIRST_VERSION
         # Of the same rows only the card, with what was read to make it, is another one.
         change = Change.MINOR if records > self.older.counts.records else Change.PATCH
-        least = self.older.version.after(change)
-        if self.version is not None and not self.version.allows(change, self.older.version):
-            raise InvalidInputError(
-                f"version {self.version} cannot follow {self.older.version}: it must be {least} or "
-                "later"
-            )
-        return self.version or least
+        if self.version is not None:
+            self.version.require_after(change, self.older.version)
+        return self.version or self.older.version.after(change)
 
     def is_unchanged_by(self, records: int) -> bool:
         """Whether ``records`` rows are those of ``older``, and no other version was asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,7 +123,7 @@ def parse_chunk(
     rows: list[Row] = []
     read = reader.read_row
     exact = has_long_number(chunk.data)
-    for number, line in _lines(chunk):
+    for number, line in chunk.lines():
         body = line.strip()
         if not body or body.startswith(b"#"):
             counts.skipped += 1
@@ -150,10 +150,3 @@ def parse_chunk(
     counts.measured = len(rows) - counts.failed
     counts.lines = counts.measured + counts.failed + counts.rejected
     return ChunkRecords(rows, list(reader.workloads.values()), counts, rejections)
-
-
-def _lines(chunk: Chunk) -> Iterator[tuple[int, bytes]]:
-    lines = chunk.data.split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return enumerate(lines, chunk.first_line)

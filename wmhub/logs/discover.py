@@ -30,6 +30,8 @@ class LogFile:
     """``None`` for standard input, which is sniffed when it is read."""
     workloads: Path | None = None
     """MetaSchedule: the file of workloads, where there is one."""
+    workloads_source: str = ""
+    """How the dataset names that."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,12 @@ def discover(inputs: Sequence[str | Path]) -> Discovered:
     ]
     paths = [path for path, _, _ in files]
     root = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+
+    def source(path: Path) -> str:
+        return _readable(path.relative_to(root))
+
     logs = [
-        LogFile(path, _readable(path.relative_to(root)), kind, workloads)
+        LogFile(path, source(path), kind, workloads, source(workloads) if workloads else "")
         for path, kind, workloads in sorted(files, key=lambda file: file[0])
     ]
     if any(str(item) == STDIN for item in inputs):
@@ -198,6 +204,15 @@ def _says_less(path: Path) -> tuple[bool, bool]:
 
 
 def _expand(item: str) -> _Seen:
+    """What one input stands for."""
+    try:
+        return _expanded(item)
+    except OSError as error:
+        # A folder that may not be entered, or a name that no disk can have.
+        raise LogFormatError(f"{item}: cannot be read: {error.strerror or error}") from None
+
+
+def _expanded(item: str) -> _Seen:
     path, seen = Path(item), _Seen()
     if path.is_dir():
         seen.look_below(path)

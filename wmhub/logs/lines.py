@@ -6,7 +6,7 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
@@ -23,7 +23,9 @@ MOST_WORKLOAD_BYTES = 256 << 20
 CHUNK_BYTES = 8 << 20
 
 #: Compressed bytes that are taken at once: they may become 128 KiB for every four of them.
-_ZSTD_BYTES = 128
+_FRAME_BYTES = 128
+#: What reading xz may hold: ``xz -9`` asks for 64 MiB, and a file may ask for 4 GiB.
+_XZ_MEMORY = 256 << 20
 
 #: Plain bytes that are asked for at once.
 _PIECE_BYTES = 1 << 20
@@ -43,6 +45,13 @@ class Chunk:
     """The lines, each ended by a newline, which only the file's last line may lack."""
     fault: str | None = None
     """Why ``data`` is empty: a line that is too long, or a stream that is damaged from here on."""
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Each line with its number, without the newline."""
+        lines = self.data.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        return enumerate(lines, self.first_line)
 
 
 class PlainBytes(Protocol):
@@ -76,21 +85,40 @@ def decompressed(raw: BinaryIO) -> PlainBytes:
     if head.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=buffered)
     if head.startswith(b"\xfd7zXZ\x00"):
-        return lzma.LZMAFile(buffered)
+        return _Frames(buffered, _xz_frame, padding=b"\0")
     if head.startswith(b"\x28\xb5\x2f\xfd"):
-        return _ZstdFrames(buffered)
+        return _Frames(buffered, _zstd_frame)
     return buffered
 
 
-class _ZstdFrames:
-    """Zstandard frames, one after another, as plain bytes.
+class _Frame(Protocol):
+    """What decompresses one frame."""
 
-    The library's own reader ends without a word amid a frame, as if the rest had never been.
+    eof: bool
+    unused_data: bytes
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _zstd_frame() -> _Frame:
+    return cast("_Frame", zstandard.ZstdDecompressor().decompressobj())
+
+
+def _xz_frame() -> _Frame:
+    return cast("_Frame", lzma.LZMADecompressor(memlimit=_XZ_MEMORY))
+
+
+class _Frames:
+    """Frames of Zstandard or streams of xz, one after another, as plain bytes.
+
+    The first library's own reader ends without a word amid a frame, as if the rest had never been;
+    the second's takes whatever memory a file asks for.
     """
 
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw = raw
-        self._frame: zstandard.ZstdDecompressionObj | None = None
+    def __init__(self, raw: BinaryIO, make: Callable[[], _Frame], padding: bytes = b"") -> None:
+        """``make`` begins a frame; ``padding`` may stand between them."""
+        self._raw, self._make, self._padding = raw, make, padding
+        self._frame: _Frame | None = None
         self._rest, self._plain = b"", memoryview(b"")
         self._failed: Exception | None = None
 
@@ -104,15 +132,18 @@ class _ZstdFrames:
 
     def _has_plain(self) -> bool:
         while not self._plain and self._failed is None:
-            data = self._rest or self._raw.read(_ZSTD_BYTES)
+            data = self._rest or self._raw.read(_FRAME_BYTES)
+            self._rest = b""
             if not data:
                 if self._frame is not None:
-                    self._failed = EOFError("it ends amid a Zstandard frame")
+                    self._failed = EOFError("it ends amid a frame")
                 break
-            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
+            if self._frame is None and not (data := data.lstrip(self._padding)):
+                continue
+            frame = self._frame or self._make()
             try:
                 self._plain = memoryview(frame.decompress(data))
-            except zstandard.ZstdError as error:
+            except (lzma.LZMAError, zstandard.ZstdError) as error:
                 self._failed = error
                 break
             self._rest = frame.unused_data

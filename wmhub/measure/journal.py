@@ -26,6 +26,7 @@ from wmhub.errors import (
 )
 from wmhub.flushing import flush
 from wmhub.hardware.profile import HardwareProfile
+from wmhub.holding import take
 from wmhub.logs.chunks import Rejection
 from wmhub.names import HardwareKey
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload
@@ -78,16 +79,12 @@ class Journal:
 
     def __init__(self, path: Path, head: JournalHead) -> None:
         """Opens ``path``, or begins it. Raises ``HardwareMismatchError`` for another's journal."""
-        import fcntl
-
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._file = path.open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take(self._file):
             self._file.close()
-            raise MeasureError(f"{path}: another process is collecting into it") from None
+            raise MeasureError(f"{path}: another process is collecting into it")
         try:
             self.head = self._begin(head)
         except BaseException:

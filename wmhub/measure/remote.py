@@ -106,8 +106,8 @@ class RemoteEngine(Engine):
     def __init__(
         self,
         target: dict[str, Any],
-        tracker: Tracker,
         *,
+        tracker: Tracker,
         patience_seconds: float = 60.0,
         **limits: Any,
     ) -> None:

@@ -18,7 +18,9 @@ from wmhub.replay import operands, operators
 from wmhub.replay.workload_key import WorkloadKey
 
 _MOST_STAGES = 4096
-_MOST_ITERATORS = 4096
+#: Iterators of a stage, and of all: those of real schedules are a few dozen, and a few hundred.
+_MOST_ITERATORS = 256
+_MOST_TOLD = 1 << 14
 
 
 class StepReplay:
@@ -37,6 +39,8 @@ class StepReplay:
         #: The loop at which each hosted stage is computed, by the stage's identity.
         self.locations: dict[int, Loop] = {}
         self.number = 0
+        #: Iterators that some step has mentioned.
+        self.told = 0
 
     def step(self, step: Sequence[Any]) -> None:
         """Takes one step, of a kind that need not be known."""
@@ -65,6 +69,9 @@ class StepReplay:
         if not 0 <= number < _MOST_ITERATORS:
             raise ValueError(f"iterator {number}")
         while len(stage.loops) <= number:
+            self.told += 1
+            if self.told > _MOST_TOLD:
+                raise ValueError(f"more than {_MOST_TOLD:,} iterators")
             axis = Axis(f"i{len(stage.axes)}", extents(0), None)
             stage.axes.append(axis)
             stage.loops.append(Loop.over(axis))

@@ -14,16 +14,12 @@ import numpy as np
 
 from wmhub.errors import InvalidInputError
 from wmhub.nest import Axis, Loop, Stage, extents, span
-from wmhub.program import Access, Index
+from wmhub.program import MOST_TERMS, Access, Index, most_terms
 from wmhub.replay.state import State
 from wmhub.tvm_json import parse_index_map
 
 if TYPE_CHECKING:
     from wmhub.replay.state import Bound
-
-#: Terms of an index; those of real ones are a few dozen. Layouts of layouts would grow beyond all
-#: bounds.
-_MOST_TERMS = 300
 
 
 def transform_layout(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
@@ -56,7 +52,7 @@ def _layout(texts: Sequence[Any], count: int) -> tuple[Index, ...] | None:
     if len(parsed) != 1 or parsed[0][0] != count:
         return None
     layout = parsed[0][1]
-    is_known = _most_terms(layout) <= _MOST_TERMS and not any(one.is_opaque for one in layout)
+    is_known = most_terms(layout) <= MOST_TERMS and not any(one.is_opaque for one in layout)
     return layout if is_known else None
 
 
@@ -80,7 +76,7 @@ def _change_buffer(state: State, buffer: str, layout: Sequence[Index] | None) ->
     if (
         layout is None
         or any(len(one) != len(shape) for one in indices)
-        or _most_terms(layout) * max(map(_most_terms, indices)) > _MOST_TERMS
+        or most_terms(layout) * max(map(most_terms, indices)) > MOST_TERMS
     ):
         state.blurred.add(buffer)
         return
@@ -89,18 +85,6 @@ def _change_buffer(state: State, buffer: str, layout: Sequence[Index] | None) ->
         accesses[number] = Access(buffer, tuple(one.substituted(values) for one in layout))
     sizes = [extents(size) for size in shape]
     state.shapes[buffer] = tuple(int(span(one, sizes)[0]) for one in layout)
-
-
-def _most_terms(indices: Sequence[Index]) -> int:
-    """Of the longest of ``indices``."""
-    most = 0
-    for index in indices:
-        count, left = 0, [index]
-        while left:
-            count += 1
-            left += left.pop().args
-        most = max(most, count)
-    return most
 
 
 def _change_iterators(state: State, stage: Stage, layout: Sequence[Index] | None) -> None:
@@ -134,7 +118,7 @@ def _change_iterators(state: State, stage: Stage, layout: Sequence[Index] | None
 def _walked(access: Access, layout: Sequence[Index], inverse: Mapping[int, Index]) -> Access:
     """``access`` over what ``layout`` makes, opaque where that cannot be said."""
     indices = (Index("opaque"),) * len(access.indices)
-    if _most_terms(access.indices) <= _MOST_TERMS:
+    if most_terms(access.indices) <= MOST_TERMS:
         with contextlib.suppress(KeyError):
             indices = tuple(_over(index, layout, inverse) for index in access.indices)
     return Access(access.buffer, indices)

@@ -147,7 +147,8 @@ def replay_decisions(
     program: Program, instructions: Sequence[Any], rows: Sequence[dict[int, Any]]
 ) -> Trajectories:
     """Replays one structure under N settings of its decisions (instruction number -> value)."""
-    state = State(program)
+    with refused("program"):
+        state = State(program)
     for number, instruction in enumerate(instructions):
         with refused(instruction):
             _step(state, instruction, _decision(instruction, number, rows))

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from wmhub.nest import Loop, Stage
-from wmhub.program import Access, Index
+from wmhub.program import MOST_TERMS, Access, Index, most_terms
 from wmhub.replay.state import State
 
 if TYPE_CHECKING:
     from wmhub.replay.state import Bound
+
+
+#: What a block reads after all that it could take in was inlined is a few dozen.
+_MOST_READS = 1000
 
 
 def compute_at(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
@@ -69,11 +73,17 @@ def inline(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
     return []
 
 
-def _bind(index: Index, values: Sequence[Index]) -> Index:
-    """``index`` with each iterator replaced by an expression."""
-    if index.op == "var":
-        return values[index.value] if index.value < len(values) else Index("opaque")
-    return Index(index.op, index.value, tuple(_bind(a, values) for a in index.args))
+def _bind(indices: Sequence[Index], values: Sequence[Index]) -> tuple[Index, ...]:
+    """``indices`` with each iterator replaced by an expression; opaque where that gets long."""
+
+    def bound(index: Index) -> Index:
+        if index.op == "var":
+            return values[index.value] if index.value < len(values) else Index("opaque")
+        return Index(index.op, index.value, tuple(map(bound, index.args)))
+
+    if most_terms(indices) * most_terms(values) > MOST_TERMS:
+        return tuple(Index("opaque") for _ in indices)
+    return tuple(map(bound, indices))
 
 
 def _substitute(reads: Sequence[Access], producer: Stage) -> list[Access]:
@@ -90,7 +100,9 @@ def _substitute(reads: Sequence[Access], producer: Stage) -> list[Access]:
             if own.op == "var":
                 values[own.value] = given
         for read in producer.reads:
-            found.append(Access(read.buffer, tuple(_bind(i, values) for i in read.indices)))
+            found.append(Access(read.buffer, _bind(read.indices, values)))
+        if len(found) > _MOST_READS:
+            raise ValueError(f"a block of more than {_MOST_READS} reads")
     return found
 
 
@@ -104,13 +116,9 @@ def _absorb(producer: Stage, consumer: Stage) -> None:
             for own, given in zip(read.indices, write.indices):
                 if own.op == "var":
                     values[own.value] = given
-    producer.writes = [
-        Access(w.buffer, tuple(_bind(i, values) for i in w.indices)) for w in consumer.writes
-    ]
+    producer.writes = [Access(w.buffer, _bind(w.indices, values)) for w in consumer.writes]
     producer.reads = producer.reads + [
-        Access(r.buffer, tuple(_bind(i, values) for i in r.indices))
-        for r in consumer.reads
-        if r.buffer not in made
+        Access(r.buffer, _bind(r.indices, values)) for r in consumer.reads if r.buffer not in made
     ]
     if producer.operations and consumer.operations:
         producer.operations = tuple(a + b for a, b in zip(producer.operations, consumer.operations))

@@ -1,0 +1,67 @@
+"""What may join a dataset that is there: the same hardware, clock and splits, a later version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from wmhub.dataset.manifest import MANIFEST
+from wmhub.dataset.placing import refuse_existing
+from wmhub.dataset.reader import Dataset
+from wmhub.dataset.verify import open_verified
+from wmhub.dataset.version import Change, Version
+from wmhub.errors import HardwareMismatchError, InvalidInputError
+from wmhub.names import HardwareKey
+from wmhub.records import Workload
+
+
+def older_in(output: Path, version: Version | None, least: Change = Change.PATCH) -> Dataset | None:
+    """The dataset in ``output`` that is to grow, verified; ``None`` where there is nothing yet.
+
+    Raises ``DatasetError`` for one that was changed, ``OutputExistsError`` for what is no dataset,
+    and ``InvalidInputError`` for a ``version`` that cannot follow after the ``least`` that will
+    change.
+    """
+    if not (output / MANIFEST).exists():
+        refuse_existing(output)
+        return None
+    older = open_verified(output)
+    if version is not None:
+        version.require_after(least, older.manifest.version)
+    return older
+
+
+def require_same_hardware(older: Dataset, hardware: HardwareKey, whose: str = "records") -> None:
+    """Raises ``HardwareMismatchError`` where what is to join ``older`` ran on other hardware."""
+    if older.hardware != hardware:
+        raise HardwareMismatchError(
+            f"{older.path}: measured on {older.hardware}, so {whose} of {hardware} cannot be added"
+        )
+
+
+def require_same_clock(older: Dataset, is_cold: bool, whose: str) -> None:
+    """Raises ``InvalidInputError`` where caches were emptied before each run of ``older``, or of
+    what is to join it, but not of both."""
+    if older.manifest.is_cold != is_cold:
+        emptied = ("with emptied caches", "without emptying caches")
+        here, there = emptied if older.manifest.is_cold else emptied[::-1]
+        raise InvalidInputError(
+            f"{older.path}: measured {here}, and {whose} {there}; times of both kinds do not mix "
+            "in one dataset"
+        )
+
+
+def settled_elsewhere(
+    test_workloads: Iterable[str], workloads: Mapping[str, Workload], settled: Mapping[str, str]
+) -> dict[str, str]:
+    """Those ids of ``test_workloads`` whose program, in whatever form, ``settled`` has in another
+    split, and in which; ``workloads`` are all by id."""
+    places = {
+        workloads[id_].program_key: split for id_, split in settled.items() if id_ in workloads
+    }
+    found = {
+        id_: places.get(workloads[id_].program_key, "test")
+        for id_ in test_workloads
+        if id_ in workloads
+    }
+    return {id_: split for id_, split in found.items() if split != "test"}
