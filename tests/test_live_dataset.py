@@ -9,11 +9,12 @@ import pytest
 
 from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.schema import Provenance
+from wmhub.dataset.version import Version
 from wmhub.dataset.working import working, working_folder
 from wmhub.errors import MeasureError
 from wmhub.hardware import lookup
 from wmhub.live_collection import _known
-from wmhub.live_dataset import Finished, dataset_of, put_aside
+from wmhub.live_dataset import Finished, HeldOutWarning, dataset_of, put_aside
 from wmhub.measure.journal import Journal, JournalHead
 from wmhub.names import HardwareKey
 from wmhub.records import FailureKind, MeasureRecord, Scheduler, Workload
@@ -65,9 +66,9 @@ def damage(output: Path, *lines: int) -> None:
     path.write_bytes(b"".join(kept))
 
 
-def finish(output: Path, older: Dataset | None = None) -> Finished:
+def finish(output: Path, older: Dataset | None = None, version: Version | None = None) -> Finished:
     with Journal(journal_of(output), HEAD) as journal:
-        return dataset_of(journal, output, older, Provenance("me", "MIT", "test"), None)
+        return dataset_of(journal, output, older, Provenance("me", "MIT", "test"), version)
 
 
 def test_all_but_the_damaged_lines_become_a_dataset(output: Path) -> None:
@@ -104,6 +105,33 @@ def test_where_nothing_is_left_the_damage_is_told(output: Path) -> None:
     damage(output, 3)
     with pytest.raises(MeasureError, match=r"nothing was measured[^\0]*journal\.jsonl:3: damaged"):
         finish(output)
+
+
+def test_a_version_of_which_nothing_was_measured_is_not_made(output: Path) -> None:
+    begin(output, (ONE, record(ONE, 1)))
+    finish(output)
+    journal_of(output).unlink()
+    older = open_dataset(output)
+    assert finish(output, older).manifest == older.manifest
+    with pytest.raises(MeasureError, match=r"so there is no version 1\.1\.0 to write"):
+        finish(output, older, Version(1, 1, 0))
+
+
+def test_a_held_out_program_that_trained_stays_and_is_told(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(output, (ONE, record(ONE, 1)))
+    finish(output)
+    journal_of(output).unlink()
+    older = open_dataset(output)
+    assert older.split_of == {ONE.id: "train"}
+    one = record(ONE, 2)
+    monkeypatch.setattr("wmhub.live_dataset.HELD_OUT", {one.source.removeprefix("live/")})
+    begin(output, (ONE, one))
+    with pytest.warns(HeldOutWarning, match=f"{ONE.id} in train"):
+        manifest = finish(output, older).manifest
+    assert manifest.test_workloads == ()
+    assert open_dataset(output).split_of == {ONE.id: "train"}
 
 
 def test_a_damaged_journal_is_kept_beside_those_from_before(output: Path) -> None:

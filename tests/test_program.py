@@ -169,8 +169,52 @@ def test_an_extent_beyond_64_bits_is_refused() -> None:
     ]
     with pytest.raises(InvalidInputError, match="holds no block"):
         parse_program(graph_of(body))
-    with pytest.raises(InvalidInputError, match="more than 64 bits"):
-        parse_program(graph_of(body, extent=10**400))
+    for extent in (10**400, 2**63):
+        with pytest.raises(InvalidInputError, match="more than 64 bits"):
+            parse_program(graph_of(body, extent=extent))
+    with pytest.raises(InvalidInputError, match="an extent of -4"):
+        parse_program(graph_of(body, extent=-4))
+
+
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity"])
+def test_what_is_no_integer_is_refused(number: str) -> None:
+    with pytest.raises(InvalidInputError, match="not a serialised IRModule"):
+        parse_program(f'{{"nodes": [], "root_index": {number}}}')
+
+
+def block_of(reads: list[int], values: list[int]) -> str:
+    """A function of one block ``C`` over one iterator, which reads a tensor of no axes."""
+    body: list[dict[str, Any]] = [
+        {"type": "ffi.String", "data": "C"},
+        {"type": "ir.Range", "data": {"min": 2, "extent": 2}},
+        {"type": "tirx.IterVar", "data": {"var": 1, "dom": 11, "iter_type": 0}},
+        {"type": "ffi.Array", "data": [12]},
+        {"type": "tirx.Buffer", "data": {"name": 10, "shape": 7, "dtype": "float32"}},
+        {"type": "tirx.BufferRegion", "data": {"buffer": 14, "region": 7}},
+        {"type": "ffi.Array", "data": [15] * len(reads)},
+        {"type": "tirx.Evaluate", "data": {}},
+        {
+            "type": "tirx.SBlock",
+            "data": {
+                "iter_vars": 13, "name_hint": 10, "reads": 16, "writes": 7, "body": 17, "init": 0
+            },
+        },
+        {"type": "ffi.Array", "data": values},
+        {"type": "tirx.SBlockRealize", "data": {"block": 18, "iter_values": 19, "predicate": 2}},
+    ]  # fmt: skip
+    return graph_of(body)
+
+
+def test_each_iterator_of_a_block_has_a_value() -> None:
+    (block,) = parse_program(block_of([15], [1])).blocks
+    assert len(block.reads) == 1
+    with pytest.raises(InvalidInputError, match="2 values for 1 iterators"):
+        parse_program(block_of([15], [1, 1]))
+
+
+def test_what_blocks_name_again_and_again_is_counted() -> None:
+    with pytest.raises(InvalidInputError, match="more than 200,000 steps"):
+        parse_program(block_of([15] * 200_001, [1]))
 
 
 def test_operations_beyond_floats_are_infinite() -> None:
@@ -180,7 +224,7 @@ def test_operations_beyond_floats_are_infinite() -> None:
 
 
 _JSON: Any = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-9, 99), st.text(max_size=8)),
+    st.one_of(st.none(), st.booleans(), st.integers(-9, 99), st.floats(), st.text(max_size=8)),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=4)
     ),

@@ -258,3 +258,16 @@ def test_what_no_scheduler_writes_is_refused_not_a_crash(steps: list[Any]) -> No
         replay_steps(CONV, [[[name, *rest] for name, rest in steps]])
     except InvalidInputError:
         return
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        ([["FU", 0, [0, 0]]] * 64, "parts"),
+        ([["SA", number, 255, 1, 1] for number in range(4096)], "iterators"),
+        ([["SA", 0, 4095, 1, 1]], "iterator 4095"),
+    ],
+)
+def test_what_damage_makes_large_is_refused_before_it_is(steps: list[Any], reason: str) -> None:
+    with pytest.raises(InvalidInputError, match=reason):
+        replay_steps(CONV, [steps])

@@ -17,7 +17,7 @@ import pytest
 from wmhub.actions import META_SCHEDULE_INSTRUCTIONS, ActionKind
 from wmhub.errors import InvalidInputError
 from wmhub.program import Access, Block, Buffer, Index, Iterator, Program
-from wmhub.replay.meta_schedule import replay_traces
+from wmhub.replay.meta_schedule import replay_settings, replay_traces
 from wmhub.tvm_json import parse_program
 
 
@@ -384,3 +384,69 @@ def test_a_location_that_is_none_is_refused_not_a_crash(damage: object) -> None:
 def test_a_trace_that_is_none_is_refused(trace: object) -> None:
     with pytest.raises(InvalidInputError):
         replay_traces(matmul(), [[TILED, []], trace])
+
+
+def test_what_a_damaged_trace_doubles_again_and_again_is_refused() -> None:
+    blocks = [["GetSBlock", [], ["C", "main"], ["b0"]], ["GetLoops", ["b0"], [], ["l0", "l", "m"]]]
+    fused = [["Fuse", [f"l{n}", f"l{n}"], [1], [f"l{n + 1}"]] for n in range(64)]
+    with pytest.raises(InvalidInputError, match="more than 1000 parts"):
+        replay_traces(matmul(), [[blocks + fused, []]])
+
+
+def chain(length: int) -> Program:
+    """Stages of which each reads the one before twice."""
+    i = (Index("var", 0),)
+    blocks = [
+        Block(
+            f"s{n + 1}",
+            (Iterator("i", 8, False),),
+            (("i", 8, 0),),
+            (Access(f"s{n}", i), Access(f"s{n}", i)),
+            (Access(f"s{n + 1}", i),),
+            (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+            False,
+        )
+        for n in range(length)
+    ]
+    return Program(
+        tuple(blocks), {f"s{n}": Buffer(f"s{n}", "float32", (8,)) for n in range(length + 1)}
+    )
+
+
+def test_what_is_inlined_into_what_was_inlined_is_bounded() -> None:
+    trace = [
+        step
+        for n in range(40)
+        for step in (
+            ["GetSBlock", [], [f"s{n + 1}", "main"], [f"b{n}"]],
+            ["ComputeInline", [f"b{n}"], [], []],
+        )
+    ]
+    with pytest.raises(InvalidInputError, match="more than 1000 reads"):
+        replay_traces(chain(41), [[trace, []]])
+
+
+def test_an_index_that_doubles_where_it_is_inlined_is_not_followed() -> None:
+    i = Index("var", 0)
+    twice = Index("+", 0, (i, i))
+    program = chain(41)
+    doubled = tuple(
+        dataclasses.replace(b, reads=(Access(b.reads[0].buffer, (twice,)),)) for b in program.blocks
+    )
+    trace = [
+        step
+        for n in range(40)
+        for step in (
+            ["GetSBlock", [], [f"s{n + 1}", "main"], [f"b{n}"]],
+            ["ComputeInline", [f"b{n}"], [], []],
+        )
+    ]
+    (group,) = replay_traces(Program(doubled, program.buffers), [[trace, []]])
+    (read,) = group.trajectories.stages[-1].reads
+    assert read.buffer == "s0"
+    assert read.indices[0].is_opaque
+
+
+def test_of_no_candidates_there_is_no_group() -> None:
+    assert replay_traces(matmul(), []) == []
+    assert replay_settings(matmul(), TILED, []) == []

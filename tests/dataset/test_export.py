@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from checking import change_rows
 from datasetmaking import Make, interrupted
 from logmaking import ansor_line, ansor_log
 
 import wmhub
 from wmhub.dataset.export import export
 from wmhub.dataset.reader import open_dataset
-from wmhub.errors import InvalidInputError, OutputExistsError
+from wmhub.errors import DatasetError, InvalidInputError, OutputExistsError
 
 
 def contents(folder: Path) -> list[dict[str, object]]:
@@ -128,3 +129,10 @@ def test_tvm_loads_the_database_and_its_best_record_replays(
         schedule = Schedule(fastest.workload.mod)
         fastest.trace.apply_to_schedule(schedule, remove_postproc=False)
         assert "T.parallel" in str(schedule.mod) or "T.vectorized" in str(schedule.mod)
+
+
+def test_what_no_log_can_hold_is_named(make: Make, tmp_path: Path) -> None:
+    folder = make()
+    change_rows(folder, trace=["no JSON"])
+    with pytest.raises(DatasetError, match=r"row 0 of w[0-9a-f]{20}: trace, target or context"):
+        export(folder, tmp_path / "log", split="train")

@@ -141,3 +141,16 @@ def test_wide_rows_of_many_runs_are_read_in_flat_memory(
     assert sum(map(len, read_sorted([runs], 1 << 20))) == 2000
     assert len(peaks) > 100
     assert max(peaks) < 8 << 20  # Of 30 MB.
+
+
+def test_many_small_logs_are_cut_into_ranges_of_one_size(tmp_path: Path) -> None:
+    """Each run is one batch that is spread over all keys: its first tells nothing of the rest."""
+    runs = []
+    for number in range(60):
+        items = [record(trace=1000 * number + n) for n in range(64)]
+        runs.append(tmp_path / f"{number}.run")
+        write_run(runs[-1], to_table(items, "h", Provenance()), b"")
+    sizes = [len(table) for table in read_sorted([runs], 100_000)]
+    assert sum(sizes) == 60 * 64
+    assert len(sizes) > 5
+    assert max(sizes) < 3 * sum(sizes) / len(sizes)

@@ -244,3 +244,17 @@ def test_a_newer_schema_is_refused_and_an_older_one_upgraded(
         t for _, rows in dataset.iter_workload_records("train", ["trace"]) for t in rows.traces
     ]
     assert traces == table["trace"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("split", "foo"), ("workload_id", "w1"), ("scheduler", "ansor")]
+)
+def test_words_that_mean_nothing(make: Make, column: str, value: str) -> None:
+    folder = make()
+    name = "workloads-00000.parquet"
+    table = pq.read_table(folder / name)
+    at, field = table.schema.get_field_index(column), table.schema.field(column)
+    values = [value, *table[column].to_pylist()[1:]]
+    replace_rows(folder, name, table.set_column(at, field, pa.array(values, field.type)))
+    assert [fault.file for fault in verify(folder)[1]] == [name]
+    assert f"column {column}" in verify(folder)[1][0].reason

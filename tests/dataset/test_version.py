@@ -41,9 +41,14 @@ def test_what_is_no_version(text: str) -> None:
 
 def test_what_cannot_follow_is_known_before_anything_is_measured() -> None:
     before = Version(1, 2, 0)
-    Version(1, 2, 1).require_later(before)
+    Version(1, 2, 1).require_after(Change.PATCH, before)
     for version in (before, Version(1, 1, 9)):
         with pytest.raises(
             InvalidInputError, match=r"cannot follow 1\.2\.0: it must be 1\.2\.1 or later"
         ):
-            version.require_later(before)
+            version.require_after(Change.PATCH, before)
+
+
+def test_what_was_added_asks_for_more_than_a_patch() -> None:
+    with pytest.raises(InvalidInputError, match=r"must be 1\.3\.0 or later"):
+        Version(1, 2, 1).require_after(Change.MINOR, Version(1, 2, 0))

@@ -277,3 +277,20 @@ def test_of_two_names_the_one_with_its_programs_counts(folder: Path) -> None:
         "snapshot/dense_tuning_record.json": "dense_workload.json.gz",
     }
     assert not [name for name in found if name.startswith("blobs/")]
+
+
+def test_the_name_of_a_workload_file_is_text_as_well(tmp_path: Path) -> None:
+    programs, records = meta_database()
+    folder = os.fsencode(tmp_path)
+    for name, text in {b"workload": programs, b"tuning_record": records}.items():
+        with open(folder + b"/db\xff_" + name + b".json", "w") as file:  # noqa: PTH123
+            file.write(text)
+    (log,) = logs([tmp_path])
+    assert log.workloads is not None
+    assert log.source == "db\ufffd_tuning_record.json"
+    assert log.workloads_source == "db\ufffd_workload.json"
+
+
+def test_a_name_that_no_disk_can_have_is_a_clear_error() -> None:
+    with pytest.raises(LogFormatError, match="cannot be read: File name too long"):
+        discover(["x" * 5000])

@@ -116,3 +116,16 @@ def test_a_bomb_is_read_in_flat_memory(name: str) -> None:
     tracemalloc.stop()
     assert lines == 64 << 20
     assert peak < 16 << 20
+
+
+def test_streams_of_xz_and_what_lies_between_them_are_read() -> None:
+    data = lzma.compress(b"one\n") + b"\0" * 400 + lzma.compress(b"two\n") + b"\0" * 8
+    assert [chunk.data for chunk in read_chunks(decompressed(io.BytesIO(data)))] == [b"one\ntwo\n"]
+
+
+def test_a_file_of_xz_does_not_say_how_much_memory_it_takes() -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 30}]
+    data = lzma.compress(b"one\n", filters=filters)
+    (chunk,) = read_chunks(decompressed(io.BytesIO(data)))
+    assert chunk.fault is not None
+    assert "Memory usage limit" in chunk.fault
