@@ -138,7 +138,7 @@ def test_a_folder_that_is_no_dataset_is_left_alone(tmp_path: Path) -> None:
 
 def test_devices_elsewhere_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="--hardware"):
-        collect_live(tmp_path / "data", rpc_tracker="127.0.0.1:1", device_key="board")
+        collect_live(tmp_path / "data", rpc="127.0.0.1:1/board")
 
 
 def test_a_tracker_that_is_not_there_is_told_before_anything_is_prepared(
@@ -149,8 +149,7 @@ def test_a_tracker_that_is_not_there_is_told_before_anything_is_prepared(
         collect_live(
             tmp_path / "data",
             hardware="llvm-haswell-64c",
-            rpc_tracker="127.0.0.1:1",
-            device_key="board",
+            rpc="127.0.0.1:1/board",
         )
     assert not list(tmp_path.iterdir())
 
@@ -200,9 +199,9 @@ def test_this_machine_is_not_taken_for_another(tmp_path: Path) -> None:
         collect_live(tmp_path / "data", hardware="llvm-haswell-64c")
 
 
-def test_a_device_key_without_its_tracker_is_refused(tmp_path: Path) -> None:
+def test_what_makes_no_sense_is_refused_before_anything_is_prepared(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="tracker"):
-        collect_live(tmp_path / "out", workloads=["matmul-m8-n8-k8"], device_key="pi")
+        collect_live(tmp_path / "out", workloads=["matmul-m8-n8-k8"], rpc="pi")
     with pytest.raises(WmhubError, match="v1"):
         collect_live(tmp_path / "out", workloads=["matmul-m8-n8-k8"], version="v1")
     assert not list(tmp_path.iterdir())

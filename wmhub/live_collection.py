@@ -69,8 +69,7 @@ def collect_live(
     workers: int | None = None,
     build_timeout_seconds: float = 30.0,
     run_timeout_seconds: float = 10.0,
-    rpc_tracker: str | None = None,
-    device_key: str | None = None,
+    rpc: str | None = None,
     model: str | os.PathLike[str] | Evaluator | None = None,
     contributor: str = "",
     licence: str = "",
@@ -81,8 +80,8 @@ def collect_live(
 
     ``workloads`` are what ``wmhub.measure.sources`` reads: zoo names, networks, files (a ``.py``
     file is executed). ``hardware`` is what is measured on; without it, this machine, probed.
-    ``target`` is derived from it unless given. ``rpc_tracker`` (``host:port``) and ``device_key``
-    measure on the devices of a TVM tracker; ``hardware`` must then say what they are. ``model`` is
+    ``target`` is derived from it unless given. ``rpc`` (``HOST:PORT/KEY``) measures
+    on the devices of a TVM tracker; ``hardware`` must then say what they are. ``model`` is
     a checkpoint, of any hardware, that proposes what is not random: half of it what it would
     measure in a search, half what it takes for fast before anything is measured.
 
@@ -92,7 +91,7 @@ def collect_live(
     dataset that was changed), ``LogFormatError`` (a journal with a damaged head),
     ``UnknownNameError``, ``MissingInputError`` and ``InvalidInputError``.
     """
-    tracker = _tracker(rpc_tracker, device_key)
+    tracker = None if rpc is None else Tracker.parse(rpc)
     number = Version.named(version)
     provenance = Provenance(contributor, licence, COLLECTOR)
     output = destination(output)
@@ -185,14 +184,6 @@ def _head(
     target = target_of(key) if target is None else given_target(target, key)
     exported = plain(use_target(target).export())
     return JournalHead(key, json.dumps(exported, separators=(",", ":")), profile, limits), target
-
-
-def _tracker(address: str | None, device_key: str | None) -> Tracker | None:
-    if address is not None:
-        return Tracker.parse(address, device_key)
-    if device_key is not None:
-        raise InvalidInputError("a device key is one of a tracker's: name that too")
-    return None
 
 
 def _guided_by(model: str | os.PathLike[str] | Evaluator) -> MakeGuide:

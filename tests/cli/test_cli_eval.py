@@ -39,26 +39,18 @@ def test_the_tables_are_these(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     kinds = {"convolution": 5, "matmul": 7}
+
+    def scorer(base: float) -> ScorerReport:
+        by_kind = {kind: metrics(base, n) for kind, n in kinds.items()}
+        top_k = {1: (base, base - 0.05), 5: (base + 0.1, base + 0.05)}
+        return ScorerReport(metrics(base), by_kind, curve(base), top_k)
+
     report = EvaluationReport(
         model="wm-cuda-k80",
         dataset="cuda-k80",
         split="test",
-        metrics=metrics(0.85),
-        random=metrics(0.6),
-        kinds={kind: (metrics(0.85, n), metrics(0.6, n)) for kind, n in kinds.items()},
-        curve=curve(0.85),
-        random_curve=curve(0.6),
+        scorers={"model": scorer(0.85), "gradient_boosting": scorer(0.7), "random": scorer(0.6)},
         calibration=tuple((0.1 + 0.02 * tenth, 0.15 + 0.03 * tenth) for tenth in range(10)),
-        top_k={1: (0.85, 0.8), 5: (0.95, 0.9)},
-        random_top_k={1: (0.6, 0.5), 5: (0.7, 0.65)},
-        baselines={
-            "gradient_boosting": ScorerReport(
-                metrics=metrics(0.7),
-                kinds={kind: metrics(0.7, n) for kind, n in kinds.items()},
-                curve=curve(0.7),
-                top_k={1: (0.7, 0.65), 5: (0.8, 0.75)},
-            )
-        },
     )
     show_report(report)
     shown = capsys.readouterr()

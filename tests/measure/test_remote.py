@@ -36,19 +36,20 @@ PLAN = TimingPlan(rounds=2, extra_rounds=0, round_seconds=0.0)
     [("localhost:9190", ("localhost", 9190)), ("[::1]:80", ("::1", 80)), ("h:1", ("h", 1))],
 )
 def test_addresses_parse(address: str, expected: tuple[str, int]) -> None:
-    tracker = Tracker.parse(address, "board")
-    assert (tracker.host, tracker.port) == expected
+    tracker = Tracker.parse(f"{address}/board/2")
+    assert (tracker.host, tracker.port, tracker.key) == (*expected, "board/2")
 
 
 @pytest.mark.parametrize("address", ["", "host", ":1", "host:", "host:0", "host:65536", "a b:1"])
 def test_an_address_that_makes_no_sense_is_refused(address: str) -> None:
-    with pytest.raises(InvalidInputError, match="host:port"):
-        Tracker.parse(address, "board")
+    with pytest.raises(InvalidInputError, match="HOST:PORT/KEY"):
+        Tracker.parse(f"{address}/board")
 
 
-def test_a_tracker_needs_a_key() -> None:
-    with pytest.raises(InvalidInputError, match="--device-key"):
-        Tracker.parse("localhost:9190", None)
+@pytest.mark.parametrize("rest", ["", "/", "/a b"])
+def test_a_tracker_needs_a_key(rest: str) -> None:
+    with pytest.raises(InvalidInputError, match="HOST:PORT/KEY"):
+        Tracker.parse(f"localhost:9190{rest}")
 
 
 def free_port() -> int:

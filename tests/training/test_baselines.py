@@ -56,18 +56,18 @@ def test_every_scorer_has_the_same_keys(report: EvaluationReport) -> None:
         assert keys <= set(other)
         assert keys <= set(found)
         assert other["workloads"] == found["workloads"]
-    assert set(report.curves()) == {"model", "random", "gradient_boosting", "sequence_model"}
-    for name, curve in report.curves().items():
-        assert len(curve) == 64
-        assert curve[0] == pytest.approx(report.top_ks()[name][1][0], abs=0.1)
-    assert report.top_k[1][0] == pytest.approx(report.metrics.top1)
-    assert report.top_k[1][1] == pytest.approx(report.metrics.top1_ratio_of_sums)
+    assert list(report.scorers) == ["model", "gradient_boosting", "sequence_model", "random"]
+    for scorer in report.scorers.values():
+        assert len(scorer.curve) == 64
+        assert scorer.curve[0] == pytest.approx(scorer.top_k[1][0], abs=0.1)
+        assert scorer.top_k[1][0] == pytest.approx(scorer.metrics.top1)
+        assert scorer.top_k[1][1] == pytest.approx(scorer.metrics.top1_ratio_of_sums)
     assert json.loads(json.dumps(found)) == found
 
 
 def test_baselines_learn(report: EvaluationReport) -> None:
-    assert report.baselines["gradient_boosting"].metrics.pairwise_accuracy > 0.8
-    assert report.baselines["sequence_model"].metrics.pairwise_accuracy > 0.55
+    assert report.scorers["gradient_boosting"].metrics.pairwise_accuracy > 0.8
+    assert report.scorers["sequence_model"].metrics.pairwise_accuracy > 0.55
 
 
 def test_a_missing_baseline_says_why(
@@ -78,7 +78,7 @@ def test_a_missing_baseline_says_why(
     assert "MetaSchedule records" in note
     monkeypatch.setitem(sys.modules, "xgboost", None)
     found = wmhub.evaluate(model, dataset, baselines=["gradient_boosting"])
-    assert found.baselines == {}
+    assert list(found.scorers) == ["model", "random"]
     assert "pip install" in found.notes[0]
     # Known before anything is read.
     with pytest.raises(InvalidInputError, match="sequence_model"):
@@ -114,7 +114,7 @@ def test_baselines_are_shown_training_workloads_only(
     splits = open_dataset(dataset).splits
     assert seen.learned == splits["train"]
     assert seen.scored == splits["test"]
-    assert report.baselines["recorder"].metrics.pairwise_accuracy == 0.5
+    assert report.scorers["recorder"].metrics.pairwise_accuracy == 0.5
 
 
 class Dying(Recorder):
@@ -139,7 +139,7 @@ def test_a_baseline_that_fails_costs_no_other(
         monkeypatch.setitem(baselines.BASELINES, name, kind)
     RECORDERS.clear()
     report = wmhub.evaluate(model, dataset, baselines=["dead", "dying", "recorder"])
-    assert list(report.baselines) == ["recorder"]
+    assert list(report.scorers) == ["model", "recorder", "random"]
     assert report.notes[-2:] == ("dead: no memory", "dying: a process died")
     assert [len(one.scored) for one in RECORDERS] == [0, 1, report.metrics.workloads]
 

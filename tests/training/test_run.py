@@ -72,10 +72,11 @@ def test_evaluation_finds_the_metrics_of_the_checkpoint(trained: Path, dataset: 
     stored = read_checkpoint(trained).metrics
     assert dataclasses.asdict(report.metrics).items() <= stored.items()
     assert report.to_json()["random"] == stored["random"]
-    assert len(report.curve) == 64
-    assert report.curve[-1] == 1.0
-    assert report.curve[0] == pytest.approx(report.metrics.top1)
-    assert list(report.kinds) == ["matmul"]
+    model = report.scorers["model"]
+    assert len(model.curve) == 64
+    assert model.curve[-1] == 1.0
+    assert model.curve[0] == pytest.approx(report.metrics.top1)
+    assert list(model.kinds) == ["matmul"]
     with pytest.raises(InvalidInputError, match="split"):
         wmhub.evaluate(trained, dataset, split="nonsense")
 

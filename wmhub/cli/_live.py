@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wmhub.cli._options import SEEDS, JsonTarget, timeout_options
+from wmhub.cli._options import SEEDS, JsonTarget, rpc_option, timeout_options
 
 if TYPE_CHECKING:
     from wmhub.live_collection import LiveReport
@@ -85,14 +85,7 @@ _OPTIONS = (
     click.option(
         "--flush-cache", is_flag=True, help="With --live: empty the caches before each run."
     ),
-    click.option(
-        "--rpc-tracker",
-        metavar="HOST:PORT",
-        help="With --live: measure on the devices of this TVM tracker; needs --hardware.",
-    ),
-    click.option(
-        "--device-key", metavar="KEY", help="With --live: key of the devices at the tracker."
-    ),
+    rpc_option("With --live: "),
 )
 
 #: Options of the plan, and the other ones, that only mean something with ``--live``.
@@ -103,8 +96,7 @@ _REST = (
     "run_timeout",
     "build_timeout",
     "flush_cache",
-    "rpc_tracker",
-    "device_key",
+    "rpc",
     "model",
 )
 #: Options of reading logs that mean nothing with it.

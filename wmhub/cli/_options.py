@@ -86,6 +86,12 @@ def timeout_options(when: str = "") -> tuple[Callable[[_F], _F], ...]:
     )
 
 
+def rpc_option(when: str = "") -> Callable[[_F], _F]:
+    """``--rpc HOST:PORT/KEY`` of what measures; ``when`` begins its help."""
+    help_ = f"{when}run on the devices of a TVM tracker; --hardware says what they are."
+    return click.option("--rpc", metavar="HOST:PORT/KEY", help=help_[0].upper() + help_[1:])
+
+
 def threads_option(function: _F) -> _F:
     """``--threads N`` of what trains."""
     return click.option(

@@ -125,47 +125,39 @@ def show_report(report: EvaluationReport) -> None:
     """Prints the tables of an evaluation."""
     from wmhub.cli._show import show_table
 
-    others = report.baselines
+    scorers, words = report.scorers, [_words(name) for name in report.scorers]
     show_metrics(
         f"{report.model} on the {report.split} workloads of {report.dataset}",
-        [
-            ("model", report.metrics),
-            *[(_words(name), other.metrics) for name, other in others.items()],
-            ("random order", report.random),
-        ],
+        [(word, one.metrics) for word, one in zip(words, scorers.values(), strict=True)],
     )
-    top_ks = report.top_ks()
+    model = scorers["model"]
     show_table(
         "top-k score (and ratio of sums)",
-        ["", *[f"k = {k}" for k in report.top_k]],
+        ["", *[f"k = {k}" for k in model.top_k]],
         [
-            [_words(name), *[f"{score:.3f} ({ratio:.3f})" for score, ratio in found.values()]]
-            for name, found in top_ks.items()
+            [word, *[f"{score:.3f} ({ratio:.3f})" for score, ratio in one.top_k.values()]]
+            for word, one in zip(words, scorers.values(), strict=True)
         ],
     )
-    looked = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= len(report.curve)]
+    looked = [n for n in (1, 2, 4, 8, 16, 32, 64) if n <= len(model.curve)]
     show_table(
         "best of all / best after n trials",
         ["", *[f"n = {n}" for n in looked]],
         [
-            [_words(name), *[f"{curve[n - 1]:.3f}" for n in looked]]
-            for name, curve in report.curves().items()
+            [word, *[f"{one.curve[n - 1]:.3f}" for n in looked]]
+            for word, one in zip(words, scorers.values(), strict=True)
         ],
     )
-    scorers = ["model", *others, "random"]
     show_table(
         "top-1 score by kind of operator",
-        ["", "workloads", *map(_words, scorers)],
+        ["", "workloads", *words],
         [
             [
                 kind,
-                str(ours.workloads),
-                *[
-                    f"{metrics.top1:.3f}"
-                    for metrics in (ours, *[o.kinds[kind] for o in others.values()], theirs)
-                ],
+                str(model.kinds[kind].workloads),
+                *[f"{one.kinds[kind].top1:.3f}" for one in scorers.values()],
             ]
-            for kind, (ours, theirs) in report.kinds.items()
+            for kind in model.kinds
         ],
     )
     show_table(

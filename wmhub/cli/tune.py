@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from wmhub.cli._options import JsonTarget, locked_option, seed_option
+from wmhub.cli._options import JsonTarget, locked_option, rpc_option, seed_option
 
 
 @click.command()
@@ -75,11 +75,7 @@ from wmhub.cli._options import JsonTarget, locked_option, seed_option
     show_default=True,
     help="Our builder and runner, or TVM's.",
 )
-@click.option(
-    "--rpc",
-    metavar="HOST:PORT/KEY",
-    help="Run on the devices of a TVM tracker; --hardware says what they are.",
-)
+@rpc_option()
 @locked_option
 @click.option("--allow-other-hardware", is_flag=True, help="Use a checkpoint of other hardware.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -122,12 +122,9 @@ def evaluation_of_metrics(metrics: Mapping[str, object], where: str) -> Evaluati
 
 
 def curves_of(report: Mapping[str, object]) -> dict[str, Sequence[float]]:
-    """Scorer's name for people -> its curve, from ``curves`` or ``curve`` and ``random_curve``."""
+    """Scorer's name for people -> its curve, from ``curves``."""
     told = report.get("curves")
     curves = dict(told) if isinstance(told, Mapping) else {}
-    for key, field in (("model", "curve"), ("random", "random_curve")):
-        if field in report:
-            curves.setdefault(key, report[field])
     ordered = sorted(curves, key=lambda key: (key != "model", key != "random", key))
     return {scorer_name(key): curves[key] for key in ordered if isinstance(curves[key], list)}
 

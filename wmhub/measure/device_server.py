@@ -63,7 +63,7 @@ def main() -> NoReturn:
     parser.add_argument("--port-end", type=int, default=9199, help="last port to try, exclusive")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    tracker = Tracker.parse(options.tracker, options.key)
+    tracker = Tracker.parse(f"{options.tracker}/{options.key}")
     serve(tracker, host=options.host, port=options.port, port_end=options.port_end)
 
 

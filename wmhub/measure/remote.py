@@ -35,7 +35,9 @@ _ANSWER_SECONDS = 10.0
 _SILENCE_SECONDS = 10.0
 #: Between two looks for a device that is not there, in seconds.
 _LOOK_SECONDS = 1.0
-_ADDRESS = re.compile(r"(?P<host>[^\s:]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})\Z")
+_PLACE = re.compile(
+    r"(?P<host>[^\s:/]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})/(?P<key>\S+)\Z", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,15 @@ class Tracker:
     """Key under which the devices' servers have registered."""
 
     @classmethod
-    def parse(cls, address: str, key: str | None) -> Tracker:
-        """Parses ``host:port``; raises ``InvalidInputError``."""
-        match = _ADDRESS.match(address)
+    def parse(cls, rpc: str) -> Tracker:
+        """Parses ``HOST:PORT/KEY``; raises ``InvalidInputError``."""
+        match = _PLACE.match(rpc)
         if not match or not 0 < int(match["port"]) < 1 << 16:
-            raise InvalidInputError(f"RPC tracker {address!r} is not host:port")
-        if not key:
-            raise InvalidInputError("the tracker's devices need their key (--device-key)")
-        return cls(match["host"].strip("[]"), int(match["port"]), key)
+            raise InvalidInputError(
+                f"{rpc!r} names no devices of a tracker: that is HOST:PORT/KEY, such as "
+                "10.0.0.7:9190/a100"
+            )
+        return cls(match["host"].strip("[]"), int(match["port"]), match["key"])
 
     def __str__(self) -> str:
         return f"tracker {self.host}:{self.port}, device {self.key!r}"

@@ -58,7 +58,7 @@ def measuring(
         return
     from wmhub.measure import stock
 
-    tracker = None if rpc is None else _tracker(rpc)
+    tracker = None if rpc is None else Tracker.parse(rpc)
     use_threads(cores)
     lock = MachineLock()
     with stock.uninterrupted_workers(), compiling_for(target["kind"]):
@@ -68,16 +68,6 @@ def measuring(
         else:
             tracker.require_device()
             yield Means(local, stock.TrackerRunner(target, tracker), lambda: None)
-
-
-def _tracker(rpc: str) -> Tracker:
-    address, _, key = rpc.rpartition("/")
-    try:
-        return Tracker.parse(address, key)
-    except InvalidInputError:
-        raise InvalidInputError(
-            f"rpc {rpc!r} is not HOST:PORT/KEY, such as 10.0.0.7:9190/a100"
-        ) from None
 
 
 def measure(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -19,18 +19,23 @@ from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import lookup
 from wmhub.training.baselines import Progress, Setting, fit_baselines, require_known
 from wmhub.training.data import load_candidates
-from wmhub.training.evaluate import Ranking, errors_of, evaluate_rankings, rank
+from wmhub.training.evaluate import Ranking, errors_of, rank
 from wmhub.training.metrics import (
     Metrics,
     best_after,
     random_top_k_score,
     summarise,
+    summarise_random,
     top_k_score,
 )
 
 if TYPE_CHECKING:
     from wmhub.evaluator import Evaluator
 
+_T = TypeVar("_T")
+
+#: Names of two scorers beside those of baselines.
+MODEL, RANDOM = "model", "random"
 #: Length of the simulated searches.
 TRIALS = 64
 #: The k of ``top_k`` where none is given.
@@ -59,7 +64,7 @@ class ScorerReport:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """One model on one split of one dataset."""
+    """One model, and others beside it, on one split of one dataset."""
 
     model: str
     """Name of the checkpoint."""
@@ -67,73 +72,50 @@ class EvaluationReport:
     """Name of the dataset."""
     split: str
     """``train``, ``validation`` or ``test``."""
-    metrics: Metrics
-    """Of the model."""
-    random: Metrics
-    """What a random order expects."""
-    kinds: dict[str, tuple[Metrics, Metrics]]
-    """Operator kind -> the same two, over its workloads."""
-    curve: tuple[float, ...]
-    """Best of all / best so far after 1 to ``TRIALS`` trials in the model's order, mean."""
-    random_curve: tuple[float, ...]
-    """The same in random orders."""
+    scorers: dict[str, ScorerReport]
+    """``MODEL``, each baseline by its name, trained on the dataset's training workloads in the same
+    run, and ``RANDOM``: what a random order expects."""
     calibration: tuple[tuple[float, float], ...]
     """For tenths of the candidates by their uncertainty: its mean, and the root mean square error
     of the score as log latency ratio within the workload, both in nats."""
-    top_k: TopK
-    """Of the model, for each k that was asked for."""
-    random_top_k: TopK
-    """What a random order expects."""
-    baselines: dict[str, ScorerReport] = field(default_factory=dict)
-    """Name -> a scorer that was trained on the dataset's training workloads in the same run."""
     notes: tuple[str, ...] = ()
     """What is missing, and why: workloads that the model has seen, a baseline that cannot be
     had."""
 
+    @property
+    def metrics(self) -> Metrics:
+        """Of the model."""
+        return self.scorers[MODEL].metrics
+
     def to_json(self) -> dict[str, object]:
         """What ``wmhub eval --json`` prints: the model's metrics at the top, and those of each
         other scorer under its name."""
-        others = {name: other.metrics for name, other in self.baselines.items()}
         return {
-            **dataclasses.asdict(self.metrics),
+            **_together({name: scorer.metrics for name, scorer in self.scorers.items()}),
             "model": self.model,
             "dataset": self.dataset,
             "split": self.split,
-            "random": dataclasses.asdict(self.random),
-            **{name: dataclasses.asdict(metrics) for name, metrics in others.items()},
-            "kinds": {kind: self._kind_json(kind) for kind in self.kinds},
+            "kinds": {
+                kind: _together({name: one.kinds[kind] for name, one in self.scorers.items()})
+                for kind in self.scorers[MODEL].kinds
+            },
             "top_k": {
                 name: {
                     str(k): {"score": score, "ratio_of_sums": ratio}
-                    for k, (score, ratio) in found.items()
+                    for k, (score, ratio) in scorer.top_k.items()
                 }
-                for name, found in self.top_ks().items()
+                for name, scorer in self.scorers.items()
             },
-            "curve": list(self.curve),
-            "random_curve": list(self.random_curve),
-            "curves": {name: list(curve) for name, curve in self.curves().items()},
+            "curves": {name: list(scorer.curve) for name, scorer in self.scorers.items()},
             "calibration": [list(pair) for pair in self.calibration],
             "notes": list(self.notes),
         }
 
-    def curves(self) -> dict[str, tuple[float, ...]]:
-        """The simulated searches of all scorers: ``model``, ``random``, and each baseline."""
-        others = {name: other.curve for name, other in self.baselines.items()}
-        return {"model": self.curve, "random": self.random_curve, **others}
 
-    def top_ks(self) -> dict[str, TopK]:
-        """``top_k`` of all scorers, as in `curves`."""
-        others = {name: other.top_k for name, other in self.baselines.items()}
-        return {"model": self.top_k, "random": self.random_top_k, **others}
-
-    def _kind_json(self, kind: str) -> dict[str, object]:
-        ours, theirs = self.kinds[kind]
-        others = {name: other.kinds[kind] for name, other in self.baselines.items()}
-        return {
-            **dataclasses.asdict(ours),
-            "random": dataclasses.asdict(theirs),
-            **{name: dataclasses.asdict(metrics) for name, metrics in others.items()},
-        }
+def _together(metrics: Mapping[str, Metrics]) -> dict[str, object]:
+    """The model's metrics, and those of each other scorer under its name."""
+    others = {name: dataclasses.asdict(one) for name, one in metrics.items() if name != MODEL}
+    return {**dataclasses.asdict(metrics[MODEL]), **others}
 
 
 def evaluate(
@@ -189,31 +171,20 @@ def evaluate(
             f"{source.path}: its {split} split has no workload with two measured candidates"
             + (f" but those that {evaluator.name} has seen" if left_out else "")
         )
-    metrics, random = evaluate_rankings(rankings)
-    told: dict[str, ScorerReport] = {}
+    scorers = {MODEL: _scorer(rankings, kinds, ks)}
     if baselines:
         setting = _setting(
             source, checkpoint.profile, steps or _steps(checkpoint.training), progress
         )
         found, missing = _rank_baselines(baselines, setting, split, unfit)
         notes += missing
-        told = {name: _scorer(ranked, kinds, ks) for name, ranked in found.items()}
+        scorers |= {name: _scorer(ranked, kinds, ks) for name, ranked in found.items()}
     return EvaluationReport(
         model=evaluator.name,
         dataset=source.manifest.name,
         split=split,
-        metrics=metrics,
-        random=random,
-        kinds={
-            kind: evaluate_rankings([r for r, k in zip(rankings, kinds, strict=True) if k == kind])
-            for kind in sorted(set(kinds))
-        },
-        curve=_curve(_pairs(rankings)),
-        random_curve=_random_curve(rankings),
+        scorers={**scorers, RANDOM: _random([r.latency for r in rankings], kinds, ks)},
         calibration=_calibration(rankings),
-        top_k={k: top_k_score(_pairs(rankings), k) for k in ks},
-        random_top_k={k: random_top_k_score([r.latency for r in rankings], k) for k in ks},
-        baselines=told,
         notes=tuple(notes),
     )
 
@@ -264,32 +235,38 @@ def _rank_baselines(
 
 
 def _scorer(rankings: Sequence[Ranking], kinds: Sequence[str], ks: Sequence[int]) -> ScorerReport:
-    def of(kind: str) -> Metrics:
-        chosen = [r for r, k in zip(rankings, kinds, strict=True) if k == kind]
-        return summarise(_pairs(chosen))
-
-    pairs = _pairs(rankings)
+    pairs = [(ranking.latency, ranking.score) for ranking in rankings]
     return ScorerReport(
         metrics=summarise(pairs),
-        kinds={kind: of(kind) for kind in sorted(set(kinds))},
+        kinds={kind: summarise(of) for kind, of in _by_kind(pairs, kinds).items()},
         curve=_curve(pairs),
         top_k={k: top_k_score(pairs, k) for k in ks},
     )
 
 
-def _pairs(rankings: Sequence[Ranking]) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(ranking.latency, ranking.score) for ranking in rankings]
+def _random(
+    latencies: Sequence[np.ndarray], kinds: Sequence[str], ks: Sequence[int]
+) -> ScorerReport:
+    rng = np.random.default_rng(0)
+    return ScorerReport(
+        metrics=summarise_random(latencies),
+        kinds={kind: summarise_random(of) for kind, of in _by_kind(latencies, kinds).items()},
+        curve=_curve([(one, rng.random(len(one))) for _ in range(_ORDERS) for one in latencies]),
+        top_k={k: random_top_k_score(latencies, k) for k in ks},
+    )
+
+
+def _by_kind(items: Sequence[_T], kinds: Sequence[str]) -> dict[str, list[_T]]:
+    """What belongs to each kind of operator; ``kinds`` has that of each of ``items``."""
+    found: dict[str, list[_T]] = {kind: [] for kind in sorted(set(kinds))}
+    for item, kind in zip(items, kinds, strict=True):
+        found[kind].append(item)
+    return found
 
 
 def _curve(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, ...]:
     curves = [best_after(latency, score, TRIALS) for latency, score in pairs]
     return tuple(float(v) for v in np.mean(curves, axis=0))
-
-
-def _random_curve(rankings: Sequence[Ranking]) -> tuple[float, ...]:
-    rng = np.random.default_rng(0)
-    pairs = [(r.latency, rng.random(len(r.latency))) for _ in range(_ORDERS) for r in rankings]
-    return _curve(pairs)
 
 
 def _calibration(rankings: Sequence[Ranking]) -> tuple[tuple[float, float], ...]:
