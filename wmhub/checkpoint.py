@@ -296,4 +296,6 @@ def _load_weights(folder: Path, network: WorldModel) -> None:
         raise CheckpointError(f"{path}: the weights do not fit: {error}") from error
     if not all(torch.isfinite(v).all() for v in network.state_dict().values()):
         raise CheckpointError(f"{path}: it holds weights that are not finite")
+    if not (network.structured_scale > 0).all():
+        raise CheckpointError(f"{path}: it holds a scale of features that is not positive")
     network.eval()

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +93,9 @@ class Recorder:
         self.scored: list[str] = []
         RECORDERS.append(self)
 
-    def fit(self, train: Sequence[Candidates]) -> None:
-        self.learned = [candidates.workload.id for candidates in train]
+    def fit(self, train: Iterable[Candidates]) -> None:
+        for _ in range(2):
+            self.learned = [candidates.workload.id for candidates in train]
 
     def score(self, candidates: Candidates) -> np.ndarray:
         self.scored.append(candidates.workload.id)
@@ -126,10 +127,10 @@ class Dying(Recorder):
 
 
 class Dead(Recorder):
-    """One that does not even learn."""
+    """One that does not even learn, for a reason that its library tells."""
 
-    def fit(self, train: Sequence[Candidates]) -> None:
-        raise WmhubError("no memory")
+    def fit(self, train: Iterable[Candidates]) -> None:
+        raise RuntimeError("no memory")
 
 
 def test_a_baseline_that_fails_costs_no_other(
@@ -140,7 +141,7 @@ def test_a_baseline_that_fails_costs_no_other(
     RECORDERS.clear()
     report = wmhub.evaluate(model, dataset, baselines=["dead", "dying", "recorder"])
     assert list(report.scorers) == ["model", "recorder", "random"]
-    assert report.notes[-2:] == ("dead: no memory", "dying: a process died")
+    assert report.notes[-2:] == ("dead: RuntimeError: no memory", "dying: a process died")
     assert [len(one.scored) for one in RECORDERS] == [0, 1, report.metrics.workloads]
 
 

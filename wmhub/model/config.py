@@ -10,8 +10,8 @@ from wmhub.errors import InvalidInputError
 HEADS = 4
 DYNAMICS = ("recurrent", "bag", "none", "transformer")
 
-#: More than any network of this kind has: what a file says is not believed beyond it.
-_MOST_LAYERS = 64
+#: More than any network of this kind has: beyond it neither a file nor a setting is believed.
+_MOST = {"latent": 4096, "hidden": 4096, "layers": 64, "members": 64, "trees": 1 << 16}
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,12 @@ class ModelConfig:
     """Trees that stand beside the scoring networks; training grows them first."""
 
     def __post_init__(self) -> None:
-        sizes = (self.latent, self.hidden, self.layers, self.members)
-        whole = all(type(size) is int for size in (*sizes, self.trees))
-        if not whole or min(*sizes, self.trees + 1) < 1 or self.layers > _MOST_LAYERS:
-            raise InvalidInputError(
-                "model: latent, hidden, layers and members must be whole numbers from 1, layers at "
-                f"most {_MOST_LAYERS}, and trees a whole number from 0"
-            )
+        for name, most in _MOST.items():
+            size, least = getattr(self, name), int(name != "trees")
+            if type(size) is not int or not least <= size <= most:
+                raise InvalidInputError(
+                    f"model: {name} must be a whole number from {least} to {most}, not {size!r}"
+                )
         if not 0 <= self.dropout < 1:
             raise InvalidInputError("model: dropout must be at least 0 and below 1")
         if self.dynamics not in DYNAMICS:

@@ -6,7 +6,7 @@ looks at a validation or test workload while it is trained, and none is tuned on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,9 @@ from wmhub.training.boosting import require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.data import Candidates
 from wmhub.training.evaluate import rank
+
+#: What ends a baseline and nothing else: errors of ours, of TVM, and of XGBoost.
+FAILS = (WmhubError, RuntimeError, ValueError)
 
 #: Called with what is being done, how much of it is done, and how much there is.
 Progress = Callable[[str, int, int], None]
@@ -50,8 +53,9 @@ class Setting:
 class Baseline(Protocol):
     """Something that learns to order candidates."""
 
-    def fit(self, train: Sequence[Candidates]) -> None:
-        """Learns from all candidates of the training workloads."""
+    def fit(self, train: Iterable[Candidates]) -> None:
+        """Learns from all candidates of the training workloads, which may be gone through more than
+        once: they are read anew each time, as all may not fit the memory."""
         ...
 
     def score(self, candidates: Candidates) -> np.ndarray:
@@ -67,7 +71,7 @@ class GradientBoosting:
         self._setting = setting
         self._booster: Any = None
 
-    def fit(self, train: Sequence[Candidates]) -> None:
+    def fit(self, train: Iterable[Candidates]) -> None:
         """See `Baseline`; failed candidates have the label 0, and all workloads weigh the same."""
         import xgboost
 
@@ -110,7 +114,7 @@ class SequenceModel:
         self._setting = setting
         self._network: Any = None
 
-    def fit(self, train: Sequence[Candidates]) -> None:
+    def fit(self, train: Iterable[Candidates]) -> None:
         """See `Baseline`; the weights are those of the last step, because nothing validates.
 
         It reads the same workloads where the trainer does, from the encoded dataset.
@@ -171,7 +175,7 @@ def require_known(names: Sequence[str]) -> None:
 
 
 def fit_baselines(
-    names: Sequence[str], setting: Setting, train: Sequence[Candidates]
+    names: Sequence[str], setting: Setting, train: Iterable[Candidates]
 ) -> tuple[dict[str, Baseline], list[str]]:
     """The fitted baselines by name, and why each of the others cannot be had here."""
     fitted: dict[str, Baseline] = {}
@@ -180,11 +184,17 @@ def fit_baselines(
         try:
             baseline = BASELINES[name](setting)
             baseline.fit(train)
-        except WmhubError as error:
-            notes.append(f"{name}: {error}")
+        except FAILS as error:
+            notes.append(why_missing(name, error))
         else:
             fitted[name] = baseline
     return fitted, notes
+
+
+def why_missing(name: str, error: Exception) -> str:
+    """The note on a baseline that ended with ``error``."""
+    kind = "" if isinstance(error, WmhubError) else f"{type(error).__name__}: "
+    return f"{name}: {kind}{error}"
 
 
 def relative_speed(latency: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,11 +14,18 @@ import numpy as np
 from wmhub.dataset.operators import operator_kind
 from wmhub.dataset.reader import Dataset
 from wmhub.dataset.verify import open_verified
-from wmhub.errors import DatasetError, InvalidInputError, WmhubError
+from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import lookup
-from wmhub.training.baselines import Progress, Setting, fit_baselines, require_known
-from wmhub.training.data import load_candidates
+from wmhub.training.baselines import (
+    FAILS,
+    Progress,
+    Setting,
+    fit_baselines,
+    require_known,
+    why_missing,
+)
+from wmhub.training.data import Candidates, load_candidates
 from wmhub.training.evaluate import Ranking, errors_of, rank
 from wmhub.training.metrics import (
     Metrics,
@@ -205,13 +212,24 @@ def _steps(training: Mapping[str, object]) -> int:
     return told if isinstance(told, int) and told > 0 else Setting.steps
 
 
+@dataclass(frozen=True)
+class _Split:
+    """The candidates of a split, read anew each time that they are gone through."""
+
+    setting: Setting
+    name: str
+
+    def __iter__(self) -> Iterator[Candidates]:
+        return load_candidates(self.setting.dataset, self.name, self.setting.profile)
+
+
 def _rank_baselines(
     names: Sequence[str], setting: Setting, split: str, unfit: frozenset[str]
 ) -> tuple[dict[str, list[Ranking]], list[str]]:
     """Rankings of the split's workloads but the ``unfit`` ones, in their order, by baselines fitted
     to ``train``; and why others could not be."""
-    train = list(load_candidates(setting.dataset, "train", setting.profile))
-    if not train:
+    train = _Split(setting, "train")
+    if next(iter(train), None) is None:
         raise DatasetError(
             f"{setting.dataset.path}: baselines need a workload in its train split to learn from"
         )
@@ -222,9 +240,9 @@ def _rank_baselines(
         for name in list(found):
             try:
                 score = np.asarray(fitted[name].score(candidates), dtype=np.float64)[ran]
-            except WmhubError as error:
+            except FAILS as error:
                 del found[name]
-                notes.append(f"{name}: {error}")
+                notes.append(why_missing(name, error))
                 continue
             found[name].append(
                 Ranking(

@@ -12,7 +12,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +52,23 @@ class TvmModel:
         self._model: Any = ms.cost_model.XGBModel(num_tuning_cores=setting.threads)
         self._setting = setting
 
-    def fit(self, train: Sequence[Candidates]) -> None:
+    def fit(self, train: Iterable[Candidates]) -> None:
         """See `Baseline`; failed candidates, whose weight in TVM's loss is 0, are left out."""
-        ran = [np.flatnonzero(np.isfinite(one.latency)) for one in train]
-        shares = even_shares([len(rows) for rows in ran], MOST_CANDIDATES).tolist()
-        drawn = [_share(rows, most) for rows, most in zip(ran, shares, strict=True)]
-        asked = list(zip(train, drawn, strict=True))
+        counts = [int(np.isfinite(one.latency).sum()) for one in train]
+        shares = even_shares(counts, MOST_CANDIDATES).tolist()
+        asked = (
+            (one, _share(np.flatnonzero(np.isfinite(one.latency)), most))
+            for one, most in zip(train, shares, strict=True)
+        )
         tables: list[np.ndarray] = []
         labels: list[np.ndarray] = []
-        found = self._features.of_many(asked, self._setting.threads)
-        for number, ((candidates, chosen), mine) in enumerate(zip(asked, found, strict=True)):
+        processes = max(1, min(self._setting.threads, len(counts)))
+        found = self._features.of_many(asked, processes)
+        for number, ((candidates, chosen), mine) in enumerate(found):
             usable = [i for i, table in enumerate(mine) if len(table)]
             tables += [mine[i] for i in usable]
             labels.append(relative_speed(candidates.latency)[chosen[usable]])
-            self._setting.progress("xgb_model: features", number + 1, len(train))
+            self._setting.progress("xgb_model: features", number + 1, len(counts))
         if not tables:
             raise InvalidInputError("no trace of the training workloads can be replayed in TVM")
         # Its training as ``update`` ends in it; that one takes schedules, which are gone by now.
@@ -74,7 +77,7 @@ class TvmModel:
     def score(self, candidates: Candidates) -> np.ndarray:
         """See `Baseline`; what cannot be replayed comes last."""
         every = np.arange(len(candidates.latency))
-        (tables,) = self._features.of_many([(candidates, every)], 1)
+        ((_, tables),) = self._features.of_many([(candidates, every)], 1)
         usable = [i for i, table in enumerate(tables) if len(table)]
         score = np.full(len(tables), _WORST)
         if usable:
@@ -96,17 +99,16 @@ class Features:
         self._folder = setting.cache / "per-store-features" / f"tvm-{tvm.__version__}"
 
     def of_many(
-        self, asked: Sequence[tuple[Candidates, np.ndarray]], processes: int
-    ) -> Iterator[list[np.ndarray]]:
-        """For each workload float32 [stores, 164] of each of the chosen candidates (int64 [C]).
+        self, asked: Iterable[tuple[Candidates, np.ndarray]], processes: int
+    ) -> Iterator[tuple[tuple[Candidates, np.ndarray], list[np.ndarray]]]:
+        """Each workload and chosen candidates (int64 [C]), with float32 [stores, 164] of each.
 
-        In their order; empty where a replay failed. Raises ``InvalidInputError`` for a workload
-        without a program.
+        In their order; empty where a replay failed. Few workloads wait in memory. Raises
+        ``InvalidInputError`` for a workload without a program.
         """
-        jobs = ((None, self._job(candidates, chosen)) for candidates, chosen in asked)
+        jobs = ((pair, self._job(*pair)) for pair in asked)
         died = "a process that replays traces died, perhaps for want of memory"
-        for _, tables in in_order(_features, jobs, max(1, min(processes, len(asked))), died):
-            yield tables
+        return in_order(_features, jobs, processes, died)
 
     def _job(
         self, candidates: Candidates, chosen: np.ndarray
