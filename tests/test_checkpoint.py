@@ -269,7 +269,7 @@ def test_trees_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("trees", "match"), [(1, "do not fit"), (3, "do not fit"),
-                         (10**12, "too few"), (-1, "whole number"), (2.5, "whole number"),
+                         (10**4, "too few"), (10**12, "whole number"), (-1, "whole number"), (2.5, "whole number"),
                          (True, "whole number")])  # fmt: skip
 def test_of_trees_that_are_not_there(trees: Any, match: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "trees", with_trees())
@@ -277,6 +277,13 @@ def test_of_trees_that_are_not_there(trees: Any, match: str, tmp_path: Path) -> 
     change(folder, model={**document["model"], "trees": trees})
     with pytest.raises(CheckpointError, match=match):
         read_checkpoint(folder)
+
+
+def test_of_a_scale_that_would_divide_by_nothing(tmp_path: Path) -> None:
+    subject = checkpoint()
+    subject.network.structured_scale[3] = 0.0
+    with pytest.raises(CheckpointError, match="scale of features that is not positive"):
+        read_checkpoint(write(tmp_path / "scale", subject))
 
 
 def test_of_a_tree_that_looks_beyond_the_features(tmp_path: Path) -> None:

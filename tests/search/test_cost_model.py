@@ -120,6 +120,13 @@ def test_a_batch_of_which_nothing_could_be_built_is_no_news(
     np.testing.assert_array_equal(model.predict(context, candidates), before)
 
 
+def test_an_error_of_ours_comes_out_of_tvm_as_itself(tmp_path: Path) -> None:
+    from wmhub.search.cost_model import cost_model
+
+    with pytest.raises(MissingInputError, match=r"absent\.npz"):
+        cost_model(FakeEvaluator()).load(str(tmp_path / "absent.npz"))
+
+
 def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     learner = Learner(FakeEvaluator())
     with pytest.raises(MissingInputError):

@@ -11,7 +11,7 @@ HEADS = 4
 DYNAMICS = ("recurrent", "bag", "none", "transformer")
 
 #: More than any network of this kind has: beyond it neither a file nor a setting is believed.
-_MOST = {"latent": 4096, "hidden": 4096, "layers": 64, "members": 64, "trees": 1 << 16}
+MOST = {"latent": 4096, "hidden": 4096, "layers": 64, "members": 64, "trees": 1 << 16}
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ModelConfig:
     """Trees that stand beside the scoring networks; training grows them first."""
 
     def __post_init__(self) -> None:
-        for name, most in _MOST.items():
+        for name, most in MOST.items():
             size, least = getattr(self, name), int(name != "trees")
             if type(size) is not int or not least <= size <= most:
                 raise InvalidInputError(

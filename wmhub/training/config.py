@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError, MissingInputError, nearest
-from wmhub.model.config import ModelConfig
+from wmhub.model.config import MOST, ModelConfig
 from wmhub.model.losses import RANKINGS
 
 if sys.version_info >= (3, 11):
@@ -106,8 +106,10 @@ class TrainConfig:
             raise InvalidInputError("training: worst_gain must be negative and finite")
         if self.model.trees:
             raise InvalidInputError("training: set trees; model.trees is what it comes to")
-        if self.trees < 0 or not 0 < self.tree_rate <= 1:
-            raise InvalidInputError("training: trees must be at least 0, tree_rate within 0 and 1")
+        if not 0 <= self.trees <= MOST["trees"] or not 0 < self.tree_rate <= 1:
+            raise InvalidInputError(
+                f"training: trees must be from 0 to {MOST['trees']}, tree_rate within 0 and 1"
+            )
         if self.precision not in PRECISIONS:
             raise InvalidInputError(f"training: precision must be one of {', '.join(PRECISIONS)}")
 
