@@ -269,7 +269,8 @@ def test_trees_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("trees", "match"), [(1, "do not fit"), (3, "do not fit"),
-                         (10**4, "too few"), (10**12, "whole number"), (-1, "whole number"), (2.5, "whole number"),
+                         (10**4, "too few"), (10**12, "whole number"), (-1, "whole number"),
+                         (2.5, "whole number"),
                          (True, "whole number")])  # fmt: skip
 def test_of_trees_that_are_not_there(trees: Any, match: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "trees", with_trees())

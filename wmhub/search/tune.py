@@ -80,18 +80,12 @@ def tune(
     The first Ctrl-C ends the run and keeps what was measured. Raises the errors of
     ``from_pretrained`` and ``tasks_of``, ``HardwareMismatchError`` and ``OutputExistsError``.
     """
-    if trials < 0 or batch < 1 or (seconds is not None and seconds <= 0):
-        raise InvalidInputError("trials must not be negative; batch and seconds must be positive")
+    if batch < 1:
+        raise InvalidInputError("batch must be positive")
     require_seed(seed)
     if search not in ("latent", "evolutionary"):
         raise InvalidInputError(f"search {search!r} is neither latent nor evolutionary")
-    if not trials and (baselines or rpc is not None):
-        raise InvalidInputError("without trials nothing is measured: leave out baselines and rpc")
-    if rpc is not None and hardware is None:
-        raise InvalidInputError(
-            "rpc: name with hardware what the devices are, such as cuda-a100; else schedules would "
-            "be chosen and compiled for this machine"
-        )
+    _require_measurable(trials, seconds, baselines, rpc, hardware)
     budget = Budget(seconds, trials if trials else math.inf)
     key = this_hardware(hardware)
     measures_here = trials > 0 and rpc is None
@@ -144,6 +138,25 @@ def tune(
                 result = outcome(job, history, firsts, budget, lost)
             result = written(job, result)
     return result
+
+
+def _require_measurable(
+    trials: int,
+    seconds: float | None,
+    baselines: bool,
+    rpc: str | None,
+    hardware: HardwareKey | str | None,
+) -> None:
+    """Raises ``InvalidInputError`` where what is asked for cannot be measured."""
+    if trials < 0 or (seconds is not None and seconds <= 0):
+        raise InvalidInputError("trials must not be negative, and seconds must be positive")
+    if not trials and (baselines or rpc is not None):
+        raise InvalidInputError("without trials nothing is measured: leave out baselines and rpc")
+    if rpc is not None and hardware is None:
+        raise InvalidInputError(
+            "rpc: name with hardware what the devices are, such as cuda-a100; else schedules would "
+            "be chosen and compiled for this machine"
+        )
 
 
 def _run(job: Job, history: History, budget: Budget, means: Means, trials: int, batch: int) -> None:

@@ -149,17 +149,7 @@ def train(
         origin = [str(target), f"{world.size} processes", code, *corpus.stores]
         origin += [base[0].digest] if base else []
         state = output / _STATE
-        goes_on = world.all_or_none(resume and state.exists())
-        if goes_on is None:
-            raise InvalidInputError(
-                f"{output}: not all processes find the interrupted run there: it must be on a file "
-                "system that they share"
-            )
-        if goes_on:
-            require_resumable(state, config, origin)
-        elif world.is_main:
-            state.unlink(missing_ok=True)
-        world.wait()
+        _settle(state, resume, config, origin, world)
         unchanged = None if base is None else copy.deepcopy(network)
         forest = _forest(config, corpus, network, preparing) if world.is_main else None
         loop = Loop(network, config, corpus.training, world, origin, forest)
@@ -179,6 +169,23 @@ def train(
             state.unlink(missing_ok=True)
         world.wait()
     return report
+
+
+def _settle(
+    state: Path, resume: bool, config: TrainConfig, origin: Sequence[str], world: World
+) -> None:
+    """Leaves ``state`` there where the run goes on from it, and nothing where it begins."""
+    goes_on = world.all_or_none(resume and state.exists())
+    if goes_on is None:
+        raise InvalidInputError(
+            f"{state.parent}: not all processes find the interrupted run there: it must be on a "
+            "file system that they share"
+        )
+    if goes_on:
+        require_resumable(state, config, origin)
+    elif world.is_main:
+        state.unlink(missing_ok=True)
+    world.wait()
 
 
 def _forest(
