@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import shutil
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from wmhub.dataset.reader import Dataset
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.spool import to_table, write_run
 from wmhub.dataset.version import Version
-from wmhub.dataset.working import working_folder
+from wmhub.dataset.working import begin_anew, working_folder
 from wmhub.dataset.writer import Description
 from wmhub.errors import MeasureError
 from wmhub.logs.chunks import ReadCounts, Rejection
@@ -56,9 +55,7 @@ def dataset_of(
 
     Raises ``MeasureError`` where there is neither, or nothing for the ``version`` that is wanted.
     """
-    runs = journal.path.parent / "runs"
-    shutil.rmtree(runs, ignore_errors=True)
-    runs.mkdir()
+    runs = begin_anew(output, "live/runs")
     there = older.workloads() if older is not None else {}
     spooled = _spool(journal, runs, provenance, there)
     rejections, part = spooled.rejections, spooled.part
