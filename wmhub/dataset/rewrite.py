@@ -6,7 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -26,7 +26,10 @@ from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.flushing import flush_folder
 from wmhub.markdown import MOST_CHARACTERS
-from wmhub.records import MeasureRecord, ProgramKey
+from wmhub.records import MeasureRecord
+
+if TYPE_CHECKING:
+    from wmhub.records import ProgramKey
 
 
 def merge(

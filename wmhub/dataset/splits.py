@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-from wmhub.records import ProgramKey, Workload
+from wmhub.records import Workload
+
+if TYPE_CHECKING:
+    from wmhub.records import ProgramKey
 
 #: In the order in which they are written and shown.
 SPLITS = ("train", "validation", "test")
