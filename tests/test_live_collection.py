@@ -232,7 +232,7 @@ def test_a_dataset_that_grows_keeps_its_profile_and_its_way_of_timing(
         monkeypatch.setattr(probe, "examine", other_numbers)
         report = collect_live(output, plan=LivePlan(candidates=2, batch=2, seed=1), **given)
         cold = dataclasses.replace(given.pop("timing"), flush_cache=True)
-        with pytest.raises(InvalidInputError, match="measured without emptied caches"):
+        with pytest.raises(InvalidInputError, match="measured without emptying caches"):
             collect_live(output, timing=cold, **given)
         assert collect_live(
             tmp_path / "cold", plan=LivePlan(candidates=2, batch=2), timing=cold, **given

@@ -54,7 +54,7 @@ def test_a_checkpoint_cannot_ask_for_more_memory_than_its_weights(
     document["model"] |= sizes
     (folder / "checkpoint.json").write_text(json.dumps(document))
     monkeypatch.setattr("wmhub.checkpoint.WorldModel", None)
-    with pytest.raises(CheckpointError, match=r"too few for such a network|must be whole numbers"):
+    with pytest.raises(CheckpointError, match=r"too few for such a network|must be a whole number"):
         load_evaluator(folder)
 
 

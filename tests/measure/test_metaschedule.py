@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from wmhub.errors import InvalidInputError
 from wmhub.measure import zoo
 from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.engine import Engine
@@ -84,8 +85,7 @@ def test_a_failure_is_told_as_metaschedule_tells_it(engine: Engine) -> None:
     again, still = (future.result() for future in runner.run(inputs(paths)))
     assert [float(s) for s in again.run_secs] != [float(s) for s in fine.run_secs]
     assert "SIGABRT" in str(still.error_msg)
-    with pytest.raises(RuntimeError, match="was not built by"):
-        # TVM turns every error of a runner into a RuntimeError.
+    with pytest.raises(InvalidInputError, match="was not built by"):
         runner.run(inputs([str(Path(path).with_name("other")) for path in paths]))
     builder.build([])
     assert not [path for path in paths if Path(path).parent.exists()]

@@ -35,7 +35,8 @@ def require_same_hardware(older: Dataset, hardware: HardwareKey, whose: str = "r
     """Raises ``HardwareMismatchError`` where what is to join ``older`` ran on other hardware."""
     if older.hardware != hardware:
         raise HardwareMismatchError(
-            f"{older.path}: measured on {older.hardware}, so {whose} of {hardware} cannot be added"
+            f"{older.path}: measured on {older.hardware}, so {whose} of {hardware} cannot be "
+            "added: latencies of different hardware do not mix in one dataset"
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wmhub.errors import LogFormatError, MissingInputError
+from wmhub.errors import LogFormatError, MissingInputError, WmhubError
 from wmhub.logs.sniff import COMPRESSED, LogKind, sniff_file
 
 #: The name that means standard input.
@@ -207,6 +207,8 @@ def _expand(item: str) -> _Seen:
     """What one input stands for."""
     try:
         return _expanded(item)
+    except WmhubError:
+        raise
     except OSError as error:
         # A folder that may not be entered, or a name that no disk can have.
         raise LogFormatError(f"{item}: cannot be read: {error.strerror or error}") from None
