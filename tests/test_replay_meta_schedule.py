@@ -413,17 +413,20 @@ def chain(length: int) -> Program:
     )
 
 
+#: Inlines forty stages of a `chain`, one after the other.
+INLINED: list[Any] = [
+    step
+    for n in range(40)
+    for step in (
+        ["GetSBlock", [], [f"s{n + 1}", "main"], [f"b{n}"]],
+        ["ComputeInline", [f"b{n}"], [], []],
+    )
+]
+
+
 def test_what_is_inlined_into_what_was_inlined_is_bounded() -> None:
-    trace = [
-        step
-        for n in range(40)
-        for step in (
-            ["GetSBlock", [], [f"s{n + 1}", "main"], [f"b{n}"]],
-            ["ComputeInline", [f"b{n}"], [], []],
-        )
-    ]
     with pytest.raises(InvalidInputError, match="more than 1000 reads"):
-        replay_traces(chain(41), [[trace, []]])
+        replay_traces(chain(41), [[INLINED, []]])
 
 
 def test_an_index_that_doubles_where_it_is_inlined_is_not_followed() -> None:
@@ -433,15 +436,7 @@ def test_an_index_that_doubles_where_it_is_inlined_is_not_followed() -> None:
     doubled = tuple(
         dataclasses.replace(b, reads=(Access(b.reads[0].buffer, (twice,)),)) for b in program.blocks
     )
-    trace = [
-        step
-        for n in range(40)
-        for step in (
-            ["GetSBlock", [], [f"s{n + 1}", "main"], [f"b{n}"]],
-            ["ComputeInline", [f"b{n}"], [], []],
-        )
-    ]
-    (group,) = replay_traces(Program(doubled, program.buffers), [[trace, []]])
+    (group,) = replay_traces(Program(doubled, program.buffers), [[INLINED, []]])
     (read,) = group.trajectories.stages[-1].reads
     assert read.buffer == "s0"
     assert read.indices[0].is_opaque
