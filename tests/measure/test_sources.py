@@ -83,11 +83,19 @@ def test_a_python_file_gives_what_it_leaves_in_its_variables(tmp_path: Path) -> 
     assert [loaded.name for loaded in load_workloads(str(path)).workloads] == ["first", "second"]
 
 
-@pytest.mark.parametrize("text", ["import nothing_there", "import os\nraise ValueError('no')"])
-def test_a_python_file_that_fails_says_why(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b"import nothing_there", "ModuleNotFoundError"),
+        (b"import os\nraise ValueError('no')", "ValueError"),
+        (b"import sys\nsys.exit(0)", "SystemExit: 0"),
+        (b"# caf\xe9\n", "UnicodeDecodeError"),
+    ],
+)
+def test_a_python_file_that_fails_says_why(tmp_path: Path, text: bytes, error: str) -> None:
     path = tmp_path / "failing.py"
-    path.write_text(text)
-    with pytest.raises(InvalidInputError, match=r"failing\.py: (ModuleNotFound|Value)Error"):
+    path.write_bytes(text)
+    with pytest.raises(InvalidInputError, match=rf"failing\.py: {error}"):
         load_workloads(str(path))
 
 

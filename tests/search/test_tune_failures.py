@@ -288,6 +288,33 @@ def test_the_command_line_ends_with_1_where_nothing_was_found(
     assert json.loads(done.stdout)["trials"] == 4
 
 
+def test_a_board_that_is_gone_takes_nothing_along(
+    tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.tvm_callbacks import derived_object
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    batches = 0
+
+    def build(self: Any, build_inputs: Any) -> Any:
+        nonlocal batches
+        batches += 1
+        if batches > 1:
+            raise MeasureError("the board is gone")
+        return list(engine.builder.build(build_inputs))
+
+    fails = derived_object(type("Fails", (ms.builder.PyBuilder,), {"build": build}))()
+    means = engine._replace(builder=fails)
+    monkeypatch.setattr("wmhub.search.tune.measuring", lambda *_: nullcontext(means))
+    result = tune(tmp_path / "out", trials=12, batch=4)
+    assert batches == 2
+    assert result.trials == 4
+    (task,) = result.tasks
+    assert task.best_latency_s is not None
+    assert task.schedule is not None
+    assert any("measuring ended early: the board is gone" in note for note in result.notes)
+
+
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("interrupt", [False, True])
 def test_what_ends_the_last_measuring_costs_nothing(

@@ -63,6 +63,8 @@ def ceiling(
         failed += len(both) - len(ran)
         old, new = np.array(ran).reshape(-1, 2).T
         pairs.append((old, -new))
+    if failed == len(records):
+        raise MeasureError(f"{opened.path}: none of {len(records)} candidates ran again here")
     return Ceiling(
         len(records), failed, summarise(pairs), summarise_random([old for old, _ in pairs])
     )

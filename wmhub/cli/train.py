@@ -174,6 +174,12 @@ def command(
         if _is_main():
             raise
         raise click.exceptions.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        if _is_main():
+            from wmhub.cli._show import show_note
+
+            show_note("note", "with --resume the same command goes on; without it, it begins anew")
+        raise
     if _is_main():
         _show(report, as_json)
 
@@ -188,7 +194,8 @@ def _config(config: Path | None, settings: Sequence[str], **chosen: Any) -> Trai
 
 def _is_main() -> bool:
     """Whether this process prints: of those that torch's launcher started, the first."""
-    return os.environ.get("RANK", "0") == "0"
+    # Some launchers export a rank without a number of processes: then there is one.
+    return os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK", "0") == "0"
 
 
 def _show(report: TrainReport, as_json: bool) -> None:

@@ -221,8 +221,8 @@ def _from_json(path: Path) -> Iterable[tuple[str, Any]]:
 def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
     from wmhub.tvm_compat import tvm
 
-    text = path.read_text()
     try:
+        text = path.read_text(encoding="utf-8")
         if not _IMPORTS.search(text):
             # As `module.script()` prints it: its imports are comments.
             return [(path.stem, tvm.script.from_source(text))]
@@ -233,7 +233,7 @@ def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
         # Decorators of classes look for their module there: TVMScript's and dataclasses'.
         sys.modules[found.name] = module
         found.loader.exec_module(module)
-    except Exception as error:  # Whatever the user's program raises is what the user must mend.
+    except (Exception, SystemExit) as error:  # Whatever it raises is what the user must mend.
         raise InvalidInputError(f"{path}: {type(error).__name__}: {error}"[:400]) from error
     # Two names of one object are one workload, by the first.
     workloads: dict[int, tuple[str, Any]] = {}

@@ -218,5 +218,7 @@ def plot(result: TuneResult, curve: list[tuple[int, float, float]]) -> None:
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.8)))
         axis.grid(alpha=0.3, which="both")
     axes[0].set_ylabel("latency, ms (line: best so far)")
-    figure.suptitle(f"{result.workload}: {result.model} on {result.hardware}", fontsize=10)
+    figure.suptitle(
+        f"{result.workload}: {result.model} on {result.hardware}", fontsize=10, parse_math=False
+    )
     figure.savefig(result.output / PLOT, dpi=120)

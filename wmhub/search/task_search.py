@@ -222,7 +222,8 @@ class TaskSearch:
         ranked = {one: mean for one, mean in evolved.items() if one not in self._tried}
         if not ranked:
             return iter(())
-        greedy = round(self._config.greedy * count)
+        # Of a batch of one as well: no search ends behind the model's own first choice.
+        greedy = max(round(self._config.greedy * count), math.ceil(self._config.greedy))
         shortlist = self._shortlist(ranked, max(self._config.shortlist, count), greedy)
         scores = self.scores(shortlist)
         mean, _ = self._learner.predict(scores)

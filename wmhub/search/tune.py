@@ -9,7 +9,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wmhub.errors import InvalidInputError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.holding import held
 from wmhub.interrupts import interruptible
 from wmhub.measure.sampling import require_seed
@@ -35,7 +35,7 @@ from wmhub.search.run import logged, run
 from wmhub.search.task_search import LatentSearchConfig
 from wmhub.search.tasks import tasks_of
 from wmhub.tvm_callbacks import own_errors
-from wmhub.tvm_compat import use_target
+from wmhub.tvm_compat import last_line, use_target
 
 if TYPE_CHECKING:
     from wmhub.evaluator import Evaluator
@@ -148,7 +148,7 @@ def _require_measurable(
     hardware: HardwareKey | str | None,
 ) -> None:
     """Raises ``InvalidInputError`` where what is asked for cannot be measured."""
-    if trials < 0 or (seconds is not None and seconds <= 0):
+    if trials < 0 or (seconds is not None and not seconds > 0):
         raise InvalidInputError("trials must not be negative, and seconds must be positive")
     if not trials and (baselines or rpc is not None):
         raise InvalidInputError("without trials nothing is measured: leave out baselines and rpc")
@@ -174,7 +174,11 @@ def _run(job: Job, history: History, budget: Budget, means: Means, trials: int, 
 
     try:
         measure(job.tasks)
-    except Exception:
+    except Exception as error:
+        if history.trials and isinstance(error, MeasureError):
+            # What was measured is a result: a board that is gone takes nothing of it along.
+            history.notes.append(f"measuring ended early: {last_line(error)}")
+            return
         if history.trials or len(job.tasks) == 1:
             raise
         unfit = job.unfit()
