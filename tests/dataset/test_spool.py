@@ -104,12 +104,19 @@ def test_digests_never_change() -> None:
     ]
 
 
-def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+def runs_of(folder: Path, count: int, rows: int, **changes: Any) -> list[Path]:
+    """``count`` runs of so many ``rows`` each, with ``changes`` to all records."""
     runs = []
-    for number in range(12):
-        items = [record(trace=1000 * number + n) for n in range(1000)]
-        runs.append(tmp_path / f"{number}.run")
+    for number in range(count):
+        items = [record(trace=1000 * number + n) for n in range(rows)]
+        items = [dataclasses.replace(item, **changes) for item in items]
+        runs.append(folder / f"{number}.run")
         write_run(runs[-1], to_table(items, "h", Provenance()), b"")
+    return runs
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    runs = runs_of(tmp_path, 12, 1000)
     before = pa.total_allocated_bytes()
     peaks, rows = [], 0
     for table in read_sorted([runs], 200_000):
@@ -124,13 +131,7 @@ def test_wide_rows_of_many_runs_are_read_in_flat_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As those of MetaSchedule, whose runs have rows of all workloads each."""
-    wide, runs, peaks = "x" * 15_000, [], []
-    for number in range(10):
-        items = [record(trace=1000 * number + n) for n in range(200)]
-        items = [dataclasses.replace(item, context=f'["{wide}"]') for item in items]
-        runs.append(tmp_path / f"{number}.run")
-        write_run(runs[-1], to_table(items, "h", Provenance()), b"")
-    del items
+    runs, peaks = runs_of(tmp_path, 10, 200, context='["' + "x" * 15_000 + '"]'), []
     look, before = spool._rows_before, pa.total_allocated_bytes()
 
     def looked(*given: Any) -> int:
@@ -145,11 +146,7 @@ def test_wide_rows_of_many_runs_are_read_in_flat_memory(
 
 def test_many_small_logs_are_cut_into_ranges_of_one_size(tmp_path: Path) -> None:
     """Each run is one batch that is spread over all keys: its first tells nothing of the rest."""
-    runs = []
-    for number in range(60):
-        items = [record(trace=1000 * number + n) for n in range(64)]
-        runs.append(tmp_path / f"{number}.run")
-        write_run(runs[-1], to_table(items, "h", Provenance()), b"")
+    runs = runs_of(tmp_path, 60, 64)
     sizes = [len(table) for table in read_sorted([runs], 100_000)]
     assert sum(sizes) == 60 * 64
     assert len(sizes) > 5

@@ -124,13 +124,14 @@ def command(
 def show_report(report: EvaluationReport) -> None:
     """Prints the tables of an evaluation."""
     from wmhub.cli._show import show_table
+    from wmhub.training.evaluation import MODEL
 
     scorers, words = report.scorers, [_words(name) for name in report.scorers]
     show_metrics(
         f"{report.model} on the {report.split} workloads of {report.dataset}",
         [(word, one.metrics) for word, one in zip(words, scorers.values(), strict=True)],
     )
-    model = scorers["model"]
+    model = scorers[MODEL]
     show_table(
         "top-k score (and ratio of sums)",
         ["", *[f"k = {k}" for k in model.top_k]],

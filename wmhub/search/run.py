@@ -212,7 +212,7 @@ def run(
         name_task(means.builder, task)
         try:
             finalists[:] = _playoff(finalists, target, means)
-        except (MeasureError, *REFUSALS) as error:  # TVM gives a builder's errors as its own.
+        except (MeasureError, *REFUSALS) as error:  # A builder of others has errors of TVM's.
             history.notes.append(f"the fastest were not measured again: {last_line(error)}")
             break
 
