@@ -33,7 +33,8 @@ ALLOWED = {
     ("evaluator", "search"): "an evaluator hands out cost models, loaded when they are asked for",
     ("hardware", "tvm_compat"): "the probe asks LLVM for the CPU's name where TVM is installed",
     ("training", "hub"): "evaluate takes names as from_pretrained does",
-    ("training", "tvm_compat"): "the baseline that is TVM's own model replays traces in TVM",
+    ("training", "measure"): "the baseline that is TVM's own model replays traces in TVM",
+    ("training", "tvm_compat"): "so it asks TVM for features, programs and targets",
 }
 
 

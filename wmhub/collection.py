@@ -17,7 +17,7 @@ from wmhub.dataset.growing import (
     require_same_hardware,
     settled_elsewhere,
 )
-from wmhub.dataset.ingest import Ingested, Progress, ingest
+from wmhub.dataset.ingest import Ingested, ReadProgress, ingest
 from wmhub.dataset.manifest import Manifest
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset
@@ -77,7 +77,7 @@ def collect(
     recipe: str | Path | None = None,
     mirror: str | Path | None = None,
     workers: int = 1,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[ReadProgress], None] | None = None,
 ) -> CollectReport:
     """Reads measurement logs into the dataset folder ``output``.
 

@@ -55,15 +55,16 @@ def test_new_latencies_are_scored_on_the_recorded_ones(
         manifest: Manifest,
         records: Sequence[tuple[Workload, MeasureRecord]],
         progress: object,
-    ) -> list[float | None]:
-        return [1.5 * (record.latency_seconds or 0.0) for _, record in records]
+    ) -> dict[int, float | None]:
+        return {n: 1.5 * (one.latency_seconds or 0.0) for n, (_, one) in enumerate(records)}
 
     def upside_down(
         manifest: Manifest,
         records: Sequence[tuple[Workload, MeasureRecord]],
         progress: object,
-    ) -> list[float | None]:
-        return [None, *(1 / (record.latency_seconds or 1.0) for _, record in records[1:])]
+    ) -> dict[int, float | None]:
+        turned = {n: 1 / (one.latency_seconds or 1.0) for n, (_, one) in enumerate(records)}
+        return {**turned, 0: None}
 
     monkeypatch.setattr(module, "measure_again", slower_by_half)
     same = module.ceiling(dataset, split="train")

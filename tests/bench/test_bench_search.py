@@ -21,7 +21,7 @@ TARGET = {"kind": "llvm", "num-cores": 2}
 
 
 def run(method: str, seed: int, curve: Any, seconds_at: dict[int, float]) -> RunResult:
-    spec = RunSpec("toy", method, seed, max(seconds_at), "wm-fake", TARGET)
+    spec = RunSpec("toy", method, seed, max(seconds_at), "wm-fake", TARGET, "llvm-znver4-2c")
     checkpoints = dict.fromkeys(seconds_at, "program")
     return RunResult(spec, curve, checkpoints, 0, max(seconds_at.values()), seconds_at)
 
@@ -257,14 +257,18 @@ def test_results_of_a_checkpoint_a_tvm_or_a_code_are_not_taken_for_anothers(
         return SimpleNamespace(returncode=1, stderr="stopped here")
 
     monkeypatch.setattr(module.subprocess, "run", fails)
-    spec = RunSpec("matmul-m8-n8-k8", "wmhub", 0, 4, "wm-fake", {"kind": "llvm"}, "aaaa")
+    spec = RunSpec(
+        "matmul-m8-n8-k8", "wmhub", 0, 4, "wm-fake", {"kind": "llvm"}, "cuda-h100", "aaaa"
+    )
     result = RunResult(spec, [], {}, 4, 1.0, {4: 1.0})
     file = tmp_path / "wmhub-4-seed0.json"
     file.write_text(json.dumps(dataclasses.asdict(result)))
     # A run in which nothing ran is a result, too.
     assert module._run(tmp_path, spec, [4], None) == result
     assert begun == []
-    for other in ({"digest": "bbbb"}, {"tvm": "0.28"}, {"code": "cccc"}):
+    for other in (
+        {"digest": "bbbb"}, {"tvm": "0.28"}, {"code": "cccc"}, {"hardware": "cuda-h200"}
+    ):  # fmt: skip
         with pytest.raises(MeasureError, match="stopped here"):
             module._run(tmp_path, dataclasses.replace(spec, **other), [4], None)
 

@@ -61,8 +61,12 @@ class Named:
     id: str
 
     @property
+    def program_key(self) -> tuple[str, str]:
+        return "meta_schedule", self.id.partition("@")[0]
+
+    @property
     def identities(self) -> frozenset[str]:
-        return frozenset({self.id})
+        return frozenset({self.id, self.program_key[1]})
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,19 @@ def test_all_programs_of_a_workload_are_in_one_fold() -> None:
         held = [w.program for w in fold.held_out]
         assert sorted(held) == [f"{w}.{n}" for w in sorted({p[0] for p in held}) for n in range(2)]
         assert not {w.workload.id for w in fold.own} & {w.workload.id for w in fold.held_out}
+
+
+def test_one_program_of_two_versions_of_tvm_is_in_one_fold() -> None:
+    def splits(part: str) -> Any:
+        names = [f"{name}{version}" for name in "abcdefgh" for version in ("@0.25", "@0.27")]
+        return [Held("new", Named(name), name) for name in names] if part == "train" else []
+
+    folds, count = deal([splits] * 3, 3)
+    assert count == 8
+    for fold in folds:
+        held = {w.workload.program_key for w in fold.held_out}
+        assert len(fold.held_out) == 2 * len(held)
+        assert not held & {w.workload.program_key for w in (*fold.own, *fold.other)}
 
 
 def test_a_fold_is_ranked_by_what_has_not_seen_it() -> None:

@@ -15,7 +15,7 @@ from wmhub.cli.progress import live_table, print_result
 from wmhub.dataset.version import Version
 from wmhub.hub.listing import Listed, Listing
 from wmhub.names import HardwareKey
-from wmhub.search.history import Progress
+from wmhub.search.history import TuneProgress
 from wmhub.search.result import TaskResult, Trial, TuneResult
 
 HOSTILE = "[/x][bold]\x1b[2J"
@@ -70,10 +70,10 @@ def test_tasks_and_notes_of_a_tuning_run(capsys: pytest.CaptureFixture[str]) -> 
     trial = Trial(HOSTILE, 1e-3, 1.0, None)
     screen = Console(stderr=True, width=200)
     with live_table(screen, 1) as show:
-        show(Progress(HOSTILE, (trial,), 1.0))
+        show(TuneProgress(HOSTILE, (trial,), 1.0))
     path = Path(HOSTILE)
     task = TaskResult(HOSTILE, 1, 1, 0, 1e-3, None, None, None, path, None)
-    names = (HOSTILE, HOSTILE, HOSTILE, HOSTILE, "latent")
+    names = (HOSTILE, HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), "latent")
     numbers = (1, 0, 1.0, False, 1e-3)
     print_result(screen, TuneResult(*names, *numbers, (task,), (trial,), path, (HOSTILE,)))
     err = capsys.readouterr().err
@@ -85,8 +85,8 @@ def test_tasks_and_notes_of_a_tuning_run(capsys: pytest.CaptureFixture[str]) -> 
 def test_a_path_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path("/a/long/way/to/the/folder") / ("x" * 100)
     task = TaskResult("t", 1, 1, 0, 1e-3, None, None, None, path / "t.py", None)
-    numbers = (1, 0, 1.0, False, 1e-3)
-    result = TuneResult("w", "m", "h", "h", "latent", *numbers, (task,), (), path, (f"at {path}",))
+    names, numbers = ("w", "m", "h", "h", ("h",), "latent"), (1, 0, 1.0, False, 1e-3)
+    result = TuneResult(*names, *numbers, (task,), (), path, (f"at {path}",))
     print_result(Console(stderr=True, width=40), result, f"plot: {path}/p.png")
     lines = capsys.readouterr().err.splitlines()
     for line in (f"schedule: {path}/t.py", f"note: at {path}", f"plot: {path}/p.png"):

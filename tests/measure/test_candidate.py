@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from wmhub.measure.candidate import Candidate, Program
+from wmhub.measure.candidate import InFlight, Program
 from wmhub.records import FailureKind
 
 
-def lost(*innocent: bool) -> Candidate:
-    candidate = Candidate(Program("module"))
+def lost(*innocent: bool) -> InFlight:
+    candidate = InFlight(Program("module"))
     for may_be in innocent:
         candidate.lost_process(FailureKind.OUT_OF_MEMORY, "killed by the system", may_be, 0.5)
     return candidate
@@ -24,7 +24,7 @@ def test_who_killed_its_process_is_not_tried_again() -> None:
 
 
 def test_a_worker_that_dies_over_and_over_is_given_up() -> None:
-    candidate = Candidate(Program("module"))
+    candidate = InFlight(Program("module"))
     for _ in range(3):
         assert candidate.outcome is None
         candidate.lost_with_worker()

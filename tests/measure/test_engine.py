@@ -17,6 +17,7 @@ from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.crew import Crew
 from wmhub.measure.engine import Engine
 from wmhub.measure.lock import MachineLock
+from wmhub.measure.messages import Dropped, DropRequest, Ran, WorkerSettings
 from wmhub.measure.process import WorkerProcess
 from wmhub.measure.timing import TimingPlan
 from wmhub.measure.wire import Channel
@@ -115,7 +116,7 @@ def test_what_a_killed_worker_started_ends_with_it(
         "time.sleep(60)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    worker = WorkerProcess("stubborn", {}, dict(os.environ))
+    worker = WorkerProcess("stubborn", WorkerSettings({}, 1, False, ""), dict(os.environ))
     until = time.monotonic() + 20
     while not (log.exists() and log.read_text()) and time.monotonic() < until:
         time.sleep(0.02)
@@ -174,14 +175,14 @@ def test_the_pause_between_rounds_is_no_programs_time(
 
 def test_what_a_broken_off_run_left_is_no_answer() -> None:
     ours, theirs = Channel.pair()
-    crew = Crew("none", 1, {}, {})
+    crew = Crew("none", 1, WorkerSettings({}, 1, False, ""), {})
     worker = SimpleNamespace(channel=ours)
     crew.workers.append(worker)  # type: ignore[arg-type]
-    theirs.send({"id": 7, "failure": None, "message": "", "seconds": [1.0], "wall": 1.0})
-    theirs.send({"memory": 1})
+    theirs.send(Ran(7, [1.0], 1.0))
+    theirs.send(Dropped(1))
     crew.drop([7])
     assert crew.workers == [worker]
-    assert theirs.receive(1.0) == {"do": "drop", "ids": [7]}
+    assert theirs.receive(1.0) == DropRequest([7])
     ours.close()
     theirs.close()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -9,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,9 @@ import pytest
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.candidate import Measurement, Program
-from wmhub.measure.remote import RemoteEngine, Tracker
+from wmhub.measure.messages import ArchiveRequest, Ran, RunnerSettings
+from wmhub.measure.remote import RemoteEngine, Tracker, _Runner
+from wmhub.measure.rpc_session import session_seconds
 from wmhub.measure.timing import TimingPlan
 from wmhub.records import FailureKind
 
@@ -29,6 +32,7 @@ pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")
 
 PLAN = TimingPlan(rounds=2, extra_rounds=0, round_seconds=0.0)
+REQUEST = ArchiveRequest(7, "program.tar", "", PLAN, None, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -130,53 +134,46 @@ def test_a_candidate_that_freezes_its_device_fails_of_it(monkeypatch: pytest.Mon
     with tracker_at(port), contextlib.ExitStack() as devices:
         first = devices.enter_context(device(port))
 
-        class Granted(set[Any]):
+        def freeze() -> None:
+            os.killpg(first.pid, signal.SIGSTOP)
+            devices.enter_context(device(port))
+
+        freezing = [threading.Timer(1.0, freeze)]
+
+        def granted(seconds: float) -> int:
             """Freezes the first device while it runs a program, and brings another."""
+            if freezing:
+                freezing.pop().start()
+            return session_seconds(seconds)
 
-            def add(self, runner: Any) -> None:
-                super().add(runner)
-                if self.is_first:
-                    self.is_first = False
-                    threading.Timer(1.0, self.freeze).start()
-
-            is_first = True
-
-            def freeze(self) -> None:
-                os.killpg(first.pid, signal.SIGSTOP)
-                devices.enter_context(device(port))
-
+        monkeypatch.setattr("wmhub.measure.remote.session_seconds", granted)
         with RemoteEngine(
             llvm_target(2), tracker=Tracker("127.0.0.1", port, "board"), plan=PLAN, workers=1,
             run_timeout_seconds=1.0, patience_seconds=120.0,
         ) as engine:  # fmt: skip
-            engine._granted = Granted()
             results = engine.measure([Program(program(kind), kind) for kind in ("hang", "fine")])
     assert [result.failure for result in results] == [FailureKind.RUN_TIMEOUT, None]
     assert "silent" in results[0].message
 
 
 def test_a_board_of_somebody_else_ends_no_collection_while_another_works() -> None:
-    def engine(heard: float, granted: Sequence[Any]) -> Any:
+    def engine(heard: float, is_granted: bool) -> Any:
         made = RemoteEngine.__new__(RemoteEngine)
         made._tracker, made._patience = Tracker("h", 1, "k"), 60.0
         made._heard, made._most = time.monotonic() - heard, 2
-        made._granted, made._runners = {*granted}, [waiting, working]  # type: ignore[assignment]
+        working.is_granted = is_granted
+        made._runners = [waiting, working]
         return made
 
-    class Runner:
-        busy_with = 7
-
-        def forget(self) -> None:
-            """Nothing is there."""
-
-    waiting, working = Runner(), Runner()
-    for heard, granted in [(100.0, [working]), (1.0, [])]:
+    nothing: Any = SimpleNamespace(forget=lambda: None)
+    waiting, working = _Runner(nothing, busy_with=7), _Runner(nothing, busy_with=8)
+    for heard, is_granted in [(100.0, True), (1.0, False)]:
         queue: deque[int] = deque()
-        found = engine(heard, granted)
+        found = engine(heard, is_granted)
         found._give_up(waiting, queue)
         assert (list(queue), found._most, found._runners) == ([7], 1, [working])
     with pytest.raises(MeasureError, match="no device has answered for 60 s"):
-        engine(100.0, [])._give_up(waiting, deque())
+        engine(100.0, False)._give_up(waiting, deque())
 
 
 def test_boards_are_devices_on_hosts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,9 +250,10 @@ def test_each_session_of_a_collection_is_told_its_cores(monkeypatch: pytest.Monk
         return None, None, None
 
     monkeypatch.setattr(remote_worker, "_load", load)
-    settings = {"host": "h", "port": 1, "key": "k", "target": {"kind": "llvm", "num-cores": 3}}
-    answer = remote_worker.time_archive(settings, {"timeout_seconds": 1}, lambda: None)
-    assert answer["seconds"] == [1.0]
+    settings = RunnerSettings({"kind": "llvm", "num-cores": 3}, "h", 1, "k")
+    answer = remote_worker.time_archive(settings, REQUEST, lambda: None)
+    assert isinstance(answer, Ran)
+    assert (answer.id, answer.run_seconds) == (7, [1.0])
     assert session.called == [
         ("ffi.Array", "0", "1", "2"),
         ("runtime.config_threadpool", 1, 3, "ffi.Array"),
@@ -288,11 +286,11 @@ class Slow:
         from wmhub.measure import remote_worker
         from wmhub.measure.rpc_session import session_seconds
 
-        plan = {"round_seconds": 0.0, "rounds": 3}
-        message = {"plan": plan, "best": None, "timeout_seconds": most}
+        plan = TimingPlan(rounds=3, round_seconds=0.0)
+        request = dataclasses.replace(REQUEST, plan=plan, timeout_seconds=most)
         # As a server: a session that has lived long enough is ended.
         self.dies = min(self.dies, session_seconds(most))
-        return remote_worker._time(None, None, (), message, session_seconds(most))
+        return remote_worker._time(None, None, (), request, session_seconds(most))
 
 
 @pytest.mark.parametrize(("seconds", "timings"), [(1.0, 3), (4.0, 2), (9.0, 1)])
@@ -349,10 +347,11 @@ def test_a_long_error_of_the_device_is_told_by_its_beginning(
     tracker = SimpleNamespace(request=lambda *_, **__: Session())
     monkeypatch.setattr(tvm.rpc, "connect_tracker", lambda *_: tracker)
     monkeypatch.setattr(remote_worker, "_load", fails)
-    settings = {"host": "h", "port": 1, "key": "k", "target": {"kind": "cuda"}}
-    answer = remote_worker.time_archive(settings, {"timeout_seconds": 1}, lambda: None)
-    assert (answer["failure"], answer["again"]) == ("runtime_device", False)
-    assert len(answer["message"]) == 600
+    settings = RunnerSettings({"kind": "cuda"}, "h", 1, "k")
+    answer = remote_worker.time_archive(settings, REQUEST, lambda: None)
+    assert isinstance(answer, Ran)
+    assert (answer.failure, answer.is_innocent) == (FailureKind.RUNTIME_DEVICE, False)
+    assert len(answer.message) == 600
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 
 from wmhub.errors import MeasureError
 from wmhub.measure import zoo
-from wmhub.measure.sampling import Candidate, Sampler, mixed
+from wmhub.measure.sampling import Sampled, Sampler, mixed
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")
@@ -26,7 +26,7 @@ def sampler(name: str = "matmul-m64-n64-k64", seed: int = 1) -> Sampler:
     return Sampler(zoo.build(name), TARGET, seed)
 
 
-def decisions(candidate: Candidate) -> list[list[object]]:
+def decisions(candidate: Sampled) -> list[list[object]]:
     found: list[list[object]] = json.loads(candidate.trace)[1]
     return found
 
@@ -55,7 +55,7 @@ def test_guided_candidates_are_near_to_the_best() -> None:
     children = drawn.guided(8)
     assert len(children) == 8
 
-    def distance(child: Candidate) -> int:
+    def distance(child: Sampled) -> int:
         ours = decisions(child)
         return min(
             sum(a != b for a, b in zip(ours, decisions(parent), strict=True))

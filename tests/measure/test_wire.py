@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wmhub.measure.messages import BuildRequest, Message, Turning
 from wmhub.measure.wire import Channel
 
-_json = st.dictionaries(st.text(), st.integers(-(2**53), 2**53) | st.text() | st.floats(-1e9, 1e9))
+_messages = st.builds(Turning, st.none() | st.integers(0, 2**53)) | st.builds(
+    BuildRequest, st.integers(0, 9), st.text(), st.none() | st.text()
+)
 
 
-@given(st.lists(_json, max_size=5))
-def test_messages_arrive_whole_and_in_order(messages: list[dict[str, object]]) -> None:
+@given(st.lists(_messages, max_size=5))
+def test_messages_arrive_whole_and_in_order(messages: list[Message]) -> None:
     left, right = Channel.pair()
     for message in messages:
         left.send(message)
@@ -24,7 +27,7 @@ def test_messages_arrive_whole_and_in_order(messages: list[dict[str, object]]) -
 
 def test_a_message_larger_than_the_socket_holds_arrives() -> None:
     left, right = Channel.pair()
-    message = {"module": "x" * (8 << 20)}
+    message = BuildRequest(1, "x" * (8 << 20), None)
     sender = threading.Thread(target=left.send, args=(message,))
     sender.start()
     assert right.receive(30.0) == message
@@ -37,8 +40,8 @@ def test_silence_times_out_and_the_channel_lives_on() -> None:
     left, right = Channel.pair()
     with pytest.raises(TimeoutError):
         right.receive(0.01)
-    left.send({"late": 1})
-    assert right.receive(1.0) == {"late": 1}
+    left.send(Turning(1))
+    assert right.receive(1.0) == Turning(1)
     left.close()
     right.close()
 

@@ -9,7 +9,14 @@ from scorers import FakeEvaluator
 
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.names import HardwareKey
-from wmhub.search.choose import alike, choose_evaluator, machine_for, measured_on, target_for
+from wmhub.search.choose import (
+    alike,
+    choose_evaluator,
+    going_on,
+    machine_for,
+    measured_on,
+    target_for,
+)
 
 pytest.importorskip("tvm")
 pytestmark = pytest.mark.tvm
@@ -52,18 +59,24 @@ def test_records_of_other_hardware_with_the_same_target_are_no_records_of_this(
     tmp_path: Path,
 ) -> None:
     h100, h200 = HardwareKey.parse("cuda-h100"), HardwareKey.parse("cuda-h200")
-    (tmp_path / "report.json").write_text('{"hardware": "cuda-h100"}')
-    assert measured_on(tmp_path, h100, allow_other_hardware=False) is None
+    (tmp_path / "report.json").write_text('{"measured_on": ["cuda-h100"]}')
+    found = measured_on(tmp_path)
+    assert found == ("cuda-h100",)
+    assert going_on(tmp_path, found, h100, allow_other_hardware=False) is None
     with pytest.raises(HardwareMismatchError, match="measured on cuda-h100, not on cuda-h200"):
-        measured_on(tmp_path, h200, allow_other_hardware=False)
-    assert "cuda-h100" in str(measured_on(tmp_path, h200, allow_other_hardware=True))
+        going_on(tmp_path, found, h200, allow_other_hardware=False)
+    assert "cuda-h100" in str(going_on(tmp_path, found, h200, allow_other_hardware=True))
+    # What was allowed once is no record of this hardware the next time either.
+    with pytest.raises(HardwareMismatchError, match="measured on cuda-h100, not on cuda-h200"):
+        going_on(tmp_path, ("cuda-h200", *found), h200, allow_other_hardware=False)
 
 
-@pytest.mark.parametrize("report", [None, "", "[]", "{}", "7"])
+@pytest.mark.parametrize("report", [None, "", "[]", "{}", "7", '{"measured_on": 7}'])
 def test_a_database_without_a_report_is_taken_on_trust(tmp_path: Path, report: str | None) -> None:
     if report is not None:
         (tmp_path / "report.json").write_text(report)
-    note = measured_on(tmp_path, HardwareKey.parse("cuda-h200"), allow_other_hardware=False)
+    assert measured_on(tmp_path) == ()
+    note = going_on(tmp_path, (), HardwareKey.parse("cuda-h200"), allow_other_hardware=False)
     assert "taken on trust that cuda-h200 measured it" in str(note)
 
 

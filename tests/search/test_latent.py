@@ -18,8 +18,8 @@ def tune(mods: list[Any], work_dir: Path, evaluator: FakeEvaluator, **options: A
     from tvm.s_tir.meta_schedule.testing.dummy_object import DummyBuilder
 
     from wmhub.measure.sources import NamedWorkload
+    from wmhub.search.contexts import make_contexts
     from wmhub.search.latent import LatentSearch
-    from wmhub.search.run import make_contexts
     from wmhub.search.task_search import LatentSearchConfig
     from wmhub.tvm_compat import llvm_target, use_target
     from wmhub.tvm_compat import meta_schedule as ms

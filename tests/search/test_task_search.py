@@ -102,6 +102,37 @@ def test_a_replayed_candidate_is_found_again(context: Any) -> None:
         assert str(replayed.mod) == str(schedule.mod)
 
 
+def test_what_is_measured_is_the_candidate_that_was_built() -> None:
+    # A padded convolution, where TVM moves many a compute location.
+    search = make_search(make_context(workload("C2D", 0)))
+    moved = 0
+    for _ in range(3):
+        batch = search.batch(8)
+        for candidate, schedule in batch:
+            sketch = search._sketches[candidate.space]
+            assert sketch.genes_of(schedule.trace) == candidate.genes
+            assert candidate in search._tried
+        moved += len(search._tried)
+        search.record([one for one, _ in batch], np.full(len(batch), 1e-3))
+    assert moved > 24
+
+
+def test_the_best_is_what_was_thought_best_while_there_is_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    search = make_search(make_context(workload("C2D", 0)))
+    drawn = search._drawn(64)
+    made = {one: search._made(one) for one in drawn}
+    (*moved, _) = [one for one in drawn if made[one] is not None and made[one][0] != one]
+    stays = next(one for one in drawn if made[one] is not None and made[one][0] == one)
+    monkeypatch.setattr(search, "_evolved", lambda: dict.fromkeys([*moved, stays], 0.0))
+    assert search.best()[0] == stays
+    monkeypatch.setattr(search, "_evolved", lambda: dict.fromkeys(moved, 0.0))
+    assert search.best()[0] == made[moved[0]][0]
+    search._tried.add(made[moved[0]][0])
+    assert search.best()[0] != made[moved[0]][0]
+
+
 def test_a_trace_of_another_program_is_no_candidate(context: Any) -> None:
     search = make_search(context)
     other = make_context(workload("GMM", 0)).generate_design_space()[0]

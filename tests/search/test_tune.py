@@ -237,9 +237,7 @@ def test_the_command_line_prints_one_json_object(
 ) -> None:
     from wmhub.cli.schedule import command
 
-    monkeypatch.setattr(
-        "wmhub.search.choose.from_pretrained", lambda name, locked=None: FakeEvaluator()
-    )
+    monkeypatch.setattr("wmhub.hub.from_pretrained", lambda name, locked=None: FakeEvaluator())
     output = str(tmp_path / "out")
     arguments = [WORKLOAD, "--model", "wm-fake", "--output", output, "--json"]
     done = CliRunner().invoke(command, arguments, catch_exceptions=False)

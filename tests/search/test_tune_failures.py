@@ -280,7 +280,7 @@ def test_the_command_line_ends_with_1_where_nothing_was_found(
         for name, schedule in (("a", path), ("b", None))
     )
     result = TuneResult(
-        "w", "m", "h", "h", "latent", 4, 4, 1.0, False, None, tasks, (), tmp_path
+        "w", "m", "h", "h", ("h",), "latent", 4, 4, 1.0, False, None, tasks, (), tmp_path
     )  # fmt: skip
     monkeypatch.setattr("wmhub.search.tune.tune", lambda *_, **__: result)
     done = CliRunner().invoke(command, [WORKLOAD, "--output", str(tmp_path), "--json"])

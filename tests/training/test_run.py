@@ -125,6 +125,25 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert (tmp_path / "run" / "training.csv").read_text() == (trained / "training.csv").read_text()
 
 
+def test_an_interrupted_run_is_not_overwritten(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(step: int, _steps: int, _loss: float, _looked: Validation | None) -> None:
+        if step == 12:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(dataset, tmp_path, config=SMALL, watch=kill)
+    state = tmp_path / "training-state.safetensors"
+    before = state.read_bytes()
+    with pytest.raises(OutputExistsError, match="go on with --resume, or begin anew in another"):
+        train(dataset, tmp_path, config=SMALL)
+    monkeypatch.setattr("wmhub.training.run._environment", lambda: {"torch": "9.9"})
+    with pytest.raises(InvalidInputError, match="other versions of its libraries"):
+        train(dataset, tmp_path, config=SMALL, resume=True)
+    assert state.read_bytes() == before
+
+
 def test_a_run_of_another_configuration_is_not_resumed(dataset: Path, tmp_path: Path) -> None:
     def kill(step: int, _steps: int, _loss: float, _looked: Validation | None) -> None:
         if step == 12:

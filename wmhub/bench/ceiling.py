@@ -8,6 +8,7 @@ exact latencies would score at least as much, and not 1.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ def ceiling(
     """Measures all records of ``workloads`` of ``split``, drawn at random, once more.
 
     This machine has to be the one of the dataset. ``progress`` is told how many records are done,
-    of how many. Raises ``HardwareMismatchError``, ``InvalidInputError`` and ``MeasureError``.
+    of how many. Ctrl-C ends it after the batch at work, with what was measured until then. Raises
+    ``HardwareMismatchError``, ``InvalidInputError`` and ``MeasureError``.
     """
     if workloads < 1:
         raise InvalidInputError("at least one workload has to be measured again")
@@ -55,18 +57,19 @@ def ceiling(
     if not drawn:
         raise MeasureError(f"{opened.path}: no workload of {split} that can be rebuilt and ranked")
     records = [(workload, record) for workload, found in drawn for record in found]
-    seconds = iter(measure_again(opened.manifest, records, progress))
-    pairs, failed = [], 0
+    seconds = measure_again(opened.manifest, records, progress)
+    if all(one is None for one in seconds.values()):
+        raise MeasureError(f"{opened.path}: none of {len(seconds)} candidates ran again here")
+    numbers = itertools.count()
+    pairs = []
     for _, found in drawn:
-        both = [(record.latency_seconds, next(seconds)) for record in found]
+        both = [(record.latency_seconds, seconds.get(next(numbers))) for record in found]
         ran = [(old, new) for old, new in both if old is not None and new is not None]
-        failed += len(both) - len(ran)
         old, new = np.array(ran).reshape(-1, 2).T
         pairs.append((old, -new))
-    if failed == len(records):
-        raise MeasureError(f"{opened.path}: none of {len(records)} candidates ran again here")
+    failed = sum(one is None for one in seconds.values())
     return Ceiling(
-        len(records), failed, summarise(pairs), summarise_random([old for old, _ in pairs])
+        len(seconds), failed, summarise(pairs), summarise_random([old for old, _ in pairs])
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmhub.collection import collect
-from wmhub.dataset.ingest import Progress
+from wmhub.dataset.ingest import ReadProgress
 from wmhub.hardware.machine import read_cpu
 from wmhub.logs.discover import discover
 from wmhub.logs.lines import decompressed, open_raw
@@ -47,7 +47,7 @@ def ingest(
     records: int = 250_000,
     repeat: int = 1,
     workers: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[ReadProgress], None] | None = None,
 ) -> IngestResult:
     """Collects ``logs`` ``repeat`` times over into a dataset that is thrown away.
 

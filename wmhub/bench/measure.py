@@ -19,7 +19,7 @@ from wmhub.hardware.probe import measured_here
 from wmhub.measure import zoo
 from wmhub.measure.candidate import Program
 from wmhub.measure.engine import Engine
-from wmhub.measure.programs import device_name, load_program
+from wmhub.measure.programs import device_name, entry_arguments, load_program
 from wmhub.measure.sampling import Sampler, mixed
 from wmhub.measure.targets import cores_for, target_of
 from wmhub.names import HardwareKey
@@ -176,8 +176,7 @@ def _measure_theirs(
 def _run(runner: Any, device: str, module: Any, artifact: Any) -> float | None:
     if artifact is None:
         return None
-    arguments = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
-    (future,) = runner.run([ms.runner.RunnerInput(str(artifact), device, arguments)])
+    (future,) = runner.run([ms.runner.RunnerInput(str(artifact), device, entry_arguments(module))])
     times = future.result().run_secs
     return statistics.median(map(float, times)) if times else None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from wmhub.dataset.reader import Dataset
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import MeasureError
 from wmhub.hardware.probe import measured_here
+from wmhub.interrupts import interruptible
 from wmhub.measure.engine import Engine
 from wmhub.measure.rebuild import rebuilt, repeatability, target_on
 from wmhub.measure.timing import ANY_RATIO, TimingPlan
@@ -35,7 +36,8 @@ def repeat(
     """Measures ``count`` records of ``dataset``, drawn at random among those that ran, once more.
 
     This machine has to be the one of the dataset. Only MetaSchedule's records hold all that a
-    program needs. ``progress`` is told how many are done, of how many.
+    program needs. ``progress`` is told how many are done, of how many. Ctrl-C ends it after the
+    batch at work, with what was measured until then.
     """
     opened = open_on_this_machine(dataset)
     drawn = _draw(opened, count, seed)
@@ -43,13 +45,13 @@ def repeat(
         raise MeasureError(f"{opened.path}: no record of MetaSchedule that ran and can be rebuilt")
     measured = measure_again(opened.manifest, drawn, progress)
     ratios = [
-        seconds / record.latency_seconds
-        for (_, record), seconds in zip(drawn, measured, strict=True)
-        if seconds is not None and record.latency_seconds is not None
+        seconds / latency
+        for number, seconds in measured.items()
+        if seconds is not None and (latency := drawn[number][1].latency_seconds) is not None
     ]
     if not ratios:
-        raise MeasureError(f"{opened.path}: none of {len(drawn)} records ran again")
-    return repeatability(ratios, len(drawn), datetime.date.today())
+        raise MeasureError(f"{opened.path}: none of {len(measured)} records ran again")
+    return repeatability(ratios, len(measured), datetime.date.today())
 
 
 def open_on_this_machine(dataset: str | Path) -> Dataset:
@@ -63,34 +65,54 @@ def measure_again(
     manifest: Manifest,
     records: Sequence[tuple[Workload, MeasureRecord]],
     progress: Callable[[int, int], None] | None = None,
-) -> list[float | None]:
-    """Latency in seconds of each record of ``manifest``'s dataset on this machine, now; ``None``
-    where it failed or was compiled for something else.
+) -> dict[int, float | None]:
+    """Latency in seconds of each record of ``manifest``'s dataset on this machine, now, by its
+    place; ``None`` where it failed or was compiled for something else.
 
-    Each is timed as well as any other, however slow. ``progress`` is told how many are done.
+    Each is timed as well as any other, however slow. ``progress`` is told how many are done. The
+    first Ctrl-C leaves out the batches that follow; where nothing was measured before, it raises
+    ``KeyboardInterrupt``, as the second does.
     """
     plan = TimingPlan(slow_ratio=ANY_RATIO, close_ratio=ANY_RATIO, flush_cache=manifest.is_cold)
-    seconds: list[float | None] = [None] * len(records)
     by_target: dict[str, list[int]] = {}
+    seconds: dict[int, float | None] = {}
     for number, (_, record) in enumerate(records):
         if (target := target_on(manifest.hardware, record.target)) is not None:
             by_target.setdefault(target, []).append(number)
-    done = 0
-    for text, same in by_target.items():
-        target = json.loads(text)
-        # Traces are replayed here: without its tensor intrinsics, any with Tensorize is refused.
-        use_target(target)
-        with Engine(target, plan=plan) as engine:
-            for start in range(0, len(same), _BATCH):
-                found = {n: rebuilt(*records[n]) for n in same[start : start + _BATCH]}
-                programs = {n: program for n, program in found.items() if program is not None}
-                results = engine.measure(list(programs.values()))
-                for number, result in zip(programs, results, strict=True):
-                    if result.failure is None:
-                        seconds[number] = statistics.median(result.run_seconds)
-                done += len(found)
-                if progress is not None:
-                    progress(done, len(records))
+        else:
+            seconds[number] = None
+    with interruptible() as stop:
+        for text, same in by_target.items():
+            if stop():
+                break
+            target = json.loads(text)
+            # Traces are replayed here: without its tensor intrinsics, any with Tensorize is
+            # refused.
+            use_target(target)
+            with Engine(target, plan=plan) as engine:
+                for start in range(0, len(same), _BATCH):
+                    if stop():
+                        break
+                    batch = same[start : start + _BATCH]
+                    seconds |= _measured(engine, {n: records[n] for n in batch})
+                    if progress is not None:
+                        progress(len(seconds), len(records))
+        if stop() and all(one is None for one in seconds.values()):
+            raise KeyboardInterrupt
+    return seconds
+
+
+def _measured(
+    engine: Engine, batch: Mapping[int, tuple[Workload, MeasureRecord]]
+) -> dict[int, float | None]:
+    """Latency in seconds of each of a batch; ``None`` where it failed."""
+    found = {number: rebuilt(*one) for number, one in batch.items()}
+    programs = {number: program for number, program in found.items() if program is not None}
+    results = engine.measure(list(programs.values()))
+    seconds: dict[int, float | None] = dict.fromkeys(batch)
+    for number, result in zip(programs, results, strict=True):
+        if result.failure is None:
+            seconds[number] = statistics.median(result.run_seconds)
     return seconds
 
 

@@ -16,6 +16,7 @@ import torch
 
 from wmhub.code_digest import code_digest
 from wmhub.errors import InvalidInputError
+from wmhub.flushing import write_file
 from wmhub.model.network import WorldModel
 from wmhub.training.boosting import fit_forest
 from wmhub.training.config import TrainConfig
@@ -73,7 +74,7 @@ def kept_run(
     run = _read(path, variant, seed)
     if run is None:
         run = train()
-        _write(path, run)
+        write_file(path, (json.dumps(dataclasses.asdict(run), indent=2) + "\n").encode())
         on_new(run)
     return run
 
@@ -130,10 +131,3 @@ def _read(path: Path, variant: str, seed: int) -> Run | None:
     if (run.variant, run.seed) != (variant, seed):
         raise InvalidInputError.at(path, f"the result of {run.variant}, seed {run.seed}")
     return run
-
-
-def _write(path: Path, run: Run) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(dataclasses.asdict(run), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)

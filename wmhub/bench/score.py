@@ -16,7 +16,7 @@ import numpy as np
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.evaluator import Evaluator, WorkloadScorer
 from wmhub.measure import zoo
-from wmhub.measure.programs import save_program
+from wmhub.measure.programs import measure_candidate, save_program
 from wmhub.measure.sketch import Sketch
 from wmhub.training.boosting import require_xgboost
 from wmhub.tvm_compat import llvm_target, use_target
@@ -226,7 +226,7 @@ def _tvm_rates(
         scores = scorer.score_traces([space.traces[i] for i in chosen]).score
         for schedule, told in zip(schedules, scores, strict=True):
             if schedule is not None:
-                candidates.append(_measure_candidate(schedule))
+                candidates.append(measure_candidate(schedule))
                 labels.append(ms.runner.RunnerResult([float(np.exp(-told))], None))
     if not candidates:
         raise MeasureError("none of the drawn candidates is a valid schedule")
@@ -234,11 +234,6 @@ def _tvm_rates(
     peer.update(context, candidates, labels)
     seconds = _seconds(lambda: peer.predict(context, candidates), max(1, rounds // 2))
     return len(candidates), len(candidates) / seconds, len(candidates) / (seconds + replay)
-
-
-def _measure_candidate(schedule: Any) -> Any:
-    arguments = ms.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True)
-    return ms.search_strategy.MeasureCandidate(schedule, arguments)
 
 
 def _seconds(call: Callable[[], object], rounds: int) -> float:

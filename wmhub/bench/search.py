@@ -143,7 +143,7 @@ def search(
                 # What looks at no checkpoint goes on under another one.
                 used = (model, digest) if method in CHECKPOINT_METHODS else ("", "")
                 spec = RunSpec(
-                    workload, method, seed, count, used[0], target, used[1], version,
+                    workload, method, seed, count, used[0], target, str(here), used[1], version,
                     run_code(method),
                 )  # fmt: skip
                 marks = sorted({min(trials, count), count})
@@ -176,15 +176,17 @@ def _run(
     request.write_text(json.dumps(given))
     # TVM counts each CPU as half a core: without this, its own runner would use half of them.
     threads = {"TVM_NUM_THREADS": str(cores_for(spec.target))}
-    done = subprocess.run(
-        module_command("wmhub.bench.search_run", str(request), str(file)),
-        env={**os.environ, **threads},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    request.unlink()
+    try:
+        done = subprocess.run(
+            module_command("wmhub.bench.search_run", str(request), str(file)),
+            env={**os.environ, **threads},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    finally:
+        request.unlink()
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
         raise MeasureError(f"{spec.workload}, {spec.method}, seed {spec.seed}: {lines[-1][:300]}")

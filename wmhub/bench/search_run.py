@@ -21,6 +21,8 @@ from wmhub.children import safely_started
 from wmhub.errors import MeasureError
 from wmhub.flushing import write_file
 from wmhub.measure.programs import save_program
+from wmhub.measure.targets import cores_for
+from wmhub.names import HardwareKey
 
 
 class _Watch:
@@ -114,12 +116,9 @@ def _run_stock(spec: RunSpec, watch: _Watch) -> None:
 def _learner(spec: RunSpec) -> Any:
     from wmhub.bench.peers import BoostedLearner, Peer
     from wmhub.hub import from_pretrained
-    from wmhub.measure.targets import cores_for
-    from wmhub.names import HardwareKey
     from wmhub.search.learner import Learner
 
-    kind = str(spec.target["kind"])
-    here = HardwareKey(kind, "bench", cores_for(spec.target) if kind == "llvm" else None)
+    here = HardwareKey.parse(spec.hardware)
     if spec.method == "random":
         return Learner(Peer("random", here, spec.seed), adapt=False)
     if spec.method == "xgb":
@@ -127,65 +126,63 @@ def _learner(spec: RunSpec) -> Any:
     return Learner(from_pretrained(spec.model), adapt=spec.method != "no-adapt")
 
 
-def _run_ours(spec: RunSpec, watch: _Watch) -> None:
+def _job(spec: RunSpec, folder: Path) -> Any:
     from wmhub.measure.sources import NamedWorkload
-    from wmhub.measure.targets import cores_for
+    from wmhub.search.job import Job
+    from wmhub.search.task_search import LatentSearchConfig
+    from wmhub.tvm_compat import use_target
+
+    config = LatentSearchConfig()
+    if spec.method == "no-explore":
+        config = dataclasses.replace(config, exploration=0.0)
+    return Job(
+        name=spec.workload,
+        hardware=HardwareKey.parse(spec.hardware),
+        measured_on=(spec.hardware,),
+        search="latent",
+        notes=(),
+        tasks=[NamedWorkload("main", workload_module(spec.workload))],
+        target=use_target(spec.target),
+        learner=_learner(spec),
+        config=config,
+        cores=cores_for(spec.target),
+        seed=spec.seed,
+        trials=spec.trials,
+        batch=16,
+        folder=folder,
+        packing=spec.method != "no-packing",
+    )
+
+
+def _run_ours(spec: RunSpec, watch: _Watch) -> None:
     from wmhub.search.cost_model import latency_of
     from wmhub.search.history import Budget, History
     from wmhub.search.measuring import measuring
     from wmhub.search.run import run
-    from wmhub.search.task_search import LatentSearchConfig
-    from wmhub.tvm_compat import meta_schedule as ms
-    from wmhub.tvm_compat import use_target
 
     class Watched(History):
         def add(self, task: str, candidates: Any, errors: Any, results: Any) -> None:
             super().add(task, candidates, errors, results)
             watch.take(candidates, [latency_of(result) for result in results])
 
-    config = LatentSearchConfig()
-    if spec.method == "no-explore":
-        config = dataclasses.replace(config, exploration=0.0)
-    cores = cores_for(spec.target)
     budget = Budget()
     history = Watched(budget, None)
-    with tempfile.TemporaryDirectory() as folder, measuring(spec.target, cores) as means:
-        run(
-            [NamedWorkload("main", workload_module(spec.workload))],
-            use_target(spec.target),
-            _learner(spec),
-            search="latent",
-            config=config,
-            trials=spec.trials,
-            batch=16,
-            history=history,
-            budget=budget,
-            means=means,
-            database=ms.database.JSONDatabase(work_dir=folder),
-            cores=cores,
-            seed=spec.seed,
-            log=Path(folder) / "tvm.log",
-            packing=spec.method != "no-packing",
-        )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        measuring(spec.target, cores_for(spec.target)) as means,
+    ):
+        run(_job(spec, Path(folder)), history, budget, means)
         for finalists in history.finalists.values():
             watch.settle(finalists[0][1])
 
 
 def _run_zero(spec: RunSpec, watch: _Watch) -> None:
-    from wmhub.measure.sources import NamedWorkload
-    from wmhub.search.run import make_contexts
-    from wmhub.search.task_search import LatentSearchConfig, task_search
-    from wmhub.tvm_compat import use_target
-
-    task = NamedWorkload("main", workload_module(spec.workload))
-    (context,) = make_contexts(
-        [task], use_target(spec.target), None, cores=1, seed=spec.seed, log=None
-    )
-    spaces = context.generate_design_space()
-    search = task_search(context, _learner(spec), LatentSearchConfig(), spaces, spec.seed)
-    with contextlib.suppress(MeasureError):  # A run without a program counts as a failure.
-        _, schedule = search.best()
-        watch.programs[0] = save_program(schedule.mod)
+    with tempfile.TemporaryDirectory() as folder:
+        job = _job(spec, Path(folder))
+        search = job.search_of(job.context(job.tasks[0]))
+        with contextlib.suppress(MeasureError):  # A run without a program counts as a failure.
+            _, schedule = search.best()
+            watch.programs[0] = save_program(schedule.mod)
     watch.seconds_at[0] = time.monotonic() - watch.began
 
 

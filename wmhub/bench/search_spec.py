@@ -43,6 +43,8 @@ class RunSpec:
     """Checkpoint, as ``from_pretrained`` takes it; empty where none is used."""
     target: dict[str, Any]
     """TVM's target dictionary."""
+    hardware: str
+    """Key of what measures: devices as different as an H100 and an H200 have one target."""
     digest: str = ""
     """Of the checkpoint, whose name may come to stand for another; empty where none is used."""
     tvm: str = ""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from wmhub.training.data import Examples, examples_of, few
 from wmhub.training.encoding import open_store
 from wmhub.training.run import default_cache, new_network
 from wmhub.training.store import StoredWorkload, store_key
+
+if TYPE_CHECKING:
+    from wmhub.records import ProgramKey
 
 #: What is compared, in this order.
 VARIANTS = {
@@ -162,10 +165,10 @@ def deal(
         {w.program: w for part in ("train", "validation") for w in split(part)} for split in splits
     )
     tested = {name for split in splits for w in split("test") for name in w.workload.identities}
-    programs: dict[str, list[str]] = {}
+    programs: dict[ProgramKey, list[str]] = {}
     for program in sorted(set(own) & set(other)):
         if not own[program].workload.identities & tested:
-            programs.setdefault(own[program].workload.id, []).append(program)
+            programs.setdefault(own[program].workload.program_key, []).append(program)
     shared = sorted(programs)
     if len(shared) < 2 * folds:
         raise DatasetError(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from wmhub.dataset.ingest import Progress
+    from wmhub.dataset.ingest import ReadProgress
 
 
 #: Columns of what is no terminal.
@@ -91,7 +91,7 @@ def show_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) 
 
 
 @contextmanager
-def reading_progress() -> Iterator[Callable[[Progress], None]]:
+def reading_progress() -> Iterator[Callable[[ReadProgress], None]]:
     """A bar of bytes with lines per second and the remaining time; nothing without a terminal."""
     from rich import progress as bars
 
@@ -107,7 +107,7 @@ def reading_progress() -> Iterator[Callable[[Progress], None]]:
     with bars.Progress(*columns, console=screen, disable=not screen.is_terminal) as bar:
         task = bar.add_task("", total=None, lines=0, rate=0.0)
 
-        def update(seen: Progress) -> None:
+        def update(seen: ReadProgress) -> None:
             elapsed = bar.tasks[task].elapsed or 0.0
             rate = seen.lines / elapsed if elapsed else 0.0
             bar.update(

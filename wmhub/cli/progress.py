@@ -16,7 +16,7 @@ from wmhub.cli._show import plain, show_json
 from wmhub.units import show_seconds
 
 if TYPE_CHECKING:
-    from wmhub.search.history import OnProgress, Progress
+    from wmhub.search.history import OnProgress, TuneProgress
     from wmhub.search.result import TuneResult
 
 
@@ -35,7 +35,7 @@ def live_table(console: Console, trials: int) -> Iterator[OnProgress]:
         transient=not console.is_terminal,
     ) as live:
 
-        def show(progress: Progress) -> None:
+        def show(progress: TuneProgress) -> None:
             live.update(_progress_table(progress, trials))
             if not console.is_terminal:
                 best = _bests(progress)[progress.task]
@@ -48,7 +48,7 @@ def live_table(console: Console, trials: int) -> Iterator[OnProgress]:
         yield show
 
 
-def _bests(progress: Progress) -> dict[str, float | None]:
+def _bests(progress: TuneProgress) -> dict[str, float | None]:
     best: dict[str, float | None] = {}
     for trial in progress.history:
         known = best.get(trial.task)
@@ -59,7 +59,7 @@ def _bests(progress: Progress) -> dict[str, float | None]:
     return best
 
 
-def _progress_table(progress: Progress, trials: int) -> Group:
+def _progress_table(progress: TuneProgress, trials: int) -> Group:
     table = Table(box=None, pad_edge=False)
     table.add_column("task", overflow="fold")
     for column in ("trials", "failed", "best"):

@@ -14,7 +14,7 @@ import click
 from wmhub.cli._options import threads_option
 
 if TYPE_CHECKING:
-    from wmhub.training.baselines import Progress
+    from wmhub.training.baselines import Preparing
     from wmhub.training.config import TrainConfig
     from wmhub.training.loop import Watcher
     from wmhub.training.metrics import Validation
@@ -178,7 +178,7 @@ def command(
         if _is_main():
             from wmhub.cli._show import show_note
 
-            show_note("note", "with --resume the same command goes on; without it, it begins anew")
+            show_note("note", "the same command goes on with --resume")
         raise
     if _is_main():
         _show(report, as_json)
@@ -240,7 +240,7 @@ def _show(report: TrainReport, as_json: bool) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[Watcher | None, Progress]]:
+def _progress() -> Iterator[tuple[Watcher | None, Preparing]]:
     """A bar of what is prepared, then of steps with the last validation; lines without a
     terminal."""
     from rich import progress as bars

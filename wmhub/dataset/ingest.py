@@ -52,7 +52,7 @@ _Runs = list[tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
-class Progress:
+class ReadProgress:
     """How far the reading is."""
 
     bytes_read: int
@@ -146,7 +146,7 @@ def ingest(
     *,
     strict: bool = False,
     workers: int = 1,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Callable[[ReadProgress], None] | None = None,
 ) -> Ingested:
     """Reads ``logs`` into runs in ``folder``; runs of the same chunks that are there are taken up.
 
@@ -176,7 +176,7 @@ def ingest(
             used.update(outcome.used)
             ingested.target_kinds.update(outcome.target_kinds)
         if progress is not None:
-            progress(Progress(task.bytes_read, total, ingested.counts.lines))
+            progress(ReadProgress(task.bytes_read, total, ingested.counts.lines))
     ingested.rejections += damaged.kept
     ingested.counts.add(ReadCounts(lines=damaged.count, rejected=damaged.count))
     ingested.workloads = {id_: listed[id_] for id_ in sorted(used)}

@@ -10,6 +10,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from wmhub.errors import InvalidInputError
 from wmhub.hub.nearest import Nearest, nearest_model
 from wmhub.hub.resolve import Locked, Resolved, resolve_dataset, resolve_model
 from wmhub.hub.unknown import known_hardware
@@ -44,6 +45,7 @@ __all__ = [
     "contribute",
     "create_community",
     "datasets",
+    "evaluator_of",
     "from_pretrained",
     "known_hardware",
     "lock",
@@ -75,6 +77,18 @@ def from_pretrained(
     from wmhub.evaluator import load_evaluator
 
     return load_evaluator(resolved.folder)
+
+
+def evaluator_of(model: str | os.PathLike[str] | Evaluator, locked: Locked = None) -> Evaluator:
+    """``from_pretrained`` of a name or a path, or the evaluator that is given.
+
+    Raises ``InvalidInputError`` for a lock with an evaluator, which is loaded already.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        return from_pretrained(model, locked=locked)
+    if locked is not None:
+        raise InvalidInputError("a lock names models that are yet to be loaded: give the name")
+    return model
 
 
 def __getattr__(name: str) -> object:

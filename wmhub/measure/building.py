@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wmhub.measure.candidate import Candidate
+from wmhub.measure.candidate import InFlight
 from wmhub.measure.crew import Crew
+from wmhub.measure.messages import BuildRequest, Built
 from wmhub.measure.process import WorkerProcess
 from wmhub.records import FailureKind
 
@@ -28,7 +29,7 @@ class Build:
 
     id: int
     """What its worker knows it by."""
-    candidate: Candidate
+    candidate: InFlight
     path: str | None
     """Where to export it to; ``None`` to keep it linked in its worker."""
 
@@ -83,9 +84,7 @@ class Building:
         module = build.candidate.program.module
         # A worker that is gone shows in the answer that does not come.
         with contextlib.suppress(OSError):
-            worker.channel.send(
-                {"do": "build", "id": build.id, "module": module, "path": build.path}
-            )
+            worker.channel.send(BuildRequest(build.id, module, build.path))
 
     def _wait(self) -> None:
         until = min(self._ends(build, began) for build, began in self._at_work.values())
@@ -116,10 +115,11 @@ class Building:
             if candidate.outcome is None:
                 self._queue.append(build)
             return
-        candidate.build_seconds = answer["seconds"]
+        assert isinstance(answer, Built)
+        candidate.build_seconds = answer.seconds
         self.patience.learn(candidate.program.group, candidate.build_seconds)
-        if answer["failure"] is not None:
-            candidate.fail(FailureKind(answer["failure"]), answer["message"])
+        if answer.failure is not None:
+            candidate.fail(answer.failure, answer.message)
         elif build.path is None:
             candidate.home = worker
         else:

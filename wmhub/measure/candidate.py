@@ -1,4 +1,4 @@
-"""``Candidate``: a program on its way through an engine, and what became of it."""
+"""``InFlight``: a program on its way through an engine, and what became of it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Measurement:
 
 
 @dataclass
-class Candidate:
+class InFlight:
     """A program on its way through an engine."""
 
     program: Program

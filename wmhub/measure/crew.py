@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from wmhub.errors import MeasureError
+from wmhub.measure.messages import Dropped, DropRequest, WorkerSettings
 from wmhub.measure.process import START_SECONDS, WorkerProcess
 
 #: A worker that holds more than this after a batch is replaced: LLVM's modules leave memory behind.
@@ -15,7 +14,7 @@ class Crew:
     """Workers that all run the same module with the same settings."""
 
     def __init__(
-        self, module: str, count: int, settings: dict[str, Any], environment: dict[str, str]
+        self, module: str, count: int, settings: WorkerSettings, environment: dict[str, str]
     ) -> None:
         self.workers: list[WorkerProcess] = []
         """Those that live."""
@@ -48,14 +47,14 @@ class Crew:
         """Has all workers forget programs, and ends those that have grown too large."""
         for worker in list(self.workers):
             try:
-                worker.channel.send({"do": "drop", "ids": ids})
+                worker.channel.send(DropRequest(ids))
                 answer = worker.channel.receive(START_SECONDS)
                 # Where a run was broken off, what came of it may still stand before the answer.
-                while answer is not None and "memory" not in answer:
+                while not (answer is None or isinstance(answer, Dropped)):
                     answer = worker.channel.receive(START_SECONDS)
             except (OSError, TimeoutError):
                 answer = None
-            if answer is None or answer["memory"] > _MOST_WORKER_BYTES:
+            if answer is None or answer.memory_bytes > _MOST_WORKER_BYTES:
                 self.bury(worker)
 
     def close(self) -> None:

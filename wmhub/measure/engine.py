@@ -8,10 +8,10 @@ a failing program can touch.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import os
 import select
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any
@@ -21,14 +21,14 @@ from typing_extensions import Self
 from wmhub.errors import InvalidInputError
 from wmhub.hardware.machine import read_cpu
 from wmhub.measure.building import Build, Building, Patience
-from wmhub.measure.candidate import Candidate, Measurement, Program
+from wmhub.measure.candidate import InFlight, Measurement, Program
 from wmhub.measure.crew import Crew
 from wmhub.measure.lock import MachineLock
+from wmhub.measure.messages import Ran, RunRequest, WorkerSettings
 from wmhub.measure.process import START_SECONDS, WorkerProcess
 from wmhub.measure.programs import device_name
 from wmhub.measure.targets import cores_for
 from wmhub.measure.timing import TimingPlan
-from wmhub.records import FailureKind
 from wmhub.tvm_compat import cuda_compiler
 
 #: How often a thread of TVM's looks for work before it sleeps, which takes it 2 to 3 ms; TVM's own
@@ -96,14 +96,10 @@ class Engine:
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         compiler = cuda_compiler(self._forks) if target["kind"] == "cuda" else {}
         self._environment = {**os.environ, **threads, **single, **compiler}
-        settings = {
-            "target": target,
-            "memory_bytes": memory_bytes or machine.memory_bytes // 2,
-            "check": check,
-            "turn": str(self._lock.turn),
-        }
+        memory = memory_bytes or machine.memory_bytes // 2
+        settings = WorkerSettings(target, memory, check, str(self._lock.turn))
         self._crew = Crew("wmhub.measure.worker", count, settings, self._environment)
-        self._candidates: dict[int, Candidate] = {}
+        self._candidates: dict[int, InFlight] = {}
         self._best: dict[str, float] = {}
         self._next_id = 0
 
@@ -160,7 +156,7 @@ class Engine:
         """Compiles and links ``programs`` with all workers; returns a handle for each."""
         ids = []
         for program in programs:
-            self._candidates[self._next_id] = Candidate(program)
+            self._candidates[self._next_id] = InFlight(program)
             ids.append(self._next_id)
             self._next_id += 1
         self._build_all(ids)
@@ -261,31 +257,26 @@ class Engine:
                         self._candidates[id_].lost_with_worker()
                     self._crew.bury(worker)
                 else:
-                    shares[worker].remove(answer["id"])
-                    self._take_run(answer["id"], answer)
+                    assert isinstance(answer, Ran)
+                    shares[worker].remove(answer.id)
+                    self._take_run(answer)
             report()
 
     def _start_runs(self, worker: WorkerProcess, group: str, ids: Sequence[int]) -> None:
         if ids:
             worker.channel.send(
-                {
-                    "do": "run",
-                    "ids": ids,
-                    "best": self._best.get(group),
-                    "plan": dataclasses.asdict(self.plan),
-                    "timeout_seconds": self._run_timeout,
-                }
+                RunRequest([*ids], self.plan, self._best.get(group), self._run_timeout)
             )
 
-    def _take_run(self, id_: int, answer: dict[str, Any]) -> bool:
-        """Notes what the worker says of one program; whether it is to be tried again."""
-        candidate = self._candidates[id_]
-        if answer["failure"] is not None:
-            kind = FailureKind(answer["failure"])
-            is_innocent = bool(answer.get("again"))
-            candidate.lost_process(kind, answer["message"], is_innocent, answer["wall"])
+    def _take_run(self, ran: Ran) -> bool:
+        """Notes what became of one program; whether it is to be tried again."""
+        candidate = self._candidates[ran.id]
+        if ran.failure is not None:
+            candidate.lost_process(ran.failure, ran.message, ran.is_innocent, ran.wall_seconds)
             return candidate.outcome is None
-        seconds = tuple(answer["seconds"])
-        candidate.outcome = Measurement(seconds, None, "", candidate.build_seconds, answer["wall"])
-        self.know_best(candidate.program.group, sorted(seconds)[len(seconds) // 2])
+        seconds = tuple(ran.run_seconds)
+        candidate.outcome = Measurement(
+            seconds, None, "", candidate.build_seconds, ran.wall_seconds
+        )
+        self.know_best(candidate.program.group, statistics.median_high(seconds))
         return False

@@ -13,7 +13,7 @@ from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.journal import Journal
 from wmhub.measure.programs import argument_info, workload_of
-from wmhub.measure.sampling import Candidate, MakeGuide, Sampler, mixed, require_seed
+from wmhub.measure.sampling import MakeGuide, Sampled, Sampler, mixed, require_seed
 from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload
 from wmhub.records import MeasureRecord, Scheduler
@@ -95,7 +95,7 @@ class LiveProgress:
 class _Measured(NamedTuple):
     """A candidate and what came of it."""
 
-    candidate: Candidate
+    candidate: Sampled
     result: Measurement
     time: float
     """When that was final, Unix seconds."""
@@ -205,7 +205,7 @@ def _measure_batch(
     if plan.count is not None:
         wanted = min(wanted, plan.count - state.records)
     seen = item.older + item.measured
-    candidates: Sequence[Candidate] = ()
+    candidates: Sequence[Sampled] = ()
     try:
         candidates = mixed(item.sampler, wanted, plan.random_share, seen, plan.batch)
         if not candidates and not seen:

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import tempfile
-from typing import IO, Any
+from typing import IO
 
 from wmhub.children import module_command
 from wmhub.errors import MeasureError
+from wmhub.measure.messages import Ready, RunnerSettings, WorkerSettings
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
 
@@ -21,7 +22,12 @@ START_SECONDS = 120.0
 class WorkerProcess:
     """A process that runs a module of this package, and the engine's end of its socket."""
 
-    def __init__(self, module: str, settings: dict[str, Any], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        module: str,
+        settings: WorkerSettings | RunnerSettings,
+        environment: dict[str, str],
+    ) -> None:
         self.channel, theirs = Channel.pair()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by forget)
         descriptor = theirs.fileno()
@@ -40,9 +46,6 @@ class WorkerProcess:
         self._is_ready = False
         self.is_gone = False
         """Whether it was ended, with all that it held."""
-        #: Id of the candidate that it works on, and when that has taken too long.
-        self.busy_with: int | None = None
-        self.deadline = 0.0
 
     def wait_ready(self) -> None:
         """Waits until it serves; raises ``MeasureError`` with its reason where it cannot."""
@@ -55,8 +58,9 @@ class WorkerProcess:
         if answer is None:
             self.kill()
             raise MeasureError(f"a worker process could not start: {self.last_words()}")
-        if answer["problem"]:
-            raise MeasureError(f"not even a trivial program can be run: {answer['problem']}")
+        assert isinstance(answer, Ready)
+        if answer.problem:
+            raise MeasureError(f"not even a trivial program can be run: {answer.problem}")
         self._is_ready = True
 
     def last_words(self) -> str:

@@ -75,13 +75,26 @@ def trivial_program(target: Any) -> Any:
     return schedule.mod
 
 
-def argument_info(module: Any) -> list[Any]:
-    """Arguments of the entry function, ``["TENSOR", dtype, shape]`` each, as in a record."""
+def entry_arguments(module: Any) -> list[Any]:
+    """TVM's ``ArgInfo`` of the entry function's arguments: a schedule may want weights in another
+    layout than the program that it is of."""
     from wmhub.tvm_compat import meta_schedule as ms
+
+    return list(ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True))
+
+
+def argument_info(module: Any) -> list[Any]:
+    """`entry_arguments`, ``["TENSOR", dtype, shape]`` each, as in a record."""
     from wmhub.tvm_compat import plain
 
-    found = ms.arg_info.ArgInfo.from_entry_func(module, remove_preproc=True)
-    return [plain(item.as_json()) for item in found]
+    return [plain(item.as_json()) for item in entry_arguments(module)]
+
+
+def measure_candidate(schedule: Any) -> Any:
+    """MetaSchedule's ``MeasureCandidate`` of a ``Schedule``."""
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    return ms.search_strategy.MeasureCandidate(schedule, entry_arguments(schedule.mod))
 
 
 def trace_text(trace: Any) -> str:

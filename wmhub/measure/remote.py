@@ -9,7 +9,6 @@ was granted and falls silent has been frozen by its candidate, which fails of it
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import re
 import select
 import shutil
@@ -25,6 +24,7 @@ from typing import Any
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.engine import Engine
+from wmhub.measure.messages import ArchiveRequest, Granted, NoTracker, Ran, RunnerSettings
 from wmhub.measure.process import WorkerProcess
 from wmhub.measure.rpc_session import session_seconds
 from wmhub.records import FailureKind
@@ -100,6 +100,19 @@ class Tracker:
             time.sleep(_LOOK_SECONDS)
 
 
+@dataclass
+class _Runner:
+    """A process that times one program after the other on devices of the tracker."""
+
+    process: WorkerProcess
+    busy_with: int | None = None
+    """Handle of the program that it times, or waits for a device for."""
+    deadline: float = 0.0
+    """When that has taken too long, by the monotonic clock."""
+    is_granted: bool = False
+    """Whether it has a device."""
+
+
 class RemoteEngine(Engine):
     """An ``Engine`` whose programs run on the devices of a tracker, on all of its `Tracker.boards`
     at once."""
@@ -124,14 +137,12 @@ class RemoteEngine(Engine):
         #: When a device was last heard of.
         self._heard = 0.0
         self._folder = Path(tempfile.mkdtemp(prefix="wmhub-remote-"))
-        self._runners: list[WorkerProcess] = []
-        self._granted: set[WorkerProcess] = set()
-        """Those of the runners that have a device."""
+        self._runners: list[_Runner] = []
 
     def close(self) -> None:
         """Ends all processes and removes the archives."""
         while self._runners:
-            self._runners.pop().forget()
+            self._runners.pop().process.forget()
         super().close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -159,68 +170,65 @@ class RemoteEngine(Engine):
             report()
 
     def _start_runner(self) -> None:
-        settings = {"target": self.target, **dataclasses.asdict(self._tracker)}
-        runner = WorkerProcess("wmhub.measure.remote_worker", settings, self._environment)
-        self._runners.append(runner)
-        runner.wait_ready()
+        there = self._tracker
+        settings = RunnerSettings(self.target, there.host, there.port, there.key)
+        process = WorkerProcess("wmhub.measure.remote_worker", settings, self._environment)
+        self._runners.append(_Runner(process))
+        process.wait_ready()
 
-    def _give(self, runner: WorkerProcess, id_: int) -> None:
+    def _give(self, runner: _Runner, id_: int) -> None:
         candidate = self._candidates[id_]
         runner.busy_with = id_
         runner.deadline = time.monotonic() + self._patience
         with contextlib.suppress(OSError):
-            runner.channel.send(
-                {
-                    "path": str(candidate.archive),
-                    "module": candidate.program.module,
-                    "best": self._best.get(candidate.program.group),
-                    "plan": dataclasses.asdict(self.plan),
-                    "timeout_seconds": self._run_timeout,
-                }
-            )
+            runner.process.channel.send(
+                ArchiveRequest(
+                    id_, str(candidate.archive), candidate.program.module, self.plan,
+                    self._best.get(candidate.program.group), self._run_timeout,
+                )
+            )  # fmt: skip
 
     def _wait_for_runners(self, queue: deque[int]) -> None:
         busy = [runner for runner in self._runners if runner.busy_with is not None]
         until = min(runner.deadline for runner in busy)
-        channels = {runner.channel: runner for runner in busy}
+        channels = {runner.process.channel: runner for runner in busy}
         wait = max(0.0, until - time.monotonic())
         readable, _, _ = select.select(list(channels), [], [], wait)
         for channel in readable:
             runner = channels[channel]
             id_ = runner.busy_with
             assert id_ is not None
-            answer = runner.channel.receive()
-            if answer is not None and answer.get("granted"):
-                self._granted.add(runner)
+            answer = channel.receive()
+            if isinstance(answer, Granted):
+                runner.is_granted = True
                 session = session_seconds(self._run_timeout)
                 runner.deadline = time.monotonic() + session + _SILENCE_SECONDS
                 continue
-            runner.busy_with = None
-            self._granted.discard(runner)
+            runner.busy_with, runner.is_granted = None, False
             if answer is None:
                 self._runners.remove(runner)
                 self._candidates[id_].lost_with_worker()
-                runner.forget()
-            elif answer.get("problem"):
-                raise MeasureError(f"{self._tracker}: {answer['problem']}")
+                runner.process.forget()
+            elif isinstance(answer, NoTracker):
+                raise MeasureError(f"{self._tracker}: {answer.problem}")
             else:
+                assert isinstance(answer, Ran)
                 self._heard = time.monotonic()
-                if self._take_run(id_, answer):
+                if self._take_run(answer):
                     queue.append(id_)
         for runner in busy:
             if runner.busy_with is not None and runner.deadline <= time.monotonic():
                 self._give_up(runner, queue)
 
-    def _give_up(self, runner: WorkerProcess, queue: deque[int]) -> None:
+    def _give_up(self, runner: _Runner, queue: deque[int]) -> None:
         """Ends a runner that has waited in vain: for its device to answer, or for a device."""
         id_ = runner.busy_with
         assert id_ is not None
         self._runners.remove(runner)
-        runner.forget()
-        others_work = self._granted - {runner}
+        runner.process.forget()
+        others_work = any(other.is_granted for other in self._runners)
         is_alone = not others_work and time.monotonic() - self._heard >= self._patience
-        if runner in self._granted:
-            self._granted.discard(runner)
+        if runner.is_granted:
             said = "the device was silent beyond the end of the program's session"
             self._candidates[id_].fail(FailureKind.RUN_TIMEOUT, said)
         elif is_alone:

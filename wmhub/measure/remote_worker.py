@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.measure.failure import run_failure, shortened
+from wmhub.measure.messages import ArchiveRequest, Granted, NoTracker, Ran, Ready, RunnerSettings
 from wmhub.measure.rpc_session import session_seconds, use_cores_of
-from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
+from wmhub.measure.timing import ProgramTimer, rounds
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
 
@@ -29,59 +30,60 @@ class _TooLongError(Exception):
 
 
 def time_archive(
-    settings: dict[str, Any], message: dict[str, Any], granted: Callable[[], None]
-) -> dict[str, Any]:
-    """Times one archive in a session of its own; the engine's answer for it.
+    settings: RunnerSettings, request: ArchiveRequest, granted: Callable[[], None]
+) -> Ran | NoTracker:
+    """Times one archive in a session of its own; the answer for the engine.
 
-    ``granted`` is called when there is a device: from then on silence is the candidate's fault.
-    ``problem`` stands for a tracker that is not there; ``again`` for a device that went away, which
-    the candidate may have caused or not: the engine tries it once more.
+    ``granted`` is called when there is a device: from then on silence is the candidate's fault. A
+    device that went away, which the candidate may have caused or not, leaves it innocent: the
+    engine tries it once more.
     """
     from wmhub.tvm_compat import tvm
 
     try:
-        tracker = tvm.rpc.connect_tracker(settings["host"], settings["port"])
+        tracker = tvm.rpc.connect_tracker(settings.host, settings.port)
     except Exception as error:  # TVM raises its own kinds, which differ by version.
-        return {"problem": f"the tracker does not answer: {error}"}
-    limit = session_seconds(message["timeout_seconds"])
+        return NoTracker(f"the tracker does not answer: {error}")
+    limit = session_seconds(request.timeout_seconds)
     started = time.perf_counter()
-    answer: dict[str, Any] = {"failure": None, "message": "", "seconds": []}
     try:
-        session = tracker.request(settings["key"], session_timeout=limit)
+        session = tracker.request(settings.key, session_timeout=limit)
         ends = time.perf_counter() + limit
         granted()
-        use_cores_of(session, settings["target"])
-        function, device, arguments = _load(session, settings, message)
-        answer["seconds"] = _time(function, device, arguments, message, ends)
+        use_cores_of(session, settings.target)
+        function, device, arguments = _load(session, settings.target, request)
+        seconds = _time(function, device, arguments, request, ends)
     except Exception as error:  # TVM raises its own kinds, which differ by version.
         text = f"{type(error).__name__}: {error}"
-        kind, again = _failure(error, text)
-        answer.update(failure=kind.value, message=shortened(text), again=again)
-    answer["wall"] = time.perf_counter() - started
-    return answer
+        kind, is_innocent = _failure(error, text)
+        wall = time.perf_counter() - started
+        return Ran(request.id, [], wall, kind, shortened(text), is_innocent)
+    return Ran(request.id, seconds, time.perf_counter() - started)
 
 
-def _load(session: Any, settings: dict[str, Any], message: dict[str, Any]) -> tuple[Any, Any, Any]:
+def _load(
+    session: Any, target: dict[str, Any], request: ArchiveRequest
+) -> tuple[Any, Any, Sequence[Any]]:
     from wmhub.measure.programs import argument_info, device_name, load_program, random_arguments
 
-    path = Path(message["path"])
+    path = Path(request.path)
     session.upload(str(path))
     linked = session.load_module(path.name)
-    device = session.device(device_name(settings["target"]["kind"]), 0)
+    device = session.device(device_name(target["kind"]), 0)
     fill = session.get_function("tvm.contrib.random.random_fill_for_measure")
-    information = argument_info(load_program(message["module"]))
+    information = argument_info(load_program(request.module))
     arguments = random_arguments(information, device, fill)
     return linked, device, arguments
 
 
 def _time(
-    linked: Any, device: Any, arguments: Sequence[Any], message: dict[str, Any], ends: float
+    linked: Any, device: Any, arguments: Sequence[Any], request: ArchiveRequest, ends: float
 ) -> list[float]:
     """Timings in seconds; of a program so slow that the session ``ends`` before all that the plan
     asks for, as many as there is time for."""
     from wmhub.measure.programs import evaluator
 
-    plan, most = TimingPlan(**message["plan"]), message["timeout_seconds"]
+    plan, most = request.plan, request.timeout_seconds
 
     def run_many(number: int, repeats: int) -> Sequence[float]:
         return evaluator(linked, device, number, repeats, plan.flush_cache)(*arguments)
@@ -89,7 +91,7 @@ def _time(
     # The clock here would count the network: even a single run is timed over there.
     timer = ProgramTimer(lambda: run_many(1, 1)[0], run_many, plan)
     longest = 0.0
-    for ((_, step),) in rounds({0: timer}, plan, message["best"]):
+    for ((_, step),) in rounds({0: timer}, plan, request.best):
         began = time.perf_counter()
         if longest and began + longest > ends:
             break
@@ -126,13 +128,15 @@ def main(descriptor: int) -> None:
     settings = channel.receive()
     if settings is None:
         return
+    assert isinstance(settings, RunnerSettings)
     from wmhub.tvm_compat import use_target, without_torch
 
     without_torch()
-    use_target(settings["target"])
-    channel.send({"problem": ""})
-    while (message := channel.receive()) is not None:
-        channel.send(time_archive(settings, message, lambda: channel.send({"granted": True})))
+    use_target(settings.target)
+    channel.send(Ready())
+    while (request := channel.receive()) is not None:
+        assert isinstance(request, ArchiveRequest)
+        channel.send(time_archive(settings, request, lambda: channel.send(Granted())))
 
 
 if __name__ == "__main__":

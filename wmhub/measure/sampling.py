@@ -35,7 +35,7 @@ _SEEDS = 2**32
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Sampled:
     """One schedule of a workload, ready to be built."""
 
     trace: str
@@ -113,11 +113,11 @@ class Sampler:
         except InvalidInputError as error:
             raise MeasureError(f"the model cannot read it: {error}") from error
 
-    def random(self, count: int) -> list[Candidate]:
+    def random(self, count: int) -> list[Sampled]:
         """Up to ``count`` candidates with every decision drawn; fewer when the space is small."""
         return self._collect(count, self._drawn())
 
-    def guided(self, count: int) -> list[Candidate]:
+    def guided(self, count: int) -> list[Sampled]:
         """Up to ``count`` candidates that the guide proposes; without one, with one to three
         decisions of a good one changed.
 
@@ -132,7 +132,7 @@ class Sampler:
             return [*found, *self._changed(count - len(found))]
         return self._changed(count)
 
-    def _changed(self, count: int) -> list[Candidate]:
+    def _changed(self, count: int) -> list[Sampled]:
         if not self._best or not self._mutators:
             return self.random(count)
         return self._collect(count, self._mutated())
@@ -180,8 +180,8 @@ class Sampler:
                 trace = mutator.apply(trace) or trace
             yield trace
 
-    def _collect(self, count: int, traces: Iterator[Any]) -> list[Candidate]:
-        found: list[Candidate] = []
+    def _collect(self, count: int, traces: Iterator[Any]) -> list[Sampled]:
+        found: list[Sampled] = []
         for trace in itertools.islice(traces, count * _ATTEMPTS):
             if len(found) == count:
                 break
@@ -191,7 +191,7 @@ class Sampler:
                 found.append(candidate)
         return found
 
-    def _admitted(self, schedule: Any) -> Candidate | None:
+    def _admitted(self, schedule: Any) -> Sampled | None:
         """The candidate of ``schedule``; ``None`` where it was drawn before."""
         identity = _identity(schedule.trace)
         if identity in self._seen:
@@ -199,7 +199,7 @@ class Sampler:
         self._seen.add(identity)
         text = trace_text(schedule.trace)
         self._traces[text] = schedule.trace
-        return Candidate(text, save_program(schedule.mod))
+        return Sampled(text, save_program(schedule.mod))
 
     def _replay_json(self, text: str) -> Any | None:
         schedule = unchecked_schedule(self._mod, self._seed())
@@ -221,11 +221,11 @@ def _identity(trace: Any) -> str:
 
 def mixed(
     sampler: Sampler, count: int, random_share: float, measured: int, warm_up: int
-) -> Sequence[Candidate]:
+) -> Sequence[Sampled]:
     """``count`` candidates, a ``random_share`` of them random; all, until ``warm_up`` are measured.
 
     Random ones cover the space, guided ones the corner where the good schedules are.
     """
-    drawn = count if measured < warm_up else max(1, round(count * random_share))
+    drawn = count if measured < warm_up else round(count * random_share)
     candidates = sampler.random(min(drawn, count))
     return [*candidates, *sampler.guided(count - len(candidates))]

@@ -98,7 +98,7 @@ class Sketch:
             drawn = Trace(self._trace.insts, {})
             schedule = apply_trace(self._mod, drawn, 1 + (seed + number) % (2**31 - 2))
             if schedule is not None:
-                self.space.genes(self.decisions_of(schedule))
+                self.taken(schedule)
 
     def trace(self, genes: Sequence[int]) -> Any:
         """The ``Trace`` of ``genes``, without post-processing."""
@@ -123,8 +123,7 @@ class Sketch:
                 verdict[group.members] = fits(group.trajectories, self._limits)
         return verdict
 
-    @staticmethod
-    def decisions_of(schedule: Any) -> list[Any]:
-        """The decisions that a schedule really took: TVM moves an impossible compute location."""
-        decisions: list[Any] = plain(raw_trace(schedule.trace)[1])
-        return decisions
+    def taken(self, schedule: Any) -> tuple[int, ...]:
+        """The genes that a schedule really took: TVM moves an impossible compute location, and
+        records where to."""
+        return self.space.genes(plain(raw_trace(schedule.trace)[1]))

@@ -267,7 +267,10 @@ def _relax_of(program: Any) -> Any:
 
 
 def _tasks(module: Any, target: Any) -> Found:
-    """The tuning tasks of a network, with their weights."""
+    """The tuning tasks of a network, with their weights.
+
+    Raises ``InvalidInputError`` for one that TVM cannot lower.
+    """
     from wmhub.tvm_compat import llvm_target, relax, tvm, use_target
     from wmhub.tvm_compat import meta_schedule as ms
 
@@ -283,8 +286,13 @@ def _tasks(module: Any, target: Any) -> Found:
             passes.FuseTIR(),
         ]
     )
-    with target:
-        tasks = ms.relax_integration.extract_tasks(pipeline(module), target)
+    try:
+        with target:
+            tasks = ms.relax_integration.extract_tasks(pipeline(module), target)
+    except Exception as error:  # Its passes raise their own kinds, which differ by version.
+        raise InvalidInputError(
+            f"TVM cannot make tasks of this network: {last_line(error)}"
+        ) from error
     return _sorted_out(
         (str(task.task_name), task.dispatched[0], int(task.weight)) for task in tasks
     )

@@ -1,18 +1,17 @@
-"""Messages between the processes of the engine: JSON objects, each behind its length."""
+"""Messages between the processes of the engine, each behind its length."""
 
 from __future__ import annotations
 
 import socket
 import struct
-from typing import Any
 
-import orjson
+from wmhub.measure.messages import Message, decoded, encoded
 
 _LENGTH = struct.Struct("!I")
 
 
 class Channel:
-    """One end of a stream socket that carries whole JSON objects."""
+    """One end of a stream socket that carries whole messages."""
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
@@ -27,12 +26,12 @@ class Channel:
         """The descriptor, for ``select`` and for handing the end to another process."""
         return self._stream.fileno()
 
-    def send(self, message: dict[str, Any]) -> None:
+    def send(self, message: Message) -> None:
         """Sends ``message``; raises ``OSError`` where the other end has gone."""
-        body = orjson.dumps(message)
+        body = encoded(message)
         self._stream.sendall(_LENGTH.pack(len(body)) + body)
 
-    def receive(self, timeout_seconds: float | None = None) -> dict[str, Any] | None:
+    def receive(self, timeout_seconds: float | None = None) -> Message | None:
         """The next message; ``None`` once the other end has gone, even amid a message.
 
         Raises ``TimeoutError`` when nothing has come after ``timeout_seconds``.
@@ -47,10 +46,7 @@ class Channel:
             return None
         finally:
             self._stream.settimeout(None)
-        if body is None:
-            return None
-        message: dict[str, Any] = orjson.loads(body)
-        return message
+        return None if body is None else decoded(body)
 
     def close(self) -> None:
         """Closes this end."""

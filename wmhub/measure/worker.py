@@ -32,6 +32,18 @@ from wmhub.measure.child import (
 )
 from wmhub.measure.failure import attempt, build_failure, run_failure, shortened
 from wmhub.measure.lock import Turn
+from wmhub.measure.messages import (
+    BuildRequest,
+    Built,
+    Dropped,
+    DropRequest,
+    Message,
+    Ran,
+    Ready,
+    RunRequest,
+    Turning,
+    WorkerSettings,
+)
 from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
@@ -63,18 +75,24 @@ class Worker:
         #: worker that has grown too large is replaced.
         self._kept: list[Any] = []
 
-    def build(self, message: dict[str, Any]) -> None:
-        """Compiles and links one program, or exports it to ``path``; answers how that went."""
+    def serve(self, request: Message) -> None:
+        """Does what the engine asks for, and answers."""
+        if isinstance(request, BuildRequest):
+            self._channel.send(self.build(request))
+        elif isinstance(request, RunRequest):
+            self.run(request)
+        elif isinstance(request, DropRequest):
+            self._channel.send(self.drop(request.ids))
+        else:
+            raise TypeError(f"a worker is never asked for {request}")
+
+    def build(self, request: BuildRequest) -> Built:
+        """Compiles and links one program, or exports it; says how that went."""
         started = time.perf_counter()
-        answer: dict[str, Any] = {"id": message["id"], "failure": None, "message": ""}
         failure = attempt(
-            lambda: self._build(message["id"], message["module"], message.get("path")),
-            build_failure,
+            lambda: self._build(request.id, request.module, request.path), build_failure
         )
-        if failure is not None:
-            answer.update(failure=failure[0].value, message=failure[1])
-        answer["seconds"] = time.perf_counter() - started
-        self._channel.send(answer)
+        return Built(request.id, time.perf_counter() - started, *(failure or ()))
 
     def _build(self, id_: int, text: str, path: str | None) -> None:
         from wmhub.measure.programs import argument_info, compile_program, load_program
@@ -93,11 +111,12 @@ class Worker:
         linked.get_function(linked.entry_name)
         self._programs[id_] = (linked, argument_info(module))
 
-    def run(self, message: dict[str, Any]) -> None:
-        """Times the programs ``ids``, never two at once; answers each as it is done."""
-        waiting: list[int] = list(message["ids"])
+    def run(self, request: RunRequest) -> None:
+        """Times programs, never two at once; answers each as it is done."""
+        waiting = request.ids
         while waiting:
-            waiting = self._run_in_child(waiting, message, self._channel.send)
+            request = dataclasses.replace(request, ids=waiting)
+            waiting = self._run_in_child(request, self._channel.send)
 
     def check(self) -> str:
         """Builds and times a trivial program; why that is impossible, or nothing.
@@ -106,57 +125,55 @@ class Worker:
         """
         from wmhub.measure.programs import save_program, trivial_program
 
-        answers: list[dict[str, Any]] = []
-        plan = dataclasses.asdict(TimingPlan(rounds=1, extra_rounds=0))
-        message = {"plan": plan, "best": None, "timeout_seconds": _CHECK_SECONDS}
+        answers: list[Ran] = []
+        plan = TimingPlan(rounds=1, extra_rounds=0)
         try:
             self._build(_CHECK, save_program(trivial_program(self._target)), None)
-            self._run_in_child([_CHECK], message, answers.append)
+            self._run_in_child(RunRequest([_CHECK], plan, None, _CHECK_SECONDS), answers.append)
         except Exception as error:  # Whatever it is, the engine tells the user.
             return shortened(f"{type(error).__name__}: {error}")
         del self._programs[_CHECK]
-        failed = answers[0]["failure"] is not None
-        return f"{answers[0]['failure']}: {answers[0]['message']}" if failed else ""
+        (ran,) = answers
+        return f"{ran.failure}: {ran.message}" if ran.failure is not None else ""
 
-    def drop(self, message: dict[str, Any]) -> None:
-        """Forgets the programs ``ids``; answers how much memory this process holds, in bytes."""
-        for id_ in message["ids"]:
+    def drop(self, ids: Sequence[int]) -> Dropped:
+        """Forgets the programs ``ids``."""
+        for id_ in ids:
             self._programs.pop(id_, None)
-        self._channel.send({"memory": own_bytes(1)})
+        return Dropped(own_bytes(1))
 
-    def _run_in_child(
-        self, ids: list[int], message: dict[str, Any], send: Callable[[dict[str, Any]], None]
-    ) -> list[int]:
-        """Times ``ids`` in one child until it ends; returns those that are still to be timed."""
+    def _run_in_child(self, request: RunRequest, send: Callable[[Ran], None]) -> list[int]:
+        """Times programs in one child until it ends; returns those that are still to be timed."""
         ours, theirs = Channel.pair()
         pid = os.fork()
         if pid == 0:
-            in_child(lambda: self._time_all(theirs, ids, message))
+            in_child(lambda: self._time_all(theirs, request))
         theirs.close()
-        waiting = list(ids)
-        current, is_waiting = ids[0], False
+        waiting = list(request.ids)
+        current, is_waiting = waiting[0], False
         try:
             while waiting:
                 # A program is not to blame for the time that the other workers' take.
-                limit = None if is_waiting else message["timeout_seconds"]
+                limit = None if is_waiting else request.timeout_seconds
                 answer = self._next_answer(ours, limit)
                 if answer is None:
                     current = current if current in waiting else waiting[0]
-                    send(_failure(current, *cause_of_death(os.waitpid(pid, 0)[1])))
+                    send(Ran(current, [], 0.0, *cause_of_death(os.waitpid(pid, 0)[1])))
                     waiting.remove(current)
                     pid = 0
                     break
-                if "at" in answer:
-                    is_waiting = answer["at"] is None
-                    current = current if is_waiting else answer["at"]
+                if isinstance(answer, Turning):
+                    is_waiting = answer.id is None
+                    current = current if answer.id is None else answer.id
                     continue
+                assert isinstance(answer, Ran)
                 send(answer)
-                waiting.remove(answer["id"])
-                if answer["failure"] is not None:
+                waiting.remove(answer.id)
+                if answer.failure is not None:
                     break
         except TimeoutError:
-            seconds = message["timeout_seconds"]
-            send(_failure(current, FailureKind.RUN_TIMEOUT, f"killed after {seconds:g} s"))
+            said = f"killed after {request.timeout_seconds:g} s"
+            send(Ran(current, [], 0.0, FailureKind.RUN_TIMEOUT, said))
             waiting.remove(current)
         finally:
             ours.close()
@@ -166,7 +183,7 @@ class Worker:
                 os.waitpid(pid, 0)
         return waiting
 
-    def _next_answer(self, child: Channel, timeout_seconds: float | None) -> dict[str, Any] | None:
+    def _next_answer(self, child: Channel, timeout_seconds: float | None) -> Message | None:
         """The child's next answer. Ends this process when the engine has gone meanwhile."""
         readable, _, _ = select.select([child, self._channel], [], [], timeout_seconds)
         if self._channel in readable and child not in readable:
@@ -176,7 +193,7 @@ class Worker:
             raise TimeoutError
         return child.receive()
 
-    def _time_all(self, channel: Channel, ids: Sequence[int], message: dict[str, Any]) -> None:
+    def _time_all(self, channel: Channel, request: RunRequest) -> None:
         from wmhub.tvm_compat import tvm
 
         self._channel.close()
@@ -184,30 +201,30 @@ class Worker:
         if self._device == "cpu":
             # A GPU's driver maps far more address space than it uses.
             limit_memory(self._memory_bytes)
-        plan = TimingPlan(**message["plan"])
+        plan = request.plan
         arguments: dict[str, list[Any]] = {}
-        timers = {id_: self._timer(id_, arguments, plan) for id_ in ids}
+        timers = {id_: self._timer(id_, arguments, plan) for id_ in request.ids}
         # A GPU's context takes half a second to make, which need not be one's turn, nor count as
         # the first program's time.
-        channel.send({"at": None})
+        channel.send(Turning(None))
         # What fails here fails again in the first program's step, which tells of it.
         with contextlib.suppress(Exception):
             tvm.runtime.device(self._device, 0).sync()
-        wall = dict.fromkeys(ids, 0.0)
-        for steps in rounds(timers, plan, message["best"]):
+        wall = dict.fromkeys(request.ids, 0.0)
+        for steps in rounds(timers, plan, request.best):
             with self._turn.held():
                 for id_, step in steps:
-                    channel.send({"at": id_})
+                    channel.send(Turning(id_))
                     started = time.perf_counter()
                     failure = attempt(step, run_failure)
                     wall[id_] += time.perf_counter() - started
                     if failure is not None:
                         # A failed launch may leave the device's context unusable: the next child
                         # is clean.
-                        channel.send({**_failure(id_, *failure), "wall": wall[id_]})
+                        channel.send(Ran(id_, [], wall[id_], *failure))
                         return
                 # What follows is no program's time.
-                channel.send({"at": None})
+                channel.send(Turning(None))
                 if self._device == "cpu":
                     wait_for_threads()
             _send_settled(channel, timers, wall)
@@ -247,19 +264,7 @@ def _send_settled(
 ) -> None:
     """Answers every program of ``wall`` whose timer is settled, and takes it out."""
     for id_ in [id_ for id_ in wall if timers[id_].is_settled]:
-        answer = {"id": id_, "failure": None, "message": "", "seconds": timers[id_].seconds}
-        channel.send({**answer, "wall": wall.pop(id_)})
-
-
-def _failure(id_: int, kind: FailureKind, why: str, again: bool = False) -> dict[str, Any]:
-    return {
-        "id": id_,
-        "failure": kind.value,
-        "message": why,
-        "again": again,
-        "seconds": [],
-        "wall": 0.0,
-    }
+        channel.send(Ran(id_, timers[id_].seconds, wall.pop(id_)))
 
 
 def main(descriptor: int) -> None:
@@ -270,12 +275,13 @@ def main(descriptor: int) -> None:
     settings = channel.receive()
     if settings is None:
         return
+    assert isinstance(settings, WorkerSettings)
     without_torch()
-    turn = Turn(Path(settings["turn"]))
-    worker = Worker(channel, settings["target"], settings["memory_bytes"], turn)
-    channel.send({"problem": worker.check() if settings["check"] else ""})
-    while (message := channel.receive()) is not None:
-        {"build": worker.build, "run": worker.run, "drop": worker.drop}[message["do"]](message)
+    turn = Turn(Path(settings.turn))
+    worker = Worker(channel, settings.target, settings.memory_bytes, turn)
+    channel.send(Ready(worker.check() if settings.check else ""))
+    while (request := channel.receive()) is not None:
+        worker.serve(request)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmhub.errors import HardwareMismatchError, InvalidInputError
+from wmhub.errors import HardwareMismatchError
 from wmhub.hardware.table import lookup
-from wmhub.hub import from_pretrained, known_hardware, nearest_model
+from wmhub.hub import evaluator_of, known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
 from wmhub.names import HardwareKey
 from wmhub.search.output import REPORT
@@ -51,18 +52,31 @@ def machine_for(named: HardwareKey, allow_other_hardware: bool) -> tuple[Hardwar
     return here, said
 
 
-def measured_on(database: Path, hardware: HardwareKey, allow_other_hardware: bool) -> str | None:
-    """A sentence where the records of the folder ``database`` may not be of ``hardware``.
+def measured_on(database: Path) -> tuple[str, ...]:
+    """Keys of the hardware that measured the records of the folder ``database``, as its report has
+    them; none without one.
 
-    TVM's records name a target, and devices as different as an H100 and an H200 have the same. What
-    a run wrote has a report that names the hardware. Raises ``HardwareMismatchError`` for any other
-    without ``allow_other_hardware``.
+    TVM's records name a target, and devices as different as an H100 and an H200 have the same.
     """
     try:
-        there = json.loads((database / REPORT).read_bytes())["hardware"]
+        found = json.loads((database / REPORT).read_bytes())["measured_on"]
     except (OSError, ValueError, KeyError, TypeError):
+        return ()
+    return tuple(map(str, found)) if isinstance(found, list) else ()
+
+
+def going_on(
+    database: Path, measured: Sequence[str], hardware: HardwareKey, allow_other_hardware: bool
+) -> str | None:
+    """A sentence where the records of the folder ``database``, ``measured_on`` these keys, may not
+    be of ``hardware``.
+
+    Raises ``HardwareMismatchError`` for any other without ``allow_other_hardware``.
+    """
+    if not measured:
         return f"{database} has no report of a run: taken on trust that {hardware} measured it"
-    if there == str(hardware):
+    there = ", ".join(key for key in measured if key != str(hardware))
+    if not there:
         return None
     if not allow_other_hardware:
         raise HardwareMismatchError(
@@ -106,12 +120,7 @@ def choose_evaluator(
                 "--allow-other-hardware"
             )
         model = choice.name
-    if isinstance(model, (str, os.PathLike)):
-        evaluator = from_pretrained(model, locked=locked)
-    elif locked is not None:
-        raise InvalidInputError("a lock names models that are yet to be loaded: give the name")
-    else:
-        evaluator = model
+    evaluator = evaluator_of(model, locked)
     if evaluator.hardware == hardware:
         return evaluator, None
     said = f"{evaluator.name} was trained on {evaluator.hardware}, not on {hardware}"

@@ -54,7 +54,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TuneProgress:
     """The state of a run after a batch."""
 
     task: str
@@ -65,7 +65,7 @@ class Progress:
     """Seconds since the run began."""
 
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[TuneProgress], None]
 
 
 class History:
@@ -97,4 +97,4 @@ class History:
                 best = [*self.finalists.get(task, ()), (seconds, candidate.sch)]
                 self.finalists[task] = sorted(best, key=itemgetter(0))[:_FINALISTS]
         if self._on_progress is not None:
-            self._on_progress(Progress(task, self.trials, elapsed))
+            self._on_progress(TuneProgress(task, self.trials, elapsed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,11 @@ from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.sources import NamedWorkload
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
+from wmhub.search.contexts import logged, make_contexts
 from wmhub.search.history import Budget
 from wmhub.search.latent import open_database
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measure
-from wmhub.search.run import logged, make_contexts
 from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
 from wmhub.tvm_compat import last_line
 
@@ -30,6 +31,8 @@ class Job:
     """What the user called the workload."""
     hardware: HardwareKey
     """What is tuned for."""
+    measured_on: tuple[str, ...]
+    """Keys of it and of the hardware whose records the database came with."""
     search: str
     """``latent`` or ``evolutionary``."""
     notes: tuple[str, ...]
@@ -42,8 +45,14 @@ class Job:
     cores: int
     """Threads of the search, and processes that build."""
     seed: int
+    trials: int
+    """Candidates of all tasks together that may be measured."""
+    batch: int
+    """Candidates that are measured together."""
     folder: Path
     """Where everything is written."""
+    packing: bool = True
+    """Whether there are sketches of our own, see `wmhub.measure.rules`."""
 
     @property
     def log(self) -> Path:
@@ -54,11 +63,16 @@ class Job:
         """The ``JSONDatabase`` of the folder, read anew."""
         return open_database(self.folder)
 
+    def contexts(self, strategy: Any) -> list[Any]:
+        """A ``TuneContext`` of each task, searched by ``strategy``."""
+        return make_contexts(
+            self.tasks, self.target, strategy, cores=self.cores, seed=self.seed, log=self.log,
+            packing=self.packing,
+        )  # fmt: skip
+
     def context(self, task: NamedWorkload) -> Any:
         """A ``TuneContext`` of ``task`` alone."""
-        return make_contexts(
-            [task], self.target, None, cores=self.cores, seed=self.seed, log=self.log
-        )[0]  # fmt: skip
+        return dataclasses.replace(self, tasks=[task]).contexts(None)[0]
 
     def search_of(self, context: Any) -> TaskSearch:
         """A search of ``context``, apart from TVM's scheduler."""

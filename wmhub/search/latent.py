@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from wmhub.errors import MeasureError
+from wmhub.measure.programs import measure_candidate
 from wmhub.measure.space import Candidate
 from wmhub.search.cost_model import latency_of
 from wmhub.search.learner import Learner
@@ -71,7 +72,7 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
             return None
         self._left -= len(batch)
         self._pending = [candidate for candidate, _ in batch]
-        return [_measure_candidate(schedule) for _, schedule in batch]
+        return [measure_candidate(schedule) for _, schedule in batch]
 
     def notify_runner_results(
         self, measure_candidates: Sequence[Any], results: Sequence[Any]
@@ -85,12 +86,6 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
     def clone(self) -> Any:
         """A strategy for another task, with the same learner."""
         return LatentSearch(self._learner, self._config)
-
-
-def _measure_candidate(schedule: Any) -> Any:
-    """With its own arguments: a schedule may want weights in another layout than the program."""
-    arguments = ms.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True)
-    return ms.search_strategy.MeasureCandidate(schedule, arguments)
 
 
 def open_database(folder: Path) -> Any:

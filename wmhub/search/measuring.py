@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from wmhub.errors import InvalidInputError
 from wmhub.measure.lock import MachineLock
+from wmhub.measure.programs import device_name, entry_arguments
 from wmhub.measure.remote import Tracker
 from wmhub.measure.timing import TimingPlan
 from wmhub.search.cost_model import latency_of
@@ -78,13 +79,11 @@ def measure(
     Built once and run in ``rounds``, one program after the other in each; the median counts.
     ``builder`` and ``runner`` are MetaSchedule's interfaces; any implementation does.
     """
-    device = "cpu" if target.kind.name == "llvm" else str(target.kind.name)
+    device = device_name(str(target.kind.name))
     built = builder.build([ms.builder.BuilderInput(mod, target) for mod in mods])
     artifacts = [result.artifact_path for result in built]
     inputs = [
-        ms.runner.RunnerInput(
-            artifact, device, ms.arg_info.ArgInfo.from_entry_func(mod, remove_preproc=True)
-        )
+        ms.runner.RunnerInput(artifact, device, entry_arguments(mod))
         for mod, artifact in zip(mods, artifacts, strict=True)
         if artifact is not None
     ]

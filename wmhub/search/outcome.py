@@ -55,6 +55,7 @@ def outcome(
         model=job.learner.evaluator.name,
         model_hardware=str(job.learner.evaluator.hardware),
         hardware=str(job.hardware),
+        measured_on=job.measured_on,
         search=job.search,
         trials=len(history.trials),
         failed=sum(trial.latency_s is None for trial in history.trials),

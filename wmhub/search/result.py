@@ -58,6 +58,8 @@ class TuneResult:
     """Hardware that the checkpoint was trained on."""
     hardware: str
     """Hardware that was tuned for; where anything was measured here, what this machine is."""
+    measured_on: tuple[str, ...]
+    """Keys of all hardware that measured what the folder's database holds, as far as is known."""
     search: str
     """``latent`` or ``evolutionary``."""
     trials: int

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 from wmhub.errors import MeasureError
 from wmhub.measure.metaschedule import name_task
-from wmhub.measure.rules import space_generator
 from wmhub.measure.sketch import REFUSALS
-from wmhub.measure.sources import NamedWorkload
+from wmhub.search.contexts import logged
 from wmhub.search.cost_model import WorldModelCost
 from wmhub.search.history import Budget, History
+from wmhub.search.job import Job
 from wmhub.search.latent import LatentSearch, best_measured, measured_before
-from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, discard, failure_reason, measure
-from wmhub.search.task_search import LatentSearchConfig
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import last_line
 from wmhub.tvm_compat import meta_schedule as ms
@@ -113,92 +108,41 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
         return Budgeted(self._inner.clone(), self._budget, self._means, self._scheduler)
 
 
-def make_contexts(
-    tasks: Sequence[NamedWorkload],
-    target: Any,
-    strategy: Any,
-    *,
-    cores: int,
-    seed: int,
-    log: Path | None,
-    packing: bool = True,
-) -> list[Any]:
-    """One ``TuneContext`` for each task; TVM's own messages go to the file ``log`` while that is
-    `logged`.
+def run(job: Job, history: History, budget: Budget, means: Means) -> None:
+    """Measures up to ``job.trials`` candidates over all tasks, ``job.batch`` at a time.
 
-    Without ``packing`` there is none of our own sketches, see `wmhub.measure.rules`.
+    What the database has of a task counts as a finalist. Raises ``MeasureError`` where ``means``
+    cannot work.
     """
-    logger = _logger(log)
-    seeds = ms.utils.fork_seed(seed, n=len(tasks))
-    return [
-        ms.TuneContext(
-            mod=task.mod,
-            target=target,
-            space_generator=space_generator(target) if packing else "post-order-apply",
-            search_strategy=strategy,
-            task_name=task.name,
-            rand_state=task_seed,
-            num_threads=cores,
-            logger=logger,
-        ).clone()
-        for task, task_seed in zip(tasks, seeds, strict=True)
-    ]
-
-
-def run(
-    tasks: Sequence[NamedWorkload],
-    target: Any,
-    learner: Learner,
-    *,
-    search: str,
-    config: LatentSearchConfig,
-    trials: int,
-    batch: int,
-    history: History,
-    budget: Budget,
-    means: Means,
-    database: Any,
-    cores: int,
-    seed: int,
-    log: Path,
-    packing: bool = True,
-) -> None:
-    """Measures up to ``trials`` candidates over all tasks, ``batch`` at a time.
-
-    What ``database`` has of a task counts as a finalist. ``packing`` as in `make_contexts`. Raises
-    ``MeasureError`` where ``means`` cannot work.
-    """
+    database = job.database()
     callbacks = [ms.measure_callback.AddToDatabase()]
     cost_model: Any = "none"
-    if search == "latent":
-        strategy = LatentSearch(learner, config)
+    if job.search == "latent":
+        strategy = LatentSearch(job.learner, job.config)
     else:
         strategy = ms.search_strategy.EvolutionarySearch()
-        cost_model = WorldModelCost(learner)
+        cost_model = WorldModelCost(job.learner)
         callbacks.append(ms.measure_callback.UpdateCostModel())
     callbacks.append(Recorder(history))
     scheduler = ms.task_scheduler.TaskScheduler.create(
-        "round-robin" if len(tasks) == 1 else "gradient"
+        "round-robin" if len(job.tasks) == 1 else "gradient"
     )
-    budgeted = Budgeted(strategy, budget, means, scheduler)
-    contexts = make_contexts(
-        tasks, target, budgeted, cores=cores, seed=seed, log=log, packing=packing
-    )
+    contexts = job.contexts(Budgeted(strategy, budget, means, scheduler))
     for context in contexts:
         # What was best before is measured again with what is best now.
         if (known := best_measured(database, context)) is not None:
             history.finalists[str(context.task_name)] = [known]
-    if search != "latent":
+    if job.search != "latent":
         # Our own strategy takes up the database by itself.
         for context in contexts:
             cost_model.recall(context, measured_before(database, context))
-    with logged(log):
+    with logged(job.log):
         ms.tune.tune_tasks(
             tasks=contexts,
-            task_weights=[float(task.weight) for task in tasks],
-            work_dir=str(log.parent),
-            max_trials_global=trials,
-            num_trials_per_iter=batch,
+            task_weights=[float(task.weight) for task in job.tasks],
+            work_dir=str(job.folder),
+            max_trials_global=job.trials,
+            num_trials_per_iter=job.batch,
             builder=means.builder,
             runner=means.runner,
             database=database,
@@ -211,7 +155,7 @@ def run(
             break
         name_task(means.builder, task)
         try:
-            finalists[:] = _playoff(finalists, target, means)
+            finalists[:] = _playoff(finalists, job.target, means)
         except (MeasureError, *REFUSALS) as error:  # A builder of others has errors of TVM's.
             history.notes.append(f"the fastest were not measured again: {last_line(error)}")
             break
@@ -236,33 +180,3 @@ def _playoff(
     ]
     # What does not run again is no result, unless none does: then it is the machine's fault.
     return sorted(again, key=itemgetter(0)) or list(finalists)
-
-
-def _logger(log: Path | None) -> logging.Logger:
-    logger = logging.getLogger(f"wmhub.search.tvm.{log}")
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    if not logger.handlers:
-        # Without any, Python would print what is a warning.
-        logger.addHandler(logging.NullHandler())
-    return logger
-
-
-@contextmanager
-def logged(log: Path) -> Iterator[None]:
-    """Meanwhile the file ``log`` takes what TVM says of contexts that name it, and what its
-    scheduler would print."""
-    scheduler, contexts = logging.getLogger("tvm.s_tir.meta_schedule"), _logger(log)
-    before = scheduler.handlers[:], scheduler.propagate, scheduler.level
-    handler = logging.FileHandler(log, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    contexts.addHandler(handler)
-    scheduler.handlers, scheduler.propagate = [handler], False
-    scheduler.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        contexts.removeHandler(handler)
-        handler.close()
-        scheduler.handlers, scheduler.propagate = before[:2]
-        scheduler.setLevel(before[2])

@@ -82,7 +82,10 @@ class TaskSearch:
             sketch.learn_locations(seed)
 
     def batch(self, count: int) -> list[tuple[Candidate, Any]]:
-        """Up to ``count`` new candidates with their post-processed schedules, best first."""
+        """Up to ``count`` new candidates with their post-processed schedules, best first.
+
+        Each is the candidate that its schedule has become, see `Sketch.taken`.
+        """
         if count < 1:
             return []
         explore = round(self._config.exploration * count)
@@ -90,9 +93,9 @@ class TaskSearch:
         for candidate in self._ranked(count, explore):
             if len(found) == count:
                 break
-            schedule = self._new_schedule(candidate)
-            if schedule is not None:
-                found.append((candidate, schedule))
+            made = self._new_schedule(candidate)
+            if made is not None:
+                found.append(made)
         return found
 
     def best(self, tries: int = 64) -> tuple[Candidate, Any]:
@@ -102,10 +105,16 @@ class TaskSearch:
         ``MeasureError`` where none of the ``tries`` survives, or none is left.
         """
         new = [candidate for candidate in self._evolved() if candidate not in self._tried][:tries]
+        moved = None
         for candidate in new:
-            schedule = self._sketches[candidate.space].replay(candidate.genes)
-            if schedule is not None:
-                return candidate, schedule
+            made = self._made(candidate)
+            if made is not None and made[0] == candidate:
+                return made
+            # Another than the one that was thought so good, and taken where there is no such.
+            if moved is None and made is not None and made[0] not in self._tried:
+                moved = made
+        if moved is not None:
+            return moved
         if self._tried and len(new) < tries:
             failed = "" if self._best else " and failed"
             raise MeasureError(f"every valid candidate of its design space was measured{failed}")
@@ -114,9 +123,9 @@ class TaskSearch:
     def random_schedule(self) -> Any:
         """The schedule of a candidate drawn at random."""
         for candidate in self._drawn(_RANDOM_TRIES):
-            schedule = self._sketches[candidate.space].replay(candidate.genes)
-            if schedule is not None:
-                return schedule
+            made = self._made(candidate)
+            if made is not None:
+                return made[1]
         raise MeasureError(f"none of {_RANDOM_TRIES} random candidates is a valid schedule here")
 
     def predicted_speedup(self, candidate: Candidate, draws: int = 256) -> float:
@@ -257,23 +266,27 @@ class TaskSearch:
         few = of_few_structures(self._spaces, drawn, self._config.evolution.structures)
         return list(itertools.islice(few, count))
 
-    def _new_schedule(self, candidate: Candidate) -> Any | None:
-        """The schedule of a candidate, unless it is impossible or its program was made before."""
+    def _new_schedule(self, candidate: Candidate) -> tuple[Candidate, Any] | None:
+        """`_made`, unless that was tried or its program was made before."""
         self._tried.add(candidate)
-        sketch = self._sketches[candidate.space]
-        schedule = sketch.replay(candidate.genes)
-        if schedule is None:
+        made = self._made(candidate)
+        if made is None or (made[0] != candidate and made[0] in self._tried):
             return None
-        # TVM moves an impossible compute location, and records what it took.
-        taken = Candidate(candidate.space, sketch.space.genes(sketch.decisions_of(schedule)))
-        if taken != candidate and taken in self._tried:
-            return None
+        taken, schedule = made
         self._tried.add(taken)
         program = same_structure(schedule.mod)
         if program in self._programs:
             return None
         self._programs.add(program)
-        return schedule
+        return taken, schedule
+
+    def _made(self, candidate: Candidate) -> tuple[Candidate, Any] | None:
+        """The schedule of a candidate with the candidate that it is; ``None`` if impossible."""
+        sketch = self._sketches[candidate.space]
+        schedule = sketch.replay(candidate.genes)
+        if schedule is None:
+            return None
+        return Candidate(candidate.space, sketch.taken(schedule)), schedule
 
 
 def task_search(

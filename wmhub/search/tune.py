@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,17 +13,18 @@ from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.holding import held
 from wmhub.interrupts import interruptible
 from wmhub.measure.sampling import require_seed
-from wmhub.measure.sources import NamedWorkload
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
 from wmhub.search.choose import (
     choose_evaluator,
+    going_on,
     machine_for,
     measured_on,
     target_for,
     this_hardware,
 )
+from wmhub.search.contexts import logged
 from wmhub.search.history import Budget, History, OnProgress
 from wmhub.search.job import NO_BASELINE, Job, measure_baselines
 from wmhub.search.latent import of_other_targets, open_database
@@ -31,7 +32,7 @@ from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measuring
 from wmhub.search.outcome import outcome, written
 from wmhub.search.result import TuneResult
-from wmhub.search.run import logged, run
+from wmhub.search.run import run
 from wmhub.search.task_search import LatentSearchConfig
 from wmhub.search.tasks import tasks_of
 from wmhub.tvm_callbacks import own_errors
@@ -102,7 +103,10 @@ def tune(
     # checkpoint is loaded here.
     with held(folder), ExitStack() as stack:
         files.refuse(folder, known)
-        of_known = None if known is None else measured_on(known, runs_on, allow_other_hardware)
+        earlier = () if known is None else measured_on(known)
+        of_known = (
+            None if known is None else going_on(known, earlier, runs_on, allow_other_hardware)
+        )
         means = stack.enter_context(measuring(target, cores, builder, rpc)) if trials else None
         evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
         found = tasks_of(workload, machine)
@@ -112,6 +116,7 @@ def tune(
         job = Job(
             name=workload if isinstance(workload, str) else tasks[0].name,
             hardware=runs_on,
+            measured_on=tuple(dict.fromkeys((str(runs_on), *earlier))),
             search=search,
             notes=tuple(told for told in (note, elsewhere, of_known, *unfit) if told),
             tasks=tasks,
@@ -120,6 +125,8 @@ def tune(
             config=config or LatentSearchConfig(),
             cores=cores,
             seed=seed,
+            trials=trials,
+            batch=batch,
             folder=folder,
         )
         before = files.prepare(folder, known, open_database)
@@ -132,7 +139,7 @@ def tune(
             if means is not None and not budget.spent:
                 if baselines:
                     firsts = measure_baselines(job, means, budget)
-                _run(job, history, budget, means, trials, batch)
+                _run(job, history, budget, means)
             lost = before + len(history.trials) - files.records_in(folder)
             with logged(job.log):
                 result = outcome(job, history, firsts, budget, lost)
@@ -159,21 +166,13 @@ def _require_measurable(
         )
 
 
-def _run(job: Job, history: History, budget: Budget, means: Means, trials: int, batch: int) -> None:
+def _run(job: Job, history: History, budget: Budget, means: Means) -> None:
     """Measures; a task that TVM or the search cannot handle is left out for the sake of the others.
 
     TVM makes all design spaces before the first batch, and ends where one cannot be made.
     """
-
-    def measure(tasks: Sequence[NamedWorkload]) -> None:
-        run(
-            tasks, job.target, job.learner, search=job.search, config=job.config, trials=trials,
-            batch=batch, history=history, budget=budget, means=means, database=job.database(),
-            cores=job.cores, seed=job.seed, log=job.log,
-        )  # fmt: skip
-
     try:
-        measure(job.tasks)
+        run(job, history, budget, means)
     except Exception as error:
         if history.trials and isinstance(error, MeasureError):
             # What was measured is a result: a board that is gone takes nothing of it along.
@@ -186,7 +185,7 @@ def _run(job: Job, history: History, budget: Budget, means: Means, trials: int, 
         if not unfit or not fit:
             raise
         history.notes += [f"{name} is not measured: {reason}" for name, reason in unfit.items()]
-        measure(fit)
+        run(dataclasses.replace(job, tasks=fit), history, budget, means)
 
 
 def schedule(

@@ -27,7 +27,7 @@ from wmhub.training.evaluate import rank
 FAILS = (WmhubError, RuntimeError, ValueError)
 
 #: Called with what is being done, how much of it is done, and how much there is.
-Progress = Callable[[str, int, int], None]
+Preparing = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Setting:
     """Of initial weights and of sampling."""
     threads: int = field(default_factory=torch.get_num_threads)
     """CPU threads."""
-    progress: Progress = lambda _what, _done, _total: None
+    progress: Preparing = lambda _what, _done, _total: None
     """Told how far a baseline is."""
 
 

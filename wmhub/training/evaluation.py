@@ -19,7 +19,7 @@ from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import lookup
 from wmhub.training.baselines import (
     FAILS,
-    Progress,
+    Preparing,
     Setting,
     fit_baselines,
     require_known,
@@ -134,7 +134,7 @@ def evaluate(
     baselines: Sequence[str] = (),
     ks: Sequence[int] = DEFAULT_KS,
     steps: int | None = None,
-    progress: Progress | None = None,
+    progress: Preparing | None = None,
 ) -> EvaluationReport:
     """Ranks the measured candidates of each workload of ``split`` and compares with their latency.
 
@@ -147,42 +147,22 @@ def evaluate(
     Raises ``DatasetError`` where the dataset is not what its manifest says, the split has no
     workload to rank, or there is none to train on.
     """
-    from wmhub.hub import from_pretrained
+    from wmhub.hub import evaluator_of
     from wmhub.hub.resolve import dataset_folder
 
-    if isinstance(model, (str, os.PathLike)):
-        evaluator = from_pretrained(model, locked=locked)
-    elif locked is not None:
-        raise InvalidInputError("a lock names models that are yet to be loaded: give the name")
-    else:
-        evaluator = model
+    evaluator = evaluator_of(model, locked)
     require_known(baselines)
     if any(k < 1 for k in ks):
         raise InvalidInputError("k of a top-k score must be at least 1")
     source = open_verified(dataset_folder(dataset))
     checkpoint = evaluator.checkpoint
-    rankings, kinds, notes = [], [], []
-    unfit = checkpoint.seen.unfit_for(split)
-    workloads = source.workloads()
-    left_out = sum(bool(workloads[id_].identities & unfit) for id_ in source.splits.get(split, ()))
-    if left_out:
-        notes.append(
-            f"{left_out} workloads of the {split} split are left out: {evaluator.name}, or what "
-            "it was trained from, has learned from them or was chosen by them"
-        )
-    for candidates in load_candidates(source, split, checkpoint.profile, unfit):
-        rankings += rank(checkpoint.network, [candidates])
-        kinds.append(operator_kind(candidates.workload))
-    if not rankings:
-        raise DatasetError(
-            f"{source.path}: its {split} split has no workload with two measured candidates"
-            + (f" but those that {evaluator.name} has seen" if left_out else "")
-        )
+    rankings, kinds, notes = _rank_model(evaluator, source, split)
     scorers = {MODEL: _scorer(rankings, kinds, ks)}
     if baselines:
         setting = _setting(
             source, checkpoint.profile, steps or _steps(checkpoint.training), progress
         )
+        unfit = checkpoint.seen.unfit_for(split)
         found, missing = _rank_baselines(baselines, setting, split, unfit)
         notes += missing
         scorers |= {name: _scorer(ranked, kinds, ks) for name, ranked in found.items()}
@@ -196,8 +176,31 @@ def evaluate(
     )
 
 
+def _rank_model(
+    evaluator: Evaluator, source: Dataset, split: str
+) -> tuple[list[Ranking], list[str], list[str]]:
+    """Rankings of the split's workloads that the model has not seen, their kinds, and notes."""
+    checkpoint = evaluator.checkpoint
+    unfit, workloads = checkpoint.seen.unfit_for(split), source.workloads()
+    left_out = sum(bool(workloads[id_].identities & unfit) for id_ in source.splits.get(split, ()))
+    rankings, kinds = [], []
+    for candidates in load_candidates(source, split, checkpoint.profile, unfit):
+        rankings += rank(checkpoint.network, [candidates])
+        kinds.append(operator_kind(candidates.workload))
+    if not rankings:
+        raise DatasetError(
+            f"{source.path}: its {split} split has no workload with two measured candidates"
+            + (f" but those that {evaluator.name} has seen" if left_out else "")
+        )
+    told = (
+        f"{left_out} workloads of the {split} split are left out: {evaluator.name}, or what it was "
+        "trained from, has learned from them or was chosen by them"
+    )
+    return rankings, kinds, [told] if left_out else []
+
+
 def _setting(
-    source: Dataset, profile: HardwareProfile, steps: int, progress: Progress | None
+    source: Dataset, profile: HardwareProfile, steps: int, progress: Preparing | None
 ) -> Setting:
     from wmhub.hub.settings import home
 

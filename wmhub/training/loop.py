@@ -29,7 +29,7 @@ from wmhub.training.store import StoredWorkload
 
 
 @dataclass
-class Progress:
+class RunState:
     """Where a run stands; saved and restored with the weights."""
 
     step: int = 0
@@ -90,7 +90,7 @@ class Loop:
         self.averaged = copy.deepcopy(network)
         self.best = copy.deepcopy(network)
         self.forest = network.forest if forest is None else forest
-        self.progress = Progress()
+        self.progress = RunState()
         #: Digests of what the run begins with; a state of other data is not resumed.
         self.origin = list(origin)
         self.rng = np.random.default_rng(config.seed)

@@ -33,7 +33,7 @@ from wmhub.model.encode import current_spec, structured_columns
 from wmhub.model.forest import Forest
 from wmhub.model.network import WorldModel
 from wmhub.names import HardwareKey, ModelId
-from wmhub.training.baselines import Progress
+from wmhub.training.baselines import Preparing
 from wmhub.training.blend import keep_best
 from wmhub.training.boosting import fit_forest, require_xgboost
 from wmhub.training.config import TrainConfig
@@ -92,7 +92,7 @@ def train(
     cache: str | Path | None = None,
     workers: int | None = None,
     watch: Watcher | None = None,
-    preparing: Progress = lambda _what, _done, _total: None,
+    preparing: Preparing = lambda _what, _done, _total: None,
 ) -> TrainReport:
     """Trains an evaluator on ``dataset``, or several, and writes the checkpoint folder ``output``.
 
@@ -100,7 +100,8 @@ def train(
     workloads choose the weights; its test workloads are looked at once, at the end. ``start_from``
     is a checkpoint, as ``from_pretrained`` takes it, whose weights and normalisation training
     begins with; what is kept is it, what came of it, or halfway, whatever validates best. With
-    ``resume``, an interrupted run in ``output`` goes on and ends as if it had not been. Candidates
+    ``resume``, an interrupted run in ``output`` goes on and, with as many threads, ends as if it
+    had not been; without, it is kept from being overwritten. Candidates
     are encoded once, by ``workers`` processes, into the folder ``cache``
     (``~/.cache/wmhub/encoded``). Started by ``torchrun``, all its processes train together.
     ``preparing`` is told of what comes before the first step, ``watch`` of the steps.
@@ -110,7 +111,7 @@ def train(
     for a ``start_from`` with other features, ``InvalidNameError`` for a ``name`` that no repository
     can have, ``MissingDependencyError`` where trees are to be grown
     without XGBoost, ``OutputExistsError`` where ``output`` holds a
-    checkpoint already.
+    checkpoint already, or an interrupted run that is not to go on.
     """
     output, config = Path(output), config or TrainConfig()
     version = str(Version.parse(version))
@@ -121,6 +122,11 @@ def train(
     if (output / MANIFEST).exists():
         (output / _STATE).unlink(missing_ok=True)
         raise OutputExistsError(f"{output}: it holds a checkpoint; name another output folder")
+    if not resume and (output / _STATE).exists():
+        raise OutputExistsError(
+            f"{output}: it holds an interrupted run: go on with --resume, or begin anew in another "
+            f"folder or without its {_STATE}"
+        )
     paths = [dataset] if isinstance(dataset, (str, Path)) else list(dataset)
     wanted = HardwareKey.parse(hardware) if isinstance(hardware, str) else hardware
     target, datasets = open_datasets(paths, wanted)
@@ -144,12 +150,13 @@ def train(
             if base is None
             else base[1].network
         )
-        # Other code would not end as the run would have that was interrupted.
+        # Other code and libraries would not end as the run would have that was interrupted.
         code = code_digest("model", "training")
         origin = [str(target), f"{world.size} processes", code, *corpus.stores]
+        origin += [f"{name} {version}" for name, version in sorted(_environment().items())]
         origin += [base[0].digest] if base else []
         state = output / _STATE
-        _settle(state, resume, config, origin, world)
+        _require_own(state, config, origin, world)
         unchanged = None if base is None else copy.deepcopy(network)
         forest = _forest(config, corpus, network, preparing) if world.is_main else None
         loop = Loop(network, config, corpus.training, world, origin, forest)
@@ -171,11 +178,9 @@ def train(
     return report
 
 
-def _settle(
-    state: Path, resume: bool, config: TrainConfig, origin: Sequence[str], world: World
-) -> None:
-    """Leaves ``state`` there where the run goes on from it, and nothing where it begins."""
-    goes_on = world.all_or_none(resume and state.exists())
+def _require_own(state: Path, config: TrainConfig, origin: Sequence[str], world: World) -> None:
+    """Raises ``InvalidInputError`` where ``state`` is there and this run cannot go on from it."""
+    goes_on = world.all_or_none(state.exists())
     if goes_on is None:
         raise InvalidInputError(
             f"{state.parent}: not all processes find the interrupted run there: it must be on a "
@@ -183,13 +188,10 @@ def _settle(
         )
     if goes_on:
         require_resumable(state, config, origin)
-    elif world.is_main:
-        state.unlink(missing_ok=True)
-    world.wait()
 
 
 def _forest(
-    config: TrainConfig, corpus: Corpus, network: WorldModel, preparing: Progress
+    config: TrainConfig, corpus: Corpus, network: WorldModel, preparing: Preparing
 ) -> Forest | None:
     """The trees that stand beside ``network``: those that it has and those that are grown."""
     growing = partial(preparing, "growing trees")

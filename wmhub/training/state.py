@@ -53,13 +53,14 @@ def require_resumable(path: Path, config: TrainConfig, origin: Sequence[str]) ->
         raise InvalidInputError.at(path, f"not the state of a training run: {error}") from error
     if theirs != json.loads(json.dumps(dataclasses.asdict(config))):
         raise InvalidInputError.at(
-            path, "it belongs to a run with another configuration; train without --resume"
+            path, "it belongs to a run with another configuration; name another output folder"
         )
     if begun != list(origin):
         raise InvalidInputError.at(
             path,
-            "it belongs to a run on other data or features, by another number of processes or "
-            "another wmhub, or from another checkpoint; train without --resume",
+            "it belongs to a run on other data or features, by another number of processes, "
+            "another wmhub or other versions of its libraries, or from another checkpoint; name "
+            "another output folder",
         )
 
 

@@ -165,16 +165,16 @@ def _has_program(workload: Workload) -> bool:
 
 
 def _replayed(module: Any, trace: str) -> Any | None:
-    from wmhub.tvm_compat import Schedule, Trace
-    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.measure.programs import measure_candidate
+    from wmhub.measure.sketch import unchecked_schedule
+    from wmhub.tvm_compat import Trace
 
-    schedule = Schedule(module, seed=1, debug_mask="none", error_render_level="none")
+    schedule = unchecked_schedule(module, 1)
     try:
         Trace.apply_json_to_schedule(json.loads(trace), schedule)
-        arguments = ms.arg_info.ArgInfo.from_entry_func(schedule.mod, remove_preproc=True)
+        return measure_candidate(schedule)
     except _REFUSALS:
         return None
-    return ms.search_strategy.MeasureCandidate(schedule, arguments)
 
 
 def _module_text(program: str) -> str:
