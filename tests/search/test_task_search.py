@@ -105,32 +105,37 @@ def test_a_replayed_candidate_is_found_again(context: Any) -> None:
 def test_what_is_measured_is_the_candidate_that_was_built() -> None:
     # A padded convolution, where TVM moves many a compute location.
     search = make_search(make_context(workload("C2D", 0)))
-    moved = 0
+    measured = 0
     for _ in range(3):
         batch = search.batch(8)
         for candidate, schedule in batch:
             sketch = search._sketches[candidate.space]
             assert sketch.genes_of(schedule.trace) == candidate.genes
             assert candidate in search._tried
-        moved += len(search._tried)
         search.record([one for one, _ in batch], np.full(len(batch), 1e-3))
-    assert moved > 24
+        measured += len(batch)
+    # Both what was chosen and what became of it.
+    assert len(search._tried) > measured == 24
 
 
-def test_the_best_is_what_was_thought_best_while_there_is_such(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_best_is_so_as_it_was_built(monkeypatch: pytest.MonkeyPatch) -> None:
     search = make_search(make_context(workload("C2D", 0)))
-    drawn = search._drawn(64)
-    made = {one: search._made(one) for one in drawn}
-    (*moved, _) = [one for one in drawn if made[one] is not None and made[one][0] != one]
-    stays = next(one for one in drawn if made[one] is not None and made[one][0] == one)
-    monkeypatch.setattr(search, "_evolved", lambda: dict.fromkeys([*moved, stays], 0.0))
-    assert search.best()[0] == stays
-    monkeypatch.setattr(search, "_evolved", lambda: dict.fromkeys(moved, 0.0))
-    assert search.best()[0] == made[moved[0]][0]
-    search._tried.add(made[moved[0]][0])
-    assert search.best()[0] != made[moved[0]][0]
+    made = {one: taken for one in search._drawn(64) if (taken := search._made(one)) is not None}
+    first, second, *_ = [one for one, (taken, _) in made.items() if taken != one]
+    stays = next(one for one, (taken, _) in made.items() if taken == one)
+    worth = {made[first][0]: 0.5, made[second][0]: 1.5}
+    monkeypatch.setattr(search, "_mean", worth.__getitem__)
+    for thought, best in [
+        ({first: 3.0, stays: 2.0}, stays),
+        ({second: 3.0, first: 2.0, stays: 1.0}, made[second][0]),
+        ({first: 3.0, second: 2.0, stays: 1.8}, stays),
+        ({first: 3.0}, made[first][0]),
+    ]:
+        monkeypatch.setattr(search, "_evolved", lambda thought=thought: thought)
+        assert search.best()[0] == best
+    search._tried.add(made[first][0])
+    with pytest.raises(MeasureError):
+        search.best()
 
 
 def test_a_trace_of_another_program_is_no_candidate(context: Any) -> None:

@@ -104,17 +104,21 @@ class TaskSearch:
         Nothing is measured for it, and it is none that was measured before. Raises
         ``MeasureError`` where none of the ``tries`` survives, or none is left.
         """
-        new = [candidate for candidate in self._evolved() if candidate not in self._tried][:tries]
-        moved = None
+        evolved = self._evolved()
+        new = [candidate for candidate in evolved if candidate not in self._tried][:tries]
+        found, its_mean = None, -math.inf
         for candidate in new:
+            # They come best first, but what TVM makes of one may be another, and not as good.
+            if its_mean >= evolved[candidate]:
+                break
             made = self._made(candidate)
-            if made is not None and made[0] == candidate:
-                return made
-            # Another than the one that was thought so good, and taken where there is no such.
-            if moved is None and made is not None and made[0] not in self._tried:
-                moved = made
-        if moved is not None:
-            return moved
+            if made is None or made[0] in self._tried:
+                continue
+            mean = evolved[candidate] if made[0] == candidate else self._mean(made[0])
+            if mean > its_mean:
+                found, its_mean = made, mean
+        if found is not None:
+            return found
         if self._tried and len(new) < tries:
             failed = "" if self._best else " and failed"
             raise MeasureError(f"every valid candidate of its design space was measured{failed}")
@@ -279,6 +283,9 @@ class TaskSearch:
             return None
         self._programs.add(program)
         return taken, schedule
+
+    def _mean(self, candidate: Candidate) -> float:
+        return float(self._learner.predict(self.scores([candidate]))[0][0])
 
     def _made(self, candidate: Candidate) -> tuple[Candidate, Any] | None:
         """The schedule of a candidate with the candidate that it is; ``None`` if impossible."""
