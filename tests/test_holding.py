@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,14 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     assert [path.name for path in output.iterdir()] == ["schedule.py"]
     with pytest.raises(InvalidInputError, match="is a file"), held(output / "schedule.py"):
         raise AssertionError
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("wmhub.holding.fcntl.flock", refused)
+    with pytest.raises(InvalidInputError, match=r"\.wmhub\.lock: this file system has no locks"):
+        held(tmp_path / "out").__enter__()

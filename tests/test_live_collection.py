@@ -26,7 +26,7 @@ from wmhub.errors import (
 from wmhub.hardware.probe import NoisyMachineWarning
 from wmhub.live_collection import collect_live
 from wmhub.measure.journal import read_journal
-from wmhub.measure.live import LivePlan
+from wmhub.measure.live import LivePlan, LiveProgress
 from wmhub.measure.timing import TimingPlan
 from wmhub.records import MeasureRecord
 
@@ -240,3 +240,17 @@ def test_a_dataset_that_grows_keeps_its_profile_and_its_way_of_timing(
     assert report.manifest.counts.records > 2
     assert read_manifest(output).profile == first
     assert "caches were emptied" in (tmp_path / "cold" / "README.md").read_text()
+
+
+def test_ctrl_c_before_the_first_batch_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> LiveProgress:
+        os.kill(os.getpid(), signal.SIGINT)
+        return LiveProgress()
+
+    monkeypatch.setattr("wmhub.live_collection.measure_live", interrupted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoisyMachineWarning)
+        with pytest.raises(KeyboardInterrupt):
+            collect_live(tmp_path / "out", workloads=["matmul-m8-n8-k8"], workers=1)

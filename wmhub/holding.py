@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -15,6 +16,10 @@ from wmhub.errors import InvalidInputError, OutputExistsError
 LOCK = ".wmhub.lock"
 
 
+#: What file systems say that know no `flock`.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL)
+
+
 def take(file: IO[bytes]) -> bool:
     """Locks ``file`` until it is closed; whether that was possible, as no other process holds it.
 
@@ -24,6 +29,13 @@ def take(file: IO[bytes]) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise InvalidInputError(
+                f"{file.name}: this file system has no locks ({error.strerror}): choose a folder "
+                "on another"
+            ) from error
+        raise
     return os.fstat(file.fileno()).st_nlink > 0  # Another may just have removed it.
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C that asks for an end after the work at hand, and does not break it off."""
+"""Ctrl-C and SIGTERM that ask for an end after the work at hand, and do not break it off."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextmanager
 def interruptible(asked: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
-    """Meanwhile the first Ctrl-C calls ``asked``, and a second one raises ``KeyboardInterrupt``.
+    """Meanwhile the first Ctrl-C calls ``asked``, and a second one raises ``KeyboardInterrupt``; so
+    does SIGTERM, by which supervisors end what has had its time.
 
     Gives what tells whether there was one.
     """
@@ -24,11 +27,12 @@ def interruptible(asked: Callable[[], None] = lambda: None) -> Iterator[Callable
         asked()
 
     try:
-        before = signal.signal(signal.SIGINT, ask)
+        before = {number: signal.signal(number, ask) for number in _SIGNALS}
     except ValueError:  # Not the main thread: whoever started it decides what Ctrl-C means.
         yield lambda: False
         return
     try:
         yield lambda: was_asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -136,6 +136,8 @@ def collect_live(
             try:
                 finished = dataset_of(journal, output, older, provenance, number)
             except MeasureError as error:
+                if stop():  # Nothing is kept, and nothing is wrong.
+                    raise KeyboardInterrupt from error
                 reasons = [f"\n  {name}: {reason}" for name, reason in state.skipped.items()]
                 raise MeasureError(str(error) + "".join(reasons)) from error
         kept = put_aside(journal.path, output) if finished.rejections else None

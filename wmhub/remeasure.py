@@ -133,6 +133,8 @@ def remeasure(
         if not run.known:
             if not rejections:
                 finish_work(output, "again")
+            if stop() and not state.failures:  # Nothing is kept, and nothing is wrong.
+                raise KeyboardInterrupt
             raise MeasureError(_nothing(chosen, state, stop()))
         # What another process made of it meanwhile has other rows.
         if _identity(open_verified(dataset)) != head.target:

@@ -216,3 +216,34 @@ def test_a_machine_is_shared_where_threads_cannot_be_counted_from_zero(
     assert not read(plain, 4).is_shared
     assert read(plain, 2).is_shared
     assert read(machine(tmp_path / "pairs", info, cpus=4, threads_per_core=2), 4).is_shared
+
+
+def test_the_least_limit_of_all_groups_around_counts(tmp_path: Path) -> None:
+    root = machine(tmp_path, XEON.format(model=0xCF, flags=""), cpus=16)
+    (root / "proc/self").mkdir()
+    (root / "proc/self/cgroup").write_text("0::/user.slice/run-7.scope\n")
+    own = root / "sys/fs/cgroup/user.slice/run-7.scope"
+    own.mkdir(parents=True)
+    (own / "cpu.max").write_text("max 100000\n")
+    (own / "memory.max").write_text(f"{8 << 30}\n")
+    (own.parent / "cpu.max").write_text("200000 100000\n")
+    (own.parent / "memory.max").write_text("max\n")
+    facts = read(root, 16)
+    assert (facts.quota, facts.cores, facts.memory_bytes) == (2.0, 2, 8 << 30)
+
+
+def test_groups_of_the_first_version_have_a_tree_for_each_controller(tmp_path: Path) -> None:
+    root = machine(tmp_path, XEON.format(model=0xCF, flags=""), cpus=16)
+    (root / "proc/self").mkdir()
+    text = "4:cpu,cpuacct:/job\n3:cpuset:/other\n2:memory:/job\n1:name=systemd:/x\nodd\n"
+    (root / "proc/self/cgroup").write_text(text)
+    for controller, name, limit in [
+        ("cpu", "cpu.cfs_quota_us", 150_000),
+        ("cpu", "cpu.cfs_period_us", 100_000),
+        ("memory", "memory.limit_in_bytes", 4 << 30),
+    ]:
+        group = root / "sys/fs/cgroup" / controller / "job"
+        group.mkdir(parents=True, exist_ok=True)
+        (group / name).write_text(f"{limit}\n")
+    facts = read(root, 16)
+    assert (facts.quota, facts.cores, facts.memory_bytes) == (1.5, 2, 4 << 30)

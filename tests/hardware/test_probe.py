@@ -219,3 +219,9 @@ def test_the_calibration_takes_little_memory_and_exceeds_the_caches(
 def test_a_calibration_that_fails_says_so() -> None:
     with pytest.raises(MeasureError, match="calibration"):
         calibrate(1, timeout_seconds=0.01)
+
+
+@pytest.mark.parametrize("name", ["AMD Radeon Graphics", "AMD Radeon", ""])
+def test_a_gpu_without_a_name_of_its_own_has_its_architectures(name: str) -> None:
+    assert gpu_device("rocm", name, 64 << 30, "gfx942") == "gfx942"
+    assert gpu_device("rocm", "AMD Radeon RX 7900 XTX", 24 << 30, "gfx1100") == "rx-7900-xtx"

@@ -56,3 +56,12 @@ def test_a_verb_that_lists_says_what_is_wrong_with_the_address() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "HF_ENDPOINT is no address" in done.stderr
+
+
+def test_a_slash_at_the_end_of_the_address_is_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from wmhub.hub.huggingface import HuggingFaceHub
+
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/")
+    assert HuggingFaceHub().location == "https://hub.example"

@@ -1,6 +1,13 @@
 from __future__ import annotations
 
-from wmhub.measure.building import Patience
+from types import SimpleNamespace
+from typing import Any
+
+from wmhub.measure.building import Build, Building, Patience
+from wmhub.measure.candidate import InFlight, Program
+from wmhub.measure.messages import Built, Ran
+from wmhub.measure.wire import Channel
+from wmhub.records import FailureKind
 
 
 def test_a_build_may_take_a_multiple_of_what_is_usual() -> None:
@@ -32,3 +39,18 @@ def test_what_is_usual_is_known_of_each_group() -> None:
         patience.learn("softmax", 0.1)
     assert patience.seconds("softmax") == 4.0
     assert patience.seconds("convolution") == 30.0
+
+
+def test_what_a_broken_off_call_left_is_no_answer() -> None:
+    ours, theirs = Channel.pair()
+    worker: Any = SimpleNamespace(channel=ours)
+    crew: Any = SimpleNamespace(workers=[worker], wait_ready=lambda: None)
+    candidate = InFlight(Program("module"))
+    theirs.send(Ran(6, [1.0], 1.0))
+    theirs.send(Built(6, 9.0, FailureKind.COMPILE_HOST, "another program's"))
+    theirs.send(Built(7, 0.5))
+    Building(crew, Patience(timeout_seconds=30.0)).run([Build(7, candidate, None)])
+    assert candidate.outcome is None
+    assert (candidate.home, candidate.build_seconds) == (worker, 0.5)
+    ours.close()
+    theirs.close()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -134,6 +135,7 @@ def test_a_build_that_takes_too_long_is_killed(target: dict[str, object], tmp_pa
         (result,) = engine.measure(_programs("fine"))
     assert result.failure is FailureKind.BUILD_TIMEOUT
     assert result.message == "killed after 0.001 s"
+    assert result.build_seconds == pytest.approx(1e-3)
 
 
 def test_slow_candidates_are_measured_against_the_best_of_their_group(engine: Engine) -> None:
@@ -211,3 +213,39 @@ def test_threads_are_not_bound_where_cpus_are_not_all_ours(
         assert environment.get("TVM_BIND_THREADS") == ("0" if is_shared else None)
         # Its own 300,000 are a tenth of a second, in which others are timed.
         assert int(environment["TVM_THREAD_POOL_SPIN_COUNT"]) <= 10_000
+
+
+def test_a_machine_that_no_longer_works_is_told_from_its_candidates(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.require_sound()
+    broken = Measurement((), FailureKind.RUNTIME_DEVICE, "the driver is gone", 0.1, 0.0)
+    monkeypatch.setattr(engine, "measure", lambda programs: [broken] * len(programs))
+    with pytest.raises(MeasureError, match="any more: runtime_device: the driver is gone"):
+        engine.require_sound()
+
+
+def test_no_more_workers_than_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch, target: dict[str, object]
+) -> None:
+    many = {**target, "num-cores": 256}
+    for gib, count in [(1, 2), (8, 16), (1024, 32)]:
+        facts = SimpleNamespace(is_shared=False, usable_threads=256, memory_bytes=gib << 30)
+        monkeypatch.setattr("wmhub.measure.engine.read_cpu", lambda facts=facts: facts)
+        assert Engine(many)._crew._count == count
+        assert Engine(many, workers=40)._crew._count == 40
+
+
+@pytest.mark.parametrize(("on_cpu", "parts"), [(True, [10]), (False, [4, 4, 2])])
+def test_few_workers_at_once_have_their_programs_on_a_gpu(
+    target: dict[str, object], on_cpu: bool, parts: list[int]
+) -> None:
+    engine = Engine(target)
+    assert engine._at_once() == []
+    engine._on_cpu = on_cpu
+    workers: list[Any] = list(range(10))
+    engine._crew.workers += workers
+    found = engine._at_once()
+    assert [len(part) for part in found] == parts
+    assert [worker for part in found for worker in part] == workers
+    engine._crew.workers.clear()

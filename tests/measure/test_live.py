@@ -32,9 +32,14 @@ class FakeEngine:
 
     target: dict[str, Any] = TARGET
 
-    def __init__(self, gone_after: int | None = None) -> None:
+    def __init__(self, gone_after: int | None = None, broken_after: int = 1 << 30) -> None:
         self.measured: list[Program] = []
-        self.gone_after = gone_after
+        self.gone_after, self.broken_after = gone_after, broken_after
+        self.is_broken = False
+
+    def require_sound(self) -> None:
+        if self.is_broken:
+            raise MeasureError("not even a trivial program can be run any more")
 
     def measure(
         self, programs: Sequence[Program], done: Callable[[int, Measurement], None] | None = None
@@ -44,7 +49,7 @@ class FakeEngine:
             if len(self.measured) == self.gone_after:
                 raise MeasureError("the device is gone")
             self.measured.append(program)
-            if len(self.measured) % 5 == 0:
+            if len(self.measured) % 5 == 0 or len(self.measured) > self.broken_after:
                 result = Measurement((), FailureKind.CRASH, "it died", 0.1, 0.0)
             else:
                 result = Measurement((len(program.module) * 1e-9,), None, "", 0.1, 0.2)
@@ -98,6 +103,24 @@ def test_every_candidate_is_a_record_that_says_where_it_came_from(tmp_path: Path
     assert state.best_seconds["matmul-m16-n16-k16"] == min(
         record.latency_seconds for record in ran if "matmul" in record.source
     )
+
+
+@pytest.mark.parametrize("is_broken", [True, False])
+def test_what_a_broken_machine_fails_of_is_no_failure_of_its_candidates(
+    tmp_path: Path, is_broken: bool
+) -> None:
+    engine = FakeEngine(broken_after=5)
+    engine.is_broken = is_broken
+    path, plan = tmp_path / "journal", LivePlan(candidates=8, batch=4)
+    if is_broken:
+        with pytest.raises(MeasureError, match="not even a trivial program"):
+            run(path, engine, plan)
+        # The failures among the first four, of a machine that was sound, but not those that follow.
+        assert [record.failure for record in records(path)] == [None] * 4
+        return
+    run(path, engine, plan)
+    failures = [record.failure for record in records(path)]
+    assert (len(failures), failures.count(None)) == (16, 4)
 
 
 def test_a_second_run_goes_on_where_the_first_was(tmp_path: Path) -> None:

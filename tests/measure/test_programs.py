@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -41,3 +44,39 @@ def test_a_program_that_gathers_finds_its_rows(dtype: str) -> None:
     assert not arguments[1].numpy().any()
     tvm.compile(module, target="llvm")["main"](*arguments)
     assert (arguments[2].numpy() == arguments[0].numpy()[0]).all()
+
+
+def test_caches_of_a_remote_cpu_are_emptied_as_those_of_this_one() -> None:
+    from wmhub.measure.programs import evaluator
+    from wmhub.tvm_compat import tvm
+
+    asked: list[dict[str, Any]] = []
+    linked = SimpleNamespace(entry_name="main", time_evaluator=lambda *_, **how: asked.append(how))
+    for device in (tvm.runtime.device("cpu", 0), tvm.rpc.LocalSession().device("cpu", 0)):
+        evaluator(linked, device, 3, 2, flush_cache=True)
+    here, there = asked
+    assert here == there
+    assert here == {"number": 1, "repeat": 2, "f_preproc": "cache_flush_cpu_non_first_arg"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "visible", "device"),
+    [
+        ("llvm", {"CUDA_VISIBLE_DEVICES": "3"}, ""),
+        ("cuda", {}, "cuda-0"),
+        ("cuda", {"CUDA_VISIBLE_DEVICES": ""}, "cuda-0"),
+        ("cuda", {"CUDA_VISIBLE_DEVICES": "3,1"}, "cuda-3"),
+        ("cuda", {"CUDA_VISIBLE_DEVICES": "MIG-GPU-8a/7/0"}, "cuda-MIG-GPU-8a-7-0"),
+        ("rocm", {"ROCR_VISIBLE_DEVICES": "2"}, "rocm-2"),
+    ],
+)
+def test_several_gpus_of_a_machine_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch, kind: str, visible: dict[str, str], device: str
+) -> None:
+    from wmhub.measure.programs import device_here
+
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in visible.items():
+        monkeypatch.setenv(name, value)
+    assert device_here({"kind": kind}) == device

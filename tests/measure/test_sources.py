@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,27 @@ def test_a_class_of_functions_and_a_dataclass_find_their_module(tmp_path: Path) 
     )
     (found,) = load_workloads(str(path)).workloads
     assert found.name == "Module"
+
+
+def test_a_file_whose_name_is_no_text_has_workloads_with_one(tmp_path: Path) -> None:
+    from wmhub.measure.programs import save_program
+
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.json"))
+    path.write_text(save_program(zoo.build("matmul-m8-n8-k8")))
+    (loaded,) = load_workloads(str(path)).workloads
+    assert loaded.name == "caf\N{REPLACEMENT CHARACTER}"
+
+
+def test_a_network_that_tvm_cannot_lower_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("Check failed: no such op")
+
+    monkeypatch.setattr(ms.relax_integration, "extract_tasks", fails)
+    path = tmp_path / "network.py"
+    path.write_text(NETWORK)
+    with pytest.raises(InvalidInputError, match=r"cannot make tasks of this network: .*no such op"):
+        load_workloads(str(path))

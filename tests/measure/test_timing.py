@@ -160,3 +160,13 @@ def test_excess_is_a_share(seconds: list[float]) -> None:
 def test_nonsense_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError):
         TimingPlan(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0.05, 2.0])
+def test_with_emptied_caches_no_timing_is_of_warm_ones(seconds: float) -> None:
+    clock = Clock(seconds)
+    plan = TimingPlan(flush_cache=True)
+    assert timed(clock, plan, best=0.01) == [seconds]
+    assert timed(clock, plan) == [seconds] * 3
+    assert clock.singles == 0
+    assert {repeats for _, repeats in clock.many} <= {1, plan.blocks}

@@ -11,6 +11,7 @@ from wmhub import tvm_compat
 from wmhub.children import code_command
 from wmhub.doctor.finding import Finding, Severity
 from wmhub.doctor.installation import TRIAL_SECONDS
+from wmhub.hardware.machine import read_cpu
 
 
 def compiler() -> Iterator[Finding]:
@@ -45,7 +46,7 @@ def cpu() -> Iterator[Finding]:
 
 def threads() -> Iterator[Finding]:
     """How many CPUs may be used, and what the environment says of threads."""
-    available = len(os.sched_getaffinity(0))
+    available = read_cpu().usable_threads
     limited = {
         name: value
         for name in ("TVM_NUM_THREADS", "OMP_NUM_THREADS")

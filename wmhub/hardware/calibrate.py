@@ -18,7 +18,8 @@ from wmhub.children import module_command
 from wmhub.errors import MeasureError
 from wmhub.hardware.machine import read_cpu
 
-_MATRIX = 1024
+#: Rows and columns of the product on up to eight cores; on more, it takes about as long.
+_MATRIX, _MATRIX_CORES = 1024, 8
 _COPY_BYTES = 128 << 20  # per core, where caches and memory do not say otherwise
 _COPY_ENOUGH_BYTES = 512 << 20
 #: No core has a larger share of a last-level cache, of which the system tells one of many.
@@ -83,7 +84,8 @@ def _seconds(run: Callable[[], object], repeats: int) -> list[float]:
 def _measure(cores: int) -> Calibration:
     import numpy as np
 
-    left = np.ones((_MATRIX, _MATRIX), np.float32)
+    size = _MATRIX * max(1, round((cores / _MATRIX_CORES) ** (1 / 3)))
+    left = np.ones((size, size), np.float32)
     right, out = left.copy(), left.copy()
     times = sorted(_seconds(lambda: np.matmul(left, right, out=out), 30))
     facts = read_cpu()
@@ -96,7 +98,7 @@ def _measure(cores: int) -> Calibration:
             lambda: list(pool.map(lambda part: np.copyto(part[1], part[0]), parts)), 5
         )
     return Calibration(
-        flops=2 * _MATRIX**3 / times[0],
+        flops=2 * size**3 / times[0],
         bandwidth=2 * source.nbytes / min(copies),
         noise=times[len(times) // 2] / times[0] - 1,
     )

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,10 +114,17 @@ class CpuFacts:
         return 512 if "avx512f" in self.flags else 256 if "avx" in self.flags else 128
 
 
+def usable_cpus() -> frozenset[int]:
+    """Numbers of the CPUs that this process may use."""
+    if sys.platform != "linux":  # Where nothing tells.
+        return frozenset(range(os.cpu_count() or 1))
+    return frozenset(os.sched_getaffinity(0))
+
+
 def read_cpu(root: Path = Path("/"), allowed: frozenset[int] | None = None) -> CpuFacts:
     """The CPU under ``root``; ``allowed`` are the CPU numbers to use (default: this process's)."""
     if allowed is None:
-        allowed = frozenset(os.sched_getaffinity(0))
+        allowed = usable_cpus()
     info = _cpuinfo(root)
     flags = frozenset((info.get("flags") or info.get("Features") or "").split())
     named, by_flags = _microarchitecture(info, flags), _by_flags(info, flags)
@@ -172,15 +180,35 @@ def _core_of(cpu: Path, number: int) -> tuple[str, str]:
     return (package or "", core if core is not None else f"cpu{number}")
 
 
+def _groups(root: Path, controller: str) -> list[Path]:
+    """Folders of this process's control group and of those around it, as far as they are seen.
+
+    Version 2 has one tree for all controllers, version 1 one for each. In a container the own group
+    is often the root of what is seen.
+    """
+    top = root / "sys/fs/cgroup"
+    found = []
+    for line in (_text(root / "proc/self/cgroup") or "").splitlines():
+        _, names, path = (*line.split(":", 2), "", "")[:3]
+        if names and controller not in names.split(","):
+            continue
+        tree = top / controller if names else top
+        own = tree / path.strip("/")
+        found += [own, *(one for one in own.parents if one.is_relative_to(tree))]
+    return [*dict.fromkeys((*found, top, top / controller))]
+
+
 def _quota(root: Path) -> float | None:
-    """CPUs that the control group grants (version 2, then version 1)."""
-    limit = _text(root / "sys/fs/cgroup/cpu.max")
-    if limit is None:
-        quota = _text(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-        period = _text(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us")
-        limit = f"{quota} {period}"
-    numbers = re.fullmatch(r"([0-9]+) ([1-9][0-9]*)", limit)
-    return int(numbers[1]) / int(numbers[2]) if numbers else None
+    """CPUs that the control groups grant (version 2, then version 1)."""
+    granted = []
+    for group in _groups(root, "cpu"):
+        limit = _text(group / "cpu.max")
+        if limit is None:
+            quota, period = _text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us")
+            limit = f"{quota} {period}"
+        if numbers := re.fullmatch(r"([0-9]+) ([1-9][0-9]*)", limit):
+            granted.append(int(numbers[1]) / int(numbers[2]))
+    return min(granted, default=None)
 
 
 def _caches(cpu: Path) -> dict[int, int]:
@@ -205,13 +233,15 @@ def _clock(cpu: Path, info: dict[str, str]) -> float | None:
 
 
 def _memory(root: Path) -> int:
-    """What there is, or what the control group grants (version 2, then version 1)."""
+    """What there is, or what the control groups grant (version 2, then version 1)."""
     total = re.search(r"^MemTotal:\s+([0-9]+) kB", _text(root / "proc/meminfo") or "", re.M)
     there = int(total[1]) * 1024 if total else 0
-    groups = root / "sys/fs/cgroup"
-    limit = _text(groups / "memory.max") or _text(groups / "memory/memory.limit_in_bytes") or ""
-    # "max" is no limit; version 1 says so with a number beyond all memory.
-    return min(there, int(limit)) if limit.isdigit() and int(limit) else there
+    for group in _groups(root, "memory"):
+        limit = _text(group / "memory.max") or _text(group / "memory.limit_in_bytes") or ""
+        # "max" is no limit; version 1 says so with a number beyond all memory.
+        if limit.isdigit() and int(limit):
+            there = min(there, int(limit))
+    return there
 
 
 def _sve_bits(root: Path) -> int | None:

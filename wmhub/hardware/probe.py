@@ -213,10 +213,13 @@ class GpuFacts:
     """Boost clock, in Hz; 0 where the driver does not tell."""
     memory_bytes: int
     """Device memory, in bytes."""
+    architecture: str = ""
+    """What its compiler calls it, such as ``gfx942``; empty where the driver does not tell."""
 
 
-def gpu_device(backend: str, name: str, memory_bytes: int) -> str:
-    """Device part of the key for a marketing name: the table's device, else the name's own words.
+def gpu_device(backend: str, name: str, memory_bytes: int, architecture: str = "") -> str:
+    """Device part of the key for a marketing name: the table's device, else the name's own words,
+    or ``architecture`` where it has none: many of AMD's are just ``AMD Radeon Graphics``.
 
     The longest device of the table whose words all stand in the name wins; memory tells the two
     A100 apart, which carry the same name in some drivers. Words after it that name another cut of
@@ -236,7 +239,9 @@ def gpu_device(backend: str, name: str, memory_bytes: int) -> str:
         own = [
             word for word in words if word not in ("nvidia", "amd", "geforce", "tesla", "radeon")
         ]
-        return "-".join(own)[:64].strip("-") or "unknown"
+        if own in ([], ["graphics"]):
+            own = [re.sub(r"[^a-z0-9]+", "-", architecture.lower()) or "unknown"]
+        return "-".join(own)[:64].strip("-")
     device, end = max(fitting, key=lambda found: len(found[0]))
     if device == "a100" and memory_bytes > 60e9:
         device = "a100-80gb"
@@ -246,7 +251,9 @@ def gpu_device(backend: str, name: str, memory_bytes: int) -> str:
 
 def gpu_profile(backend: str, facts: GpuFacts) -> HardwareProfile:
     """The table's numbers with what the driver knows better; all from the driver if unknown."""
-    key = HardwareKey(backend, gpu_device(backend, facts.name, facts.memory_bytes))
+    key = HardwareKey(
+        backend, gpu_device(backend, facts.name, facts.memory_bytes, facts.architecture)
+    )
     row = lookup(key)
     if row is not None:
         return dataclasses.replace(
@@ -299,4 +306,6 @@ def _read_gpu(backend: str) -> GpuFacts:
         l2_bytes=getattr(found, "L2_cache_size", 0),
         clock_hz=getattr(found, "clock_rate", 0) * 1e3,
         memory_bytes=found.total_memory,
+        # With its features behind colons: gfx942:sramecc+:xnack-.
+        architecture=getattr(found, "gcnArchName", "").partition(":")[0],
     )

@@ -60,7 +60,8 @@ class HuggingFaceHub:
 
     def __init__(self, *, offline: bool = False) -> None:
         self._api = HfApi(
-            endpoint=os.environ.get("HF_ENDPOINT") or None,
+            # Without it, as the client has it for itself: its own calls do not take it off.
+            endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None,
             library_name="wmhub",
             library_version=wmhub.__version__,
         )

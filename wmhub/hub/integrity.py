@@ -7,6 +7,7 @@ manifest is read, and nothing in it is opened before its path and its length are
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 from collections.abc import Iterable, Mapping
@@ -112,8 +113,15 @@ def open_inside(folder: Path, name: str, within: Path | None = None) -> Path:
 
 
 def read_bounded(path: Path, most_bytes: int = MOST_MANIFEST_BYTES) -> bytes:
-    """The content of ``path`` if it is at most ``most_bytes`` long, whatever its length claims."""
-    with path.open("rb") as file:
+    """The content of ``path`` if it is at most ``most_bytes`` long, whatever its length claims.
+
+    Raises ``InvalidInputError`` for a longer one, and for what is no file: a pipe could be waited
+    for without end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InvalidInputError.at(path, "is no file")
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise InvalidInputError.at(path, f"is longer than {most_bytes} bytes")

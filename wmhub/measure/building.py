@@ -97,6 +97,7 @@ class Building:
             end = self._ends(build, began)
             if end <= now:
                 message = f"killed after {end - began:.3g} s"
+                build.candidate.build_seconds = end - began
                 build.candidate.fail(FailureKind.BUILD_TIMEOUT, message)
                 del self._at_work[worker]
                 self.crew.bury(worker)
@@ -106,16 +107,18 @@ class Building:
         return began + self.patience.seconds(build.candidate.program.group)
 
     def _take(self, worker: WorkerProcess) -> None:
-        build, _ = self._at_work.pop(worker)
+        build, _ = self._at_work[worker]
         candidate = build.candidate
         answer = worker.channel.receive()
+        if answer is not None and not (isinstance(answer, Built) and answer.id == build.id):
+            return  # It is of a call that was broken off.
+        del self._at_work[worker]
         if answer is None:
             candidate.lost_process(*worker.death())
             self.crew.bury(worker)
             if candidate.outcome is None:
                 self._queue.append(build)
             return
-        assert isinstance(answer, Built)
         candidate.build_seconds = answer.seconds
         self.patience.learn(candidate.program.group, candidate.build_seconds)
         if answer.failure is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from wmhub.errors import InvalidInputError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware.machine import read_cpu
 from wmhub.measure.building import Build, Building, Patience
 from wmhub.measure.candidate import InFlight, Measurement, Program
@@ -26,14 +26,18 @@ from wmhub.measure.crew import Crew
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.messages import Ran, RunRequest, WorkerSettings
 from wmhub.measure.process import START_SECONDS, WorkerProcess
-from wmhub.measure.programs import device_name
+from wmhub.measure.programs import device_here, device_name, save_program, trivial_program
 from wmhub.measure.targets import cores_for
 from wmhub.measure.timing import TimingPlan
-from wmhub.tvm_compat import cuda_compiler
+from wmhub.tvm_compat import cuda_compiler, use_target
 
 #: How often a thread of TVM's looks for work before it sleeps, which takes it 2 to 3 ms; TVM's own
 #: 300,000 keep cores busy long after the last program, while the next one is timed.
 _SPINS = "10000"
+#: By default no more workers than a batch keeps busy, nor than there is memory for, in bytes each.
+_MOST_WORKERS, _WORKER_BYTES = 32, 512 << 20
+#: Workers whose programs are on a GPU at once: each has a context there, of hundreds of MB.
+_MOST_ON_GPU = 4
 #: A time limit that select() and JSON can hold.
 _LONGEST_SECONDS = 24 * 3600
 
@@ -62,9 +66,9 @@ class Engine:
         lock: MachineLock | None = None,
     ) -> None:
         """``target``: as ``tvm.target.Target`` takes it, with its kind. ``workers``: processes that
-        build, by default as many as this process may use, and no more than the target has cores
-        where it is here; they start when the engine is entered, and are waited for when there is
-        something to build.
+        build, by default as many as this process may use and has memory for, and no more than the
+        target has cores where it is here; they start when the engine is entered, and are waited for
+        when there is something to build.
         ``build_ratio``: how many times the median build a build may take. ``memory_bytes``: what
         one program may allocate, by default half of the memory. ``check``: whether a new worker
         first runs a trivial program, and ``MeasureError`` is raised where not even that works.
@@ -75,7 +79,8 @@ class Engine:
         self.target = target
         # Of another machine's target the cores say nothing about who builds here.
         most = min(cores, machine.usable_threads) if self._forks else machine.usable_threads
-        count = most if workers is None else workers
+        room = max(1, min(_MOST_WORKERS, machine.memory_bytes // _WORKER_BYTES))
+        count = min(most, room) if workers is None else workers
         if count < 1:
             raise InvalidInputError(f"workers must be at least 1, not {workers}")
         limits = (build_timeout_seconds, run_timeout_seconds)
@@ -97,7 +102,7 @@ class Engine:
         compiler = cuda_compiler(self._forks) if target["kind"] == "cuda" else {}
         self._environment = {**os.environ, **threads, **single, **compiler}
         memory = memory_bytes or machine.memory_bytes // 2
-        settings = WorkerSettings(target, memory, check, str(self._lock.turn))
+        settings = WorkerSettings(target, memory, check, str(self._lock.turn(device_here(target))))
         self._crew = Crew("wmhub.measure.worker", count, settings, self._environment)
         self._candidates: dict[int, InFlight] = {}
         self._best: dict[str, float] = {}
@@ -151,6 +156,16 @@ class Engine:
             return self.run(ids, done and (lambda id_, result: done(report[id_], result)))
         finally:
             self.release(ids)
+
+    def require_sound(self) -> None:
+        """Builds and times a trivial program; raises ``MeasureError`` where not even that works."""
+        target = use_target(self.target, intrinsics=False)
+        (result,) = self.measure([Program(save_program(trivial_program(target)))])
+        if result.failure is not None:
+            raise MeasureError(
+                f"not even a trivial program can be run any more: {result.failure}: "
+                f"{result.message}"
+            )
 
     def build(self, programs: Iterable[Program]) -> list[int]:
         """Compiles and links ``programs`` with all workers; returns a handle for each."""
@@ -232,13 +247,26 @@ class Engine:
                 groups.setdefault(self._candidates[id_].program.group, []).append(id_)
         with self._lock.timing() if self._on_cpu else self._lock.building():
             for group, members in groups.items():
-                self._run_group(group, members, report)
+                for some in self._at_once():
+                    self._run_group(group, members, some, report)
 
-    def _run_group(self, group: str, ids: Sequence[int], report: Callable[[], None]) -> None:
-        """Times programs of one group, whose workers take turns from round to round."""
+    def _at_once(self) -> list[list[WorkerProcess]]:
+        """The workers, parted into those whose programs may be loaded at the same time."""
+        workers = list(self._crew.workers)
+        most = max(1, len(workers)) if self._on_cpu else _MOST_ON_GPU
+        return [workers[start : start + most] for start in range(0, len(workers), most)]
+
+    def _run_group(
+        self,
+        group: str,
+        ids: Sequence[int],
+        workers: Sequence[WorkerProcess],
+        report: Callable[[], None],
+    ) -> None:
+        """Times programs of one group, whose ``workers`` take turns from round to round."""
         shares = {
             worker: [id_ for id_ in ids if self._candidates[id_].home is worker]
-            for worker in self._crew.workers
+            for worker in workers
         }
         for worker, share in shares.items():
             # A worker that is gone shows in the answer that does not come.
@@ -256,8 +284,8 @@ class Engine:
                     for id_ in shares.pop(worker):
                         self._candidates[id_].lost_with_worker()
                     self._crew.bury(worker)
-                else:
-                    assert isinstance(answer, Ran)
+                elif isinstance(answer, Ran) and answer.id in shares[worker]:
+                    # Anything else has a call left behind that was broken off.
                     shares[worker].remove(answer.id)
                     self._take_run(answer)
             report()

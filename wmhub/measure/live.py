@@ -34,6 +34,10 @@ class Measures(Protocol):
         """One measurement for each program; ``done`` hears of each as it is final."""
         ...
 
+    def require_sound(self) -> None:
+        """Raises ``MeasureError`` where not even a trivial program runs now."""
+        ...
+
 
 @dataclass(frozen=True)
 class LivePlan:
@@ -222,12 +226,30 @@ def _measure_batch(
     try:
         if programs:
             engine.measure(programs, done)
+            _require_sound(engine, results)
     finally:
         # Also when the devices are gone or the user has lost patience: what is measured is kept.
         if results:
             _keep(item, journal, [results[index] for index in sorted(results)], state)
     if item.exhausted:
         state.expected -= max(0, plan.candidates - item.measured)
+
+
+def _require_sound(engine: Measures, results: dict[int, _Measured]) -> None:
+    """Where most of a batch failed, sees whether the machine is to blame.
+
+    Raises ``MeasureError`` then, without the failures among ``results``: they would be written down
+    as the candidates' own.
+    """
+    failed = [index for index, one in results.items() if one.result.failure is not None]
+    if 2 * len(failed) <= len(results):
+        return
+    try:
+        engine.require_sound()
+    except BaseException:
+        for index in failed:
+            del results[index]
+        raise
 
 
 def _keep(

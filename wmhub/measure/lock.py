@@ -41,10 +41,10 @@ class MachineLock:
         self.path = path or folder / f"wmhub-measure-{os.getuid()}.lock"
         self._timeout_seconds = timeout_seconds
 
-    @property
-    def turn(self) -> Path:
-        """The file on which the workers of whoever holds it take turns."""
-        return self.path.with_suffix(".turn")
+    def turn(self, device: str = "") -> Path:
+        """The file on which the workers of whoever holds it take turns on a device, whose name is
+        empty for the CPU."""
+        return self.path.with_suffix(f".{device}.turn" if device else ".turn")
 
     @contextlib.contextmanager
     def building(self) -> Iterator[None]:

@@ -57,7 +57,8 @@ class WorkerProcess:
             answer = None
         if answer is None:
             self.kill()
-            raise MeasureError(f"a worker process could not start: {self.last_words()}")
+            said = self.last_words() or f"it did not answer within {START_SECONDS:g} s"
+            raise MeasureError(f"a worker process could not start: {said}")
         assert isinstance(answer, Ready)
         if answer.problem:
             raise MeasureError(f"not even a trivial program can be run: {answer.problem}")

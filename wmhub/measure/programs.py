@@ -6,8 +6,9 @@ import base64
 import ctypes
 import json
 import math
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from wmhub.records import Scheduler, Workload, workload_id
@@ -17,6 +18,15 @@ _GPU_FLUSH_BYTES = 256 << 20
 #: What TVM can fill: bits of floating-point numbers, and bytes. As a wider integer such bits are an
 #: index far outside of everything, and it knows no number below a byte.
 _RANDOM = re.compile(r"b?float(8|16|32|64)(?![0-9])|u?int8(?![0-9])")
+
+
+#: DLPack's CPU, and what TVM's RPC adds multiples of to a type of device (``RPC_SESS_MASK``).
+_CPU, _SESSION_MASK = 1, 128
+#: Variables of a device's driver that say which of several are visible.
+_VISIBLE = {
+    "cuda": ("CUDA_VISIBLE_DEVICES",),
+    "rocm": ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+}
 
 
 def load_program(text: str) -> Any:
@@ -111,6 +121,17 @@ def device_name(kind: str) -> str:
     return {"llvm": "cpu", "c": "cpu"}.get(kind, kind)
 
 
+def device_here(target: Mapping[str, Any]) -> str:
+    """What tells the device that programs of ``target`` run on from others of this machine: of
+    several GPUs, a part of a file name for the first that is visible; empty for the CPU."""
+    name = device_name(str(target["kind"]))
+    if name == "cpu":
+        return ""
+    visible = (os.environ.get(variable) for variable in _VISIBLE.get(name, ()))
+    first = next((text for text in visible if text is not None), "").split(",")[0].strip()
+    return re.sub(r"[^A-Za-z0-9-]+", "-", f"{name}-{first or 0}")
+
+
 def random_arguments(info: Sequence[Any], device: Any, fill: Any = None) -> list[Any]:
     """Tensors on ``device``, one per item of ``argument_info``: random floating-point numbers and
     bytes, zeros of every other type, which are an index into anything.
@@ -145,7 +166,8 @@ def evaluator(
 ) -> Callable[..., Sequence[float]]:
     """A function of the arguments to ``repeats`` mean times over ``number`` runs, in seconds."""
     options: dict[str, Any] = {}
-    on_cpu = device.dlpack_device_type() == 1
+    # Of a remote device, TVM adds 128 for each session.
+    on_cpu = device.dlpack_device_type() % _SESSION_MASK == _CPU
     if flush_cache:
         number = 1
         if on_cpu:

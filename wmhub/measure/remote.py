@@ -156,6 +156,14 @@ class RemoteEngine(Engine):
     def _archive_path(self, id_: int) -> str | None:
         return str(self._folder / f"{id_}.tar")
 
+    def wait_ready(self) -> None:
+        """Waits for the workers, and for a device that runs a trivial program.
+
+        Raises ``MeasureError`` where there is none.
+        """
+        super().wait_ready()
+        self.require_sound()
+
     def _time_built(self, ids: Sequence[int], report: Callable[[], None]) -> None:
         queue = deque(id_ for id_ in ids if self._candidates[id_].outcome is None)
         # Boards come and go.

@@ -123,7 +123,8 @@ def _failure(error: Exception, text: str) -> tuple[FailureKind, bool]:
 
 def main(descriptor: int) -> None:
     """Serves the engine at the other end of ``descriptor`` until it hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=descriptor))
     settings = channel.receive()
     if settings is None:

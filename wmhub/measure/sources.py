@@ -19,6 +19,7 @@ from __future__ import annotations
 import fnmatch
 import importlib.util
 import itertools
+import os
 import re
 import sys
 import warnings
@@ -208,6 +209,11 @@ def zoo_name(name: str) -> bool:
     return True
 
 
+def _stem(path: Path) -> str:
+    """A name for what is in ``path``; a file's own may be no text, which no journal could hold."""
+    return os.fsencode(path.stem).decode(errors="replace")
+
+
 def _from_json(path: Path) -> Iterable[tuple[str, Any]]:
     from wmhub.tvm_compat import tvm
 
@@ -215,7 +221,7 @@ def _from_json(path: Path) -> Iterable[tuple[str, Any]]:
         value = tvm.ir.load_json(path.read_text())
     except Exception as error:  # TVM raises its own kinds, which differ by version.
         raise InvalidInputError(f"{path}: no serialised IRModule: {error}"[:400]) from error
-    return [(path.stem, value)]
+    return [(_stem(path), value)]
 
 
 def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
@@ -225,7 +231,7 @@ def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
         text = path.read_text(encoding="utf-8")
         if not _IMPORTS.search(text):
             # As `module.script()` prints it: its imports are comments.
-            return [(path.stem, tvm.script.from_source(text))]
+            return [(_stem(path), tvm.script.from_source(text))]
         found = importlib.util.spec_from_file_location(f"wmhub_workloads_{path.stem}", path)
         assert found is not None
         assert found.loader is not None

@@ -89,19 +89,21 @@ class ProgramTimer:
 
     def begin(self) -> None:
         """Takes the first look."""
-        self.estimate = self._run_once()
-        if self.estimate > _LONG_SECONDS:
+        self.estimate = self._once()
+        if self.estimate > _LONG_SECONDS or self._plan.flush_cache:
             return
         # The first run also paid for cold caches.
-        self.estimate = min(self.estimate, self._run_once())
-        if self._plan.flush_cache:
-            return
+        self.estimate = min(self.estimate, self._once())
         if self.estimate < _COLD_SECONDS:
             probe = max(1, int(_COLD_SECONDS / 2 / self.estimate))
             self.estimate = max(min(self._run_many(probe, 1)), 1e-9)
         self._number = math.ceil(self._plan.block_seconds / self.estimate)
         enough = self._plan.blocks * self._plan.block_seconds / (self._number * self.estimate)
         self._blocks = min(self._plan.blocks, max(1, round(enough)))
+
+    def _once(self) -> float:
+        """The duration of a single run; where caches are to be emptied, after that."""
+        return min(self._run_many(1, 1)) if self._plan.flush_cache else self._run_once()
 
     @property
     def least(self) -> float:
@@ -123,7 +125,7 @@ class ProgramTimer:
     def round(self) -> None:
         """Takes one timing."""
         if self.estimate > _LONG_SECONDS:
-            self.seconds.append(self._run_once())
+            self.seconds.append(self._once())
         else:
             self.seconds.append(min(self._run_many(self._number, self._blocks)))
 

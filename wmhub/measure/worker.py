@@ -150,7 +150,7 @@ class Worker:
             in_child(lambda: self._time_all(theirs, request))
         theirs.close()
         waiting = list(request.ids)
-        current, is_waiting = waiting[0], False
+        current, is_waiting, began = waiting[0], False, time.perf_counter()
         try:
             while waiting:
                 # A program is not to blame for the time that the other workers' take.
@@ -158,12 +158,13 @@ class Worker:
                 answer = self._next_answer(ours, limit)
                 if answer is None:
                     current = current if current in waiting else waiting[0]
-                    send(Ran(current, [], 0.0, *cause_of_death(os.waitpid(pid, 0)[1])))
+                    cause = cause_of_death(os.waitpid(pid, 0)[1])
+                    send(Ran(current, [], time.perf_counter() - began, *cause))
                     waiting.remove(current)
                     pid = 0
                     break
                 if isinstance(answer, Turning):
-                    is_waiting = answer.id is None
+                    is_waiting, began = answer.id is None, time.perf_counter()
                     current = current if answer.id is None else answer.id
                     continue
                 assert isinstance(answer, Ran)
@@ -173,7 +174,7 @@ class Worker:
                     break
         except TimeoutError:
             said = f"killed after {request.timeout_seconds:g} s"
-            send(Ran(current, [], 0.0, FailureKind.RUN_TIMEOUT, said))
+            send(Ran(current, [], request.timeout_seconds, FailureKind.RUN_TIMEOUT, said))
             waiting.remove(current)
         finally:
             ours.close()
@@ -269,8 +270,9 @@ def _send_settled(
 
 def main(descriptor: int) -> None:
     """Serves the engine at the other end of ``descriptor`` until it hangs up."""
-    # The engine decides what an interrupt means; it reaches the whole terminal group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The engine decides what these mean; a terminal, and some supervisors, send them to all.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=descriptor))
     settings = channel.receive()
     if settings is None:

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from wmhub.interrupts import interruptible
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_asks_and_the_second_interrupts(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    asked: list[str] = []
+    with interruptible(lambda: asked.append("end")) as stop:
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert asked == ["end"]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+    assert asked == ["end"]
+
+
+def test_in_another_thread_it_is_left_to_whoever_started_that() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    seen: list[bool] = []
+
+    def work() -> None:
+        with interruptible() as stop:
+            seen.append(signal.getsignal(signal.SIGINT) is before and not stop())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [True]
