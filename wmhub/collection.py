@@ -26,7 +26,13 @@ from wmhub.dataset.schema import Provenance
 from wmhub.dataset.version import Version
 from wmhub.dataset.working import finish_work, refuse_inside, working, working_folder
 from wmhub.dataset.writer import Description
-from wmhub.errors import HardwareMismatchError, InvalidInputError, LogFormatError, MissingInputError
+from wmhub.errors import (
+    HardwareMismatchError,
+    InvalidInputError,
+    LogFormatError,
+    MeasureError,
+    MissingInputError,
+)
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.logs.chunks import ReadCounts, Rejection
 from wmhub.logs.discover import LogFile, Unread, discover
@@ -249,7 +255,20 @@ def _hardware(
             require_same_hardware(older, key)
         return older.hardware, older.manifest.profile or lookup(older.hardware)
     assert key is not None
-    return key, lookup(key)
+    return key, lookup(key) or _probed(key)
+
+
+def _probed(key: HardwareKey) -> HardwareProfile | None:
+    """The profile of this machine's own device, where that is ``key``."""
+    from wmhub.hardware.probe import PROBED, probe
+
+    if key.backend not in PROBED:
+        return None
+    try:
+        profile = probe(key.backend)
+    except MeasureError:  # There is no such device here, or nothing to ask it with.
+        return None
+    return profile if profile.key == key else None
 
 
 def _of_other_hardware(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import gzip
 import io
 import json
@@ -19,10 +20,12 @@ from wmhub.errors import (
     InvalidInputError,
     InvalidNameError,
     LogFormatError,
+    MeasureError,
     MissingInputError,
     OutputExistsError,
 )
 from wmhub.logs.lines import MOST_LINE_BYTES
+from wmhub.names import HardwareKey
 
 
 def test_a_log_becomes_a_dataset(log: Path, tmp_path: Path) -> None:
@@ -241,3 +244,26 @@ def test_a_damaged_line_of_a_workload_file_is_told(tmp_path: Path) -> None:
 def test_a_version_that_is_none_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(InvalidNameError, match="version"):
         collect(tmp_path / "missing.log", output=tmp_path / "out", version="one")
+
+
+def test_logs_of_this_machine_with_a_device_of_no_table_have_its_profile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from wmhub.collection import _hardware
+    from wmhub.hardware import probe
+    from wmhub.hardware.table import lookup
+
+    key = HardwareKey("cuda", "of-tomorrow")
+    known = lookup(HardwareKey("cuda", "h200"))
+    assert known is not None
+    mine = dataclasses.replace(known, key=key)
+    monkeypatch.setattr(probe, "probe", lambda backend: mine)
+    assert _hardware(key, None) == (key, mine)
+    assert _hardware("cuda-of-yesterday", None) == (HardwareKey("cuda", "of-yesterday"), None)
+    assert _hardware("vulkan-of-tomorrow", None)[1] is None
+
+    def without(backend: str) -> None:
+        raise MeasureError("no cuda device can be used")
+
+    monkeypatch.setattr(probe, "probe", without)
+    assert _hardware(key, None) == (key, None)

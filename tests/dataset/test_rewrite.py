@@ -185,9 +185,21 @@ def test_crediting_fills_in_what_rows_do_not_name(make: Make, tmp_path: Path) ->
     assert open_dataset(both).splits == splits
     assert verify(both)[1] == []
     for options in ({"licence": "Apache-2.0"}, {}):
-        with pytest.raises(InvalidInputError, match="nothing to fill in"):
+        with pytest.raises(InvalidInputError, match=r"names one already|nothing to write"):
             credit(both, **options)
     assert not list(tmp_path.glob("both.*"))
+
+
+def test_a_licence_that_is_none_can_be_replaced(make: Make, tmp_path: Path) -> None:
+    lines = lines_of(20)
+    parts = [("a", lines[:12], "CC BY 4.0"), ("b", lines[12:18], ""), ("c", lines[18:], "MIT")]
+    both = tmp_path / "both"
+    merge([make(name, mine, licence=licence) for name, mine, licence in parts], both)
+    with pytest.raises(InvalidInputError, match=r"no row has the licence 'BSD'; there is 'CC BY 4"):
+        credit(both, contributor="", licence="CC-BY-4.0", instead_of="BSD")
+    manifest = credit(both, licence="CC-BY-4.0", instead_of="CC BY 4.0")
+    assert manifest.licences == {"CC-BY-4.0": 18, "MIT": 2}
+    assert verify(both)[1] == []
 
 
 @pytest.mark.parametrize("what", ["contributor", "licence"])

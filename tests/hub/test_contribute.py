@@ -276,6 +276,8 @@ def test_a_contributor_may_have_any_name(tmp_path: Path, name: str, slug: str) -
     manifest = dataclasses.replace(read_manifest(folder), contributors={name: 3})
     artifact = DATASET.verify(folder)
     assert folder_of(manifest, artifact) == f"cuda-a100/{slug}-{artifact.digest[:8]}"
+    most_name_nobody = dataclasses.replace(manifest, contributors={"": 9, name: 3})
+    assert folder_of(most_name_nobody, artifact) == folder_of(manifest, artifact)
     for nobody in ("", " "):
         unsaid = dataclasses.replace(manifest, contributors={nobody: 3})
         with pytest.raises(InvalidInputError, match="does not say who measured it"):

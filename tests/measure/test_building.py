@@ -41,9 +41,14 @@ def test_what_is_usual_is_known_of_each_group() -> None:
     assert patience.seconds("convolution") == 30.0
 
 
+class Worker:
+    """Something to be known by; its end of the channel is all that is used."""
+
+
 def test_what_a_broken_off_call_left_is_no_answer() -> None:
     ours, theirs = Channel.pair()
-    worker: Any = SimpleNamespace(channel=ours)
+    worker: Any = Worker()
+    worker.channel = ours
     crew: Any = SimpleNamespace(workers=[worker], wait_ready=lambda: None)
     candidate = InFlight(Program("module"))
     theirs.send(Ran(6, [1.0], 1.0))

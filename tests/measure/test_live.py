@@ -290,3 +290,21 @@ def test_a_guide_of_each_workload_proposes_what_is_not_random(tmp_path: Path) ->
     assert [len(guide.learned) for guide in made] == [10, 10]
     assert any(seconds is None for guide in made for seconds in guide.learned)
     assert (state.records, state.expected) == (20, 20)
+
+
+def test_what_a_guide_cannot_read_costs_the_other_workloads_nothing(tmp_path: Path) -> None:
+    class Unread:
+        def __init__(self, context: Any, spaces: Any, seed: int) -> None:
+            self.is_odd = "16" not in str(context.mod["main"].buffer_map)
+
+        def propose(self, count: int) -> list[Any]:
+            raise InvalidInputError("a block of 4,096 reads is more than can be followed")
+
+        def learn(self, trace: Any, seconds: float | None) -> None:
+            """Nothing to learn."""
+
+    plan = LivePlan(candidates=10, batch=4, random_share=0.25)
+    state = run(tmp_path / "journal", FakeEngine(), plan, make_guide=Unread)
+    assert set(state.skipped.values()) == {"a block of 4,096 reads is more than can be followed"}
+    # The first batch of each is drawn at random.
+    assert state.records == state.expected == 8

@@ -63,7 +63,9 @@ def test_the_lock_follows_no_link(tmp_path: Path) -> None:
 
 
 def test_a_turn_is_waited_for_and_given_on(tmp_path: Path) -> None:
-    path = MachineLock(tmp_path / "lock").turn
+    lock = MachineLock(tmp_path / "lock")
+    path = lock.turn()
+    assert len({path, lock.turn("cuda-0"), lock.turn("cuda-1")}) == 3
     order: list[str] = []
     waiting = threading.Event()
 

@@ -58,6 +58,37 @@ def test_plain_tune_tir_measures_through_the_engine(engine: Engine, tmp_path: Pa
     assert not [path for path in builder.handles if Path(path).exists()]
 
 
+@pytest.mark.slow
+def test_plain_tune_tir_of_several_tasks_measures_all_of_them(
+    engine: Engine, tmp_path: Path
+) -> None:
+    from wmhub.measure.metaschedule import builder_and_runner
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import tvm, use_target
+
+    names = ("matmul-m16-n16-k16", "matmul-m16-n16-k32")
+    functions = {f"f{n}": zoo.build(name)["main"] for n, name in enumerate(names)}
+    builder, runner = builder_and_runner(engine)
+    # Its callbacks remove what was built for a task when all have been built for.
+    database = ms.tune_tir(
+        tvm.IRModule({n: f.with_attr("global_symbol", n) for n, f in functions.items()}),
+        use_target(engine.target),
+        str(tmp_path),
+        max_trials_global=8,
+        num_trials_per_iter=2,
+        builder=builder,
+        runner=runner,
+        cost_model="random",
+        num_tuning_cores=1,
+        seed=1,
+    )
+    records = database.get_all_tuning_records()
+    assert len(records) == 8
+    assert len({str(record.workload.mod.script()) for record in records}) == 2
+    assert builder._folders
+    assert not any(folder.exists() for folder in builder._folders)
+
+
 def test_a_failure_is_told_as_metaschedule_tells_it(engine: Engine) -> None:
     from wmhub.measure.metaschedule import builder_and_runner
     from wmhub.measure.programs import load_program

@@ -240,3 +240,24 @@ def test_a_network_that_tvm_cannot_lower_is_told(
     path.write_text(NETWORK)
     with pytest.raises(InvalidInputError, match=r"cannot make tasks of this network: .*no such op"):
         load_workloads(str(path))
+
+
+def test_what_a_network_has_scheduled_already_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    real = ms.relax_integration.extract_tasks
+
+    def one_is_done(*given: object) -> list[object]:
+        first, *others = real(*given)
+        done = first.mod.with_attr("tirx.is_scheduled", True)
+        return [ms.ExtractedTask(first.task_name, done, first.target, first.dispatched, 1), *others]
+
+    path = tmp_path / "network.py"
+    path.write_text(NETWORK)
+    all_of_it = load_workloads(str(path)).workloads
+    monkeypatch.setattr(ms.relax_integration, "extract_tasks", one_is_done)
+    found = load_workloads(str(path))
+    assert len(found.workloads) == len(all_of_it) - 1
+    assert list(found.skipped.values()) == ["it is scheduled already"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wmhub.errors import HardwareMismatchError, InvalidInputError
+from wmhub.hardware.table import lookup
 from wmhub.measure.targets import complete_target, cores_for, given_target, target_of
 from wmhub.names import HardwareKey
 
@@ -79,3 +80,15 @@ def test_a_target_has_to_fit_its_hardware(hardware: str, kind: str, fits: bool) 
     else:
         with pytest.raises(HardwareMismatchError, match=f"{kind} is nothing for {hardware}"):
             given_target(target, key)
+
+
+def test_a_target_has_the_cores_of_its_hardware() -> None:
+    key = HardwareKey.parse("llvm-neoverse-n1-4c")
+    assert given_target({"kind": "llvm", "mcpu": "neoverse-n1"}, key)["num-cores"] == 4
+    with pytest.raises(HardwareMismatchError, match="64 cores is nothing for llvm-neoverse-n1-4c"):
+        given_target({"kind": "llvm", "num-cores": 64}, key)
+    # Without a number of its own, a key means the whole socket, as its profile does.
+    whole = HardwareKey.parse("llvm-neoverse-n1")
+    known = lookup(whole)
+    assert known is not None
+    assert target_of(whole)["num-cores"] == known.cores > 1

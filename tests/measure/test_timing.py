@@ -134,7 +134,8 @@ def test_only_who_may_be_the_best_is_timed_until_it_agrees() -> None:
 def test_with_flushed_caches_each_block_is_one_run() -> None:
     clock = Clock(1e-5)
     timed(clock, TimingPlan(flush_cache=True))
-    assert clock.many == [(1, 3)] * 3
+    # After a first look, which is of empty caches as well.
+    assert clock.many == [(1, 1), *[(1, 3)] * 3]
 
 
 @given(st.floats(1e-8, 20.0), st.none() | st.floats(1e-8, 20.0))

@@ -74,6 +74,7 @@ def test_an_unknown_family_is_answered_with_the_nearest() -> None:
         "matmul-m8-n8-k0",
         "matmul-m8-n8-k8-m8",
         "matmul-m8-n8-k8-relu-relu",
+        "matmul-m8-n8-k8-relu-gelu",
         "matmul-m8-n8-k8-z3",
         "matmul-m8-n8-k8-nope",
         "matmul-m08-n8-k8",

@@ -29,6 +29,8 @@ pytestmark = pytest.mark.tvm
         ("llvm-rocketlake-2c", "llvm-emeraldrapids-2c", True),
         ("llvm-emeraldrapids-4c", "llvm-emeraldrapids-2c", False),
         ("llvm-znver3-2c", "llvm-emeraldrapids-2c", False),
+        ("llvm-znver3-2c", "llvm-haswell-2c", True),
+        ("llvm-znver3-2c", "llvm-neoverse-v1-2c", False),
         ("llvm-unheardof-2c", "llvm-emeraldrapids-2c", False),
         ("cuda-v100", "cuda-k80", False),
         ("cuda-a100", "llvm-emeraldrapids-2c", False),

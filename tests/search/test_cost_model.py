@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 from scorers import FakeEvaluator, FakeScorer
 
-from wmhub.errors import CheckpointError, MissingInputError
+from wmhub.errors import (
+    CheckpointError,
+    HardwareMismatchError,
+    InvalidInputError,
+    MissingInputError,
+)
 from wmhub.evaluator import LatentSpace
+from wmhub.names import HardwareKey
 from wmhub.records import Scheduler, Workload
 from wmhub.search.learner import Learner
 
@@ -233,3 +239,29 @@ def test_stock_search_runs_with_it(tmp_path: Path) -> None:
     )  # fmt: skip
     assert len(database.get_all_tuning_records()) == 8
     assert next(iter(evaluator.scorers.values())).scored >= 16
+
+
+def test_a_search_for_another_backend_is_refused(context: Any, candidates: list[Any]) -> None:
+    from wmhub.search.cost_model import cost_model
+
+    evaluator = FakeEvaluator()
+    evaluator.hardware = HardwareKey("cuda", "a100")
+    with pytest.raises(HardwareMismatchError, match=r"cuda-a100, and this search is for .* llvm"):
+        cost_model(evaluator).predict(context, candidates)
+
+
+def test_a_workload_that_cannot_be_read_is_told_once_and_ranked_at_random(
+    context: Any, candidates: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search import cost_model as module
+
+    def unread(*_: object) -> None:
+        raise InvalidInputError("a block of 4,096 reads is more than can be followed")
+
+    monkeypatch.setattr(module, "score_traces", unread)
+    model = module.cost_model(FakeEvaluator())
+    with pytest.warns(RuntimeWarning, match="cannot read it, and ranks nothing: a block of 4,096"):
+        predicted = model.predict(context, candidates)
+    assert predicted.tolist() == [1.0] * len(candidates)
+    assert model.predict(context, candidates).tolist() == predicted.tolist()
+    model.update(context, candidates[:1], results([1e-3]))

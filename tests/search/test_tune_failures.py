@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,64 @@ def test_a_task_that_cannot_be_searched_costs_the_others_nothing(
 
 
 @pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("search", ["latent", "evolutionary"])
+def test_a_task_that_the_model_cannot_read_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str
+) -> None:
+    from wmhub.search import cost_model
+    from wmhub.search.task_search import TaskSearch
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    def unread(self: Any, candidates: Any) -> Any:
+        if any("16" in str(sketch._mod) for sketch in self._sketches):
+            raise InvalidInputError("a block of 4,096 reads is more than can be followed")
+        return real(self, candidates)
+
+    def unread_too(scorer: Any, traces: Any) -> Any:
+        raise InvalidInputError("a block of 4,096 reads is more than can be followed")
+
+    real = TaskSearch.scores
+    if search == "latent":
+        monkeypatch.setattr(TaskSearch, "scores", unread)
+        result = tune(tmp_path / "out", workload=two_tasks(), trials=6)
+        assert {trial.task for trial in result.history} == {"f0"}
+        told = "\n".join(result.notes)
+        assert "f1 is not searched any further: a block of 4,096 reads" in told
+        assert "f1: no schedule: a block of 4,096 reads" in told
+        assert (tmp_path / "out" / "report.json").is_file()
+        return
+    small = partial(
+        ms.search_strategy.EvolutionarySearch,
+        population_size=16,
+        init_min_unmeasured=8,
+        genetic_num_iters=1,
+    )
+    monkeypatch.setattr(ms.search_strategy, "EvolutionarySearch", small)
+    monkeypatch.setattr(cost_model, "score_traces", unread_too)
+    with pytest.warns(RuntimeWarning, match="the model cannot read it, and ranks nothing"):
+        result = tune(tmp_path / "out", workload=two_tasks(), trials=6, search=search)
+    assert {trial.task for trial in result.history} == {"f0", "f1"}
+
+
+@pytest.mark.usefixtures("warm")
+def test_with_few_trials_no_task_goes_without(tmp_path: Path) -> None:
+    result = tune(tmp_path / "out", workload=two_tasks(), trials=3, batch=16)
+    assert [trial.task for trial in result.history] == ["f0", "f1", "f0"]
+    assert result.workload == "a module of 2 tasks"
+
+
+@pytest.mark.usefixtures("warm")
+def test_records_of_another_target_are_not_given_to_tvms_search(tmp_path: Path) -> None:
+    tune(tmp_path / "known", trials=3)
+    records = tmp_path / "known" / "database_tuning_record.json"
+    records.write_text(records.read_text().replace('"num-cores": 2', '"num-cores": 4'))
+    records.write_text(records.read_text().replace('"num-cores":2', '"num-cores":4'))
+    with pytest.raises(InvalidInputError, match="3 of its records are of another target, and"):
+        tune(tmp_path / "out", database=tmp_path / "known", trials=3, search="evolutionary")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("warm")
 def test_each_batch_is_recorded_before_the_next_begins(tmp_path: Path) -> None:
     from wmhub.search.output import records_in
 
@@ -235,6 +294,10 @@ def test_a_database_of_other_hardware_is_refused_unless_allowed(tmp_path: Path) 
     assert not (tmp_path / "out").exists()
     result = tune(tmp_path / "out", allow_other_hardware=True, **given)
     assert "was measured on llvm-znver4-2c" in "".join(result.notes)
+    # What was allowed once is told, and asked for, again.
+    assert result.measured_on == ("llvm-rocketlake-2c", "llvm-znver4-2c")
+    with pytest.raises(HardwareMismatchError, match="was measured on llvm-znver4-2c"):
+        tune(tmp_path / "more", database=tmp_path / "out", trials=0)
 
 
 @pytest.mark.usefixtures("warm")

@@ -244,12 +244,13 @@ def check(
 @click.argument("dataset", type=_FOLDER)
 @click.option("--contributor", default="", metavar="NAME", help="Who measured.")
 @click.option("--licence", default="", metavar="SPDX", help="Licence of the records, such as MIT.")
+@click.option("--instead-of", default="", metavar="OLD", help="Also where this licence stands.")
 @_as_json
-def credit(dataset: Path, contributor: str, licence: str, as_json: bool) -> None:
+def credit(dataset: Path, contributor: str, licence: str, instead_of: str, as_json: bool) -> None:
     """Name contributor and licence in the records that name none, as a new major version."""
     from wmhub.dataset.rewrite import credit as fill_in
 
-    manifest = fill_in(dataset, contributor=contributor, licence=licence)
+    manifest = fill_in(dataset, contributor=contributor, licence=licence, instead_of=instead_of)
     show_written(manifest, dataset, as_json)
 
 

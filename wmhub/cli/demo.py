@@ -52,5 +52,7 @@ def command(output: Path, trials: int, as_json: bool, **options: Any) -> None:
     screen = console()
     with live_table(screen, trials) as on_progress:
         result = demo(output, trials=trials, on_progress=on_progress, **options)
-    print_result(screen, result, f"plot: {result.output / PLOT}")
+    plot = result.output / PLOT
+    # Where nothing ran there is none.
+    print_result(screen, result, *([f"plot: {plot}"] if plot.exists() else []))
     finish(result, as_json)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from wmhub.cli._options import JsonTarget, locked_option, rpc_option, seed_option
+from wmhub.cli._options import (
+    JsonTarget,
+    locked_option,
+    rpc_option,
+    seed_option,
+    timeout_options,
+)
+
+
+def _limits(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(timeout_options()):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -76,11 +89,18 @@ from wmhub.cli._options import JsonTarget, locked_option, rpc_option, seed_optio
     help="Our builder and runner, or TVM's.",
 )
 @rpc_option()
+@_limits
 @locked_option
 @click.option("--allow-other-hardware", is_flag=True, help="Use a checkpoint of other hardware.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    workload: str, as_json: bool, no_adapt: bool, exploration: float | None, **options: Any
+    workload: str,
+    as_json: bool,
+    no_adapt: bool,
+    exploration: float | None,
+    build_timeout: float,
+    run_timeout: float,
+    **options: Any,
 ) -> None:
     """Search for the fastest schedule of WORKLOAD.
 
@@ -104,6 +124,8 @@ def command(
     with live_table(screen, options["trials"]) as on_progress:
         result = tune(
             workload,
+            build_timeout_seconds=build_timeout,
+            run_timeout_seconds=run_timeout,
             adapt=not no_adapt,
             config=config,
             on_progress=on_progress,

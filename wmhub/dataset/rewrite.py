@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,10 +120,17 @@ def split(
             return assemble([part_of(older, runs, "split")], output, description)
 
 
-def credit(dataset: str | Path, *, contributor: str = "", licence: str = "") -> Manifest:
+def credit(
+    dataset: str | Path,
+    *,
+    contributor: str = "",
+    licence: str = "",
+    instead_of: str = "",
+) -> Manifest:
     """Names ``contributor`` and ``licence`` in the rows of ``dataset`` that name none, in place.
 
-    What a row says already stays. The rows change, so the version is the next major one.
+    What a row says already stays, but for the licence ``instead_of``: a text that is none, or one
+    that whoever owns the rows takes back. The rows change, so the version is the next major one.
 
     Raises ``InvalidInputError`` where there is nothing to fill in, or no UTF-8 to fill it with, and
     ``DatasetError`` where the folder is not what its manifest says.
@@ -131,13 +139,17 @@ def credit(dataset: str | Path, *, contributor: str = "", licence: str = "") -> 
     with working(folder):
         older = open_verified(folder)
         manifest = older.manifest
-        given = {"contributor": named.contributor, "licence": named.licence}
-        listed = {"contributor": manifest.contributors, "licence": manifest.licences}
-        fills = {name: value for name, value in given.items() if value and "" in listed[name]}
-        if not fills:
-            raise InvalidInputError(
-                f"{folder}: nothing to fill in; every row names what was given, or nothing was"
+        fills = [
+            _Fill(column, value, old)
+            for column, value, old, there in (
+                ("contributor", named.contributor, "", manifest.contributors),
+                ("licence", named.licence, "", manifest.licences),
+                ("licence", named.licence, instead_of, manifest.licences),
             )
+            if value and value != old and old in there
+        ]
+        if not fills:
+            raise InvalidInputError(f"{folder}: {_why_nothing(manifest, named, instead_of)}")
         description = _of_changed_rows(manifest, manifest.repeatability)
         settled = older.split_of
         with anew(folder, "runs") as runs:
@@ -158,11 +170,32 @@ def _of_changed_rows(manifest: Manifest, repeatability: Repeatability | None) ->
     )
 
 
-def _filled(table: pa.Table, fills: Mapping[str, str]) -> pa.Table:
-    """``table`` with a value for each empty text in the columns that ``fills`` names."""
-    for name, value in fills.items():
+@dataclass(frozen=True)
+class _Fill:
+    """What to write in a column of text."""
+
+    column: str
+    value: str
+    instead_of: str
+    """Where this stands; empty for rows that name nothing."""
+
+
+def _why_nothing(manifest: Manifest, named: Provenance, instead_of: str) -> str:
+    """Why there is no row to credit."""
+    if not (named.contributor or named.licence):
+        return "nothing to write was given: name a contributor, a licence or both"
+    if instead_of and instead_of not in manifest.licences:
+        there = ", ".join(repr(licence) for licence in manifest.licences if licence) or "none"
+        return f"no row has the licence {instead_of!r}; there is {there}"
+    return "every row names one already, which stays (a licence is replaced with --instead-of)"
+
+
+def _filled(table: pa.Table, fills: Sequence[_Fill]) -> pa.Table:
+    """``table`` after ``fills``."""
+    for fill in fills:
+        name = fill.column
         column = table[name].cast(pa.string())
-        filled = pc.if_else(pc.equal(column, ""), value, column)
+        filled = pc.if_else(pc.equal(column, fill.instead_of), fill.value, column)
         at = table.schema.get_field_index(name)
         table = table.set_column(
             at, table.schema.field(at), filled.cast(table.schema.field(at).type)

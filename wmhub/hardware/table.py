@@ -165,6 +165,14 @@ def lookup(key: HardwareKey) -> HardwareProfile | None:
     return _gpu_profile(key, row)
 
 
+def architecture(device: str) -> str | None:
+    """Whose instructions the CPU ``device`` runs, ``x86_64`` or ``aarch64``; ``None`` where it is
+    not known."""
+    if device.startswith(("neoverse", "apple", "aarch64")):
+        return "aarch64"
+    return "x86_64" if device in _CPUS or device == "x86-64" else None
+
+
 @lru_cache(maxsize=64)
 def residency(key: HardwareKey) -> Residency:
     """What a core of the GPU ``key`` holds; what most of NVIDIA's do where nothing else is known."""

@@ -62,13 +62,12 @@ def folder_of(manifest: Manifest, artifact: ArtifactManifest) -> str:
 
     Raises ``InvalidInputError`` where the dataset names no contributor.
     """
-    contributor = max(
-        manifest.contributors, key=lambda name: manifest.contributors[name], default=""
-    )
-    if not contributor.strip():
+    named = {name: rows for name, rows in manifest.contributors.items() if name.strip()}
+    if not named:
         raise InvalidInputError(
-            "the dataset does not say who measured it; collect it with --contributor NAME"
+            "the dataset does not say who measured it: wmhub dataset credit --contributor NAME"
         )
+    contributor = max(named, key=named.__getitem__)
     # A name may have no letter that a path may have; the digest tells such folders apart.
     slug = _SLUG.sub("-", contributor.lower()).strip("-")[:40].rstrip("-") or "contributor"
     return check_path(f"{manifest.hardware}/{slug}-{artifact.digest[:8]}")

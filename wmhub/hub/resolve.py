@@ -108,8 +108,9 @@ def resolve_dataset(
     return _resolve(DATASET, _identity(DatasetId, name_or_path, revision), offline, locked, hub)
 
 
-def dataset_folder(given: str | os.PathLike[str]) -> Path:
-    """The folder of a dataset that is given as one, or by its bare name where no folder has it.
+def dataset_folder(given: str | os.PathLike[str], locked: Locked = None) -> Path:
+    """The folder of a dataset that is given as one, or by its bare name where no folder has it;
+    ``locked`` is the lock that must name that.
 
     Raises ``MissingInputError`` where it is neither, and the errors of ``resolve_dataset``.
     """
@@ -119,7 +120,7 @@ def dataset_folder(given: str | os.PathLike[str]) -> Path:
     if folder.exists() or "/" in text.partition(":")[0]:
         return folder
     try:
-        return resolve_dataset(text).folder
+        return resolve_dataset(text, locked=locked).folder
     except (UnknownNameError, InvalidNameError) as error:
         raise MissingInputError(f"{text[:120]}: there is no such folder; {error}") from error
 

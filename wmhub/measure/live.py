@@ -214,7 +214,7 @@ def _measure_batch(
         candidates = mixed(item.sampler, wanted, plan.random_share, seen, plan.batch)
         if not candidates and not seen:
             state.skipped[item.name] = "none of the candidates drawn is valid on this target"
-    except MeasureError as error:
+    except (MeasureError, InvalidInputError) as error:  # TVM, or the model, cannot take it.
         state.skipped[item.name] = str(error)
     item.exhausted = len(candidates) < wanted
     programs = [Program(candidate.module, item.workload.id) for candidate in candidates]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 import statistics
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,10 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
         """The engine's handle of each program of the last batch, by its artifact path."""
         self._linked: dict[int, Program] = {}
         """What is linked, by its handle: the last batch, and the fastest of those before."""
+        self._folders: list[Path] = []
+        """Those of all artifact paths. TVM may still want to remove them when later batches of
+        other tasks are built."""
+        weakref.finalize(self, _remove, self._folders)
 
     def name_task(self, task: str) -> None:
         """What is built from now on is of ``task``, and compared with nothing else."""
@@ -51,8 +56,6 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
 
     def build(self, build_inputs: Sequence[Any]) -> list[Any]:
         """Compiles a batch; its artifact paths mean something to ``EngineRunner`` alone."""
-        for old in self.handles:
-            shutil.rmtree(Path(old).parent, ignore_errors=True)
         self.handles.clear()
         kept = self._keep_fastest()
         programs = [
@@ -75,6 +78,7 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
             return ms.builder.BuilderResult(None, f"{failed.failure}: {failed.message}")
         # TVM deletes the folder of an artifact after its use, so each has one of its own.
         path = Path(tempfile.mkdtemp(prefix="wmhub-linked-"), "in-process")
+        self._folders.append(path.parent)
         path.touch()
         self.handles[str(path)] = handle
         return ms.builder.BuilderResult(str(path), None)
@@ -138,6 +142,11 @@ def name_task(builder: Any, task: str) -> None:
     """
     if isinstance(builder, EngineBuilder):
         builder.name_task(task)
+
+
+def _remove(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _result(measured: Any) -> Any:

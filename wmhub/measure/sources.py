@@ -299,6 +299,17 @@ def _tasks(module: Any, target: Any) -> Found:
         raise InvalidInputError(
             f"TVM cannot make tasks of this network: {last_line(error)}"
         ) from error
-    return _sorted_out(
-        (str(task.task_name), task.dispatched[0], int(task.weight)) for task in tasks
+    found = _sorted_out(
+        (str(task.task_name), task.dispatched[0], int(task.weight))
+        for task in tasks
+        if not _is_scheduled(task)
     )
+    # As `tune_relax` does: a network takes none of it from a database.
+    done = (str(task.task_name) for task in tasks if _is_scheduled(task))
+    found.skipped.update(dict.fromkeys(done, "it is scheduled already"))
+    return found
+
+
+def _is_scheduled(task: Any) -> bool:
+    attributes = task.mod.attrs
+    return bool(attributes and attributes.get("tirx.is_scheduled", False))

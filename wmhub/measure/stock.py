@@ -8,6 +8,7 @@ writing down what it could not measure as failures.
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -24,18 +25,22 @@ from wmhub.tvm_compat import use_target
 
 #: How long a device may be away, in seconds: one that a program took down is started again.
 _PATIENCE_SECONDS = 30.0
-#: Time limit of a session with a device, in seconds.
-_SESSION_SECONDS = 60
+#: How many times as long as one run all runs of a candidate may take, and a session with a device.
+_RUNS, _SESSION_RUNS = 3, 6
 
 
 @derived_object
 class LockedBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
     """TVM's local builder, never at work while a program is timed."""
 
-    def __init__(self, target: dict[str, Any], cores: int, lock: MachineLock) -> None:
+    def __init__(
+        self, target: dict[str, Any], cores: int, lock: MachineLock, timeout_seconds: float
+    ) -> None:
         super().__init__()
         self._inner = ms.builder.LocalBuilder(
-            max_workers=cores, initializer=partial(use_target, target)
+            max_workers=cores,
+            timeout_sec=timeout_seconds,
+            initializer=partial(use_target, target),
         )
         self._lock = lock
 
@@ -50,9 +55,11 @@ class LockedRunner(ms.runner.PyRunner):  # type: ignore[misc]
     """TVM's local runner, alone on the machine; on a GPU, which has a clock of its own, beside
     those who build."""
 
-    def __init__(self, target: dict[str, Any], lock: MachineLock) -> None:
+    def __init__(self, target: dict[str, Any], lock: MachineLock, run_seconds: float) -> None:
         super().__init__()
-        self._inner = ms.runner.LocalRunner(f_alloc_argument=_allocate)
+        self._inner = ms.runner.LocalRunner(
+            timeout_sec=_RUNS * run_seconds, f_alloc_argument=_allocate
+        )
         is_cpu = device_name(str(target["kind"])) == "cpu"
         self._turn = lock.timing if is_cpu else lock.building
 
@@ -67,13 +74,17 @@ class TrackerRunner(ms.runner.PyRunner):  # type: ignore[misc]
     """TVM's runner on the devices of a tracker, whose results raise ``MeasureError`` where no
     device is left."""
 
-    def __init__(self, target: dict[str, Any], tracker: Tracker) -> None:
+    def __init__(self, target: dict[str, Any], tracker: Tracker, run_seconds: float) -> None:
         super().__init__()
         self._tracker = tracker
         self._inner = ms.runner.RPCRunner(
             rpc_config=ms.runner.RPCConfig(
-                tracker.host, tracker.port, tracker.key, session_timeout_sec=_SESSION_SECONDS
+                tracker.host,
+                tracker.port,
+                tracker.key,
+                session_timeout_sec=math.ceil(_SESSION_RUNS * run_seconds),
             ),
+            max_workers=tracker.boards(),
             f_create_session=partial(_session, target, tracker),
             f_alloc_argument=_allocate_there,
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.hardware.machine import read_cpu
-from wmhub.hardware.table import lookup
+from wmhub.hardware.table import architecture, lookup
 from wmhub.names import CPU_KINDS, HardwareKey
 from wmhub.tvm_compat import plain, use_target
 
@@ -29,9 +29,9 @@ _CUDA_ARCH = {
     "h100": "sm_90",
     "h200": "sm_90",
 }
-#: How the names of CPUs that are not x86 begin -> LLVM's triple of a system with one.
-_TRIPLES = {"neoverse": "aarch64-linux-gnu", "apple": "arm64-apple-macosx"}
-_X86_TRIPLE = "x86_64-linux-gnu"
+#: Architecture of a CPU -> LLVM's triple of a system with one.
+_TRIPLES = {"aarch64": "aarch64-linux-gnu", "x86_64": "x86_64-linux-gnu"}
+_APPLE_TRIPLE = "arm64-apple-macosx"
 _ROCM_ARCH = {"mi50": "gfx906", "mi100": "gfx908", "mi250x": "gfx90a", "mi300x": "gfx942"}
 
 
@@ -44,22 +44,39 @@ def cores_for(target: dict[str, Any]) -> int:
 def complete_target(target: dict[str, Any]) -> dict[str, Any]:
     """``target`` with its kind, which a dictionary with a tag alone leaves to TVM, and a CPU's with
     its cores, without which TVM searches nothing."""
-    if "kind" not in target:
-        target = plain(use_target(target, intrinsics=False).export())
+    target = _with_kind(target)
     if target["kind"] in CPU_KINDS and not target.get("num-cores"):
         return {**target, "num-cores": cores_for(target)}
     return target
 
 
+def _with_kind(target: dict[str, Any]) -> dict[str, Any]:
+    if "kind" in target:
+        return target
+    exported: dict[str, Any] = plain(use_target(target, intrinsics=False).export())
+    return exported
+
+
 def given_target(target: dict[str, Any], hardware: HardwareKey) -> dict[str, Any]:
-    """`complete_target`; raises ``HardwareMismatchError`` where ``hardware`` cannot run it."""
-    target = complete_target(target)
+    """`complete_target`, a CPU's with the cores of ``hardware``.
+
+    Raises ``HardwareMismatchError`` where ``hardware`` cannot run it, or has other cores.
+    """
+    target = _with_kind(target)
     if not hardware.runs(target["kind"]):
         raise HardwareMismatchError(
             f"a target of {target['kind']} is nothing for {hardware}: name the hardware that it is "
             "for (--hardware)"
         )
-    return target
+    if target["kind"] in CPU_KINDS and hardware.cores is not None:
+        cores = target.get("num-cores") or hardware.cores
+        if int(cores) != hardware.cores:
+            raise HardwareMismatchError(
+                f"a target of {cores} cores is nothing for {hardware}: name the hardware with as "
+                "many (--hardware)"
+            )
+        target = {**target, "num-cores": hardware.cores}
+    return complete_target(target)
 
 
 def _triple(device: str) -> str | None:
@@ -67,15 +84,11 @@ def _triple(device: str) -> str | None:
 
     Without it, LLVM compiles for this machine and takes the name for a mistake.
     """
-    triple = next((t for name, t in _TRIPLES.items() if device.startswith(name)), None)
-    if triple is None and lookup(HardwareKey("llvm", device)) is not None:
-        triple = _X86_TRIPLE
+    there = architecture(device)
     # Linux and macOS have a name each for the same.
-    here, there = (
-        name.replace("arm64", "aarch64")
-        for name in (platform.machine(), (triple or "").partition("-")[0])
-    )
-    return None if here == there else triple
+    if there is None or there == platform.machine().replace("arm64", "aarch64"):
+        return None
+    return _APPLE_TRIPLE if device.startswith("apple") else _TRIPLES[there]
 
 
 def target_of(key: HardwareKey) -> dict[str, Any]:
@@ -86,7 +99,9 @@ def target_of(key: HardwareKey) -> dict[str, Any]:
     """
     if key.backend == "llvm":
         # LLVM's names and the devices of keys are the same words.
-        target = {"kind": "llvm", "mcpu": key.device, "num-cores": key.cores or 1}
+        known = lookup(key)
+        cores = key.cores or (known.cores if known is not None else 1)
+        target = {"kind": "llvm", "mcpu": key.device, "num-cores": cores}
         triple = _triple(key.device)
         return {**target, "mtriple": triple} if triple else target
     if key.backend == "cuda" and key.device in _CUDA_ARCH:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wmhub.errors import InvalidInputError, UnknownNameError, nearest
+from wmhub.measure.epilogue import ACTIVATIONS
 from wmhub.measure.networks import HELD_OUT_NETWORKS, SHAPES
 from wmhub.measure.operators import FAMILIES
 
@@ -66,6 +67,10 @@ class ZooEntry:
                     f"{family_name}, which has {' '.join([*family.sizes, *family.flags])}"
                 )
             given[meaning] = int(size[2]) if size else 1
+        if len(active := [flag for flag in given if flag in ACTIVATIONS]) > 1:
+            raise InvalidInputError(
+                f"workload {name[:120]!r}: {' and '.join(active)} are two activations; it has one"
+            )
         sizes = {**family.defaults, **given}
         for size_name in family.sizes:
             if sizes.get(size_name, 0) == 0 and size_name not in _MAY_BE_ZERO:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmhub.errors import HardwareMismatchError
-from wmhub.hardware.table import lookup
+from wmhub.hardware.table import architecture, lookup
 from wmhub.hub import evaluator_of, known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
 from wmhub.names import HardwareKey
@@ -138,7 +138,7 @@ def choose_evaluator(
 
 def alike(one: HardwareKey, other: HardwareKey) -> bool:
     """Whether schedules for one are worth trying on the other without being asked: the same key, or
-    CPUs with the same number of cores and the same vector width. (Virtual machines often name
+    CPUs of one architecture with as many cores and as wide vectors. (Virtual machines often name
     another microarchitecture of the same family than the one below them.)
     """
     if one == other:
@@ -146,7 +146,9 @@ def alike(one: HardwareKey, other: HardwareKey) -> bool:
     first, second = lookup(one), lookup(other)
     if first is None or second is None or one.backend != "llvm" or other.backend != "llvm":
         return False
-    return (one.cores, first.vector_bits) == (other.cores, second.vector_bits)
+    return (one.cores, first.vector_bits, architecture(one.device)) == (
+        other.cores, second.vector_bits, architecture(other.device)
+    )  # fmt: skip
 
 
 def target_for(

@@ -6,17 +6,20 @@ and ``tune_tasks``.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.evaluator import Scores, Settings, WorkloadScorer
 from wmhub.measure.programs import workload_of
+from wmhub.names import HardwareKey
 from wmhub.search.learner import Learner, SpeedRatios, WorkloadEvaluator, WorkloadLearner
 from wmhub.tvm_callbacks import derived_object
+from wmhub.tvm_compat import last_line, plain, raw_trace, same_structure
 from wmhub.tvm_compat import meta_schedule as ms
-from wmhub.tvm_compat import plain, raw_trace, same_structure
 
 #: Seconds from which on TVM means "failed" by a run time.
 _FAILED_SECONDS = 1e9
@@ -58,18 +61,28 @@ def score_traces(scorer: WorkloadScorer, traces: Sequence[Any]) -> Scores:
 class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
     """Scores candidates by a checkpoint, and by what was measured so far in this run."""
 
-    def __init__(self, learner: Learner) -> None:
+    def __init__(self, learner: Learner, hardware: HardwareKey | None = None) -> None:
+        """``hardware``: what the targets of all searches have to be for, if it matters."""
         super().__init__()
-        self._learner = learner
+        self._learner, self._hardware = learner, hardware
         self._ratios = SpeedRatios()
+        self._unread: set[str] = set()
 
     def predict(self, context: Any, candidates: Sequence[Any]) -> np.ndarray:
-        """Expected best latency over latency, float64 [N]: positive, about 1 for the best."""
+        """Expected best latency over latency, float64 [N]: positive, about 1 for the best.
+
+        All alike, with a warning, where the model cannot read the workload: of a whole network, one
+        such is no reason to stop. Raises ``HardwareMismatchError`` for a target of other hardware.
+        """
         if not candidates:
             return np.zeros(0)
-        identity, workload = self._workload(context)
-        scores = score_traces(workload.scorer, [candidate.sch.trace for candidate in candidates])
-        mean, _ = workload.predict(scores)
+        try:
+            identity, workload = self._workload(context)
+            traces = [candidate.sch.trace for candidate in candidates]
+            mean, _ = workload.predict(score_traces(workload.scorer, traces))
+        except InvalidInputError as error:
+            self._warn(str(context.task_name), error)
+            return np.ones(len(candidates))
         return self._ratios.of(identity, mean)
 
     def update(self, context: Any, candidates: Sequence[Any], results: Sequence[Any]) -> None:
@@ -84,8 +97,12 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
         """Takes in traces of the context's workload with their seconds (NaN: failed)."""
         if not measured:
             return
-        identity, workload = self._workload(context)
-        scores = score_traces(workload.scorer, [trace for trace, _ in measured])
+        try:
+            identity, workload = self._workload(context)
+            scores = score_traces(workload.scorer, [trace for trace, _ in measured])
+        except InvalidInputError as error:
+            self._warn(str(context.task_name), error)
+            return
         workload.update(scores, np.asarray([seconds for _, seconds in measured]))
         self._ratios.forget(identity)
 
@@ -98,7 +115,19 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
         self._learner.load(path)
         self._ratios = SpeedRatios()
 
+    def _warn(self, task: str, error: InvalidInputError) -> None:
+        if task not in self._unread:
+            self._unread.add(task)
+            text = f"{task}: the model cannot read it, and ranks nothing: {last_line(error)}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+
     def _workload(self, context: Any) -> tuple[str, WorkloadLearner]:
+        kind = str(context.target.kind.name) if context.target is not None else ""
+        if self._hardware is not None and not self._hardware.runs(kind):
+            raise HardwareMismatchError(
+                f"{self._learner.evaluator.name} was trained on {self._hardware}, and this search "
+                f"is for a target of {kind}"
+            )
         workload = workload_of(context.mod)
         return workload.id, self._learner.workload(workload)
 
@@ -106,6 +135,7 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
 def cost_model(evaluator: WorkloadEvaluator, adapt: bool = True) -> Any:
     """The ``CostModel`` for MetaSchedule that ``Evaluator.cost_model`` returns.
 
-    ``adapt=False`` scores by the checkpoint alone, whatever is measured.
+    ``adapt=False`` scores by the checkpoint alone, whatever is measured. For a target of another
+    backend it raises ``HardwareMismatchError``.
     """
-    return WorldModelCost(Learner(evaluator, adapt))
+    return WorldModelCost(Learner(evaluator, adapt), evaluator.hardware)

@@ -84,7 +84,7 @@ class Job:
         found = {}
         for task in self.tasks:
             try:
-                self.search_of(self.context(task))
+                self.search_of(self.context(task)).require_scored()
             except (InvalidInputError, MeasureError, *REFUSALS) as error:
                 found[task.name] = last_line(error)
         return found
@@ -99,7 +99,7 @@ class Baseline:
     random: float | None
     """Latency of the first valid random candidate, in seconds."""
     problem: str = ""
-    """Why it could not be measured; empty where it was not asked for or was measured."""
+    """Why either has no time; empty where it was not asked for or was measured."""
 
 
 NO_BASELINE = Baseline(None, None)
@@ -119,7 +119,11 @@ def _baseline(job: Job, task: NamedWorkload, means: Means) -> Baseline:
         return Baseline(None, None, last_line(error))
     means.wait_ready()
     name_task(means.builder, task.name)
-    (unscheduled, _), (random, _) = measure(
-        [context.mod, drawn.mod], job.target, means.builder, means.runner
-    )
-    return Baseline(unscheduled, random)
+    measured = measure([context.mod, drawn.mod], job.target, means.builder, means.runner)
+    (unscheduled, _), (random, _) = measured
+    reasons = [
+        f"{what}: {reason}"
+        for what, (_, reason) in zip(("as it came", "a random schedule"), measured, strict=True)
+        if reason is not None
+    ]
+    return Baseline(unscheduled, random, "; ".join(reasons))

@@ -40,12 +40,19 @@ class Means(NamedTuple):
 
 @contextmanager
 def measuring(
-    target: dict[str, Any], cores: int, builder: str = "engine", rpc: str | None = None
+    target: dict[str, Any],
+    cores: int,
+    builder: str = "engine",
+    rpc: str | None = None,
+    build_timeout_seconds: float = 30.0,
+    run_timeout_seconds: float = 10.0,
 ) -> Iterator[Means]:
     """What measures for ``target``, a dictionary.
 
-    ``builder``: ``engine`` is our own, ``local`` TVM's. ``rpc``: ``HOST:PORT/KEY`` of a TVM tracker
-    and the devices at it; builds are TVM's local ones then. Raises ``InvalidInputError``, and
+    ``cores``: processes that build. ``builder``: ``engine`` is our own, ``local`` TVM's. ``rpc``:
+    ``HOST:PORT/KEY`` of a TVM tracker and the devices at it; builds are TVM's local ones then. What
+    takes longer than its limit has failed; TVM's own runners know one for all runs of a candidate,
+    and have several times as long. Raises ``InvalidInputError``, and
     ``MeasureError`` where the tracker or its devices are not there.
     """
     if builder not in ("engine", "local"):
@@ -54,7 +61,14 @@ def measuring(
         from wmhub.measure.engine import Engine
         from wmhub.measure.metaschedule import builder_and_runner
 
-        with Engine(target, workers=cores, plan=SEARCH_PLAN, build_ratio=_BUILD_RATIO) as engine:
+        with Engine(
+            target,
+            workers=cores,
+            plan=SEARCH_PLAN,
+            build_ratio=_BUILD_RATIO,
+            build_timeout_seconds=build_timeout_seconds,
+            run_timeout_seconds=run_timeout_seconds,
+        ) as engine:
             yield Means(*builder_and_runner(engine), engine.wait_ready)
         return
     from wmhub.measure import stock
@@ -63,12 +77,13 @@ def measuring(
     use_threads(cores)
     lock = MachineLock()
     with stock.uninterrupted_workers(), compiling_for(target["kind"]):
-        local = stock.LockedBuilder(target, cores, lock)
+        local = stock.LockedBuilder(target, cores, lock, build_timeout_seconds)
         if tracker is None:
-            yield Means(local, stock.LockedRunner(target, lock), lambda: None)
+            runner = stock.LockedRunner(target, lock, run_timeout_seconds)
         else:
             tracker.require_device()
-            yield Means(local, stock.TrackerRunner(target, tracker), lambda: None)
+            runner = stock.TrackerRunner(target, tracker, run_timeout_seconds)
+        yield Means(local, runner, lambda: None)
 
 
 def measure(

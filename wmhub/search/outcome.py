@@ -88,7 +88,7 @@ def _task_result(
         notes.append(f"{task.name}: all {len(failed)} candidates failed, most often: {reason}")
     seconds = found = speedup = script = library = None
     if first.problem:
-        notes.append(f"{task.name}: no baselines: {first.problem}")
+        notes.append(f"{task.name}: to compare with: {first.problem}")
     try:
         seconds, found, speedup = _best(job, task, history, budget, database)
     except (MeasureError, *REFUSALS) as error:

@@ -95,6 +95,8 @@ def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]
             Path(copy, name).write_bytes(whole)
         try:
             opens(Path(copy))
+        except InvalidInputError as error:
+            raise InvalidInputError.at(database, str(error)) from error
         except Exception as error:  # TVM raises its own kinds, which differ by version.
             reason = f"TVM cannot read this database: {last_line(error) or type(error).__name__}"
             raise InvalidInputError.at(database, reason) from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
-from wmhub.errors import MeasureError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.metaschedule import name_task
 from wmhub.measure.sketch import REFUSALS
 from wmhub.search.contexts import logged
@@ -56,9 +56,13 @@ class Recorder(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
 class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
     """Another strategy, until the budget is spent, whose builder knows the task of each batch."""
 
-    def __init__(self, inner: Any, budget: Budget, means: Means, scheduler: Any) -> None:
+    def __init__(
+        self, inner: Any, budget: Budget, means: Means, scheduler: Any, notes: list[str]
+    ) -> None:
+        """``notes`` takes a sentence where a task cannot be searched to its end."""
         super().__init__()
         self._inner = inner
+        self._notes = notes
         self._budget = budget
         self._means = means
         self._scheduler = scheduler
@@ -91,9 +95,16 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
         name_task(self._means.builder, self._task)
         if self._budget.spent:
             return None
-        batch = self._inner.generate_measure_candidates()
+        try:
+            batch = self._inner.generate_measure_candidates()
+        except InvalidInputError as error:
+            # The model cannot read what this task has; the others go on.
+            self._notes.append(f"{self._task} is not searched any further: {last_line(error)}")
+            return None
         # Not before: workers start while the first batch is searched for.
         self._means.wait_ready()
+        if batch is not None and not len(batch):
+            return batch  # TVM's own asks again.
         # The search may have taken what was left of the time; TVM goes by trials of each task.
         return self._budget.allotted(batch or ()) or None
 
@@ -105,7 +116,9 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
 
     def clone(self) -> Any:
         """A clone around a clone."""
-        return Budgeted(self._inner.clone(), self._budget, self._means, self._scheduler)
+        return Budgeted(
+            self._inner.clone(), self._budget, self._means, self._scheduler, self._notes
+        )
 
 
 def run(job: Job, history: History, budget: Budget, means: Means) -> None:
@@ -127,7 +140,7 @@ def run(job: Job, history: History, budget: Budget, means: Means) -> None:
     scheduler = ms.task_scheduler.TaskScheduler.create(
         "round-robin" if len(job.tasks) == 1 else "gradient"
     )
-    contexts = job.contexts(Budgeted(strategy, budget, means, scheduler))
+    contexts = job.contexts(Budgeted(strategy, budget, means, scheduler, history.notes))
     for context in contexts:
         # What was best before is measured again with what is best now.
         if (known := best_measured(database, context)) is not None:

@@ -124,6 +124,11 @@ class TaskSearch:
             raise MeasureError(f"every valid candidate of its design space was measured{failed}")
         raise MeasureError(f"none of the {len(new)} best candidates is a valid schedule here")
 
+    def require_scored(self) -> None:
+        """Raises ``InvalidInputError`` where the model cannot read the candidates of a sketch."""
+        spaces = enumerate(self._spaces)
+        self.scores([Candidate(number, space.draw(self._random)) for number, space in spaces])
+
     def random_schedule(self) -> Any:
         """The schedule of a candidate drawn at random."""
         for candidate in self._drawn(_RANDOM_TRIES):

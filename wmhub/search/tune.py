@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import InvalidInputError, WmhubError
+from wmhub.hardware.machine import read_cpu
 from wmhub.holding import held
 from wmhub.interrupts import interruptible
 from wmhub.measure.sampling import require_seed
+from wmhub.measure.sources import NamedWorkload
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
@@ -62,6 +66,8 @@ def tune(
     builder: str = "engine",
     rpc: str | None = None,
     locked: str | os.PathLike[str] | None = None,
+    build_timeout_seconds: float = 30.0,
+    run_timeout_seconds: float = 10.0,
     on_progress: OnProgress | None = None,
 ) -> TuneResult:
     """Searches for the fastest schedule of ``workload`` with ``trials`` measurements.
@@ -76,7 +82,8 @@ def tune(
     ``allow_other_hardware``. ``search``: our own strategy or TVM's with our cost model.
     ``baselines`` also measures the program as it came and one random candidate. ``builder`` and
     ``rpc`` (with ``hardware``, what its devices are): see ``measuring``. ``locked``: a lock file
-    that must name the model.
+    that must name the model. ``batch``: candidates that are measured together, fewer where some
+    task would else get none; a build or a run that takes longer than its limit has failed.
 
     The first Ctrl-C ends the run and keeps what was measured. Raises the errors of
     ``from_pretrained`` and ``tasks_of``, ``HardwareMismatchError`` and ``OutputExistsError``.
@@ -97,7 +104,9 @@ def tune(
     # Unless another CPU is named, what is not measured is for this one as well.
     target = target_for(runs_on, target, runs_here=hardware is None or measures_here)
     # Its intrinsics come with the first context, when those who build have begun to load TVM.
-    machine, cores = use_target(target, intrinsics=False), cores_for(target)
+    machine = use_target(target, intrinsics=False)
+    # Of another machine's target the cores say nothing about who searches and builds here.
+    cores = cores_for(target) if rpc is None else read_cpu().usable_threads
     folder, known = Path(output), Path(database) if database is not None else None
     # Two that write to one folder would mix their records; those who build load TVM while the
     # checkpoint is loaded here.
@@ -107,14 +116,20 @@ def tune(
         of_known = (
             None if known is None else going_on(known, earlier, runs_on, allow_other_hardware)
         )
-        means = stack.enter_context(measuring(target, cores, builder, rpc)) if trials else None
+        means = (
+            stack.enter_context(
+                measuring(target, cores, builder, rpc, build_timeout_seconds, run_timeout_seconds)
+            )
+            if trials
+            else None
+        )
         evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
         found = tasks_of(workload, machine)
         tasks = found.workloads
         files.refuse_overwriting(folder, known, [task.name for task in tasks], workload)
         unfit = [f"{name} is left out: {reason}" for name, reason in found.skipped.items()]
         job = Job(
-            name=workload if isinstance(workload, str) else tasks[0].name,
+            name=_name(workload, tasks),
             hardware=runs_on,
             measured_on=tuple(dict.fromkeys((str(runs_on), *earlier))),
             search=search,
@@ -126,10 +141,11 @@ def tune(
             cores=cores,
             seed=seed,
             trials=trials,
-            batch=batch,
+            # TVM gives every task a batch before any gets a second one.
+            batch=max(1, min(batch, trials // len(tasks))),
             folder=folder,
         )
-        before = files.prepare(folder, known, open_database)
+        before = files.prepare(folder, known, partial(_open, search, machine))
         history, firsts = History(budget, on_progress), [NO_BASELINE] * len(tasks)
         if before and (others := of_other_targets(job.database(), machine)):
             history.notes.append(
@@ -145,6 +161,27 @@ def tune(
                 result = outcome(job, history, firsts, budget, lost)
             result = written(job, result)
     return result
+
+
+def _name(workload: Any, tasks: Sequence[NamedWorkload]) -> str:
+    """What to call what the user gave."""
+    if isinstance(workload, (str, Path)):
+        return str(workload)
+    return tasks[0].name if len(tasks) == 1 else f"a module of {len(tasks)} tasks"
+
+
+def _open(search: str, target: Any, folder: Path) -> None:
+    """Opens a database to see whether that can be done.
+
+    Raises ``InvalidInputError`` for one with records of another target where TVM's own search would
+    take them for its own.
+    """
+    database = open_database(folder)
+    if search == "evolutionary" and (others := of_other_targets(database, target)):
+        raise InvalidInputError(
+            f"{others} of its records are of another target, and TVM's search does not tell them "
+            "from its own: go on with the latent search"
+        )
 
 
 def _require_measurable(
@@ -174,7 +211,7 @@ def _run(job: Job, history: History, budget: Budget, means: Means) -> None:
     try:
         run(job, history, budget, means)
     except Exception as error:
-        if history.trials and isinstance(error, MeasureError):
+        if history.trials and isinstance(error, WmhubError):
             # What was measured is a result: a board that is gone takes nothing of it along.
             history.notes.append(f"measuring ended early: {last_line(error)}")
             return

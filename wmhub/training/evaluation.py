@@ -139,10 +139,11 @@ def evaluate(
     """Ranks the measured candidates of each workload of ``split`` and compares with their latency.
 
     ``model`` is what ``from_pretrained`` takes, or an evaluator; ``locked`` a lock file that must
-    name it. The dataset may be of other hardware. ``baselines`` (`wmhub.training.baselines`) are
-    trained on the dataset's training workloads alone; networks for ``steps``, by default as many
-    as the model. One that cannot be had here is named in the report's notes. Workloads that the
-    model has seen (``Checkpoint.seen``) judge nothing: they are left out of all, with a note.
+    name it, and the dataset where that is a name. The dataset may be of other hardware.
+    ``baselines`` (`wmhub.training.baselines`) are trained on the dataset's training workloads
+    alone; networks for ``steps``, by default as many as the model. One that cannot be had here is
+    named in the report's notes. Workloads that the model has seen (``Checkpoint.seen``) judge
+    nothing: they are left out of all, with a note.
 
     Raises ``DatasetError`` where the dataset is not what its manifest says, the split has no
     workload to rank, or there is none to train on.
@@ -154,7 +155,7 @@ def evaluate(
     require_known(baselines)
     if any(k < 1 for k in ks):
         raise InvalidInputError("k of a top-k score must be at least 1")
-    source = open_verified(dataset_folder(dataset))
+    source = open_verified(dataset_folder(dataset, locked))
     checkpoint = evaluator.checkpoint
     rankings, kinds, notes = _rank_model(evaluator, source, split)
     scorers = {MODEL: _scorer(rankings, kinds, ks)}
