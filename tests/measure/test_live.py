@@ -295,7 +295,7 @@ def test_a_guide_of_each_workload_proposes_what_is_not_random(tmp_path: Path) ->
 def test_what_a_guide_cannot_read_costs_the_other_workloads_nothing(tmp_path: Path) -> None:
     class Unread:
         def __init__(self, context: Any, spaces: Any, seed: int) -> None:
-            self.is_odd = "16" not in str(context.mod["main"].buffer_map)
+            """Nothing to prepare."""
 
         def propose(self, count: int) -> list[Any]:
             raise InvalidInputError("a block of 4,096 reads is more than can be followed")

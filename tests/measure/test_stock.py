@@ -75,7 +75,7 @@ def test_a_tracker_runner_sends_its_processes_what_they_need_and_gives_up() -> N
     from wmhub.measure.remote import Tracker as RealTracker
     from wmhub.measure.stock import TrackerRunner
 
-    runner = TrackerRunner(TARGET, RealTracker("127.0.0.1", 9190, "board"))
+    runner = TrackerRunner(TARGET, RealTracker("127.0.0.1", 9190, "board"), 1, 10.0)
     for function in (runner._inner.f_create_session, runner._inner.f_alloc_argument):
         pickle.loads(pickle.dumps(function))
     began = threading.Event()
@@ -92,7 +92,11 @@ def pair(tmp_path: Path) -> Iterator[tuple[Any, Any, Path]]:
 
     lock = MachineLock(tmp_path / "lock", timeout_seconds=0.2)
     with uninterrupted_workers():
-        yield LockedBuilder(TARGET, 1, lock), LockedRunner(TARGET, lock), tmp_path / "lock"
+        yield (
+            LockedBuilder(TARGET, 1, lock, 30.0),
+            LockedRunner(TARGET, lock, 10.0),
+            tmp_path / "lock",
+        )
 
 
 @pytest.mark.slow

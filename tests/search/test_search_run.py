@@ -41,7 +41,7 @@ def test_the_builder_knows_of_which_task_the_next_batch_is(monkeypatch: pytest.M
         NamedWorkload("second", zoo.build("matmul-m8-n8-k16")),
     ]
     means = Means(None, None, lambda: None)
-    strategy = Budgeted(giving(lambda: None), Budget(), means, SimpleNamespace(tasks_=()))
+    strategy = Budgeted(giving(lambda: None), Budget(), means, SimpleNamespace(tasks_=()), [])
     contexts = make_contexts(tasks, use_target(TARGET), strategy, cores=1, seed=0, log=None)
     for context in (contexts[1], contexts[0]):
         context.search_strategy.generate_measure_candidates()
@@ -61,7 +61,7 @@ def test_the_first_batch_is_searched_for_while_the_workers_start() -> None:
     inner, means = giving(lambda: order.append("batch")), Means(SimpleNamespace(), None, ready)
 
     def batch(budget: Budget) -> None:
-        strategy = Budgeted(inner, budget, means, SimpleNamespace(tasks_=()))
+        strategy = Budgeted(inner, budget, means, SimpleNamespace(tasks_=()), [])
         (context,) = make_contexts([task], use_target(TARGET), strategy, cores=1, seed=0, log=None)
         context.search_strategy.generate_measure_candidates()
 

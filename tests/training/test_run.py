@@ -138,7 +138,7 @@ def test_an_interrupted_run_is_not_overwritten(
     before = state.read_bytes()
     with pytest.raises(OutputExistsError, match="go on with --resume, or begin anew in another"):
         train(dataset, tmp_path, config=SMALL)
-    monkeypatch.setattr("wmhub.training.run._environment", lambda: {"torch": "9.9"})
+    monkeypatch.setattr("wmhub.training.run._versions", lambda *_: {"torch": "9.9"})
     with pytest.raises(InvalidInputError, match="other versions of its libraries"):
         train(dataset, tmp_path, config=SMALL, resume=True)
     assert state.read_bytes() == before

@@ -148,7 +148,7 @@ def credit(
             )
             if value and value != old and old in there
         ]
-        if not fills:
+        if not fills or (instead_of and instead_of not in manifest.licences):
             raise InvalidInputError(f"{folder}: {_why_nothing(manifest, named, instead_of)}")
         description = _of_changed_rows(manifest, manifest.repeatability)
         settled = older.split_of

@@ -104,6 +104,8 @@ class Engine:
         memory = memory_bytes or machine.memory_bytes // 2
         settings = WorkerSettings(target, memory, check, str(self._lock.turn(device_here(target))))
         self._crew = Crew("wmhub.measure.worker", count, settings, self._environment)
+        self.closing = contextlib.ExitStack()
+        """What ends when this does."""
         self._candidates: dict[int, InFlight] = {}
         self._best: dict[str, float] = {}
         self._next_id = 0
@@ -124,6 +126,7 @@ class Engine:
         """Ends all workers at once, whatever they do."""
         self._crew.close()
         self._candidates.clear()
+        self.closing.close()
 
     @property
     def pids(self) -> list[int]:

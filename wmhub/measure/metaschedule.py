@@ -13,7 +13,6 @@ from __future__ import annotations
 import shutil
 import statistics
 import tempfile
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
         self._folders: list[Path] = []
         """Those of all artifact paths. TVM may still want to remove them when later batches of
         other tasks are built."""
-        weakref.finalize(self, _remove, self._folders)
+        engine.closing.callback(_remove, self._folders)
 
     def name_task(self, task: str) -> None:
         """What is built from now on is of ``task``, and compared with nothing else."""

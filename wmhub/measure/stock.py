@@ -74,7 +74,10 @@ class TrackerRunner(ms.runner.PyRunner):  # type: ignore[misc]
     """TVM's runner on the devices of a tracker, whose results raise ``MeasureError`` where no
     device is left."""
 
-    def __init__(self, target: dict[str, Any], tracker: Tracker, run_seconds: float) -> None:
+    def __init__(
+        self, target: dict[str, Any], tracker: Tracker, boards: int, run_seconds: float
+    ) -> None:
+        """``boards``: devices that are used at once."""
         super().__init__()
         self._tracker = tracker
         self._inner = ms.runner.RPCRunner(
@@ -84,7 +87,7 @@ class TrackerRunner(ms.runner.PyRunner):  # type: ignore[misc]
                 tracker.key,
                 session_timeout_sec=math.ceil(_SESSION_RUNS * run_seconds),
             ),
-            max_workers=tracker.boards(),
+            max_workers=boards,
             f_create_session=partial(_session, target, tracker),
             f_alloc_argument=_allocate_there,
         )

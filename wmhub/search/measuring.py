@@ -82,7 +82,7 @@ def measuring(
             runner = stock.LockedRunner(target, lock, run_timeout_seconds)
         else:
             tracker.require_device()
-            runner = stock.TrackerRunner(target, tracker, run_timeout_seconds)
+            runner = stock.TrackerRunner(target, tracker, tracker.boards(), run_timeout_seconds)
         yield Means(local, runner, lambda: None)
 
 

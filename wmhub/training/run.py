@@ -44,9 +44,10 @@ from wmhub.training.evaluate import Ranking, calibrate, evaluate_rankings
 from wmhub.training.loop import Loop, Watcher, rank_stored, require_even
 from wmhub.training.metrics import Metrics, Validation, summarise
 from wmhub.training.report import write_curves
-from wmhub.training.state import require_resumable
+from wmhub.training.state import STATE, require_free, require_own
 
-_STATE = "training-state.safetensors"
+#: Those that decide how training ends.
+_LIBRARIES = ("numpy", "torch", "xgboost")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,17 +102,17 @@ def train(
     is a checkpoint, as ``from_pretrained`` takes it, whose weights and normalisation training
     begins with; what is kept is it, what came of it, or halfway, whatever validates best. With
     ``resume``, an interrupted run in ``output`` goes on and, with as many threads, ends as if it
-    had not been; without, it is kept from being overwritten. Candidates
-    are encoded once, by ``workers`` processes, into the folder ``cache``
-    (``~/.cache/wmhub/encoded``). Started by ``torchrun``, all its processes train together.
-    ``preparing`` is told of what comes before the first step, ``watch`` of the steps.
+    had not been; without, it is kept from being overwritten. Candidates are encoded once, by
+    ``workers`` processes, into the folder ``cache`` (``~/.cache/wmhub/encoded``). Started by
+    ``torchrun``, all its processes train together. ``preparing`` is told of what comes before the
+    first step, ``watch`` of the steps.
 
     Raises ``MissingInputError`` or ``DatasetError`` for a folder that is no dataset or has too few
     workloads, ``HardwareMismatchError`` where no dataset is of ``hardware``, ``CheckpointError``
     for a ``start_from`` with other features, ``InvalidNameError`` for a ``name`` that no repository
-    can have, ``MissingDependencyError`` where trees are to be grown
-    without XGBoost, ``OutputExistsError`` where ``output`` holds a
-    checkpoint already, or an interrupted run that is not to go on.
+    can have, ``MissingDependencyError`` where trees are to be grown without XGBoost,
+    ``OutputExistsError`` where ``output`` holds a checkpoint already, or an interrupted run that is
+    not to go on.
     """
     output, config = Path(output), config or TrainConfig()
     version = str(Version.parse(version))
@@ -119,14 +120,7 @@ def train(
         ModelId(name=name)
     if config.trees:
         require_xgboost("growing trees (or train without: --set trees=0)", "train")
-    if (output / MANIFEST).exists():
-        (output / _STATE).unlink(missing_ok=True)
-        raise OutputExistsError(f"{output}: it holds a checkpoint; name another output folder")
-    if not resume and (output / _STATE).exists():
-        raise OutputExistsError(
-            f"{output}: it holds an interrupted run: go on with --resume, or begin anew in another "
-            f"folder or without its {_STATE}"
-        )
+    require_free(output, resume)
     paths = [dataset] if isinstance(dataset, (str, Path)) else list(dataset)
     wanted = HardwareKey.parse(hardware) if isinstance(hardware, str) else hardware
     target, datasets = open_datasets(paths, wanted)
@@ -150,13 +144,9 @@ def train(
             if base is None
             else base[1].network
         )
-        # Other code and libraries would not end as the run would have that was interrupted.
-        code = code_digest("model", "training")
-        origin = [str(target), f"{world.size} processes", code, *corpus.stores]
-        origin += [f"{name} {version}" for name, version in sorted(_environment().items())]
-        origin += [base[0].digest] if base else []
-        state = output / _STATE
-        _require_own(state, config, origin, world)
+        origin = _origin(corpus, world, None if base is None else base[0])
+        state = output / STATE
+        require_own(state, config, origin, world)
         unchanged = None if base is None else copy.deepcopy(network)
         forest = _forest(config, corpus, network, preparing) if world.is_main else None
         loop = Loop(network, config, corpus.training, world, origin, forest)
@@ -178,16 +168,14 @@ def train(
     return report
 
 
-def _require_own(state: Path, config: TrainConfig, origin: Sequence[str], world: World) -> None:
-    """Raises ``InvalidInputError`` where ``state`` is there and this run cannot go on from it."""
-    goes_on = world.all_or_none(state.exists())
-    if goes_on is None:
-        raise InvalidInputError(
-            f"{state.parent}: not all processes find the interrupted run there: it must be on a "
-            "file system that they share"
-        )
-    if goes_on:
-        require_resumable(state, config, origin)
+def _origin(corpus: Corpus, world: World, base: BasePin | None) -> list[str]:
+    """What a run has to begin with to end as one that was interrupted would have."""
+    code = code_digest("model", "training")
+    libraries = [f"{name} {version}" for name, version in _versions(*_LIBRARIES).items()]
+    pinned = [] if base is None else [base.digest]
+    return [
+        str(corpus.hardware), f"{world.size} processes", code, *corpus.stores, *libraries, *pinned
+    ]  # fmt: skip
 
 
 def _forest(
@@ -296,9 +284,15 @@ def metrics_json(model: Metrics, random: Metrics, split: str) -> dict[str, objec
 
 
 def _environment() -> dict[str, str]:
+    packages = _versions(*_LIBRARIES, "safetensors")
+    return {"wmhub": wmhub.__version__, "python": platform.python_version(), **packages}
+
+
+def _versions(*names: str) -> dict[str, str]:
+    """Versions of those of the libraries that are here."""
     packages = {}
-    for name in ("torch", "numpy", "safetensors", "xgboost"):
+    for name in names:
         # Trees may be left out, and XGBoost with them; its builds go by several names.
         with contextlib.suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
-    return {"wmhub": wmhub.__version__, "python": platform.python_version(), **packages}
+    return packages

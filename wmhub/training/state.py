@@ -12,14 +12,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from wmhub.errors import InvalidInputError
+from wmhub.checkpoint import MANIFEST
+from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.flushing import write_file
 from wmhub.training.metrics import Metrics, Validation
 
 if TYPE_CHECKING:
     from wmhub.training.config import TrainConfig
+    from wmhub.training.distributed import World
     from wmhub.training.loop import Loop
 
+#: Name of its file in the folder of the run.
+STATE = "training-state.safetensors"
 _NETWORKS = ("network", "averaged", "best")
 
 
@@ -43,6 +47,18 @@ def save_state(path: Path, loop: Loop) -> None:
     write_file(path, save(tensors, metadata=meta))
 
 
+def require_free(output: Path, resume: bool) -> None:
+    """Raises ``OutputExistsError`` where ``output`` has what this run would replace."""
+    if (output / MANIFEST).exists():
+        (output / STATE).unlink(missing_ok=True)
+        raise OutputExistsError(f"{output}: it holds a checkpoint; name another output folder")
+    if not resume and (output / STATE).exists():
+        raise OutputExistsError(
+            f"{output}: it holds an interrupted run: go on with --resume, or begin anew in another "
+            f"folder or without its {STATE}"
+        )
+
+
 def require_resumable(path: Path, config: TrainConfig, origin: Sequence[str]) -> None:
     """Raises ``InvalidInputError`` where the state in ``path`` is damaged or of another run."""
     try:
@@ -62,6 +78,18 @@ def require_resumable(path: Path, config: TrainConfig, origin: Sequence[str]) ->
             "another wmhub or other versions of its libraries, or from another checkpoint; name "
             "another output folder",
         )
+
+
+def require_own(state: Path, config: TrainConfig, origin: Sequence[str], world: World) -> None:
+    """Raises ``InvalidInputError`` where ``state`` is there and this run cannot go on from it."""
+    goes_on = world.all_or_none(state.exists())
+    if goes_on is None:
+        raise InvalidInputError(
+            f"{state.parent}: not all processes find the interrupted run there: it must be on a "
+            "file system that they share"
+        )
+    if goes_on:
+        require_resumable(state, config, origin)
 
 
 def load_state(path: Path, loop: Loop) -> None:
