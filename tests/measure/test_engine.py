@@ -236,14 +236,14 @@ def test_no_more_workers_than_there_is_memory_for(
         assert Engine(many, workers=40)._crew._count == 40
 
 
-@pytest.mark.parametrize(("on_cpu", "parts"), [(True, [10]), (False, [4, 4, 2])])
+@pytest.mark.parametrize(("on_cpu", "parts"), [(True, [20]), (False, [8, 8, 4])])
 def test_few_workers_at_once_have_their_programs_on_a_gpu(
     target: dict[str, object], on_cpu: bool, parts: list[int]
 ) -> None:
     engine = Engine(target)
     assert engine._at_once() == []
     engine._on_cpu = on_cpu
-    workers: list[Any] = list(range(10))
+    workers: list[Any] = list(range(20))
     engine._crew.workers += workers
     found = engine._at_once()
     assert [len(part) for part in found] == parts

@@ -181,6 +181,9 @@ def test_with_few_trials_no_task_goes_without(tmp_path: Path) -> None:
     result = tune(tmp_path / "out", workload=two_tasks(), trials=3, batch=16)
     assert [trial.task for trial in result.history] == ["f0", "f1", "f0"]
     assert result.workload == "a module of 2 tasks"
+    fewer = tune(tmp_path / "fewer", workload=two_tasks(), trials=1)
+    assert [trial.task for trial in fewer.history] == ["f0"]
+    assert "1 trials for 2 tasks: some go without any" in fewer.notes
 
 
 @pytest.mark.usefixtures("warm")

@@ -36,8 +36,8 @@ from wmhub.tvm_compat import cuda_compiler, use_target
 _SPINS = "10000"
 #: By default no more workers than a batch keeps busy, nor than there is memory for, in bytes each.
 _MOST_WORKERS, _WORKER_BYTES = 32, 512 << 20
-#: Workers whose programs are on a GPU at once: each has a context there, of hundreds of MB.
-_MOST_ON_GPU = 4
+#: Workers whose programs are on a GPU at once: each has a context there, of up to half a GB.
+_MOST_ON_GPU = 8
 #: A time limit that select() and JSON can hold.
 _LONGEST_SECONDS = 24 * 3600
 

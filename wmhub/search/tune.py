@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from wmhub.errors import InvalidInputError, WmhubError
 from wmhub.hardware.machine import read_cpu
@@ -95,18 +95,7 @@ def tune(
         raise InvalidInputError(f"search {search!r} is neither latent nor evolutionary")
     _require_measurable(trials, seconds, baselines, rpc, hardware)
     budget = Budget(seconds, trials if trials else math.inf)
-    key = this_hardware(hardware)
-    measures_here = trials > 0 and rpc is None
-    runs_on, elsewhere = (
-        machine_for(key, allow_other_hardware) if hardware is not None and measures_here
-        else (key, None)
-    )  # fmt: skip
-    # Unless another CPU is named, what is not measured is for this one as well.
-    target = target_for(runs_on, target, runs_here=hardware is None or measures_here)
-    # Its intrinsics come with the first context, when those who build have begun to load TVM.
-    machine = use_target(target, intrinsics=False)
-    # Of another machine's target the cores say nothing about who searches and builds here.
-    cores = cores_for(target) if rpc is None else read_cpu().usable_threads
+    place = _place(hardware, target, trials > 0, rpc, allow_other_hardware)
     folder, known = Path(output), Path(database) if database is not None else None
     # Two that write to one folder would mix their records; those who build load TVM while the
     # checkpoint is loaded here.
@@ -114,53 +103,102 @@ def tune(
         files.refuse(folder, known)
         earlier = () if known is None else measured_on(known)
         of_known = (
-            None if known is None else going_on(known, earlier, runs_on, allow_other_hardware)
+            None if known is None else going_on(known, earlier, place.runs_on, allow_other_hardware)
         )
+        limits = build_timeout_seconds, run_timeout_seconds
         means = (
-            stack.enter_context(
-                measuring(target, cores, builder, rpc, build_timeout_seconds, run_timeout_seconds)
-            )
+            stack.enter_context(measuring(place.target, place.cores, builder, rpc, *limits))
             if trials
             else None
         )
-        evaluator, note = choose_evaluator(model, key, allow_other_hardware, locked)
-        found = tasks_of(workload, machine)
+        evaluator, note = choose_evaluator(model, place.named, allow_other_hardware, locked)
+        found = tasks_of(workload, place.machine)
         tasks = found.workloads
         files.refuse_overwriting(folder, known, [task.name for task in tasks], workload)
         unfit = [f"{name} is left out: {reason}" for name, reason in found.skipped.items()]
+        if 0 < trials < len(tasks):
+            unfit.append(f"{trials} trials for {len(tasks)} tasks: some go without any")
         job = Job(
             name=_name(workload, tasks),
-            hardware=runs_on,
-            measured_on=tuple(dict.fromkeys((str(runs_on), *earlier))),
+            hardware=place.runs_on,
+            measured_on=tuple(dict.fromkeys((str(place.runs_on), *earlier))),
             search=search,
-            notes=tuple(told for told in (note, elsewhere, of_known, *unfit) if told),
+            notes=tuple(told for told in (note, place.note, of_known, *unfit) if told),
             tasks=tasks,
-            target=machine,
+            target=place.machine,
             learner=Learner(evaluator, adapt),
             config=config or LatentSearchConfig(),
-            cores=cores,
+            cores=place.cores,
             seed=seed,
             trials=trials,
             # TVM gives every task a batch before any gets a second one.
             batch=max(1, min(batch, trials // len(tasks))),
             folder=folder,
         )
-        before = files.prepare(folder, known, partial(_open, search, machine))
-        history, firsts = History(budget, on_progress), [NO_BASELINE] * len(tasks)
-        if before and (others := of_other_targets(job.database(), machine)):
-            history.notes.append(
-                f"{others} of its {before} records are of another target: not used"
-            )
-        with own_errors(), interruptible(budget.interrupt) if trials else nullcontext():
-            if means is not None and not budget.spent:
-                if baselines:
-                    firsts = measure_baselines(job, means, budget)
-                _run(job, history, budget, means)
-            lost = before + len(history.trials) - files.records_in(folder)
-            with logged(job.log):
-                result = outcome(job, history, firsts, budget, lost)
-            result = written(job, result)
-    return result
+        return _carried_out(job, History(budget, on_progress), budget, means, known, baselines)
+
+
+class _Place(NamedTuple):
+    """What is tuned for, and what with."""
+
+    named: HardwareKey
+    """What the user tunes for."""
+    runs_on: HardwareKey
+    """What measures."""
+    note: str | None
+    """A sentence where that is not the same."""
+    target: dict[str, Any]
+    machine: Any
+    """The same, as TVM has it."""
+    cores: int
+    """Of this machine, to search and build with."""
+
+
+def _place(
+    hardware: HardwareKey | str | None,
+    target: dict[str, Any] | None,
+    measures: bool,
+    rpc: str | None,
+    allow_other_hardware: bool,
+) -> _Place:
+    named = this_hardware(hardware)
+    here = measures and rpc is None
+    runs_on, note = (
+        machine_for(named, allow_other_hardware) if hardware is not None and here
+        else (named, None)
+    )  # fmt: skip
+    # Unless another CPU is named, what is not measured is for this one as well.
+    target = target_for(runs_on, target, runs_here=hardware is None or here)
+    # Its intrinsics come with the first context, when those who build have begun to load TVM.
+    machine = use_target(target, intrinsics=False)
+    # Of another machine's target the cores say nothing about who searches and builds here.
+    cores = cores_for(target) if rpc is None else read_cpu().usable_threads
+    return _Place(named, runs_on, note, target, machine, cores)
+
+
+def _carried_out(
+    job: Job,
+    history: History,
+    budget: Budget,
+    means: Means | None,
+    known: Path | None,
+    baselines: bool,
+) -> TuneResult:
+    """The result of ``job``, which goes on from the database of ``known``; without ``means``
+    nothing is measured."""
+    before = files.prepare(job.folder, known, partial(_open, job.search, job.target))
+    firsts = [NO_BASELINE] * len(job.tasks)
+    if before and (others := of_other_targets(job.database(), job.target)):
+        history.notes.append(f"{others} of its {before} records are of another target: not used")
+    with own_errors(), interruptible(budget.interrupt) if means is not None else nullcontext():
+        if means is not None and not budget.spent:
+            if baselines:
+                firsts = measure_baselines(job, means, budget)
+            _run(job, history, budget, means)
+        lost = before + len(history.trials) - files.records_in(job.folder)
+        with logged(job.log):
+            result = outcome(job, history, firsts, budget, lost)
+        return written(job, result)
 
 
 def _name(workload: Any, tasks: Sequence[NamedWorkload]) -> str:
