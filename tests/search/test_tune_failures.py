@@ -171,7 +171,7 @@ def test_a_task_that_the_model_cannot_read_costs_the_others_nothing(
     )
     monkeypatch.setattr(ms.search_strategy, "EvolutionarySearch", small)
     monkeypatch.setattr(cost_model, "score_traces", unread_too)
-    with pytest.warns(RuntimeWarning, match="the model cannot read it, and ranks nothing"):
+    with pytest.warns(RuntimeWarning, match="not read, and so not ranked: a block of 4,096"):
         result = tune(tmp_path / "out", workload=two_tasks(), trials=6, search=search)
     assert {trial.task for trial in result.history} == {"f0", "f1"}
 

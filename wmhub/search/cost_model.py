@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.errors import HardwareMismatchError, InvalidInputError
+from wmhub.errors import InvalidInputError
 from wmhub.evaluator import Scores, Settings, WorkloadScorer
 from wmhub.measure.programs import workload_of
 from wmhub.names import HardwareKey
@@ -62,17 +62,17 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
     """Scores candidates by a checkpoint, and by what was measured so far in this run."""
 
     def __init__(self, learner: Learner, hardware: HardwareKey | None = None) -> None:
-        """``hardware``: what the targets of all searches have to be for, if it matters."""
+        """``hardware``: what the targets of all searches should be for, if it matters."""
         super().__init__()
         self._learner, self._hardware = learner, hardware
         self._ratios = SpeedRatios()
-        self._unread: set[str] = set()
+        self._warned: set[str] = set()
 
     def predict(self, context: Any, candidates: Sequence[Any]) -> np.ndarray:
         """Expected best latency over latency, float64 [N]: positive, about 1 for the best.
 
         All alike, with a warning, where the model cannot read the workload: of a whole network, one
-        such is no reason to stop. Raises ``HardwareMismatchError`` for a target of other hardware.
+        such is no reason to stop. With a warning as well for a target of another backend.
         """
         if not candidates:
             return np.zeros(0)
@@ -81,7 +81,7 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
             traces = [candidate.sch.trace for candidate in candidates]
             mean, _ = workload.predict(score_traces(workload.scorer, traces))
         except InvalidInputError as error:
-            self._warn(str(context.task_name), error)
+            self._warn(f"{context.task_name}: not read, and so not ranked: {last_line(error)}")
             return np.ones(len(candidates))
         return self._ratios.of(identity, mean)
 
@@ -101,7 +101,7 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
             identity, workload = self._workload(context)
             scores = score_traces(workload.scorer, [trace for trace, _ in measured])
         except InvalidInputError as error:
-            self._warn(str(context.task_name), error)
+            self._warn(f"{context.task_name}: not read, and so not ranked: {last_line(error)}")
             return
         workload.update(scores, np.asarray([seconds for _, seconds in measured]))
         self._ratios.forget(identity)
@@ -115,19 +115,16 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
         self._learner.load(path)
         self._ratios = SpeedRatios()
 
-    def _warn(self, task: str, error: InvalidInputError) -> None:
-        if task not in self._unread:
-            self._unread.add(task)
-            text = f"{task}: the model cannot read it, and ranks nothing: {last_line(error)}"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+    def _warn(self, said: str) -> None:
+        if said not in self._warned:
+            self._warned.add(said)
+            name = self._learner.evaluator.name
+            warnings.warn(f"{name}: {said}", RuntimeWarning, stacklevel=2)
 
     def _workload(self, context: Any) -> tuple[str, WorkloadLearner]:
         kind = str(context.target.kind.name) if context.target is not None else ""
         if self._hardware is not None and not self._hardware.runs(kind):
-            raise HardwareMismatchError(
-                f"{self._learner.evaluator.name} was trained on {self._hardware}, and this search "
-                f"is for a target of {kind}"
-            )
+            self._warn(f"trained on {self._hardware}, and asked for a target of {kind}")
         workload = workload_of(context.mod)
         return workload.id, self._learner.workload(workload)
 
@@ -135,7 +132,6 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
 def cost_model(evaluator: WorkloadEvaluator, adapt: bool = True) -> Any:
     """The ``CostModel`` for MetaSchedule that ``Evaluator.cost_model`` returns.
 
-    ``adapt=False`` scores by the checkpoint alone, whatever is measured. For a target of another
-    backend it raises ``HardwareMismatchError``.
+    ``adapt=False`` scores by the checkpoint alone, whatever is measured.
     """
     return WorldModelCost(Learner(evaluator, adapt), evaluator.hardware)
