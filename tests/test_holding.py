@@ -35,3 +35,4 @@ def test_a_file_system_without_locks_is_named(
     monkeypatch.setattr("wmhub.holding.fcntl.flock", refused)
     with pytest.raises(InvalidInputError, match=r"\.wmhub\.lock: this file system has no locks"):
         held(tmp_path / "out").__enter__()
+    assert not (tmp_path / "out").exists()

@@ -265,10 +265,10 @@ def _probed(key: HardwareKey) -> HardwareProfile | None:
     if key.backend not in PROBED:
         return None
     try:
-        profile = probe(key.backend)
-    except MeasureError:  # There is no such device here, or nothing to ask it with.
+        is_here = probe(key.backend, quick=True).key == key
+    except (MeasureError, RuntimeError):  # There is none here, or nothing that tells.
         return None
-    return profile if profile.key == key else None
+    return probe(key.backend) if is_here else None
 
 
 def _of_other_hardware(

@@ -50,15 +50,18 @@ def held(output: Path) -> Iterator[None]:
     is_new = not output.exists()
     output.mkdir(parents=True, exist_ok=True)
     lock = output / LOCK
+    is_others = False
     with lock.open("ab") as file:
-        if not take(file):
-            raise OutputExistsError(
-                f"{output}: another process is at work in it; wait until it has finished, or give "
-                "another folder"
-            )
         try:
+            is_others = not take(file)
+            if is_others:
+                raise OutputExistsError(
+                    f"{output}: another process is at work in it; wait until it has finished, or "
+                    "give another folder"
+                )
             yield
         finally:
-            lock.unlink(missing_ok=True)
-            if is_new and not any(output.iterdir()):
-                output.rmdir()
+            if not is_others:
+                lock.unlink(missing_ok=True)
+                if is_new and not any(output.iterdir()):
+                    output.rmdir()

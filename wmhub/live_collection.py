@@ -189,12 +189,11 @@ def _head(
 
 
 def _guided_by(model: str | os.PathLike[str] | Evaluator) -> MakeGuide:
-    from wmhub.hub import from_pretrained
+    from wmhub.hub import evaluator_of
     from wmhub.search.guide import ModelGuide
     from wmhub.search.learner import Learner
 
-    evaluator = from_pretrained(model) if isinstance(model, (str, os.PathLike)) else model
-    return partial(ModelGuide, Learner(evaluator))
+    return partial(ModelGuide, Learner(evaluator_of(model)))
 
 
 def _known(older: Dataset | None, ids: Collection[str]) -> Known:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
+import signal
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -102,3 +104,26 @@ class Unused:
     def measure(self, programs: Sequence[object]) -> list[object]:
         assert not programs
         return []
+
+
+@pytest.mark.tvm
+def test_ctrl_c_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tvm")
+    from wmhub.bench import repeat as module
+
+    monkeypatch.setattr(module, "Engine", lambda *_, **__: nullcontext(None))
+    monkeypatch.setattr(module, "use_target", lambda target: None)
+    records: list[Any] = [(None, SimpleNamespace(target='{"kind":"llvm"}'))] * 60
+    here: Any = SimpleNamespace(hardware=HardwareKey.parse("llvm-znver4-2c"), is_cold=False)
+
+    def measured(seconds: float | None) -> dict[int, float | None]:
+        def one_batch(_engine: object, batch: Any) -> dict[int, float | None]:
+            os.kill(os.getpid(), signal.SIGINT)
+            return dict.fromkeys(batch, seconds)
+
+        monkeypatch.setattr(module, "_measured", one_batch)
+        return module.measure_again(here, records)
+
+    assert measured(1e-3) == dict.fromkeys(range(25), 1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        measured(None)

@@ -257,12 +257,12 @@ def test_logs_of_this_machine_with_a_device_of_no_table_have_its_profile(
     known = lookup(HardwareKey("cuda", "h200"))
     assert known is not None
     mine = dataclasses.replace(known, key=key)
-    monkeypatch.setattr(probe, "probe", lambda backend: mine)
+    monkeypatch.setattr(probe, "probe", lambda backend, quick=False: mine)
     assert _hardware(key, None) == (key, mine)
     assert _hardware("cuda-of-yesterday", None) == (HardwareKey("cuda", "of-yesterday"), None)
     assert _hardware("vulkan-of-tomorrow", None)[1] is None
 
-    def without(backend: str) -> None:
+    def without(backend: str, quick: bool = False) -> None:
         raise MeasureError("no cuda device can be used")
 
     monkeypatch.setattr(probe, "probe", without)

@@ -197,6 +197,8 @@ def test_a_licence_that_is_none_can_be_replaced(make: Make, tmp_path: Path) -> N
     merge([make(name, mine, licence=licence) for name, mine, licence in parts], both)
     with pytest.raises(InvalidInputError, match=r"no row has the licence 'BSD'; there is 'CC BY 4"):
         credit(both, contributor="", licence="CC-BY-4.0", instead_of="BSD")
+    with pytest.raises(InvalidInputError, match="without a licence"):
+        credit(both, contributor="ann", instead_of="CC BY 4.0")
     manifest = credit(both, licence="CC-BY-4.0", instead_of="CC BY 4.0")
     assert manifest.licences == {"CC-BY-4.0": 18, "MIT": 2}
     assert verify(both)[1] == []

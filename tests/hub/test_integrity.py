@@ -105,7 +105,7 @@ def test_pipes_and_folders_are_not_opened(tmp_path: Path) -> None:
     for name in ("pipe", "sub"):
         with pytest.raises(InvalidInputError, match="not a regular file"):
             open_inside(tmp_path, name)
-        with pytest.raises((InvalidInputError, IsADirectoryError), match=r"no file|directory"):
+        with pytest.raises(InvalidInputError, match="is no file"):
             read_bounded(tmp_path / name)
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 

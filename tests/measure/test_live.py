@@ -105,6 +105,14 @@ def test_every_candidate_is_a_record_that_says_where_it_came_from(tmp_path: Path
     )
 
 
+def test_what_failed_before_the_engine_ended_is_not_kept_where_it_is_most(tmp_path: Path) -> None:
+    # The last of the second batch finds no worker that can work.
+    engine = FakeEngine(gone_after=7, broken_after=4)
+    with pytest.raises(MeasureError, match="the device is gone"):
+        run(tmp_path / "journal", engine, LivePlan(candidates=8, batch=4))
+    assert [record.failure for record in records(tmp_path / "journal")] == [None] * 4
+
+
 @pytest.mark.parametrize("is_broken", [True, False])
 def test_what_a_broken_machine_fails_of_is_no_failure_of_its_candidates(
     tmp_path: Path, is_broken: bool

@@ -4,11 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wmhub.measure.messages import (
+    ArchiveRequest,
     BuildRequest,
     Built,
+    Dropped,
+    DropRequest,
     Granted,
     Message,
+    NoTracker,
     Ran,
+    Ready,
+    RunnerSettings,
     RunRequest,
     Turning,
     WorkerSettings,
@@ -31,6 +37,15 @@ _messages = st.one_of(
     ),
     st.builds(Ran, _id, st.lists(_seconds), _seconds, _failure, st.text(), st.booleans()),
     st.builds(Turning, st.none() | _id),
+    st.builds(RunnerSettings, _json, st.text(), _id, st.text()),
+    st.builds(
+        ArchiveRequest, _id, st.text(), st.text(), st.builds(TimingPlan, st.integers(1, 9)),
+        st.none() | _seconds, _seconds,
+    ),
+    st.builds(Ready, st.text()),
+    st.builds(DropRequest, st.lists(_id)),
+    st.builds(Dropped, _id),
+    st.builds(NoTracker, st.text()),
     st.builds(Granted),
 )  # fmt: skip
 

@@ -66,7 +66,7 @@ def test_caches_of_a_remote_cpu_are_emptied_as_those_of_this_one() -> None:
         ("cuda", {}, "cuda-0"),
         ("cuda", {"CUDA_VISIBLE_DEVICES": ""}, "cuda-0"),
         ("cuda", {"CUDA_VISIBLE_DEVICES": "3,1"}, "cuda-3"),
-        ("cuda", {"CUDA_VISIBLE_DEVICES": "MIG-GPU-8a/7/0"}, "cuda-MIG-GPU-8a-7-0"),
+        ("cuda", {"CUDA_VISIBLE_DEVICES": "MIG-GPU-8a/7/0"}, "cuda-0"),
         ("rocm", {"ROCR_VISIBLE_DEVICES": "2"}, "rocm-2"),
     ],
 )

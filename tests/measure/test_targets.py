@@ -82,6 +82,11 @@ def test_a_target_has_to_fit_its_hardware(hardware: str, kind: str, fits: bool) 
             given_target(target, key)
 
 
+def test_a_gpu_without_a_name_is_compiled_for_by_its_architecture() -> None:
+    assert target_of(HardwareKey("rocm", "gfx942"))["mcpu"] == "gfx942"
+    assert target_of(HardwareKey("rocm", "mi50"))["mcpu"] == "gfx906"
+
+
 def test_a_target_has_the_cores_of_its_hardware() -> None:
     key = HardwareKey.parse("llvm-neoverse-n1-4c")
     assert given_target({"kind": "llvm", "mcpu": "neoverse-n1"}, key)["num-cores"] == 4

@@ -268,3 +268,26 @@ def test_a_workload_that_cannot_be_read_is_told_once_and_ranked_at_random(
     assert predicted.tolist() == [1.0] * len(candidates)
     assert model.predict(context, candidates).tolist() == predicted.tolist()
     model.update(context, candidates[:1], results([1e-3]))
+
+
+def test_candidates_that_cannot_be_read_are_middling(
+    context: Any, candidates: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search import cost_model as module
+
+    odd = {str(candidate.sch.trace) for candidate in candidates[:3]}
+    real = module.score_traces
+
+    def picky(scorer: Any, traces: Any) -> Any:
+        if any(str(trace) in odd for trace in traces):
+            raise InvalidInputError("a block of 4,096 reads is more than can be followed")
+        return real(scorer, traces)
+
+    expected = module.cost_model(FakeEvaluator()).predict(context, candidates[3:])
+    monkeypatch.setattr(module, "score_traces", picky)
+    model = module.cost_model(FakeEvaluator())
+    with pytest.warns(RuntimeWarning, match="not read, and so not ranked"):
+        predicted = model.predict(context, candidates)
+    assert predicted[3:].tolist() == expected.tolist()
+    assert predicted[:3].tolist() == [np.median(expected)] * 3
+    model.update(context, candidates, results([1e-3] * len(candidates)))

@@ -298,7 +298,7 @@ def test_a_database_of_other_hardware_is_refused_unless_allowed(tmp_path: Path) 
     result = tune(tmp_path / "out", allow_other_hardware=True, **given)
     assert "was measured on llvm-znver4-2c" in "".join(result.notes)
     # What was allowed once is told, and asked for, again.
-    assert result.measured_on == ("llvm-rocketlake-2c", "llvm-znver4-2c")
+    assert result.measured_on == ("llvm-znver4-2c",)
     with pytest.raises(HardwareMismatchError, match="was measured on llvm-znver4-2c"):
         tune(tmp_path / "more", database=tmp_path / "out", trials=0)
 

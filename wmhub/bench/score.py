@@ -117,10 +117,10 @@ def score(
             "bench score needs a workload, and at least one candidate and round"
         )
     require_xgboost("bench score")
-    from wmhub.hub import from_pretrained
+    from wmhub.hub import evaluator_of
 
     say = progress or (lambda _: None)
-    evaluator = from_pretrained(model) if isinstance(model, str) else model
+    evaluator = evaluator_of(model)
     with one_core():
         peer = ms.cost_model.XGBModel(num_warmup_samples=1, num_tuning_cores=1)
         found, scorers = [], []

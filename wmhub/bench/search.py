@@ -233,7 +233,8 @@ def _final_latencies(
     plan = TimingPlan(
         rounds=_FINAL_TIMINGS, extra_rounds=0, slow_ratio=ANY_RATIO, close_ratio=ANY_RATIO
     )
-    how = f"{runs[0].spec.tvm}\n{sorted(target.items())}\n{_FINAL_ROUNDS} of {plan}\n"
+    spec = runs[0].spec
+    how = f"{spec.hardware}\n{spec.tvm}\n{sorted(target.items())}\n{_FINAL_ROUNDS} of {plan}\n"
     digests = {
         key: hashlib.blake2b((how + program).encode(), digest_size=8).hexdigest()
         for key, program in programs.items()

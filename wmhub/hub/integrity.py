@@ -112,16 +112,21 @@ def open_inside(folder: Path, name: str, within: Path | None = None) -> Path:
     return real
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidInputError.at(path, "is no file")
+    return descriptor
+
+
 def read_bounded(path: Path, most_bytes: int = MOST_MANIFEST_BYTES) -> bytes:
     """The content of ``path`` if it is at most ``most_bytes`` long, whatever its length claims.
 
     Raises ``InvalidInputError`` for a longer one, and for what is no file: a pipe could be waited
     for without end.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InvalidInputError.at(path, "is no file")
+    with open(path, "rb", opener=_without_waiting) as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise InvalidInputError.at(path, f"is longer than {most_bytes} bytes")

@@ -163,11 +163,11 @@ class Engine:
     def require_sound(self) -> None:
         """Builds and times a trivial program; raises ``MeasureError`` where not even that works."""
         target = use_target(self.target, intrinsics=False)
-        (result,) = self.measure([Program(save_program(trivial_program(target)))])
+        program = Program(save_program(trivial_program(target)), "trivial")
+        (result,) = self.measure([program])
         if result.failure is not None:
             raise MeasureError(
-                f"not even a trivial program can be run any more: {result.failure}: "
-                f"{result.message}"
+                f"not even a trivial program can be run: {result.failure}: {result.message}"
             )
 
     def build(self, programs: Iterable[Program]) -> list[int]:

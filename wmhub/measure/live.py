@@ -226,7 +226,13 @@ def _measure_batch(
     try:
         if programs:
             engine.measure(programs, done)
-            _require_sound(engine, results)
+            if _mostly_failed(results):
+                engine.require_sound()
+    except BaseException:
+        # The machine may be to blame: what failed of that would be the candidates' own failure.
+        for index in _mostly_failed(results):
+            del results[index]
+        raise
     finally:
         # Also when the devices are gone or the user has lost patience: what is measured is kept.
         if results:
@@ -235,21 +241,10 @@ def _measure_batch(
         state.expected -= max(0, plan.candidates - item.measured)
 
 
-def _require_sound(engine: Measures, results: dict[int, _Measured]) -> None:
-    """Where most of a batch failed, sees whether the machine is to blame.
-
-    Raises ``MeasureError`` then, without the failures among ``results``: they would be written down
-    as the candidates' own.
-    """
+def _mostly_failed(results: Mapping[int, _Measured]) -> list[int]:
+    """Those of a batch that failed, where they are most of it; else none."""
     failed = [index for index, one in results.items() if one.result.failure is not None]
-    if 2 * len(failed) <= len(results):
-        return
-    try:
-        engine.require_sound()
-    except BaseException:
-        for index in failed:
-            del results[index]
-        raise
+    return failed if 2 * len(failed) > len(results) else []
 
 
 def _keep(

@@ -54,10 +54,11 @@ class WorkerProcess:
         try:
             answer = self.channel.receive(START_SECONDS)
         except TimeoutError:
-            answer = None
-        if answer is None:
             self.kill()
-            said = self.last_words() or f"it did not answer within {START_SECONDS:g} s"
+            said = f"no answer within {START_SECONDS:g} s. {self.last_words()}".strip()
+            raise MeasureError(f"a worker process could not start: {said}") from None
+        if answer is None:
+            _, said, _ = self.death()
             raise MeasureError(f"a worker process could not start: {said}")
         assert isinstance(answer, Ready)
         if answer.problem:

@@ -129,7 +129,8 @@ def device_here(target: Mapping[str, Any]) -> str:
         return ""
     visible = (os.environ.get(variable) for variable in _VISIBLE.get(name, ()))
     first = next((text for text in visible if text is not None), "").split(",")[0].strip()
-    return re.sub(r"[^A-Za-z0-9-]+", "-", f"{name}-{first or 0}")
+    # What is named in another way may be the first, and had better wait for it.
+    return f"{name}-{first if first.isdecimal() and first.isascii() else 0}"
 
 
 def random_arguments(info: Sequence[Any], device: Any, fill: Any = None) -> list[Any]:

@@ -166,6 +166,10 @@ class RemoteEngine(Engine):
 
     def _time_built(self, ids: Sequence[int], report: Callable[[], None]) -> None:
         queue = deque(id_ for id_ in ids if self._candidates[id_].outcome is None)
+        # Those that still time what a broken-off call wanted.
+        for runner in [runner for runner in self._runners if runner.busy_with is not None]:
+            self._runners.remove(runner)
+            runner.process.forget()
         # Boards come and go.
         self._most, self._heard = self._tracker.boards(), time.monotonic()
         while queue or any(runner.busy_with is not None for runner in self._runners):

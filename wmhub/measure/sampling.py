@@ -6,6 +6,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -226,6 +227,8 @@ def mixed(
 
     Random ones cover the space, guided ones the corner where the good schedules are.
     """
-    drawn = count if measured < warm_up else round(count * random_share)
+    # Over all batches as large a share as it should be, however small each is.
+    until_now, then = (math.floor(n * random_share) for n in (measured, measured + count))
+    drawn = count if measured < warm_up else then - until_now
     candidates = sampler.random(min(drawn, count))
     return [*candidates, *sampler.guided(count - len(candidates))]

@@ -311,5 +311,7 @@ def _tasks(module: Any, target: Any) -> Found:
 
 
 def _is_scheduled(task: Any) -> bool:
-    attributes = task.mod.attrs
-    return bool(attributes and attributes.get("tirx.is_scheduled", False))
+    module = task.dispatched[0]
+    # TVM's own search looks at the module, its rules (dlight) mark the function.
+    marked = (task.mod, module, *(function for _, function in module.functions.items()))
+    return any(one.attrs and one.attrs.get("tirx.is_scheduled", False) for one in marked)

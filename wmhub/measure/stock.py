@@ -128,9 +128,11 @@ class _Result(ms.runner.PyRunnerFuture):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def uninterrupted_workers() -> Iterator[None]:
-    """Processes that TVM's builders and runners start meanwhile know no Ctrl-C, and end with this.
+    """Processes that TVM's builders and runners start meanwhile know no Ctrl-C and no SIGTERM, and
+    end with this.
 
-    A terminal sends it to them as well, and what they were at would be written down as failures.
+    A terminal sends the one to them as well, a supervisor the other, and what they were at would be
+    written down as failures.
     """
     from tvm.support.popen_pool import PopenWorker
 
@@ -138,7 +140,7 @@ def uninterrupted_workers() -> Iterator[None]:
 
     def starting(self: Any) -> None:
         # What a thread blocks, the processes that it starts block for good.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             with safely_started():
                 start(self)

@@ -113,10 +113,11 @@ def target_of(key: HardwareKey) -> dict[str, Any]:
             "registers_per_block": 64 << 10,
             "thread_warp_size": 32,
         }
-    if key.backend == "rocm" and key.device in _ROCM_ARCH:
+    if key.backend == "rocm" and (key.device in _ROCM_ARCH or key.device.startswith("gfx")):
         return {
             "kind": "rocm",
-            "mcpu": _ROCM_ARCH[key.device],
+            # A device without a name of its own is called by its architecture.
+            "mcpu": _ROCM_ARCH.get(key.device, key.device),
             "max_threads_per_block": 1024,
             "max_shared_memory_per_block": 64 << 10,
             "thread_warp_size": 64,

@@ -57,6 +57,14 @@ def score_traces(scorer: WorkloadScorer, traces: Sequence[Any]) -> Scores:
     return scores.at(np.argsort(np.concatenate(list(members.values()))))
 
 
+def _is_sound(scorer: WorkloadScorer, trace: Any) -> bool:
+    try:
+        score_traces(scorer, [trace])
+    except InvalidInputError:
+        return False
+    return True
+
+
 @derived_object
 class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
     """Scores candidates by a checkpoint, and by what was measured so far in this run."""
@@ -71,19 +79,20 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
     def predict(self, context: Any, candidates: Sequence[Any]) -> np.ndarray:
         """Expected best latency over latency, float64 [N]: positive, about 1 for the best.
 
-        All alike, with a warning, where the model cannot read the workload: of a whole network, one
-        such is no reason to stop. With a warning as well for a target of another backend.
+        Candidates that the model cannot read count as middling, with a warning: of a whole network,
+        one workload of such is no reason to stop. With a warning as well for a target of another
+        backend.
         """
-        if not candidates:
-            return np.zeros(0)
-        try:
-            identity, workload = self._workload(context)
-            traces = [candidate.sch.trace for candidate in candidates]
-            mean, _ = workload.predict(score_traces(workload.scorer, traces))
-        except InvalidInputError as error:
-            self._warn(f"{context.task_name}: not read, and so not ranked: {last_line(error)}")
-            return np.ones(len(candidates))
-        return self._ratios.of(identity, mean)
+        predicted = np.ones(len(candidates))
+        read = self._read(context, [candidate.sch.trace for candidate in candidates])
+        if read is None:
+            return predicted
+        identity, workload, known, scores = read
+        mean, _ = workload.predict(scores)
+        told = self._ratios.of(identity, mean)
+        predicted[:] = np.median(told)
+        predicted[known] = told
+        return predicted
 
     def update(self, context: Any, candidates: Sequence[Any], results: Sequence[Any]) -> None:
         """Takes in measurements; the pretrained weights stay as they are.
@@ -95,15 +104,11 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
 
     def recall(self, context: Any, measured: Sequence[tuple[Any, float]]) -> None:
         """Takes in traces of the context's workload with their seconds (NaN: failed)."""
-        if not measured:
+        read = self._read(context, [trace for trace, _ in measured])
+        if read is None:
             return
-        try:
-            identity, workload = self._workload(context)
-            scores = score_traces(workload.scorer, [trace for trace, _ in measured])
-        except InvalidInputError as error:
-            self._warn(f"{context.task_name}: not read, and so not ranked: {last_line(error)}")
-            return
-        workload.update(scores, np.asarray([seconds for _, seconds in measured]))
+        identity, workload, known, scores = read
+        workload.update(scores, np.asarray([measured[at][1] for at in known]))
         self._ratios.forget(identity)
 
     def save(self, path: str) -> None:
@@ -114,6 +119,28 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
         """Takes up what ``save`` wrote; ``Learner.load``."""
         self._learner.load(path)
         self._ratios = SpeedRatios()
+
+    def _read(
+        self, context: Any, traces: Sequence[Any]
+    ) -> tuple[str, WorkloadLearner, list[int], Scores] | None:
+        """The context's workload, which of its ``traces`` the model can read, and their scores;
+        ``None`` where that is none."""
+        if not traces:
+            return None
+        known = list(range(len(traces)))
+        try:
+            identity, workload = self._workload(context)
+            try:
+                return identity, workload, known, score_traces(workload.scorer, traces)
+            except InvalidInputError as error:
+                self._warn(f"{context.task_name}: not read, and so not ranked: {last_line(error)}")
+                known = [at for at in known if _is_sound(workload.scorer, traces[at])]
+            if known:
+                scores = score_traces(workload.scorer, [traces[at] for at in known])
+                return identity, workload, known, scores
+        except InvalidInputError as error:
+            self._warn(f"{context.task_name}: not read, and so not ranked: {last_line(error)}")
+        return None
 
     def _warn(self, said: str) -> None:
         if said not in self._warned:

@@ -32,7 +32,7 @@ class Job:
     hardware: HardwareKey
     """What is tuned for."""
     measured_on: tuple[str, ...]
-    """Keys of it and of the hardware whose records the database came with."""
+    """Keys of the hardware whose records the database came with, and of this where it measures."""
     search: str
     """``latent`` or ``evolutionary``."""
     notes: tuple[str, ...]

@@ -49,10 +49,10 @@ def measuring(
 ) -> Iterator[Means]:
     """What measures for ``target``, a dictionary.
 
-    ``cores``: processes that build. ``builder``: ``engine`` is our own, ``local`` TVM's. ``rpc``:
-    ``HOST:PORT/KEY`` of a TVM tracker and the devices at it; builds are TVM's local ones then. What
-    takes longer than its limit has failed; TVM's own runners know one for all runs of a candidate,
-    and have several times as long. Raises ``InvalidInputError``, and
+    ``cores``: processes of TVM's builder. ``builder``: ``engine`` is our own, ``local`` TVM's.
+    ``rpc``: ``HOST:PORT/KEY`` of a TVM tracker and the devices at it; builds are TVM's local ones
+    then. What takes longer than its limit has failed; TVM's own runners know one for all runs of a
+    candidate, and have several times as long. Raises ``InvalidInputError``, and
     ``MeasureError`` where the tracker or its devices are not there.
     """
     if builder not in ("engine", "local"):
@@ -63,7 +63,6 @@ def measuring(
 
         with Engine(
             target,
-            workers=cores,
             plan=SEARCH_PLAN,
             build_ratio=_BUILD_RATIO,
             build_timeout_seconds=build_timeout_seconds,

@@ -121,7 +121,7 @@ def tune(
         job = Job(
             name=_name(workload, tasks),
             hardware=place.runs_on,
-            measured_on=tuple(dict.fromkeys((str(place.runs_on), *earlier))),
+            measured_on=tuple(dict.fromkeys((*([str(place.runs_on)] if trials else []), *earlier))),
             search=search,
             notes=tuple(told for told in (note, place.note, of_known, *unfit) if told),
             tasks=tasks,
