@@ -27,7 +27,8 @@ class Scores:
 
     score: np.ndarray
     """float32 [N], higher is better; the difference of two scores approximates the natural
-    logarithm of the ratio of their latencies."""
+    logarithm of the ratio of their latencies, and is less than that where one is far slower than
+    the best: half of the score is by trees, which spend nothing on such."""
     uncertainty: np.ndarray
     """float32 [N], standard deviation of ``score`` beside those of the others, same unit; 0 of a
     candidate alone, because only differences within a workload mean anything."""

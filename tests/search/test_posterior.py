@@ -195,3 +195,37 @@ def test_one_without_trees_goes_by_latents_alone() -> None:
     posterior.update(bare[0], latency)
     mean, _ = posterior.predict(bare[1])
     assert pairwise(mean, truth) > pairwise(unseen.score, truth)
+
+
+def test_a_failure_raises_nobody() -> None:
+    posterior = Posterior()
+    latents = np.array([[0.0, 0.0], [0.2, 0.0], [4.0, 4.0]])
+    scores = Scores(
+        np.array([0.0, -0.1, -3.0]), np.full(3, 0.3), latents, np.zeros((3, 0), np.uint8)
+    )
+    posterior.update(scores, np.exp([-7.0, -6.9, np.nan]))
+    neighbour = Scores(
+        np.array([-3.0]), np.full(1, 0.3), np.array([[4.0, 3.9]]), np.zeros((1, 0), np.uint8)
+    )
+    mean, _ = posterior.predict(neighbour)
+    # What ran is at 7 + its score; the neighbour of a failure is not expected to be faster.
+    assert mean[0] < 7.0 - 3.0
+
+
+def test_a_measurement_that_is_told_twice_counts_once() -> None:
+    def told(latency: list[float], shift: float = 0.0) -> tuple[Scores, np.ndarray]:
+        count = len(latency)
+        latents = np.stack([np.arange(count) + shift, np.ones(count)], axis=1)
+        scores = Scores(
+            np.zeros(count), np.full(count, 0.3), latents, np.zeros((count, 0), np.uint8)
+        )
+        return scores, np.asarray(latency)
+
+    posterior = Posterior()
+    posterior.update(*told([1e-3, 2e-3, np.nan]))
+    posterior.update(*told([1e-3, 2e-3, np.nan], shift=1e-5))
+    assert len(posterior) == 3
+    # Another time of the same candidate, and the same time of another, are news.
+    posterior.update(*told([1.1e-3]))
+    posterior.update(*told([1e-3], shift=0.5))
+    assert len(posterior) == 5

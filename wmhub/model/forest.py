@@ -32,7 +32,8 @@ class TreeTables:
     threshold: np.ndarray
     """float32 [T, 2^D - 1]: the walk goes left where the feature is below it."""
     leaf: np.ndarray
-    """float32 [T, 2^D]: what a tree adds to the score, in nats."""
+    """float32 [T, 2^D]: what a tree adds to the score: nats near the best candidate of a workload,
+    and less than that the slower one is (`wmhub.training.boosting` says why)."""
 
 
 class Forest(nn.Module):

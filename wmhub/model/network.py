@@ -62,7 +62,7 @@ class Judgement:
 
     opinions: np.ndarray
     """float32 [V, M]: score by each network and, where there are any, by the trees; higher is
-    better, differences are nats of latency."""
+    better. Differences are nats of latency; those of trees only near the best candidate."""
     embedding: np.ndarray
     """float32 [M, hidden]: last hidden layer of the first scoring network."""
     leaves: np.ndarray
@@ -166,7 +166,8 @@ class WorldModel(nn.Module):
     def verdict(self, opinions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Score and uncertainty, float32 [M] each, of the candidates of one workload.
 
-        Half of the weight is the networks', half the trees'. The uncertainty is the deviation of
+        Half of the weight is the networks', half the trees', which say less than nats of what is
+        far slower than the best: so does the score. The uncertainty is the deviation of
         that mixture, scaled so that it is right about itself on the validation workloads. All
         learn ratios within a workload and none its level: so how far their levels are apart says
         nothing, and is taken out over the candidates at hand. Of one alone nothing is left.

@@ -30,10 +30,13 @@ _LINEAR = 0.1
 _NOISES = np.array([0.02, 0.05, 0.15, 0.5, 1.5, 5.0])
 #: Weight of the inverse-gamma prior on the scale, in observations.
 _PRIOR_WEIGHT = 4.0
-#: A failed candidate counts as this many natural logarithms worse than the worst that ran.
+#: A failed candidate counts as this many natural logarithms worse than the worst that ran, or than
+#: was expected of it where that is worse still: a failure raises nobody.
 _FAILURE_PENALTY = 0.7
 #: Most measurements that the process is fitted to: the newest and the best.
 _MOST = 768
+#: Latents of one candidate are at most so far apart, by rounding.
+_SAME = 1e-3
 #: Deviations added to the mean when picking for the best, and when picking to learn.
 _CAUTIOUS, _BOLD = 1.0, 2.5
 
@@ -103,14 +106,32 @@ class Posterior:
         return len(self._latency)
 
     def update(self, scores: Scores, latency: np.ndarray) -> None:
-        """Adds measurements: ``latency`` is float [N] in seconds, NaN for a failed candidate."""
+        """Adds measurements: ``latency`` is float [N] in seconds, NaN for a failed candidate.
+
+        One that it has already is not added: a database may tell what a file of the run before has
+        told.
+        """
         latency = np.asarray(latency, np.float64)
-        self._embedding.extend(np.asarray(scores.embedding, np.float64))
-        self._leaves.extend(np.asarray(scores.leaves, np.uint8))
-        self._score.extend(float(value) for value in scores.score)
-        self._uncertainty.extend(float(value) for value in scores.uncertainty)
-        self._latency.extend(np.where(latency > 0, latency, np.nan).tolist())
+        latency = np.where(latency > 0, latency, np.nan)
+        new = np.flatnonzero(~self._has(scores, latency))
+        self._embedding.extend(np.asarray(scores.embedding, np.float64)[new])
+        self._leaves.extend(np.asarray(scores.leaves, np.uint8)[new])
+        self._score.extend(float(value) for value in np.asarray(scores.score)[new])
+        self._uncertainty.extend(float(value) for value in np.asarray(scores.uncertainty)[new])
+        self._latency.extend(latency[new].tolist())
         self._fit = None
+
+    def _has(self, scores: Scores, latency: np.ndarray) -> np.ndarray:
+        """Which of N measurements are here already, bool [N]: the same time in the same place."""
+        known, here = np.asarray(self._latency), np.asarray(scores.embedding, np.float64)
+        found = np.zeros(len(latency), bool)
+        for number, seconds in enumerate(latency):
+            alike = np.flatnonzero(np.isnan(known) if np.isnan(seconds) else known == seconds)
+            if len(alike):
+                places = np.asarray([self._embedding[at] for at in alike])
+                apart = np.abs(places - here[number]).max(axis=1, initial=0.0)
+                found[number] = (apart <= _SAME).any()
+        return found
 
     def predict(self, scores: Scores) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation, float64 [N] each, in natural logarithms."""
@@ -167,14 +188,15 @@ class Posterior:
         """Latents, leaves, residuals and uncertainties of the measurements to fit."""
         latency = np.asarray(self._latency)
         log_speed = -np.log(latency)
-        failed = ~np.isfinite(log_speed)
-        log_speed[failed] = log_speed[~failed].min() - _FAILURE_PENALTY
+        score, failed = np.asarray(self._score), ~np.isfinite(log_speed)
+        expected = score[failed] + np.median((log_speed - score)[~failed])
+        log_speed[failed] = np.minimum(log_speed[~failed].min(), expected) - _FAILURE_PENALTY
         keep = np.arange(len(latency))
         if len(keep) > _MOST:
             best = np.argsort(-log_speed, kind="stable")[: _MOST // 2]
             newest = np.setdiff1d(keep, best)[-(_MOST - len(best)) :]
             keep = np.union1d(best, newest)
-        residual = log_speed - np.asarray(self._score)
+        residual = log_speed - score
         return (
             np.asarray(self._embedding)[keep],
             np.asarray(self._leaves)[keep],

@@ -138,7 +138,10 @@ class TaskSearch:
         raise MeasureError(f"none of {_RANDOM_TRIES} random candidates is a valid schedule here")
 
     def predicted_speedup(self, candidate: Candidate, draws: int = 256) -> float:
-        """Expected ratio of a random candidate's latency (geometric mean) to ``candidate``'s."""
+        """Expected ratio of a random candidate's latency (geometric mean) to ``candidate``'s.
+
+        Of a large one rather too little, see `Scores.score`.
+        """
         mean, _ = self._learner.predict(self.scores([candidate, *self._drawn(draws)]))
         return float(np.exp(mean[0] - mean[1:].mean()))
 

@@ -87,7 +87,7 @@ class EvaluationReport:
     of the score as log latency ratio within the workload, both in nats."""
     notes: tuple[str, ...] = ()
     """What is missing, and why: workloads that the model has seen, a baseline that cannot be
-    had."""
+    had; and that the dataset is of other hardware."""
 
     @property
     def metrics(self) -> Metrics:
@@ -197,7 +197,13 @@ def _rank_model(
         f"{left_out} workloads of the {split} split are left out: {evaluator.name}, or what it was "
         "trained from, has learned from them or was chosen by them"
     )
-    return rankings, kinds, [told] if left_out else []
+    notes = [told] if left_out else []
+    if source.hardware != evaluator.hardware:
+        notes.append(
+            f"measured on {source.hardware}: {evaluator.name} takes it for its own "
+            f"{evaluator.hardware}, whose numbers it reads"
+        )
+    return rankings, kinds, notes
 
 
 def _setting(
