@@ -71,6 +71,6 @@ def pointed(folder: Path) -> str:
     path = folder / POINTER
     try:
         commit = orjson.loads(read_bounded(path))["commit"]
-    except (OSError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError.at(path, f"is no pointer of a folder hub: {error!r}") from error
     return check_commit(commit)
