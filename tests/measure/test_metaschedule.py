@@ -33,26 +33,31 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         yield engine
 
 
-@pytest.mark.slow
-def test_plain_tune_tir_measures_through_the_engine(engine: Engine, tmp_path: Path) -> None:
+def tuned(engine: Engine, mod: Any, folder: Path, trials: int, batch: int) -> tuple[Any, Any]:
+    """The builder and the records of plain ``tune_tir`` through ``engine``."""
     from wmhub.measure.metaschedule import builder_and_runner
     from wmhub.tvm_compat import meta_schedule as ms
     from wmhub.tvm_compat import use_target
 
     builder, runner = builder_and_runner(engine)
     database = ms.tune_tir(
-        zoo.build("matmul-m16-n16-k16"),
+        mod,
         use_target(engine.target),
-        str(tmp_path),
-        max_trials_global=6,
-        num_trials_per_iter=3,
+        str(folder),
+        max_trials_global=trials,
+        num_trials_per_iter=batch,
         builder=builder,
         runner=runner,
         cost_model="random",
         num_tuning_cores=1,
         seed=1,
     )
-    records = database.get_all_tuning_records()
+    return builder, database.get_all_tuning_records()
+
+
+@pytest.mark.slow
+def test_plain_tune_tir_measures_through_the_engine(engine: Engine, tmp_path: Path) -> None:
+    builder, records = tuned(engine, zoo.build("matmul-m16-n16-k16"), tmp_path, 6, 3)
     assert len(records) >= 3
     assert all(0 < float(seconds) < 1 for record in records for seconds in record.run_secs)
     # TVM deleted the folders of the artifacts and nothing else.
@@ -63,27 +68,13 @@ def test_plain_tune_tir_measures_through_the_engine(engine: Engine, tmp_path: Pa
 def test_plain_tune_tir_of_several_tasks_measures_all_of_them(
     engine: Engine, tmp_path: Path
 ) -> None:
-    from wmhub.measure.metaschedule import builder_and_runner
-    from wmhub.tvm_compat import meta_schedule as ms
-    from wmhub.tvm_compat import tvm, use_target
+    from wmhub.tvm_compat import tvm
 
     names = ("matmul-m16-n16-k16", "matmul-m16-n16-k32")
     functions = {f"f{n}": zoo.build(name)["main"] for n, name in enumerate(names)}
-    builder, runner = builder_and_runner(engine)
+    both = tvm.IRModule({n: f.with_attr("global_symbol", n) for n, f in functions.items()})
     # Its callbacks remove what was built for a task when all have been built for.
-    database = ms.tune_tir(
-        tvm.IRModule({n: f.with_attr("global_symbol", n) for n, f in functions.items()}),
-        use_target(engine.target),
-        str(tmp_path),
-        max_trials_global=8,
-        num_trials_per_iter=2,
-        builder=builder,
-        runner=runner,
-        cost_model="random",
-        num_tuning_cores=1,
-        seed=1,
-    )
-    records = database.get_all_tuning_records()
+    builder, records = tuned(engine, both, tmp_path, 8, 2)
     assert len(records) == 8
     assert len({str(record.workload.mod.script()) for record in records}) == 2
     assert builder._folders

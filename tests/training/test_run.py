@@ -107,16 +107,22 @@ class Killed(BaseException):
     """Stands for a signal."""
 
 
-@pytest.mark.parametrize("at", [3, 10, 25])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    at: int, dataset: Path, trained: Path, tmp_path: Path
-) -> None:
+def killed(dataset: Path, output: Path, at: int) -> None:
+    """Trains until the step ``at``, where the process would have died."""
+
     def kill(step: int, _steps: int, _loss: float, _looked: Validation | None) -> None:
         if step == at:
             raise Killed
 
     with pytest.raises(Killed):
-        train(dataset, tmp_path / "run", config=SMALL, watch=kill)
+        train(dataset, output, config=SMALL, watch=kill)
+
+
+@pytest.mark.parametrize("at", [3, 10, 25])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(
+    at: int, dataset: Path, trained: Path, tmp_path: Path
+) -> None:
+    killed(dataset, tmp_path / "run", at)
     assert not (tmp_path / "run" / "checkpoint.json").exists()
     train(dataset, tmp_path / "run", config=SMALL, resume=True)
     assert weights_of(tmp_path / "run") == weights_of(trained)
@@ -128,12 +134,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
 def test_an_interrupted_run_is_not_overwritten(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill(step: int, _steps: int, _loss: float, _looked: Validation | None) -> None:
-        if step == 12:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(dataset, tmp_path, config=SMALL, watch=kill)
+    killed(dataset, tmp_path, at=12)
     state = tmp_path / "training-state.safetensors"
     before = state.read_bytes()
     with pytest.raises(OutputExistsError, match="go on with --resume, or begin anew in another"):
@@ -145,12 +146,7 @@ def test_an_interrupted_run_is_not_overwritten(
 
 
 def test_a_run_of_another_configuration_is_not_resumed(dataset: Path, tmp_path: Path) -> None:
-    def kill(step: int, _steps: int, _loss: float, _looked: Validation | None) -> None:
-        if step == 12:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(dataset, tmp_path, config=SMALL, watch=kill)
+    killed(dataset, tmp_path, at=12)
     other = dataclasses.replace(SMALL, temperature=1.0)
     with pytest.raises(InvalidInputError, match="another configuration"):
         train(dataset, tmp_path, config=other, resume=True)
@@ -162,12 +158,7 @@ def test_a_run_of_another_configuration_is_not_resumed(dataset: Path, tmp_path: 
 def test_a_run_on_other_data_is_not_resumed(
     dataset: Path, other: Path, tmp_path: Path, trained: Path
 ) -> None:
-    def kill(step: int, _steps: int, _loss: float, _looked: Validation | None) -> None:
-        if step == 12:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(dataset, tmp_path, config=SMALL, watch=kill)
+    killed(dataset, tmp_path, at=12)
     for changes in ({"dataset": [dataset, other]}, {"dataset": dataset, "start_from": trained}):
         with pytest.raises(InvalidInputError, match=r"other data|another configuration"):
             train(output=tmp_path, config=SMALL, resume=True, **changes)  # type: ignore[arg-type]
