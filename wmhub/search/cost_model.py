@@ -57,9 +57,27 @@ def score_traces(scorer: WorkloadScorer, traces: Sequence[Any]) -> Scores:
     return scores.at(np.argsort(np.concatenate(list(members.values()))))
 
 
-def _is_sound(scorer: WorkloadScorer, trace: Any) -> bool:
+def _scored(scorer: WorkloadScorer, traces: Sequence[Any]) -> tuple[list[int], Scores]:
+    """Which traces can be read, and their scores; raises ``InvalidInputError`` where none can.
+
+    What cannot be read is a design space, with all of its candidates.
+    """
     try:
-        score_traces(scorer, [trace])
+        return list(range(len(traces))), score_traces(scorer, traces)
+    except InvalidInputError:
+        spaces: dict[int, list[int]] = {}
+        for at, trace in enumerate(traces):
+            spaces.setdefault(same_structure(raw_trace(trace)[0]), []).append(at)
+        sound = [ats for ats in spaces.values() if _is_sound(scorer, [traces[at] for at in ats])]
+        known = sorted(at for ats in sound for at in ats)
+        if not known:
+            raise
+    return known, score_traces(scorer, [traces[at] for at in known])
+
+
+def _is_sound(scorer: WorkloadScorer, traces: Sequence[Any]) -> bool:
+    try:
+        score_traces(scorer, traces)
     except InvalidInputError:
         return False
     return True
@@ -127,20 +145,15 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
         ``None`` where that is none."""
         if not traces:
             return None
-        known = list(range(len(traces)))
         try:
             identity, workload = self._workload(context)
-            try:
-                return identity, workload, known, score_traces(workload.scorer, traces)
-            except InvalidInputError as error:
-                self._warn(f"{context.task_name}: not read, and so not ranked: {last_line(error)}")
-                known = [at for at in known if _is_sound(workload.scorer, traces[at])]
-            if known:
-                scores = score_traces(workload.scorer, [traces[at] for at in known])
-                return identity, workload, known, scores
+            known, scores = _scored(workload.scorer, traces)
         except InvalidInputError as error:
             self._warn(f"{context.task_name}: not read, and so not ranked: {last_line(error)}")
-        return None
+            return None
+        if len(known) < len(traces):
+            self._warn(f"{context.task_name}: some candidates are not read, and so not ranked")
+        return identity, workload, known, scores
 
     def _warn(self, said: str) -> None:
         if said not in self._warned:
