@@ -58,7 +58,8 @@ def ceiling(
         raise MeasureError(f"{opened.path}: no workload of {split} that can be rebuilt and ranked")
     records = [(workload, record) for workload, found in drawn for record in found]
     seconds = measure_again(opened.manifest, records, progress)
-    if all(one is None for one in seconds.values()):
+    failed = sum(one is None for one in seconds.values())
+    if failed == len(seconds):
         raise MeasureError(f"{opened.path}: none of {len(seconds)} candidates ran again here")
     numbers = itertools.count()
     pairs = []
@@ -67,7 +68,6 @@ def ceiling(
         ran = [(old, new) for old, new in both if old is not None and new is not None]
         old, new = np.array(ran).reshape(-1, 2).T
         pairs.append((old, -new))
-    failed = sum(one is None for one in seconds.values())
     return Ceiling(
         len(seconds), failed, summarise(pairs), summarise_random([old for old, _ in pairs])
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,7 @@ from wmhub.cli._options import (
     timeout_options,
 )
 
-
-def _limits(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(timeout_options()):
-        command = option(command)
-    return command
+_RUN_TIMEOUT, _BUILD_TIMEOUT = timeout_options()
 
 
 @click.command()
@@ -89,7 +84,8 @@ def _limits(command: Callable[..., None]) -> Callable[..., None]:
     help="Our builder and runner, or TVM's.",
 )
 @rpc_option()
-@_limits
+@_RUN_TIMEOUT
+@_BUILD_TIMEOUT
 @locked_option
 @click.option("--allow-other-hardware", is_flag=True, help="Use a checkpoint of other hardware.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -136,6 +136,8 @@ def credit(
     ``DatasetError`` where the folder is not what its manifest says.
     """
     folder, named = destination(dataset), Provenance(contributor, licence)
+    if instead_of and not named.licence:
+        raise InvalidInputError("without a licence there is nothing to write instead of one")
     with working(folder):
         older = open_verified(folder)
         manifest = older.manifest
@@ -148,8 +150,6 @@ def credit(
             )
             if value and value != old and old in there
         ]
-        if instead_of and not named.licence:
-            raise InvalidInputError("without a licence there is nothing to write instead of one")
         if not fills or (instead_of and instead_of not in manifest.licences):
             raise InvalidInputError(f"{folder}: {_why_nothing(manifest, named, instead_of)}")
         description = _of_changed_rows(manifest, manifest.repeatability)

@@ -299,14 +299,14 @@ def _tasks(module: Any, target: Any) -> Found:
         raise InvalidInputError(
             f"TVM cannot make tasks of this network: {last_line(error)}"
         ) from error
+    # As `tune_relax` does: a network takes none of it from a database.
+    done = [_is_scheduled(task) for task in tasks]
     found = _sorted_out(
         (str(task.task_name), task.dispatched[0], int(task.weight))
-        for task in tasks
-        if not _is_scheduled(task)
+        for task in itertools.compress(tasks, (not is_done for is_done in done))
     )
-    # As `tune_relax` does: a network takes none of it from a database.
-    done = (str(task.task_name) for task in tasks if _is_scheduled(task))
-    found.skipped.update(dict.fromkeys(done, "it is scheduled already"))
+    skipped = (str(task.task_name) for task in itertools.compress(tasks, done))
+    found.skipped.update(dict.fromkeys(skipped, "it is scheduled already"))
     return found
 
 
