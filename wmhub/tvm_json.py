@@ -240,6 +240,10 @@ class _Reader:
             found += g.items(child) if g.kind(child) == "Array" else [child]
         return found
 
+    def _chooses(self, call: int) -> bool:
+        """Whether a call is `if_then_else`, the name of which begins with TVM's namespace."""
+        return self.graph.text(self.graph.ref(call, "op")).endswith("if_then_else")
+
     def _count(self, node: int, operations: list[float]) -> None:
         """Adds the operations of a block's body; indices count as integer work."""
         self._visit()
@@ -253,6 +257,8 @@ class _Reader:
             return
         if kind in _OPERATION_OF:
             is_float = kind == "Call" or "float" in g.dtype(node) or kind in ("Select",)
-            operations[_OPERATION_OF[kind] if is_float else _INTEGER] += 1
+            place = _OPERATION_OF[kind] if is_float else _INTEGER
+            # A padding chooses by a call.
+            operations[_SELECT if place == _SPECIAL and self._chooses(node) else place] += 1
         for child in self._children(node):
             self._count(child, operations)

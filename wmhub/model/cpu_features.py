@@ -29,7 +29,7 @@ from wmhub.trajectory import Trajectories
 
 #: Vector registers of the instruction sets with wide vectors, and of the others.
 _WIDE_REGISTERS, _REGISTERS = 32.0, 16.0
-_FLOAT_BITS = 32
+_BYTE_BITS = 8
 #: Annotations that say how many steps are unrolled.
 UNROLL_KEYS = ("auto_unroll_max_step", "meta_schedule.unroll_explicit",
                "meta_schedule.unroll_implicit", "pragma_auto_unroll_max_step")  # fmt: skip
@@ -66,7 +66,7 @@ def cpu_features(
         runs = trips(main.nest())
         none = np.zeros((len(main.loops), 1), dtype=bool)
         own = CpuSchedule(runs, np.ones(1), np.ones(1), none, np.zeros(1))
-    lanes = max(hardware.vector_bits // _FLOAT_BITS, 1)
+    lanes = _lanes(main, sizes, hardware)
     vector = own.vector
     vectors = np.ceil(vector / lanes)
     columns.log2("cpu.vector", vector, scale=on)
@@ -87,14 +87,21 @@ def cpu_features(
     columns.log2("cpu.tile", _inner_tile(loops), scale=on)
     widths = _widths(nests, sizes)
     scalars = {
-        id(stage): _scalars(trajectories, stage, nest, widths[id(stage)], lanes)
+        id(stage): _scalars(
+            trajectories, stage, nest, widths[id(stage)], _lanes(stage, sizes, hardware)
+        )
         for stage, nest in nests
     }
     columns.log2("cpu.scalars", 1.0 + scalars.get(id(main), np.zeros(1)))
     columns.log2("cpu.tasks", own.tasks, scale=on)
     columns.add("cpu.balance", _parallelism(own.tasks, hardware.cores) / hardware.cores * on)
     columns.log2("cpu.task.work", own.runs / own.tasks, least=0.0, scale=on)
-    _whole_program(columns, trajectories, main, nests, scalars, hardware)
+    _whole_program(columns, trajectories, main, nests, scalars, sizes, hardware)
+
+
+def _lanes(stage: Stage, sizes: Mapping[str, float], hardware: HardwareProfile) -> float:
+    """Elements of what ``stage`` writes that a vector register holds."""
+    return max(hardware.vector_bits // (_BYTE_BITS * written_bytes(stage, sizes)), 1.0)
 
 
 def _whole_program(
@@ -103,20 +110,21 @@ def _whole_program(
     main: Stage,
     nests: Sequence[tuple[Stage, CpuSchedule]],
     scalars: Mapping[int, np.ndarray],
+    sizes: Mapping[str, float],
     hardware: HardwareProfile,
 ) -> None:
     """What all stages cost together, in cycles of a core that finds its data in registers.
 
     ``scalars``: of each stage, by its identity, as `_scalars` tells them.
     """
-    lanes = float(max(hardware.vector_bits // _FLOAT_BITS, 1))
+    lanes = _lanes(main, sizes, hardware)
     stages, found = [stage for stage, _ in nests], [schedule for _, schedule in nests]
     work = [nest.runs * _cycles(stage) for stage, nest in nests]
     moved = [nest.runs * nest.gathers for nest in found]
     costs = [
-        (each * _share(nest.vector, lanes) + _GATHER_CYCLES * gathers)
+        (each * _share(nest.vector, _lanes(stage, sizes, hardware)) + _GATHER_CYCLES * gathers)
         / _parallelism(nest.tasks, hardware.cores)
-        for nest, each, gathers in zip(found, work, moved)
+        for stage, nest, each, gathers in zip(stages, found, work, moved)
     ]
     total = _sum(costs)
     rest = _sum(cost for stage, cost in zip(stages, costs) if stage is not main)

@@ -25,7 +25,9 @@ from wmhub.model.cache_stages import (
     vector_of,
 )
 from wmhub.model.columns import Columns
+from wmhub.model.gpu_time import Launch, time_features
 from wmhub.model.gpu_warp import Operand, dealt, run_of, warp_features
+from wmhub.model.movement import written_bytes
 from wmhub.nest import THREADS, Axis, Loop, Stage, extents, steps_of, trips
 from wmhub.replay.limits import WARP, threads_of
 from wmhub.trajectory import Trajectories
@@ -37,8 +39,8 @@ _BLOCK_REGISTERS, _THREAD_REGISTERS = 65536.0, 255.0
 _REGISTER_UNIT = 8.0
 #: Registers that a kernel needs beside its accumulators, and per accumulator (operands, addresses).
 _BASE_REGISTERS, _PER_ACCUMULATOR = 24.0, 1.25
-#: Floats of a memory sector, and of the widest load of one thread.
-_SECTOR, _WIDEST_LOAD = 8.0, 4
+#: Bytes of a memory sector, and of the widest load of one thread.
+_SECTOR_BYTES, _WIDEST_LOAD_BYTES = 32.0, 16.0
 #: Axes of which the share of threads is described, from the innermost.
 _AXES = 3
 
@@ -91,7 +93,7 @@ def _describe(
     lanes = thread_count / trips(threads)
     accumulators = trips(virtual) * trips(inner) / lanes
     _registers(columns, accumulators, thread_count, bound is not None)
-    _coalescing(columns, bound, (virtual, threads, inner))
+    _coalescing(columns, bound, (virtual, threads, inner), sizes)
     blocks, resident = trips(grid), _resident(accumulators, thread_count, shared_bytes, hardware)
     slots = max(hardware.cores, 1) * resident
     waves = np.ceil(blocks / slots)
@@ -103,14 +105,16 @@ def _describe(
     columns.add("gpu.tail", tail * on)
     copies = copies_of(stages)
     _reductions(columns, copies, main, on)
-    _copies(columns, copies, shapes, on)
+    _copies(columns, copies, shapes, sizes, on)
     _kernels(columns, stages, on)
     levels = []
     if bound is not None and (bound is main or main.host is bound):
         levels = dealt(main, bound, (virtual, threads, inner))
     block = trips(threads) * trips(virtual)
-    operands = _operands(main, copies, shapes, block) if levels else []
-    warp_features(columns, main, levels, operands, sizes, hardware, tail)
+    operands = _operands(main, copies, shapes, sizes, block) if levels else []
+    touched = warp_features(columns, main, levels, operands, sizes)
+    launch = Launch(blocks, thread_count, warps_of(thread_count), block, waves, tail)
+    time_features(columns, trips(main.nest()), touched, copies, launch, hardware)
 
 
 def warps_of(threads: np.ndarray) -> np.ndarray:
@@ -165,9 +169,13 @@ def _registers(
 
 
 def _coalescing(
-    columns: Columns, bound: Stage | None, levels: tuple[list[Loop], list[Loop], list[Loop]]
+    columns: Columns,
+    bound: Stage | None,
+    levels: tuple[list[Loop], list[Loop], list[Loop]],
+    sizes: Mapping[str, float],
 ) -> None:
     virtual, threads, inner = levels
+    sector = _SECTOR_BYTES / written_bytes(bound, sizes) if bound else 1.0
     axes = [axis for axis in bound.axes if not axis.is_reduction][::-1] if bound else []
     for number in range(_AXES):
         axis = axes[number] if number < len(axes) else None
@@ -183,7 +191,7 @@ def _coalescing(
             # Sectors that one store of a warp touches, when its threads stand along the last axis.
             together = np.minimum(thread, WARP)
             rows = WARP / together
-            sectors = rows * np.ceil(together * own / _SECTOR)
+            sectors = rows * np.ceil(together * own / sector)
             columns.log2("gpu.store_sectors", np.minimum(sectors, WARP), scale=on)
 
 
@@ -211,27 +219,37 @@ def _reductions(columns: Columns, copies: Sequence[Stage], main: Stage, on: floa
 
 
 def _copies(
-    columns: Columns, copies: Sequence[Stage], shapes: Mapping[str, Sequence[int]], on: float
+    columns: Columns,
+    copies: Sequence[Stage],
+    shapes: Mapping[str, Sequence[int]],
+    sizes: Mapping[str, float],
+    on: float,
 ) -> None:
     """How the threads of a block load what they copy to shared memory."""
     for number in range(CACHES):
         copy = copies[number] if number < len(copies) else None
         vector = vector_of(copy) if copy else np.ones(1)
+        each = written_bytes(copy, sizes) if copy else 1.0
+        sector = _SECTOR_BYTES / each
         # Loads of 1, 2 or 4 floats a thread are whole; others are taken apart, and strided.
-        whole = (vector <= _WIDEST_LOAD) & (vector != 3)
-        cost = np.where(whole, 1.0, np.minimum(vector, _SECTOR))
+        whole = (vector * each <= _WIDEST_LOAD_BYTES) & (vector != 3)
+        cost = np.where(whole, 1.0, np.minimum(vector, sector))
         columns.log2(f"gpu.cache{number}.load_cost", cost, scale=on)
         dimensions = copied_by(copy, shapes) if copy else ()
         run = run_of(dimensions)
         # Neighbours in a copy are neighbours in memory as far as a run goes; behind it, another
         # sector is loaded, of which the copy may need a single float.
-        waste = np.ceil(run / _SECTOR) * _SECTOR / run
+        waste = np.ceil(run / sector) * sector / run
         columns.log2(f"gpu.cache{number}.run", run, scale=on)
         columns.log2(f"gpu.cache{number}.waste", waste, scale=on if dimensions else 0.0)
 
 
 def _operands(
-    main: Stage, copies: Sequence[Stage], shapes: Mapping[str, Sequence[int]], block: np.ndarray
+    main: Stage,
+    copies: Sequence[Stage],
+    shapes: Mapping[str, Sequence[int]],
+    sizes: Mapping[str, float],
+    block: np.ndarray,
 ) -> list[Operand]:
     """What ``main`` reads through copies in shared memory, in the order of its reads."""
     found: list[tuple[int, Operand]] = []
@@ -245,7 +263,8 @@ def _operands(
             is_it &= copy.copied is None or copy.host is main
             if is_it and copy.scope.startswith("shared"):
                 loaded = tile_of(copy) * rounds_of(copy, block)
-                found.append((place, Operand(access, dimensions, vector_of(copy), loaded)))
+                one = Operand(access, dimensions, vector_of(copy), loaded, sizes[access.buffer])
+                found.append((place, one))
                 break
     return [operand for _, operand in sorted(found, key=lambda item: item[0])]
 

@@ -3,28 +3,26 @@
 Threads of a warp that read different words of one bank of shared memory wait for each other; what
 they load and store in global memory comes in sectors of 32 bytes, however little of one they need
 (CUDA C++ Programming Guide, "Device Memory Accesses"). Neither follows from sizes alone: it takes
-the place of each thread in the tensor. And what three units need for a kernel, each by itself, is
-what a roofline says of it.
+the place of each thread in the tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.columns import Columns
 from wmhub.model.movement import written_bytes
-from wmhub.nest import Axis, Loop, Stage, steps_of, trips
+from wmhub.nest import Axis, Loop, Stage, steps_of
 from wmhub.program import Access, Index
 
 _LANES = 32
 #: Words of four bytes that shared memory serves at once, each from a bank of its own.
 _BANKS = 32
-#: Words of a sector.
-_SECTOR = 8
+_WORD_BYTES = 4
+_SECTOR_BYTES = 32
 _WIDEST_VECTOR, _MOST_HELD = 64, 1 << 40
 #: Operands described one by one.
 _OPERANDS = 2
@@ -53,6 +51,29 @@ class Operand:
     """Elements that a thread loads at once, float64 [N or 1]."""
     loaded: np.ndarray
     """Elements that all blocks copy in all, float64 [N or 1]."""
+    bytes: float
+    """Of an element."""
+
+    @property
+    def whole(self) -> np.ndarray:
+        """Bytes of the tensor, float64 [N or 1]."""
+        return self.bytes * _product([np.maximum(size, 1) for _, size in self.dimensions])
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What a kernel moves; float64 [N or 1] each."""
+
+    traffic: np.ndarray
+    """Bytes through global memory, those that come unwanted in sectors too."""
+    least_traffic: np.ndarray
+    """Bytes of what it writes, and of the tensors that it reads through copies."""
+    transactions: np.ndarray
+    """Reads of shared memory for each multiply-add of a thread, those of one bank one by one."""
+    reads_copies: bool
+    """Whether it is known to read through copies in shared memory."""
+    is_known: bool
+    """Whether it is known how its work is dealt to threads."""
 
 
 def warp_features(
@@ -61,12 +82,12 @@ def warp_features(
     levels: Sequence[Level],
     operands: Sequence[Operand],
     sizes: Mapping[str, float],
-    hardware: HardwareProfile,
-    efficiency: np.ndarray,
-) -> None:
-    """Adds the columns for N candidates. ``levels``: of the spatial axes of ``main``, in their
-    order; ``sizes``: bytes of an element of each buffer; ``efficiency``: share of the device that
-    blocks keep busy, float64 [N or 1]."""
+) -> Touched:
+    """Adds the columns for N candidates, and says what the kernel moves.
+
+    ``levels``: of the spatial axes of ``main``, in their order; ``sizes``: bytes of an element of
+    each buffer.
+    """
     number = {id(level.axis): at for at, level in enumerate(levels)}
     lanes = _lanes(levels)
     accumulators = _product([level.own * level.virtual for level in levels])
@@ -76,32 +97,38 @@ def warp_features(
         conflict = waste = np.ones(1)
         if known:
             one = operands[at]
-            conflict = _conflict(_in_copy(one, main, levels, number, lanes))
+            words = _words(_in_copy(one, main, levels, number, lanes), one.bytes, _WORD_BYTES)
+            conflict = _conflict(words)
             waste = _load_waste(one)
             walked = {number[id(main.axes[v])] for i in one.access.indices for v in i.variables()
                       if v < len(main.axes) and id(main.axes[v]) in number}  # fmt: skip
             reads = _product([levels[n].own * levels[n].virtual for n in walked])
             transactions = transactions + reads * conflict / accumulators
-            traffic = traffic + one.loaded * waste * sizes[one.access.buffer]
+            traffic = traffic + one.loaded * waste * one.bytes
         columns.log2(f"gpu.warp.conflict{at}", conflict)
         columns.log2(f"gpu.warp.load{at}", waste)
-    store = _store(levels, lanes) if levels else np.ones(1)
+    written = written_bytes(main, sizes)
+    store = _store(levels, lanes, written) if levels else np.ones(1)
     columns.log2("gpu.warp.store", store)
     on = float(bool(operands))
     columns.log2("gpu.warp.transactions", transactions, least=2.0**-10, scale=on)
-    runs = trips(main.nest())
     results = _product([np.maximum(level.axis.extent, 1) for level in levels])
-    traffic = traffic + results * store * _SECTOR / _LANES * written_bytes(main, sizes)
-    # Nanoseconds of each unit, were it alone.
-    compute = 2e9 * runs / hardware.peak_flops
-    memory = 1e9 * traffic / hardware.bandwidth
-    shared = 1e9 * runs * transactions / _LANES / (hardware.cores * hardware.clock_hz)
-    columns.log2("gpu.time.memory", memory, scale=on)
-    columns.log2("gpu.time.shared", shared, scale=on)
-    longest = np.maximum(np.maximum(compute, memory), shared)
-    columns.log2("gpu.time.longest", longest, scale=on)
-    columns.log2("gpu.time.all", compute + memory + shared, scale=on)
-    columns.log2("gpu.time.dealt", longest / np.maximum(efficiency, 1e-3), scale=on)
+    return Touched(
+        traffic=traffic + results * store * _SECTOR_BYTES / _LANES,
+        least_traffic=results * written + _sum(one.whole for one in operands),
+        transactions=transactions,
+        reads_copies=bool(operands),
+        is_known=bool(levels),
+    )
+
+
+def _sum(summands: Iterable[np.ndarray]) -> np.ndarray:
+    return sum(summands, np.zeros(1))
+
+
+def _words(elements: np.ndarray, element_bytes: float, word_bytes: int) -> np.ndarray:
+    """The words of so many bytes that elements begin in: int64, as ``elements``."""
+    return np.asarray(elements * element_bytes // word_bytes, np.int64)
 
 
 def _product(factors: Sequence[np.ndarray]) -> np.ndarray:
@@ -143,7 +170,7 @@ def _in_copy(
     operand: Operand, main: Stage, levels: Sequence[Level], number: Mapping[int, int],
     lanes: Sequence[np.ndarray],
 ) -> np.ndarray:  # fmt: skip
-    """Word of the copy in shared memory that each lane reads first, int64 [N or 1, 32]."""
+    """Element of the copy in shared memory that each lane reads first, int64 [N or 1, 32]."""
     address, stride = np.zeros((1, _LANES), np.int64), np.ones((1, 1), np.int64)
     parts = zip(operand.access.indices, operand.dimensions)
     for index, (held, _) in reversed(list(parts)):
@@ -173,7 +200,7 @@ def _distinct(values: np.ndarray) -> np.ndarray:
 
 
 def _load_waste(operand: Operand) -> np.ndarray:
-    """Words that come with a load of the warp for each that it wants: float64 [N or 1], at
+    """Elements that come with a load of the warp for each that it wants: float64 [N or 1], at
     least 1."""
     # Bounds that no real copy meets, for what a damaged log may hold.
     vector = np.clip(operand.vector, 1, _WIDEST_VECTOR).astype(np.int64)[:, None]
@@ -190,8 +217,9 @@ def _load_waste(operand: Operand) -> np.ndarray:
     useful = np.minimum(total, _LANES * vector[:, 0])
     # A wide load is several of one: what lies between its ends comes row by row.
     run = run_of(operand.dimensions)
-    rows = np.ceil(run / _SECTOR) * _SECTOR / run
-    ends = _distinct(address // _SECTOR) * _SECTOR / useful
+    sector = _SECTOR_BYTES / operand.bytes
+    rows = np.ceil(run / sector) * sector / run
+    ends = _distinct(_words(address, operand.bytes, _SECTOR_BYTES)) * sector / useful
     return np.maximum(np.maximum(ends, rows), 1.0)
 
 
@@ -207,14 +235,16 @@ def run_of(dimensions: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     return run
 
 
-def _store(levels: Sequence[Level], lanes: Sequence[np.ndarray]) -> np.ndarray:
+def _store(
+    levels: Sequence[Level], lanes: Sequence[np.ndarray], element_bytes: float
+) -> np.ndarray:
     """Sectors that one store of the warp touches: float64 [N or 1]."""
     address, stride = np.zeros((1, _LANES), np.int64), np.ones((1, 1), np.int64)
     for level, place in zip(reversed(levels), reversed(lanes)):
         own = np.maximum(level.own, 1).astype(np.int64)[:, None]
         address = address + place * own * stride
         stride = stride * np.maximum(level.axis.extent, 1).astype(np.int64)[:, None]
-    return _distinct(address // _SECTOR)
+    return _distinct(_words(address, element_bytes, _SECTOR_BYTES))
 
 
 def dealt(main: Stage, bound: Stage, loops: Sequence[Sequence[Loop]]) -> list[Level]:

@@ -67,7 +67,7 @@ def inline(state: State, name: str, values: Any, *_: Any) -> list[Bound]:
     stage.inlined = True
     if name == "ComputeInline":
         for consumer in state.consumers(stage):
-            consumer.reads = _substitute(consumer.reads, stage)
+            _take_in(consumer, stage)
     elif state.producers(stage):
         _absorb(state.producers(stage)[-1], stage)
     return []
@@ -84,6 +84,18 @@ def _bind(indices: Sequence[Index], values: Sequence[Index]) -> tuple[Index, ...
     if most_terms(indices) * most_terms(values) > MOST_TERMS:
         return tuple(Index("opaque") for _ in indices)
     return tuple(map(bound, indices))
+
+
+def _take_in(consumer: Stage, producer: Stage) -> None:
+    """Gives ``consumer`` what ``producer``, inlined into it, reads and computes: once for each of
+    its reads of it. What is made of indices alone, such as Winograd's matrices, is no work:
+    compilers write the loops out and fold it."""
+    made = {write.buffer for write in producer.writes}
+    times = sum(read.buffer in made for read in consumer.reads)
+    consumer.reads = _substitute(consumer.reads, producer)
+    if producer.operations and consumer.operations and producer.reads:
+        both = zip(consumer.operations, producer.operations)
+        consumer.operations = tuple(own + times * inlined for own, inlined in both)
 
 
 def _substitute(reads: Sequence[Access], producer: Stage) -> list[Access]:

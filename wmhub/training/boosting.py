@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from wmhub.errors import MissingDependencyError
+from wmhub.model.features import directions_of
 from wmhub.model.forest import ALWAYS_LEFT, DEPTH, Forest, TreeTables
 from wmhub.model.losses import speed_weight
 from wmhub.training.config import TrainConfig
@@ -39,7 +40,8 @@ def fit_forest(
     They learn what `latency_loss` asks of the networks: ratios within a workload, those of fast
     candidates first; how slow a slow one is matters less to them. A workload weighs by the mean
     speed of its candidates, not by how many there are. With ``base``, the new trees go on from what
-    its trees say, and both are in the result. Nothing is chosen here: neither a validation nor a
+    its trees say, and both are in the result. A score goes with a feature as `directions_of` has
+    it. Nothing is chosen here: neither a validation nor a
     test workload is looked at. ``grown`` is told of each tree.
     """
     import xgboost
@@ -51,6 +53,7 @@ def fit_forest(
     options = {
         "eta": config.tree_rate, "max_depth": DEPTH, "subsample": 0.8, "colsample_bytree": 0.5,
         "min_child_weight": 2.0, "tree_method": "hist", "seed": config.seed, "nthread": threads,
+        "monotone_constraints": tuple(directions_of(workloads[0].store.columns)),
     }  # fmt: skip
     sizes = np.asarray([len(examples.gains) for examples in workloads])
     booster = xgboost.Booster(options, [data])

@@ -46,8 +46,8 @@ _CODE = (
     "trajectory.py", "replay", "model/encode.py", "model/columns.py", "model/loop_table.py",
     "model/features.py", "model/cache_stages.py", "model/inner_loops.py", "model/movement.py",
     "model/working_sets.py", "model/cpu_features.py", "model/cpu_schedule.py",
-    "model/gpu_features.py", "model/gpu_warp.py", "training/encoding.py", "training/packing.py",
-    "training/store.py",
+    "model/gpu_features.py", "model/gpu_time.py", "model/gpu_warp.py", "training/encoding.py",
+    "training/packing.py", "training/store.py",
 )  # fmt: skip
 
 
@@ -92,6 +92,7 @@ class EncodedStore:
                 raise ValueError(f"{name} was cut short")
         self.folder = folder
         self.hardware = encode_hardware(profile)
+        self.columns = structured_columns(profile)
         self.data, self.groups, self.places, self.latency = (_mapped(folder, n) for n in ARRAYS)
         known = dataset.workloads()
         self.workloads = [
