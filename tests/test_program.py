@@ -48,6 +48,14 @@ def test_a_fused_layer() -> None:
 
 
 @pytest.mark.tvm
+def test_a_padding_chooses_and_computes_nothing() -> None:
+    program = parse_program(zoo_program("conv2d-n1-h14-w14-ci32-co32-k3-s1-p1"))
+    (padded,) = (block for block in program.blocks if "pad" in block.name)
+    assert padded.operations[OPERATIONS.index("select")] == 1.0
+    assert padded.operations[OPERATIONS.index("special")] == 0.0
+
+
+@pytest.mark.tvm
 def test_a_database_holds_the_same_program() -> None:
     text = zoo_program("dense-m128-n3072-k768-bias-gelu")
     encoded = base64.b64encode(struct.pack("<Q", len(text)) + text.encode()).decode()

@@ -5,6 +5,33 @@ from __future__ import annotations
 import pytest
 from test_replay_design_spaces import TARGETS, compare_spaces
 
+from wmhub.nest import Axis, Stage, extents
+from wmhub.program import Access, Index
+from wmhub.replay.placement import _take_in
+
+EXP = (0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+ADD = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_what_is_inlined_is_computed_for_each_read_of_it() -> None:
+    here = (Index("var", 0),)
+    reads = [Access("E", here), Access("E", here), Access("B", here)]
+    consumer = Stage("sum", [], [], reads, [Access("C", here)], operations=ADD)
+    made = [Access("E", here)]
+    axes = [Axis("i", extents(8), False)]
+    _take_in(consumer, Stage("exp", axes, [], [Access("A", here)], made, operations=EXP))
+    assert consumer.operations == (1.0, 0.0, 0.0, 0.0, 0.0, 2.0, 0.0)
+    assert [read.buffer for read in consumer.reads] == ["A", "A", "B"]
+
+
+def test_a_table_that_is_made_of_indices_costs_nothing() -> None:
+    here = (Index("var", 0),)
+    consumer = Stage("sum", [], [], [Access("T", here)], [Access("C", here)], operations=ADD)
+    axes = [Axis("i", extents(8), False)]
+    _take_in(consumer, Stage("table", axes, [], [], [Access("T", here)], operations=EXP))
+    assert consumer.operations == ADD
+    assert consumer.reads == []
+
 
 @pytest.mark.tvm
 @pytest.mark.slow

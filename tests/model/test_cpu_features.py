@@ -9,7 +9,7 @@ from wmhub.hardware.table import lookup
 from wmhub.model.features import structured_features
 from wmhub.names import HardwareKey
 from wmhub.nest import Axis, Loop, Stage, extents
-from wmhub.program import Access, Buffer, Program
+from wmhub.program import Access, Buffer, Index, Program
 from wmhub.records import Scheduler
 from wmhub.trajectory import Trajectories
 
@@ -54,6 +54,19 @@ def test_what_post_processing_will_do_is_foreseen() -> None:
     # i0 and j0 make 28 tasks; that is not more than 32 yet, so i1 joins them.
     assert found["cpu.tasks"] == pytest.approx(np.log2(56))
     assert found["cpu.balance"] == 1.0
+
+
+def test_a_vector_register_holds_twice_as_many_of_half_the_bytes() -> None:
+    stage = product([4, 2, 2, 4], [7, 1, 1, 16], [32, 4])
+    stage.annotations = {key: np.array([value]) for key, value in ANNOTATIONS.items()}
+    stage.writes = [Access("C", (Index("var", 0), Index("var", 1)))]
+    whole, half = (
+        features([stage], program=Program((), {"C": Buffer("C", dtype, (32, 112))}))
+        for dtype in ("float32", "float16")
+    )
+    assert whole["cpu.vector"] == half["cpu.vector"] == 4.0
+    assert whole["cpu.vector.use"] == 1.0
+    assert half["cpu.vector.use"] == 0.5
 
 
 def test_tasks_are_those_of_the_stage_around() -> None:

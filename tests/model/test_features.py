@@ -151,7 +151,7 @@ def test_a_program_says_how_large_its_tensors_are() -> None:
     assert [BLOCK_COLUMNS[n] for n in differing] == ["read0.bytes"]
 
 
-def test_memory_takes_half_the_time_for_half_the_bytes() -> None:
+def test_memory_takes_less_time_for_half_the_bytes() -> None:
     bound = [["Bind", ["l7"], ["blockIdx.x"], []], ["Bind", ["l8"], ["threadIdx.x"], []]]
     trace = [*TILED[:8], *bound, *FRAGMENTS[8:12]]
     times = []
@@ -160,7 +160,8 @@ def test_memory_takes_half_the_time_for_half_the_bytes() -> None:
         (group,) = replay_traces(program, [[trace, [[3, [8, 32]], [5, [4, 64]]]]])
         table, names = structured_features(group.trajectories, GPU)
         times.append(table[0, names.index("gpu.time.memory")])
-    assert times[0] == times[1] + 1.0 > 1.0
+    # Not half of it: a sector holds twice as many then, which the left operand's rows waste.
+    assert times[0] > times[1] > times[0] - 1.0 > 0.0
 
 
 def test_copies_are_of_the_type_of_what_they_copy() -> None:

@@ -109,6 +109,26 @@ def test_the_same_seed_grows_the_same_trees(corpus: Corpus) -> None:
     assert not torch.equal(one.leaf, third.leaf)
 
 
+def test_trees_follow_what_can_only_slow_a_program(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = corpus.own_training[0][0]
+    table = structured_of(examples, np.arange(len(examples.gains)))
+    count = table.shape[1]
+    grown: dict[int, Forest] = {}
+    for sign in (1, -1):
+        monkeypatch.setattr(
+            "wmhub.training.boosting.directions_of", lambda columns, s=sign: [s] * len(columns)
+        )
+        grown[sign] = fit_forest(corpus.own_training, CONFIG)
+    for sign, forest in grown.items():
+        assert len(np.unique(forest.predict(table))) > 1
+        for feature in range(count):
+            more = table.copy()
+            more[:, feature] += 1.0
+            assert (sign * (forest.predict(more) - forest.predict(table)) >= -1e-5).all()
+
+
 def test_structured_features_come_in_the_order_of_the_rows(corpus: Corpus) -> None:
     examples = next(e for e in corpus.own_training[0] if len(e.gains) > 3)
     rows = np.asarray([3, 0, 2])
