@@ -302,6 +302,8 @@ def test_what_is_no_index_map_is_refused(text: str) -> None:
     ("dtype", "size"),
     [
         ("float32", 4.0),
+        ("float0", 4.0),  # No type at all, and no size to divide by.
+        ("float32x0", 4.0),
         ("float16", 2.0),
         ("bfloat16", 2.0),
         ("int8", 1.0),

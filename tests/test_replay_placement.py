@@ -24,6 +24,16 @@ def test_what_is_inlined_is_computed_for_each_read_of_it() -> None:
     assert [read.buffer for read in consumer.reads] == ["A", "A", "B"]
 
 
+def test_what_grows_without_bounds_is_bounded() -> None:
+    here = (Index("var", 0),)
+    axes = [Axis("i", extents(8), False)]
+    consumer = Stage("sum", [], [], [Access("E", here)], [Access("C", here)], operations=ADD)
+    huge = tuple(1e300 * each for each in EXP)
+    made = [Access("E", here)]
+    _take_in(consumer, Stage("exp", axes, [], [Access("A", here)], made, operations=huge))
+    assert consumer.operations == (1.0, 0.0, 0.0, 0.0, 0.0, 1e6, 0.0)
+
+
 def test_a_table_that_is_made_of_indices_costs_nothing() -> None:
     here = (Index("var", 0),)
     consumer = Stage("sum", [], [], [Access("T", here)], [Access("C", here)], operations=ADD)

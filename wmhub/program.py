@@ -101,7 +101,8 @@ class Buffer:
         if self.dtype == "bool":
             return 1.0
         found = _DTYPE.fullmatch(self.dtype)
-        return int(found["bits"]) * int(found["lanes"] or 1) / 8 if found else _DEFAULT_BYTES
+        size = int(found["bits"]) * int(found["lanes"] or 1) / 8 if found else 0.0
+        return size or _DEFAULT_BYTES
 
 
 @dataclass(frozen=True)

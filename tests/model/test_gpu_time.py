@@ -67,6 +67,11 @@ def test_copies_are_issued_and_waited_for() -> None:
     assert nothing["gpu.ratio.total"] < found["gpu.ratio.total"]
 
 
+def test_no_time_of_a_damaged_log_is_infinite() -> None:
+    found = times(np.inf, np.inf, np.inf, [copy_of(100)])
+    assert np.isfinite(list(found.values())).all()
+
+
 def test_nothing_is_said_of_what_is_not_known() -> None:
     assert set(times(1e10, 1e9, 1e9, [copy_of(100)], is_known=False).values()) == {0.0}
 

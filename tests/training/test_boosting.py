@@ -138,6 +138,7 @@ def test_structured_features_come_in_the_order_of_the_rows(corpus: Corpus) -> No
         _, wanted = examples.store.group(int(group)).dense(np.asarray([place]))
         assert np.array_equal(features, wanted[0])
     assert len(np.unique(found, axis=0)) > 1
+    assert len(examples.store.columns) == found.shape[1]
 
 
 def test_a_checkpoint_keeps_its_trees_and_is_right_about_its_errors(

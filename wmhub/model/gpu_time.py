@@ -38,6 +38,8 @@ _SHARES = {
 }  # fmt: skip
 #: Times are told in shares of the least from here on.
 _LEAST_RATIO, _LEAST_BALANCE = 2.0**-6, 2.0**-10
+#: What a damaged log may say is bounded so that ratios stay numbers.
+_MOST = 1e30
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ def time_features(
     it reads.
     """
     clock = hardware.clock_hz / 1e9
+    runs = np.minimum(runs, _MOST)
     compute = 2e9 * runs / hardware.peak_flops
-    memory = 1e9 * touched.traffic / hardware.bandwidth
+    memory = 1e9 * np.minimum(touched.traffic, _MOST) / hardware.bandwidth
     shared = runs * touched.transactions / WARP / (hardware.cores * clock)
     issued, path = _copying(copies, launch)
     times = {
@@ -93,7 +96,7 @@ def time_features(
     columns.log2("gpu.time.all", compute + memory + shared, scale=on)
     columns.log2("gpu.time.dealt", longest / np.maximum(launch.efficiency, 1e-3), scale=on)
     on = float(touched.is_known)
-    needed = 1e9 * touched.least_traffic / hardware.bandwidth
+    needed = 1e9 * np.minimum(touched.least_traffic, _MOST) / hardware.bandwidth
     least = np.maximum(compute, needed)
     times["longest"] = np.maximum(np.maximum(times["work"], memory), shared)
     times["total"] = sum((times[name] * share for name, share in _SHARES.items()), np.zeros(1))

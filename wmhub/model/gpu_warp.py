@@ -128,7 +128,9 @@ def _sum(summands: Iterable[np.ndarray]) -> np.ndarray:
 
 def _words(elements: np.ndarray, element_bytes: float, word_bytes: int) -> np.ndarray:
     """The words of so many bytes that elements begin in: int64, as ``elements``."""
-    return np.asarray(elements * element_bytes // word_bytes, np.int64)
+    # Bounds that no real tensor meets, for what a damaged log may hold.
+    near = np.clip(elements, -_MOST_HELD, _MOST_HELD)
+    return np.asarray(near * element_bytes // word_bytes, np.int64)
 
 
 def _product(factors: Sequence[np.ndarray]) -> np.ndarray:

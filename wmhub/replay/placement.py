@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: What a block reads after all that it could take in was inlined is a few dozen.
 _MOST_READS = 1000
+#: Operations of one class of a block's body; those of real ones are a few hundred.
+_MOST_OPERATIONS = 1e6
 
 
 def compute_at(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
@@ -95,7 +97,9 @@ def _take_in(consumer: Stage, producer: Stage) -> None:
     consumer.reads = _substitute(consumer.reads, producer)
     if producer.operations and consumer.operations and producer.reads:
         both = zip(consumer.operations, producer.operations)
-        consumer.operations = tuple(own + times * inlined for own, inlined in both)
+        consumer.operations = tuple(
+            min(own + times * inlined, _MOST_OPERATIONS) for own, inlined in both
+        )
 
 
 def _substitute(reads: Sequence[Access], producer: Stage) -> list[Access]:

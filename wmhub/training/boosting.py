@@ -40,8 +40,8 @@ def fit_forest(
     They learn what `latency_loss` asks of the networks: ratios within a workload, those of fast
     candidates first; how slow a slow one is matters less to them. A workload weighs by the mean
     speed of its candidates, not by how many there are. With ``base``, the new trees go on from what
-    its trees say, and both are in the result. A score goes with a feature as `directions_of` has
-    it. Nothing is chosen here: neither a validation nor a
+    its trees say, and both are in the result. What the new trees say goes with a feature as
+    `directions_of` has it. Nothing is chosen here: neither a validation nor a
     test workload is looked at. ``grown`` is told of each tree.
     """
     import xgboost
