@@ -65,6 +65,23 @@ def test_what_a_split_takes_of_fused_parts_depends_on_no_other_candidate() -> No
     assert dealt(32, 4) == [[4, 1], [8, 4]]
 
 
+def test_a_split_that_does_not_come_out_even_reaches_into_the_next_part() -> None:
+    fused = fuse_loops([Loop.over(axis(56, "a")), Loop.over(axis(12, "b"))])
+    outer, inner = split_loop(fused, [None, extents(16)])
+    assert [part[1].tolist() for part in inner.parts] == [[2], [12]]
+    assert [part[1].tolist() for part in outer.parts] == [[28]]
+    outer, inner = split_loop(fused, [None, extents(8)])
+    assert [part[1].tolist() for part in inner.parts] == [[8]]
+    assert [part[1].tolist() for part in outer.parts] == [[56], [2]]
+
+
+def test_of_unknown_parts_a_split_takes_what_it_asks_for() -> None:
+    fused = fuse_loops([Loop.over(axis(6, "a")), Loop.over(axis(0, "b"))])
+    outer, inner = split_loop(fused, [None, extents(16)])
+    assert [part[1].tolist() for part in inner.parts] == [[16]]
+    assert [part[1].tolist() for part in outer.parts] == [[6], [0]]
+
+
 def test_coprime_splits_of_fused_loops_end() -> None:
     fused = fuse_loops([Loop.over(axis(3, "a")), Loop.over(axis(5, "b"))])
     made = split_loop(fused, [None, extents(4)])

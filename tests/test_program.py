@@ -56,6 +56,22 @@ def test_a_padding_chooses_and_computes_nothing() -> None:
 
 
 @pytest.mark.tvm
+def test_what_is_compared_or_called_tells_its_class() -> None:
+    from tvm import ir, te, tirx
+
+    a = te.placeholder((8,), "float32", name="A")
+    b = te.placeholder((8,), "int32", name="B")
+    floats = te.compute((8,), lambda i: tirx.Select(a[i] > 1.0, tirx.exp(a[i]), 0.0), name="C")
+    whole = te.compute((8,), lambda i: tirx.Select(b[i] > 1, b[i] >> 2, 0), name="D")
+    module = ir.IRModule({"main": te.create_prim_func([a, b, floats, whole])})
+    of_floats, of_whole = parse_program(ir.save_json(module)).blocks
+    names = [{n: c for n, c in zip(OPERATIONS, block.operations, strict=True) if c}
+             for block in (of_floats, of_whole)]  # fmt: skip
+    assert names[0] == {"compare": 1.0, "select": 1.0, "special": 1.0}
+    assert names[1] == {"select": 1.0, "integer": 2.0}
+
+
+@pytest.mark.tvm
 def test_a_database_holds_the_same_program() -> None:
     text = zoo_program("dense-m128-n3072-k768-bias-gelu")
     encoded = base64.b64encode(struct.pack("<Q", len(text)) + text.encode()).decode()
@@ -335,6 +351,8 @@ def test_integers_of_a_sum_that_has_nothing_else_are_its_operations() -> None:
     assert flops(True, integer=2.0) == flops(True, integer=6.0) == 16.0
     assert flops(True, integer=1.0) == 8.0
     assert flops(True, add=1.0, integer=6.0) == 8.0
+    # What chooses where an input is padded computes nothing.
+    assert flops(True, select=1.0, integer=9.0) == 24.0
     assert flops(False, integer=6.0) == 0.0
 
 

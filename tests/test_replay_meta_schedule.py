@@ -394,14 +394,15 @@ def test_what_a_damaged_trace_doubles_again_and_again_is_refused() -> None:
 
 
 def chain(length: int) -> Program:
-    """Stages of which each reads the one before twice."""
+    """Stages of which each reads the one before in two places."""
     i = (Index("var", 0),)
+    places = [Index(op, 0, (Index("var", 0), Index("const", 3))) for op in ("*", "+")]
     blocks = [
         Block(
             f"s{n + 1}",
             (Iterator("i", 8, False),),
             (("i", 8, 0),),
-            (Access(f"s{n}", i), Access(f"s{n}", i)),
+            tuple(Access(f"s{n}", (place,)) for place in places),
             (Access(f"s{n + 1}", i),),
             (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
             False,

@@ -27,6 +27,8 @@ def extents(value: int) -> np.ndarray:
 
 #: Annotations of loops that are bound to the threads of a block.
 THREADS = ("threadIdx.x", "threadIdx.y", "threadIdx.z")
+#: Roles of stages that copy: what they write is of the type of what they read.
+COPIES = ("cache_read", "cache_write", "reindex")
 #: Annotation of a loop whose statements run as a software pipeline; in `Stage.annotations` the
 #: number of its stages.
 PIPELINE = "software_pipeline_stage"
@@ -120,7 +122,7 @@ def split_loop(loop: Loop, factors: Sequence[np.ndarray | None]) -> list[Loop]:
     """The loops that replace ``loop``, from outside to inside; one factor may be ``None``.
 
     The inferred factor is rounded up, as TVM does. Splitting a fused loop deals its parts out
-    from the inside, which is exact for the tilings that the schedulers generate.
+    from the inside; where that does not come out even, both pieces reach into a part.
     """
     known = [f for f in factors if f is not None]
     product = np.prod(np.broadcast_arrays(*known), axis=0) if known else extents(1)
@@ -143,14 +145,16 @@ def _deal(remaining: list[Part], size: np.ndarray) -> list[Part]:
         if dealt and (size <= 1).all():
             kept.insert(0, (axis, extent))
             continue
-        taken = np.gcd(size, extent)
-        rest = extent // np.maximum(taken, 1)
+        least = np.minimum(size, extent)
+        # What is unknown (0) takes, or is taken, as a whole.
+        taken = np.where(least > 0, least, np.maximum(size, extent))
+        rest = ceil_div(extent, taken)
         dealt.insert(0, (axis, taken))
         # Of an axis of unknown extent no one knows what is left.
         if (rest > 1).any() or (extent == 0).any():
             kept.insert(0, (axis, rest))
         # Each candidate for itself: where steps are left, nothing is taken further out.
-        size = np.where(rest > 1, 1, size // np.maximum(taken, 1))
+        size = np.where(rest > 1, 1, ceil_div(size, taken))
     remaining[:] = kept
     return dealt
 

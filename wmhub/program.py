@@ -18,6 +18,7 @@ _DEFAULT_BYTES = 4.0
 OPERATIONS = ("add", "mul", "div", "compare", "select", "special", "integer")
 #: Those before it are of floating point.
 _INTEGER = OPERATIONS.index("integer")
+_SELECT = OPERATIONS.index("select")
 #: Integer operations of a step of a sum of products; others find what it reads.
 _MOST_INTEGER = 2.0
 #: Terms of an index; those of real ones are a few dozen. Layouts of layouts, and what is inlined
@@ -28,13 +29,14 @@ MOST_TERMS = 300
 def arithmetic(operations: Sequence[float], is_reduction: bool) -> float:
     """Operations on values among ``operations``, by class (`OPERATIONS`).
 
-    They are those of floating point, or a multiplication and an addition of a reduction that has
-    none (a quantised product): all its other integers are indices.
+    They are those of floating point, and of a reduction that computes with none (a quantised
+    product, which may choose what is padded) a multiplication and an addition: all its other
+    integers are indices.
     """
     floating = sum(operations[:_INTEGER])
-    if floating or not is_reduction or not operations:
+    if not is_reduction or not operations or floating > operations[_SELECT]:
         return floating
-    return min(operations[_INTEGER], _MOST_INTEGER)
+    return floating + min(operations[_INTEGER], _MOST_INTEGER)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ class Access:
     """Name of the buffer."""
     indices: tuple[Index, ...]
     """One expression per dimension."""
+
+    @property
+    def tensor(self) -> str:
+        """Name of the tensor, also where the buffer is a copy of it: ``name.scope.number``."""
+        return self.buffer.split(".")[0]
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ class Trajectories:
     unknown: tuple[str, ...]
     """Names of primitives that this version does not know."""
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the program's tensors by their names; none where there is no program."""
+        buffers = self.program.buffers if self.program else {}
+        return {name: buffer.shape for name, buffer in buffers.items()}
+
 
 @dataclass(frozen=True)
 class Group:

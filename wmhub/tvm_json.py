@@ -34,6 +34,9 @@ _OPERATION_OF = {
     "Mod": _INTEGER, "Min": _COMPARE, "Max": _COMPARE, "EQ": _COMPARE, "NE": _COMPARE,
     "LT": _COMPARE, "LE": _COMPARE, "GT": _COMPARE, "GE": _COMPARE, "And": _COMPARE,
     "Or": _COMPARE, "Not": _COMPARE, "Select": _SELECT, "Call": _SPECIAL,
+    # Until TVM 0.26 these are calls.
+    "LShift": _INTEGER, "RShift": _INTEGER, "BitwiseAnd": _INTEGER, "BitwiseOr": _INTEGER,
+    "BitwiseXor": _INTEGER, "BitwiseNot": _INTEGER,
 }  # fmt: skip
 #: What reading something else raises.
 _UNREADABLE = (
@@ -240,9 +243,17 @@ class _Reader:
             found += g.items(child) if g.kind(child) == "Array" else [child]
         return found
 
-    def _chooses(self, call: int) -> bool:
-        """Whether a call is `if_then_else`, the name of which begins with TVM's namespace."""
-        return self.graph.text(self.graph.ref(call, "op")).endswith("if_then_else")
+    def _class(self, node: int) -> int:
+        """The class of an operation: choices of any type, and others of floating point, by their
+        names; all else is integer work."""
+        g = self.graph
+        kind = g.kind(node)
+        # A padding chooses by a call, the name of which begins with TVM's namespace.
+        is_choice = kind == "Call" and g.text(g.ref(node, "op")).endswith("if_then_else")
+        place = _SELECT if is_choice else _OPERATION_OF[kind]
+        # What a comparison gives is a truth value, whatever it compares.
+        operand = g.ref(node, "a") if g.has(node, "a") else node
+        return place if place == _SELECT or "float" in g.dtype(operand) else _INTEGER
 
     def _count(self, node: int, operations: list[float]) -> None:
         """Adds the operations of a block's body; indices count as integer work."""
@@ -256,9 +267,6 @@ class _Reader:
                     self._count(statement, operations)
             return
         if kind in _OPERATION_OF:
-            is_float = kind == "Call" or "float" in g.dtype(node) or kind in ("Select",)
-            place = _OPERATION_OF[kind] if is_float else _INTEGER
-            # A padding chooses by a call.
-            operations[_SELECT if place == _SPECIAL and self._chooses(node) else place] += 1
+            operations[self._class(node)] += 1
         for child in self._children(node):
             self._count(child, operations)

@@ -15,6 +15,7 @@ from wmhub.model.features import structured_features
 from wmhub.model.gpu_warp import run_of
 from wmhub.names import HardwareKey
 from wmhub.nest import Axis, Loop, Stage, extents
+from wmhub.program import Access, Buffer, Index, Program
 from wmhub.records import Scheduler
 from wmhub.replay.limits import threads_of
 from wmhub.trajectory import Trajectories
@@ -193,6 +194,51 @@ def test_a_warp_that_executes_a_block_has_its_lanes_in_no_loop() -> None:
     assert warp["gpu.resident_blocks"] == 1.0
     assert warp["gpu.resident_warps"] == 4.0
     assert (alone["gpu.least_threads"], warp["gpu.least_threads"]) == (3.0, 8.0)
+
+
+def copying(dtype: str, vector: float, *, in_kernel: bool = True) -> dict[str, float]:
+    """Features on a V100 of additions whose threads copy what they read, 64 numbers a block."""
+    axis, other = Axis("i", extents(4096), False), Axis("j", extents(4096), False)
+    here = (Index("var", 0),)
+    loops = [Loop.over(axis, extents(64)), Loop.over(axis, extents(64))]
+    twins = [Loop.over(other, extents(4096)), Loop.over(other, extents(1))]
+    for nest in (loops, twins):
+        for loop, annotation in zip(nest, ("blockIdx.x", "threadIdx.x"), strict=True):
+            loop.annotation = annotation
+    program = Program((), {"A": Buffer("A", dtype, (4096,)), "C": Buffer("C", dtype, (4096,))})
+    add = Stage("add", [axis], loops, [Access("A.shared.1", here)], [Access("C", here)])
+    second = Stage("second", [other], twins, [Access("A.shared.1", here)], [Access("B", here)])
+    host = add if in_kernel else second
+    own = Axis("a", extents(4096), False)
+    copy = Stage(
+        "copy", [own], [*host.loops[:1], Loop.over(own, extents(64))], [Access("A", here)],
+        [Access("A.shared.1", here)], "cache_read", "shared", host=host, depth=1,
+    )  # fmt: skip
+    copy.annotations["meta_schedule.cooperative_fetch"] = np.array([vector])
+    stages = (copy, add, second)
+    candidates = Trajectories(Scheduler.META_SCHEDULE, program, (), (), stages, 1, ())
+    assert V100 is not None
+    table, names = structured_features(candidates, V100)
+    return dict(zip(names, table[0].tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "vector", "loads"),
+    [
+        ("float32", 1.0, 1.0), ("float32", 4.0, 1.0), ("float32", 3.0, 3.0), ("float32", 8.0, 2.0),
+        ("float16", 8.0, 1.0), ("float16", 6.0, 6.0), ("int8", 16.0, 1.0), ("int8", 12.0, 12.0),
+        ("float64", 2.0, 1.0), ("float64", 4.0, 2.0), ("float64", 8.0, 4.0),
+    ],
+)  # fmt: skip
+def test_powers_of_two_are_loaded_as_a_whole(dtype: str, vector: float, loads: float) -> None:
+    assert copying(dtype, vector)["gpu.cache0.load_cost"] == pytest.approx(np.log2(loads))
+
+
+def test_what_another_kernel_copies_is_no_part_of_this_one() -> None:
+    here, there = copying("float32", 1.0), copying("float32", 1.0, in_kernel=False)
+    assert here["gpu.time.waiting"] > 0.0
+    assert here["gpu.ratio.waiting"] > there["gpu.ratio.waiting"]
+    assert there["gpu.time.waiting"] == 0.0
 
 
 def test_a_warp_of_one_kernel_is_none_of_another() -> None:

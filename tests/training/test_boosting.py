@@ -115,15 +115,13 @@ def test_trees_follow_what_can_only_slow_a_program(
     examples = corpus.own_training[0][0]
     table = structured_of(examples, np.arange(len(examples.gains)))
     count = table.shape[1]
-    grown: dict[int, Forest] = {}
-    for sign in (1, -1):
-        monkeypatch.setattr(
-            "wmhub.training.boosting.directions_of", lambda columns, s=sign: [s] * len(columns)
-        )
-        grown[sign] = fit_forest(corpus.own_training, CONFIG)
-    for sign, forest in grown.items():
+    grown: list[tuple[list[int], Forest]] = []
+    for signs in ([1] * count, [-1] * count, [(1, -1)[feature % 2] for feature in range(count)]):
+        monkeypatch.setattr("wmhub.training.boosting.directions_of", lambda _, found=signs: found)
+        grown.append((signs, fit_forest(corpus.own_training, CONFIG)))
+    for signs, forest in grown:
         assert len(np.unique(forest.predict(table))) > 1
-        for feature in range(count):
+        for feature, sign in enumerate(signs):
             more = table.copy()
             more[:, feature] += 1.0
             assert (sign * (forest.predict(more) - forest.predict(table)) >= -1e-5).all()

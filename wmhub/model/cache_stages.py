@@ -57,7 +57,7 @@ def copied_by(
     """
     if copy.copied is not None:
         return copy.copied
-    shape = shapes.get(copy.reads[0].buffer.split(".")[0], ()) if copy.reads else ()
+    shape = shapes.get(copy.reads[0].tensor, ()) if copy.reads else ()
     if len(shape) != len(copy.axes):
         return ()
     own = own_loops(copy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -18,6 +18,11 @@ _AT_ONCE = 1 << 14
 def log2(values: np.ndarray) -> np.ndarray:
     """Base-2 logarithm of counts; 0 for what is unknown or empty."""
     return np.log2(np.maximum(values, 1)).astype(np.float32)
+
+
+def total(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """The sum of arrays of numbers of candidates: float64 [N or 1], zero of none."""
+    return sum(arrays, np.zeros(1))
 
 
 class Columns:

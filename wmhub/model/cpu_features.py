@@ -12,14 +12,14 @@ scalars (``TargetLoweringBase::getVectorTypeBreakdown``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.columns import Columns
+from wmhub.model.columns import Columns, total
 from wmhub.model.cpu_schedule import CpuSchedule, annotation_of, cpu_schedules
 from wmhub.model.loop_table import LoopTable, accumulated
 from wmhub.model.movement import written_bytes
@@ -126,35 +126,30 @@ def _whole_program(
         / _parallelism(nest.tasks, hardware.cores)
         for stage, nest, each, gathers in zip(stages, found, work, moved)
     ]
-    total = _sum(costs)
-    rest = _sum(cost for stage, cost in zip(stages, costs) if stage is not main)
-    serial = _sum(np.where(nest.tasks > 1, 0.0, each) for nest, each in zip(found, work))
-    scalar = _sum(np.where(nest.vector > 1, 0.0, each) for nest, each in zip(found, work))
+    cost = total(costs)
+    rest = total(each for stage, each in zip(stages, costs) if stage is not main)
+    serial = total(np.where(nest.tasks > 1, 0.0, each) for nest, each in zip(found, work))
+    scalar = total(np.where(nest.vector > 1, 0.0, each) for nest, each in zip(found, work))
     odd = [_odd(nest.vector) > 1 for nest in found]
     comparisons = [stage.operations[_COMPARE] if stage.operations else 0.0 for stage in stages]
     #: The stages that stand on their own; those that share an outermost loop are one region.
     regions = {id(stage.loops[0]): nest for stage, nest in nests[::-1] if stage.host is None}
     program = trajectories.program
     least = (program.flops if program else 0.0) / (lanes * hardware.cores)
-    columns.log2("cpu.cost", 1.0 + total)
+    columns.log2("cpu.cost", 1.0 + cost)
     columns.log2("cpu.cost.rest", 1.0 + rest)
-    columns.add("cpu.cost.rest.share", rest / np.maximum(total, 1.0))
-    excess = (1.0 + total) / (1.0 + least) if nests else 1.0
+    columns.add("cpu.cost.rest.share", rest / np.maximum(cost, 1.0))
+    excess = (1.0 + cost) / (1.0 + least) if nests else 1.0
     columns.log2("cpu.cost.excess", excess, least=0.0)
     columns.log2("cpu.serial", 1.0 + serial)
     columns.log2("cpu.scalar", 1.0 + scalar)
-    columns.log2("cpu.gathered", 1.0 + _sum(moved))
-    columns.add("cpu.regions", _sum(nest.tasks > 1 for nest in regions.values()))
-    columns.log2("cpu.odd", 1.0 + _sum(np.where(is_odd, w, 0.0) for is_odd, w in zip(odd, work)))
+    columns.log2("cpu.gathered", 1.0 + total(moved))
+    columns.add("cpu.regions", total(nest.tasks > 1 for nest in regions.values()))
+    columns.log2("cpu.odd", 1.0 + total(np.where(is_odd, w, 0.0) for is_odd, w in zip(odd, work)))
     compared = (np.where(is_odd, count, 0.0) for is_odd, count in zip(odd, comparisons))
     columns.add("cpu.odd.comparisons", reduce(np.maximum, compared, np.zeros(1)))
-    apart = _sum(np.where(scalars[id(stage)] > 0, each, 0.0) for stage, each in zip(stages, work))
+    apart = total(np.where(scalars[id(stage)] > 0, each, 0.0) for stage, each in zip(stages, work))
     columns.log2("cpu.scalars.work", 1.0 + apart)
-
-
-def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray:
-    """Over stages: float64 [N or 1]."""
-    return sum(arrays, np.zeros(1))
 
 
 def _share(vector: np.ndarray, lanes: float) -> np.ndarray:

@@ -23,7 +23,7 @@ from wmhub.records import Scheduler
 from wmhub.trajectory import Trajectories
 
 #: Changes when a column changes its meaning under the same name.
-FEATURE_VERSION = 9
+FEATURE_VERSION = 10
 
 KINDS: tuple[str, ...] = ("", *[kind.value for kind in ActionKind])
 """Action kinds by number; 0 is padding."""

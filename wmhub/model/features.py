@@ -34,8 +34,9 @@ from wmhub.trajectory import Trajectories
 _SPATIAL_AXES, _REDUCTION_AXES = 4, 3
 #: Levels of a tiled axis, counted from the innermost.
 _SPATIAL_LEVELS, _REDUCTION_LEVELS = 5, 3
-#: Beginnings of the columns with which a program gets slower, or faster, all else being equal. What
-#: trees find to the contrary in the workloads of a dataset is not so in others.
+#: Beginnings of the columns with which a program gets slower, or faster, all else being equal (as
+#: many threads store in fewer sectors). What trees find to the contrary in the workloads of a
+#: dataset is not so in others.
 _SLOWS = ("gpu.ratio.", "gpu.warp.conflict", "gpu.warp.load", "gpu.warp.store")
 _HASTENS = ("gpu.tail", "thread_use")
 

@@ -41,6 +41,10 @@ _REGISTER_UNIT = 8.0
 _BASE_REGISTERS, _PER_ACCUMULATOR = 24.0, 1.25
 #: Bytes of a memory sector, and of the widest load of one thread.
 _SECTOR_BYTES, _WIDEST_LOAD_BYTES = 32.0, 16.0
+#: Loads that a vector of CUDA's may take (``double4``).
+_MOST_LOADS = 2.0
+#: Hosts of hosts; those of real ones are three, but a damaged log may hold a cycle.
+_MOST_HOSTS = 16
 #: Axes of which the share of threads is described, from the innermost.
 _AXES = 3
 
@@ -60,10 +64,8 @@ def gpu_features(
     """
     if hardware.is_gpu:
         bound = _bound_stage(trajectories.stages)
-        shapes = {} if trajectories.program is None else {
-            name: buffer.shape for name, buffer in trajectories.program.buffers.items()
-        }  # fmt: skip
-        _describe(columns, bound, trajectories.stages, main, sizes, shared_bytes, hardware, shapes)
+        stages, shapes = trajectories.stages, trajectories.shapes
+        _describe(columns, bound, stages, main, sizes, shared_bytes, hardware, shapes)
     else:
         for name, zero in _nothing(hardware):
             columns.add(name, zero)
@@ -112,14 +114,25 @@ def _describe(
         levels = dealt(main, bound, (virtual, threads, inner))
     block = trips(threads) * trips(virtual)
     operands = _operands(main, copies, shapes, sizes, block) if levels else []
-    touched = warp_features(columns, main, levels, operands, sizes)
+    touched = warp_features(columns, main, levels, operands, sizes, shapes)
     launch = Launch(blocks, thread_count, warps_of(thread_count), block, waves, tail)
-    time_features(columns, trips(main.nest()), touched, copies, launch, hardware)
+    own = [copy for copy in copies if bound is not None and _is_of(copy, bound)]
+    time_features(columns, trips(main.nest()), touched, own, launch, hardware)
 
 
 def warps_of(threads: np.ndarray) -> np.ndarray:
     """Warps of a block of so many threads, the last of which may not be full."""
     return np.maximum(np.ceil(threads / WARP), 1.0)
+
+
+def _is_of(copy: Stage, bound: Stage) -> bool:
+    """Whether a copy is made in the kernel of ``bound``."""
+    for _ in range(_MOST_HOSTS):
+        if copy.host is None:
+            break
+        copy = copy.host
+    # Of a nest that was made a block, both stages have the outer loops.
+    return copy is bound or bool(bound.loops and copy.index(bound.loops[0]) >= 0)
 
 
 def _bound_stage(stages: Sequence[Stage]) -> Stage | None:
@@ -231,9 +244,10 @@ def _copies(
         vector = vector_of(copy) if copy else np.ones(1)
         each = written_bytes(copy, sizes) if copy else 1.0
         sector = _SECTOR_BYTES / each
-        # Loads of 1, 2 or 4 floats a thread are whole; others are taken apart, and strided.
-        whole = (vector * each <= _WIDEST_LOAD_BYTES) & (vector != 3)
-        cost = np.where(whole, 1.0, np.minimum(vector, sector))
+        # Powers of two are whole loads, or two; others are taken apart, and strided.
+        loads = vector * each / _WIDEST_LOAD_BYTES
+        whole = (loads <= _MOST_LOADS) & (np.exp2(np.round(np.log2(vector))) == vector)
+        cost = np.where(whole, np.maximum(loads, 1.0), np.minimum(vector, sector))
         columns.log2(f"gpu.cache{number}.load_cost", cost, scale=on)
         dimensions = copied_by(copy, shapes) if copy else ()
         run = run_of(dimensions)

@@ -17,9 +17,10 @@ import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.cache_stages import rounds_of, tile_of, vector_of
-from wmhub.model.columns import Columns
+from wmhub.model.columns import Columns, total
 from wmhub.model.gpu_warp import Touched
 from wmhub.nest import Stage
+from wmhub.program import arithmetic
 from wmhub.replay.limits import WARP
 
 #: Warps of which a multiprocessor issues an instruction in each cycle.
@@ -76,10 +77,12 @@ def time_features(
     runs = np.minimum(runs, _MOST)
     compute = 2e9 * runs / hardware.peak_flops
     memory = 1e9 * np.minimum(touched.traffic, _MOST) / hardware.bandwidth
-    shared = runs * touched.transactions / WARP / (hardware.cores * clock)
+    in_warps = runs * launch.warps / launch.threads
+    shared = in_warps * touched.transactions / (hardware.cores * clock)
     issued, path = _copying(copies, launch)
+    work = 2e9 * in_warps * WARP / hardware.peak_flops
     times = {
-        "work": compute * launch.warps * WARP / launch.threads,
+        "work": work,
         "copying": launch.blocks * issued / (hardware.cores * _SCHEDULERS * clock),
         "waiting": launch.waves * path / clock,
         "starting": launch.blocks * _BLOCK_CYCLES / (hardware.cores * clock),
@@ -87,19 +90,19 @@ def time_features(
         "shared": shared,
     }
     on = float(touched.reads_copies)
-    longest = np.maximum(np.maximum(compute, memory), shared)
+    longest = np.maximum(np.maximum(work, memory), shared)
     columns.log2("gpu.time.memory", memory, scale=on)
     columns.log2("gpu.time.shared", shared, scale=on)
     columns.log2("gpu.time.copying", times["copying"], scale=on)
     columns.log2("gpu.time.waiting", times["waiting"], scale=on)
     columns.log2("gpu.time.longest", longest, scale=on)
-    columns.log2("gpu.time.all", compute + memory + shared, scale=on)
+    columns.log2("gpu.time.all", work + memory + shared, scale=on)
     columns.log2("gpu.time.dealt", longest / np.maximum(launch.efficiency, 1e-3), scale=on)
     on = float(touched.is_known)
     needed = 1e9 * np.minimum(touched.least_traffic, _MOST) / hardware.bandwidth
     least = np.maximum(compute, needed)
-    times["longest"] = np.maximum(np.maximum(times["work"], memory), shared)
-    times["total"] = sum((times[name] * share for name, share in _SHARES.items()), np.zeros(1))
+    times["longest"] = longest
+    times["total"] = total(times[name] * share for name, share in _SHARES.items())
     for name, time in times.items():
         columns.log2(f"gpu.ratio.{name}", time / least, least=_LEAST_RATIO, scale=on)
     columns.log2("gpu.balance", needed / compute, least=_LEAST_BALANCE, scale=on)
@@ -115,6 +118,8 @@ def _copying(copies: Sequence[Stage], launch: Launch) -> tuple[np.ndarray, np.nd
             vector = vector_of(copy)
             # The last load of a thread may find nothing left.
             elements = np.ceil(tile_of(copy) / np.maximum(launch.threads * vector, 1.0)) * vector
-            issued = issued + rounds * elements * launch.warps * _COPY_INSTRUCTIONS
+            # What is inlined into a copy, such as a padding, is computed as it is copied.
+            each = _COPY_INSTRUCTIONS + arithmetic(copy.operations, is_reduction=False)
+            issued = issued + rounds * elements * launch.warps * each
             path = path + rounds * (elements * _ELEMENT_CYCLES + _ROUND_CYCLES)
     return issued, path

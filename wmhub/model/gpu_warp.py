@@ -8,13 +8,13 @@ the place of each thread in the tensor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from wmhub.model.columns import Columns
-from wmhub.model.movement import written_bytes
+from wmhub.model.columns import Columns, total
+from wmhub.model.movement import elements_of, written_bytes
 from wmhub.nest import Axis, Loop, Stage, steps_of
 from wmhub.program import Access, Index
 
@@ -54,22 +54,19 @@ class Operand:
     bytes: float
     """Of an element."""
 
-    @property
-    def whole(self) -> np.ndarray:
-        """Bytes of the tensor, float64 [N or 1]."""
-        return self.bytes * _product([np.maximum(size, 1) for _, size in self.dimensions])
-
 
 @dataclass(frozen=True)
 class Touched:
     """What a kernel moves; float64 [N or 1] each."""
 
     traffic: np.ndarray
-    """Bytes through global memory, those that come unwanted in sectors too."""
+    """Bytes through global memory, those that come unwanted in sectors too; what is read without a
+    copy in shared memory counts once, as if a cache held it."""
     least_traffic: np.ndarray
-    """Bytes of what it writes, and of the tensors that it reads through copies."""
+    """Bytes of what it writes and of what it reads."""
     transactions: np.ndarray
-    """Reads of shared memory for each multiply-add of a thread, those of one bank one by one."""
+    """Reads of shared memory by a warp for each multiply-add of a thread, those of one bank one by
+    one."""
     reads_copies: bool
     """Whether it is known to read through copies in shared memory."""
     is_known: bool
@@ -82,48 +79,62 @@ def warp_features(
     levels: Sequence[Level],
     operands: Sequence[Operand],
     sizes: Mapping[str, float],
+    shapes: Mapping[str, Sequence[int]],
 ) -> Touched:
     """Adds the columns for N candidates, and says what the kernel moves.
 
     ``levels``: of the spatial axes of ``main``, in their order; ``sizes``: bytes of an element of
-    each buffer.
+    each buffer; ``shapes``: of the program's tensors.
     """
     number = {id(level.axis): at for at, level in enumerate(levels)}
-    lanes = _lanes(levels)
+    lanes, count = _lanes(levels), _lane_count(levels)
     accumulators = _product([level.own * level.virtual for level in levels])
-    transactions, traffic = np.zeros(1), np.zeros(1)  # the latter in bytes
-    for at in range(_OPERANDS):
+    transactions, loaded = np.zeros(1), np.zeros(1)  # the latter in bytes
+    for at in range(max(_OPERANDS, len(operands))):
         known = at < len(operands)
         conflict = waste = np.ones(1)
         if known:
             one = operands[at]
             words = _words(_in_copy(one, main, levels, number, lanes), one.bytes, _WORD_BYTES)
             conflict = _conflict(words)
-            waste = _load_waste(one)
+            waste = _load_waste(one, count)
             walked = {number[id(main.axes[v])] for i in one.access.indices for v in i.variables()
                       if v < len(main.axes) and id(main.axes[v]) in number}  # fmt: skip
             reads = _product([levels[n].own * levels[n].virtual for n in walked])
             transactions = transactions + reads * conflict / accumulators
-            traffic = traffic + one.loaded * waste * one.bytes
-        columns.log2(f"gpu.warp.conflict{at}", conflict)
-        columns.log2(f"gpu.warp.load{at}", waste)
+            loaded = loaded + one.loaded * waste * one.bytes
+        if at < _OPERANDS:
+            columns.log2(f"gpu.warp.conflict{at}", conflict)
+            columns.log2(f"gpu.warp.load{at}", waste)
     written = written_bytes(main, sizes)
     store = _store(levels, lanes, written) if levels else np.ones(1)
     columns.log2("gpu.warp.store", store)
     on = float(bool(operands))
     columns.log2("gpu.warp.transactions", transactions, least=2.0**-10, scale=on)
     results = _product([np.maximum(level.axis.extent, 1) for level in levels])
+    read = _read(main, sizes, shapes)
+    copied = {one.access.tensor for one in operands}
+    direct = total(size for name, size in read.items() if name not in copied)
     return Touched(
-        traffic=traffic + results * store * _SECTOR_BYTES / _LANES,
-        least_traffic=results * written + _sum(one.whole for one in operands),
+        traffic=loaded + direct + results * np.maximum(store * _SECTOR_BYTES / count, written),
+        least_traffic=results * written + total(read.values()),
         transactions=transactions,
         reads_copies=bool(operands),
         is_known=bool(levels),
     )
 
 
-def _sum(summands: Iterable[np.ndarray]) -> np.ndarray:
-    return sum(summands, np.zeros(1))
+def _read(
+    main: Stage, sizes: Mapping[str, float], shapes: Mapping[str, Sequence[int]]
+) -> dict[str, np.ndarray]:
+    """Bytes of each tensor that all of ``main`` reads, float64 [N or 1], by the tensor's name."""
+    steps = [axis.extent for axis in main.axes]
+    read: dict[str, np.ndarray] = {}
+    for access in main.reads:
+        name = access.tensor
+        size = sizes[access.buffer] * elements_of(access, steps, shapes)
+        read[name] = np.maximum(read.get(name, 0.0), size)
+    return read
 
 
 def _words(elements: np.ndarray, element_bytes: float, word_bytes: int) -> np.ndarray:
@@ -138,6 +149,12 @@ def _product(factors: Sequence[np.ndarray]) -> np.ndarray:
     for factor in factors:
         product = product * factor
     return product
+
+
+def _lane_count(levels: Sequence[Level]) -> np.ndarray:
+    """Lanes of the first warp that a block fills: int64 [N or 1]."""
+    threads = _product([np.maximum(level.threads, 1) for level in levels])
+    return np.minimum(threads, _LANES).astype(np.int64)
 
 
 def _lanes(levels: Sequence[Level]) -> list[np.ndarray]:
@@ -201,22 +218,22 @@ def _distinct(values: np.ndarray) -> np.ndarray:
     return np.asarray(1.0 + (ordered[:, 1:] != ordered[:, :-1]).sum(axis=1))
 
 
-def _load_waste(operand: Operand) -> np.ndarray:
+def _load_waste(operand: Operand, count: np.ndarray) -> np.ndarray:
     """Elements that come with a load of the warp for each that it wants: float64 [N or 1], at
-    least 1."""
+    least 1. ``count``: its lanes, int64 [N or 1]."""
     # Bounds that no real copy meets, for what a damaged log may hold.
     vector = np.clip(operand.vector, 1, _WIDEST_VECTOR).astype(np.int64)[:, None]
-    total = np.clip(_product([held for held, _ in operand.dimensions]), 1, _MOST_HELD)
-    total = total.astype(np.int64)
-    first = np.arange(_LANES)[None, :] * vector
-    wanted = np.minimum(np.concatenate([first, first + vector - 1], axis=1), total[:, None] - 1)
+    held = np.clip(_product([held for held, _ in operand.dimensions]), 1, _MOST_HELD)
+    elements = held.astype(np.int64)
+    first = np.arange(_LANES)[None, :] % count[:, None] * vector
+    wanted = np.minimum(np.concatenate([first, first + vector - 1], axis=1), elements[:, None] - 1)
     address, stride = np.zeros_like(wanted), np.ones((1, 1), np.int64)
     for held, size in reversed(operand.dimensions):
         own = np.maximum(held, 1).astype(np.int64)[:, None]
         address = address + wanted % own * stride
         wanted = wanted // own
         stride = stride * np.maximum(size, 1).astype(np.int64)[:, None]
-    useful = np.minimum(total, _LANES * vector[:, 0])
+    useful = np.minimum(elements, count * vector[:, 0])
     # A wide load is several of one: what lies between its ends comes row by row.
     run = run_of(operand.dimensions)
     sector = _SECTOR_BYTES / operand.bytes

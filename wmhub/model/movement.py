@@ -9,14 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wmhub.nest import Stage, span
+from wmhub.nest import COPIES, Stage, span
 from wmhub.program import Access, Index
 from wmhub.trajectory import Trajectories
 
 #: Bytes of a number where no program tells them.
 _DEFAULT_BYTES = 4.0
-#: Roles of stages that copy: what they write is of the type of what they read.
-_COPIES = ("cache_read", "cache_write", "reindex")
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,26 @@ def move_of(access: Access, stage: Stage, shapes: Mapping[str, Sequence[int]]) -
     return Move(tuple(strides), hidden, frozenset(p for p in panels if p[0] in hidden))
 
 
+def elements_of(
+    access: Access, steps: Sequence[np.ndarray], shapes: Mapping[str, Sequence[int]]
+) -> np.ndarray:
+    """Elements of its tensor that an access touches while each iterator v takes ``steps[v]``
+    values, as far as the tensor goes: float64 [... or 1], as ``steps``.
+
+    ``shapes``: of the program's tensors.
+    """
+    shape = shapes.get(access.tensor, ())
+    # A copy in panels has more dimensions than what it is a copy of.
+    limits = shape if len(shape) == len(access.indices) else ()
+    size = np.ones(1)
+    for dimension, index in enumerate(access.indices):
+        width = span(index, steps)
+        if dimension < len(limits):
+            width = np.minimum(width, limits[dimension])
+        size = size * width
+    return size
+
+
 def _is_panel(index: Index, operations: Sequence[str] = ("%",)) -> bool:
     """Whether ``index`` is an iterator divided by a constant, or what is left of it."""
     return (
@@ -101,8 +119,7 @@ def _coefficient(index: Index, axis: int) -> int | None:
 
 def shapes_of(trajectories: Trajectories, live: Sequence[Stage]) -> dict[str, tuple[int, ...]]:
     """Shapes of the buffers that ``live`` stages touch, as far as they are known."""
-    buffers = trajectories.program.buffers if trajectories.program else {}
-    shapes = {name: buffer.shape for name, buffer in buffers.items()}
+    shapes = trajectories.shapes
     for stage in live:
         for access in stage.writes:
             if access.buffer not in shapes and all(map(_is_plain, access.indices)):
@@ -111,7 +128,7 @@ def shapes_of(trajectories: Trajectories, live: Sequence[Stage]) -> dict[str, tu
     for stage in live:
         for access in [*stage.reads, *stage.writes]:
             # A copy in other memory, ``name.scope.number``, has the shape of the whole.
-            whole = shapes.get(access.buffer.split(".")[0])
+            whole = shapes.get(access.tensor)
             if access.buffer not in shapes and whole is not None:
                 shapes[access.buffer] = whole
     return shapes
@@ -125,7 +142,7 @@ def element_bytes(trajectories: Trajectories) -> defaultdict[str, float]:
     for stage in trajectories.stages if buffers else ():
         names = [access.buffer for access in (*stage.reads, *stage.writes)]
         # Copies are made one after another, so that either side of one is known.
-        known = [sizes[name] for name in names if name in sizes] if stage.role in _COPIES else []
+        known = [sizes[name] for name in names if name in sizes] if stage.role in COPIES else []
         for name in names:
             whole = name.split(".")[0]
             if name not in sizes and (known or whole in sizes):

@@ -14,7 +14,8 @@ import numpy as np
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.columns import ACCESSES, INNER_LOOPS, Columns
 from wmhub.model.loop_table import LoopTable, accumulated, inclusive
-from wmhub.nest import Stage, span
+from wmhub.model.movement import elements_of
+from wmhub.nest import Stage
 from wmhub.trajectory import Trajectories
 
 
@@ -76,21 +77,10 @@ def working_sets(
 def _footprints(trajectories: Trajectories, stage: Stage) -> list[np.ndarray]:
     """Elements of each tensor touched by the loops from each depth inward: float64
     [L + 1, N or 1] each."""
-    buffers = trajectories.program.buffers if trajectories.program else {}
+    shapes = trajectories.shapes
     tiles = stage.tiles_by_depth()
-    found = []
-    for access in [*stage.writes, *stage.reads]:
-        buffer = buffers.get(access.buffer.split(".")[0])
-        # A copy in panels has more dimensions than what it is a copy of.
-        limits = buffer.shape if buffer and len(buffer.shape) == len(access.indices) else ()
-        size = np.ones((len(stage.loops) + 1, 1))
-        for dimension, index in enumerate(access.indices):
-            width = span(index, tiles)
-            if dimension < len(limits):
-                width = np.minimum(width, limits[dimension])
-            size = size * width
-        found.append(size)
-    return found
+    depths = np.ones((len(stage.loops) + 1, 1))
+    return [depths * elements_of(access, tiles, shapes) for access in [*stage.writes, *stage.reads]]
 
 
 def _held(columns: Columns, loops: LoopTable, prints: Sequence[np.ndarray]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from wmhub.nest import Loop, Stage
-from wmhub.program import MOST_TERMS, Access, Index, most_terms
+from wmhub.nest import COPIES, Loop, Stage
+from wmhub.program import MOST_TERMS, OPERATIONS, Access, Index, most_terms
 from wmhub.replay.state import State
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _MOST_READS = 1000
 #: Operations of one class of a block's body; those of real ones are a few hundred.
 _MOST_OPERATIONS = 1e6
+_NOTHING = (0.0,) * len(OPERATIONS)
 
 
 def compute_at(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
@@ -95,31 +97,33 @@ def _take_in(consumer: Stage, producer: Stage) -> None:
     made = {write.buffer for write in producer.writes}
     times = sum(read.buffer in made for read in consumer.reads)
     consumer.reads = _substitute(consumer.reads, producer)
-    if producer.operations and consumer.operations and producer.reads:
-        both = zip(consumer.operations, producer.operations)
+    # What is inlined into a copy is computed as it is copied.
+    own = consumer.operations or (_NOTHING if consumer.role in COPIES else ())
+    if own and producer.operations and producer.reads:
+        both = zip(own, producer.operations)
         consumer.operations = tuple(
-            min(own + times * inlined, _MOST_OPERATIONS) for own, inlined in both
+            min(ours + times * inlined, _MOST_OPERATIONS) for ours, inlined in both
         )
 
 
 def _substitute(reads: Sequence[Access], producer: Stage) -> list[Access]:
-    """``reads`` after ``producer`` was inlined into them."""
+    """``reads`` after ``producer`` was inlined into them, equal ones once."""
     made = {a.buffer: a for a in producer.writes}
-    found: list[Access] = []
+    found: dict[Access, None] = {}
     for access in reads:
         write = made.get(access.buffer)
         if write is None:
-            found.append(access)
+            found[access] = None
             continue
         values = [Index("opaque")] * len(producer.axes)
         for own, given in zip(write.indices, access.indices):
             if own.op == "var":
                 values[own.value] = given
         for read in producer.reads:
-            found.append(Access(read.buffer, _bind(read.indices, values)))
+            found[Access(read.buffer, _bind(read.indices, values))] = None
         if len(found) > _MOST_READS:
             raise ValueError(f"a block of more than {_MOST_READS} reads")
-    return found
+    return list(found)
 
 
 def _absorb(producer: Stage, consumer: Stage) -> None:
@@ -137,4 +141,11 @@ def _absorb(producer: Stage, consumer: Stage) -> None:
         Access(r.buffer, _bind(r.indices, values)) for r in consumer.reads if r.buffer not in made
     ]
     if producer.operations and consumer.operations:
-        producer.operations = tuple(a + b for a, b in zip(producer.operations, consumer.operations))
+        # Once for each result, not for each step of the reduction that it comes from.
+        steps = math.prod(
+            max(float(axis.extent[0]), 1.0) for axis in producer.axes if axis.is_reduction
+        )
+        producer.operations = tuple(
+            own + absorbed / steps
+            for own, absorbed in zip(producer.operations, consumer.operations)
+        )
