@@ -351,9 +351,20 @@ def test_integers_of_a_sum_that_has_nothing_else_are_its_operations() -> None:
     assert flops(True, integer=2.0) == flops(True, integer=6.0) == 16.0
     assert flops(True, integer=1.0) == 8.0
     assert flops(True, add=1.0, integer=6.0) == 8.0
-    # What chooses where an input is padded computes nothing.
+    # What chooses where an input is padded, and a share of an epilogue, are beside the product.
+    assert flops(True, add=1 / 16, integer=9.0) == 16.5
     assert flops(True, select=1.0, integer=9.0) == 24.0
     assert flops(False, integer=6.0) == 0.0
+
+
+def test_what_follows_a_dot_in_a_name_is_no_memory() -> None:
+    text = (Path(__file__).parent / "program_tvm_0_27.json").read_text()
+    named = text.replace('"A"', '"fc.weight"').replace('"B"', '"fc_weight"')
+    program = parse_program(named)
+    hints = {name: buffer.hint for name, buffer in program.buffers.items()}
+    assert hints["fc_weight"] == "fc.weight"
+    assert hints["fc_weight_1"] == "fc_weight"
+    assert [read.tensor for read in program.blocks[0].reads] == ["fc_weight", "fc_weight_1"]
 
 
 @pytest.mark.parametrize("version", ["0_25", "0_26", "0_27"])

@@ -29,12 +29,12 @@ MOST_TERMS = 300
 def arithmetic(operations: Sequence[float], is_reduction: bool) -> float:
     """Operations on values among ``operations``, by class (`OPERATIONS`).
 
-    They are those of floating point, and of a reduction that computes with none (a quantised
-    product, which may choose what is padded) a multiplication and an addition: all its other
-    integers are indices.
+    They are choices and those of floating point, and of a reduction that has none of the latter (a
+    quantised product, the epilogue of which is a fraction) a multiplication and an addition: all
+    its other integers are indices.
     """
     floating = sum(operations[:_INTEGER])
-    if not is_reduction or not operations or floating > operations[_SELECT]:
+    if not is_reduction or not operations or floating - operations[_SELECT] >= 1:
         return floating
     return floating + min(operations[_INTEGER], _MOST_INTEGER)
 

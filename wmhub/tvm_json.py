@@ -200,11 +200,13 @@ class _Reader:
         if node in self._buffer_name:
             return self._buffer_name[node]
         g = self.graph
-        base = name = g.text(g.ref(node, "name"))
+        base = g.text(g.ref(node, "name"))
+        # What follows a dot stands for a copy in other memory.
+        unique = name = base.replace(".", "_")
         suffix = 1
         while name in self.buffers:  # names are hints in TIR; make them unique
             self._visit()
-            name = f"{base}_{suffix}"
+            name = f"{unique}_{suffix}"
             suffix += 1
         shape_owner = node if g.has(node, "shape") else g.ref(node, "ty")
         shape = tuple(map(self._extent, g.items(g.ref(shape_owner, "shape"))))

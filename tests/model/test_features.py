@@ -15,9 +15,11 @@ from wmhub.model.features import main_stage, structured_features
 from wmhub.model.movement import element_bytes
 from wmhub.names import HardwareKey
 from wmhub.nest import Stage
-from wmhub.program import Access, Program
+from wmhub.program import Access, Index, Program
+from wmhub.records import Scheduler
 from wmhub.replay.ansor import replay_steps
 from wmhub.replay.meta_schedule import replay_traces
+from wmhub.trajectory import Trajectories
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_replay_ansor import CONV, STEPS
@@ -164,13 +166,21 @@ def test_memory_takes_less_time_for_half_the_bytes() -> None:
     assert times[0] > times[1] > times[0] - 1.0 > 0.0
 
 
+def test_what_is_inlined_into_a_copy_may_change_its_type() -> None:
+    program = of_types(matmul(), {"A": "float16", "B": "float32"})
+    here = (Index("var", 0),)
+    copy = Stage("copy", [], [], [Access("A", here)], [Access("B.shared.1", here)], "cache_read")
+    candidates = Trajectories(Scheduler.META_SCHEDULE, program, (), (), (copy,), 1, ())
+    assert element_bytes(candidates)["B.shared.1"] == 4.0
+
+
 def test_copies_are_of_the_type_of_what_they_copy() -> None:
     program = of_types(matmul(), {"A": "float16", "C": "int8"})
     trace = [*FRAGMENTS, ["ReIndex", ["b1"], [0, 0], ["b40"]]]
     (group,) = replay_traces(program, [[trace, []]])
     sizes = element_bytes(group.trajectories)
     assert {name.split(".")[0]: size for name, size in sizes.items()} == {
-        "A": 2.0, "B": 4.0, "C": 1.0, "D": 4.0,
+        "A": 2.0, "B": 4.0, "C": 1.0, "C@5": 1.0, "D": 4.0,
     }  # fmt: skip
     assert sum(name.startswith("A.") for name in sizes) == 2
     renamed = Stage("copy", [], [], [Access("A", ())], [Access("A@7", ())], "reindex")

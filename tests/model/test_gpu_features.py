@@ -12,6 +12,7 @@ import pytest
 from wmhub.hardware.table import lookup
 from wmhub.model.cache_stages import copied_by
 from wmhub.model.features import structured_features
+from wmhub.model.gpu_features import _is_of
 from wmhub.model.gpu_warp import run_of
 from wmhub.names import HardwareKey
 from wmhub.nest import Axis, Loop, Stage, extents
@@ -115,6 +116,11 @@ def test_no_number_of_a_damaged_log_is_infinite() -> None:
         if step[:2] == ["SP", 1]:
             steps[at] = ["SP", 1, 0, 32, [1 << 59], 1]
     assert np.isfinite(list(ansor(steps).values())).all()
+
+
+def test_a_product_beyond_whole_numbers_is_a_number() -> None:
+    found = ansor(product([1 << 32, 32, 1, 1 << 32], [1, 1, 1, 1], [4, 1]))
+    assert np.isfinite(list(found.values())).all()
 
 
 def test_rows_of_a_copy_join_where_they_are_whole() -> None:
@@ -239,6 +245,16 @@ def test_what_another_kernel_copies_is_no_part_of_this_one() -> None:
     assert here["gpu.time.waiting"] > 0.0
     assert here["gpu.ratio.waiting"] > there["gpu.ratio.waiting"]
     assert there["gpu.time.waiting"] == 0.0
+
+
+def test_hosts_that_are_each_other_s_end() -> None:
+    axis = Axis("i", extents(64), False)
+    add = Stage("add", [axis], [Loop.over(axis)])
+    copy, other = (Stage(name, [axis], [Loop.over(axis)]) for name in ("copy", "other"))
+    copy.host, other.host = other, copy
+    assert not _is_of(copy, add)
+    other.host = add
+    assert _is_of(copy, add)
 
 
 def test_a_warp_of_one_kernel_is_none_of_another() -> None:

@@ -24,14 +24,16 @@ def copy_of(elements: int) -> Stage:
 
 
 def times(
-    runs: float, traffic: float, least: float, copies: list[Stage], is_known: bool = True
-) -> dict[str, float]:
+    runs: float, traffic: float, least: float, copies: list[Stage], is_known: bool = True,
+    asked: float | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Columns of a kernel of ``runs`` multiply-adds; ``traffic`` and ``least`` in bytes."""
     assert V100 is not None
     one = np.ones(1)
     columns = Columns(1)
     touched = Touched(traffic * one, least * one, 2.0 * one, is_known, is_known)
-    time_features(columns, runs * one, touched, copies, LAUNCH, V100)
+    needed = runs if asked is None else asked
+    time_features(columns, runs * one, needed * one, touched, copies, LAUNCH, V100)
     return dict(zip(columns.names, columns.table()[0].tolist(), strict=True))
 
 
@@ -40,6 +42,13 @@ def test_arithmetic_is_done_in_whole_warps() -> None:
     assert found["gpu.ratio.work"] == pytest.approx(np.log2(64 / 48))
     assert found["gpu.ratio.memory"] == -6.0  # Next to nothing.
     assert found["gpu.balance"] < 0
+
+
+def test_lanes_that_reach_over_an_end_are_no_part_of_the_least() -> None:
+    found = times(1e10, 1e3, 1e3, [], asked=1e10 / 28)
+    assert found["gpu.ratio.work"] == pytest.approx(np.log2(28 * 64 / 48))
+    # What is not known is at most what is run.
+    assert times(1e10, 1e3, 1e3, [], asked=np.inf) == times(1e10, 1e3, 1e3, [])
 
 
 def test_what_memory_bounds_is_compared_with_what_it_has_to_move() -> None:

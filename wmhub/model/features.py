@@ -17,7 +17,7 @@ import numpy as np
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import residency
 from wmhub.model.cache_stages import CACHES, copies_of, rounds_of, tile_of, vector_of
-from wmhub.model.columns import Columns
+from wmhub.model.columns import Columns, total
 from wmhub.model.cpu_features import UNROLL_KEYS, cpu_features
 from wmhub.model.cpu_schedule import annotation_of
 from wmhub.model.gpu_features import GRID, VIRTUAL, first_trips, gpu_features, warps_of
@@ -263,7 +263,7 @@ def _whole(columns: Columns, trajectories: Trajectories, stage: Stage) -> None:
         columns.add(f"hosted{number}.depth", share)
         columns.log2(f"hosted{number}.size", _inside(other) if other else 1.0)
         columns.log2(f"hosted{number}.trips", trips(other.loops) if other else 1.0)
-    rest = sum((trips(s.loops) for s in live if s is not stage), np.zeros(1))
+    rest = total(trips(s.loops) for s in live if s is not stage)
     columns.log2("rest.trips", rest)
     columns.add("loops", float(len(stage.loops)))
     columns.log2("trips", trips(stage.loops))

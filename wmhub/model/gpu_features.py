@@ -114,10 +114,11 @@ def _describe(
         levels = dealt(main, bound, (virtual, threads, inner))
     block = trips(threads) * trips(virtual)
     operands = _operands(main, copies, shapes, sizes, block) if levels else []
-    touched = warp_features(columns, main, levels, operands, sizes, shapes)
+    touched = warp_features(columns, main, levels, operands, thread_count, sizes, shapes)
     launch = Launch(blocks, thread_count, warps_of(thread_count), block, waves, tail)
     own = [copy for copy in copies if bound is not None and _is_of(copy, bound)]
-    time_features(columns, trips(main.nest()), touched, own, launch, hardware)
+    runs = trips(main.nest())
+    time_features(columns, runs, _iterations(main, runs), touched, own, launch, hardware)
 
 
 def warps_of(threads: np.ndarray) -> np.ndarray:
@@ -125,14 +126,25 @@ def warps_of(threads: np.ndarray) -> np.ndarray:
     return np.maximum(np.ceil(threads / WARP), 1.0)
 
 
+def _iterations(main: Stage, runs: np.ndarray) -> np.ndarray:
+    """How often the program runs the body of ``main``, without what splits reach over an end:
+    float64 [N or 1]. ``runs``: with it, where an axis is not known."""
+    if not all((axis.extent > 0).all() for axis in main.axes):
+        return runs
+    return trips([Loop.over(axis) for axis in main.axes])
+
+
 def _is_of(copy: Stage, bound: Stage) -> bool:
     """Whether a copy is made in the kernel of ``bound``."""
+    stage: Stage | None = copy
     for _ in range(_MOST_HOSTS):
-        if copy.host is None:
+        if stage is None:
             break
-        copy = copy.host
-    # Of a nest that was made a block, both stages have the outer loops.
-    return copy is bound or bool(bound.loops and copy.index(bound.loops[0]) >= 0)
+        # Of a nest that was made a block, both stages have the outer loops.
+        if stage is bound or stage.index(bound.loops[0]) >= 0:
+            return True
+        stage = stage.host
+    return False
 
 
 def _bound_stage(stages: Sequence[Stage]) -> Stage | None:

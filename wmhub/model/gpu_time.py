@@ -63,6 +63,7 @@ class Launch:
 def time_features(
     columns: Columns,
     runs: np.ndarray,
+    least_runs: np.ndarray,
     touched: Touched,
     copies: Sequence[Stage],
     launch: Launch,
@@ -70,12 +71,13 @@ def time_features(
 ) -> None:
     """Adds the columns for N candidates.
 
-    ``runs``: multiply-adds of the kernel, float64 [N or 1]; ``copies``: its stages that copy what
-    it reads.
+    ``runs``: multiply-adds of the kernel, also those of lanes that reach over an end and rest;
+    ``least_runs``: those that the program asks for; float64 [N or 1] each. ``copies``: its stages
+    that copy what it reads.
     """
     clock = hardware.clock_hz / 1e9
     runs = np.minimum(runs, _MOST)
-    compute = 2e9 * runs / hardware.peak_flops
+    compute = 2e9 * np.minimum(least_runs, runs) / hardware.peak_flops
     memory = 1e9 * np.minimum(touched.traffic, _MOST) / hardware.bandwidth
     in_warps = runs * launch.warps / launch.threads
     shared = in_warps * touched.transactions / (hardware.cores * clock)

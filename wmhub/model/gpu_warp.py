@@ -78,17 +78,18 @@ def warp_features(
     main: Stage,
     levels: Sequence[Level],
     operands: Sequence[Operand],
+    threads: np.ndarray,
     sizes: Mapping[str, float],
     shapes: Mapping[str, Sequence[int]],
 ) -> Touched:
     """Adds the columns for N candidates, and says what the kernel moves.
 
-    ``levels``: of the spatial axes of ``main``, in their order; ``sizes``: bytes of an element of
-    each buffer; ``shapes``: of the program's tensors.
+    ``levels``: of the spatial axes of ``main``, in their order; ``threads``: of a block, float64
+    [N or 1]; ``sizes``: bytes of an element of each buffer; ``shapes``: of the program's tensors.
     """
     number = {id(level.axis): at for at, level in enumerate(levels)}
-    lanes, count = _lanes(levels), _lane_count(levels)
-    accumulators = _product([level.own * level.virtual for level in levels])
+    lanes, count = _lanes(levels), np.minimum(threads, _LANES).astype(np.int64)
+    accumulators = _held(levels)
     transactions, loaded = np.zeros(1), np.zeros(1)  # the latter in bytes
     for at in range(max(_OPERANDS, len(operands))):
         known = at < len(operands)
@@ -100,7 +101,7 @@ def warp_features(
             waste = _load_waste(one, count)
             walked = {number[id(main.axes[v])] for i in one.access.indices for v in i.variables()
                       if v < len(main.axes) and id(main.axes[v]) in number}  # fmt: skip
-            reads = _product([levels[n].own * levels[n].virtual for n in walked])
+            reads = _held([levels[n] for n in walked])
             transactions = transactions + reads * conflict / accumulators
             loaded = loaded + one.loaded * waste * one.bytes
         if at < _OPERANDS:
@@ -128,7 +129,7 @@ def _read(
     main: Stage, sizes: Mapping[str, float], shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, np.ndarray]:
     """Bytes of each tensor that all of ``main`` reads, float64 [N or 1], by the tensor's name."""
-    steps = [axis.extent for axis in main.axes]
+    steps = [np.maximum(axis.extent, 1) for axis in main.axes]
     read: dict[str, np.ndarray] = {}
     for access in main.reads:
         name = access.tensor
@@ -151,10 +152,9 @@ def _product(factors: Sequence[np.ndarray]) -> np.ndarray:
     return product
 
 
-def _lane_count(levels: Sequence[Level]) -> np.ndarray:
-    """Lanes of the first warp that a block fills: int64 [N or 1]."""
-    threads = _product([np.maximum(level.threads, 1) for level in levels])
-    return np.minimum(threads, _LANES).astype(np.int64)
+def _held(levels: Sequence[Level]) -> np.ndarray:
+    """Iterations of a thread, all its virtual ones counted: float64 [N or 1]."""
+    return _product([steps for level in levels for steps in (level.own, level.virtual)])
 
 
 def _lanes(levels: Sequence[Level]) -> list[np.ndarray]:

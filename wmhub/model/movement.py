@@ -146,7 +146,8 @@ def element_bytes(trajectories: Trajectories) -> defaultdict[str, float]:
         for name in names:
             whole = name.split(".")[0]
             if name not in sizes and (known or whole in sizes):
-                sizes[name] = known[0] if known else sizes[whole]
+                # What is inlined into a copy may change the type.
+                sizes[name] = sizes[whole] if whole in sizes else known[0]
     return sizes
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.columns import ACCESSES, INNER_LOOPS, Columns
+from wmhub.model.columns import ACCESSES, INNER_LOOPS, Columns, total
 from wmhub.model.loop_table import LoopTable, accumulated, inclusive
 from wmhub.model.movement import elements_of
 from wmhub.nest import Stage
@@ -101,5 +101,5 @@ def _held(columns: Columns, loops: LoopTable, prints: Sequence[np.ndarray]) -> N
         touched[k] = size[within, np.arange(size.shape[1])]
     for k in range(ACCESSES):
         columns.log2(f"held.access{k}", touched[k])
-    loaded = sum(touched[1:], np.zeros(1))
+    loaded = total(touched[1:])
     columns.log2("held.intensity", tile / np.maximum(loaded, 1.0), least=1e-3)

@@ -155,9 +155,7 @@ def reindex(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[B
         return []
     access = accesses[int(attrs[0])]
     layout = [Index("var", v) for v in _moving(stage, access)]
-    state.caches += 1
-    cache = f"{access.buffer}.reindex.{state.caches}"
-    state.hints[cache] = f"{state.hints.get(access.buffer, access.buffer)}_reindex"
+    cache = _new_shape(state, access.buffer, "reindex")
     return [_copy_in_layout(state, stage, int(attrs[0]), is_read, cache, layout, "reindex")]
 
 

@@ -24,12 +24,12 @@ _NOTHING = (0.0,) * len(OPERATIONS)
 def compute_at(state: State, name: str, values: Any, attrs: Any, *_: Any) -> list[Bound]:
     """``ComputeAt`` and ``ReverseComputeAt``."""
     stage, loop = values[0], values[1] if len(values) > 1 else None
+    is_producer = name == "ComputeAt"
     if not isinstance(stage, Stage):
         state.emit(name, None)
         return []
     if loop == "inline":
-        return inline(state, "ComputeInline", [stage])
-    is_producer = name == "ComputeAt"
+        return inline(state, "ComputeInline" if is_producer else "ReverseComputeInline", [stage])
     others = state.consumers(stage) if is_producer else state.producers(stage)
     hosts = [s for s in others if isinstance(loop, Loop) and s.index(loop) >= 0]
     if not isinstance(loop, Loop) or not hosts:
@@ -97,13 +97,18 @@ def _take_in(consumer: Stage, producer: Stage) -> None:
     made = {write.buffer for write in producer.writes}
     times = sum(read.buffer in made for read in consumer.reads)
     consumer.reads = _substitute(consumer.reads, producer)
-    # What is inlined into a copy is computed as it is copied.
-    own = consumer.operations or (_NOTHING if consumer.role in COPIES else ())
+    own = _operations(consumer)
     if own and producer.operations and producer.reads:
         both = zip(own, producer.operations)
         consumer.operations = tuple(
             min(ours + times * inlined, _MOST_OPERATIONS) for ours, inlined in both
         )
+
+
+def _operations(stage: Stage) -> tuple[float, ...]:
+    """Operations of a stage, to which others are added: what is inlined into a copy is computed as
+    it is copied. None of the outer stage of a block."""
+    return stage.operations or (_NOTHING if stage.role in COPIES and not stage.inner else ())
 
 
 def _substitute(reads: Sequence[Access], producer: Stage) -> list[Access]:
@@ -137,15 +142,15 @@ def _absorb(producer: Stage, consumer: Stage) -> None:
                 if own.op == "var":
                     values[own.value] = given
     producer.writes = [Access(w.buffer, _bind(w.indices, values)) for w in consumer.writes]
-    producer.reads = producer.reads + [
-        Access(r.buffer, _bind(r.indices, values)) for r in consumer.reads if r.buffer not in made
-    ]
-    if producer.operations and consumer.operations:
+    more = [Access(r.buffer, _bind(r.indices, values)) for r in consumer.reads
+            if r.buffer not in made]  # fmt: skip
+    producer.reads = list(dict.fromkeys([*producer.reads, *more]))
+    ours = _operations(producer)
+    if ours and consumer.operations:
         # Once for each result, not for each step of the reduction that it comes from.
         steps = math.prod(
             max(float(axis.extent[0]), 1.0) for axis in producer.axes if axis.is_reduction
         )
         producer.operations = tuple(
-            own + absorbed / steps
-            for own, absorbed in zip(producer.operations, consumer.operations)
+            own + absorbed / steps for own, absorbed in zip(ours, consumer.operations)
         )
