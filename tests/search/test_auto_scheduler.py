@@ -15,6 +15,7 @@ import pytest
 
 from wmhub.errors import CheckpointError, InvalidInputError, MissingDependencyError
 from wmhub.evaluator import LatentSpace, Scores
+from wmhub.names import HardwareKey
 from wmhub.search.auto_scheduler import auto_scheduler_model
 
 KEY = '["matmul", 64, 64, 64]'
@@ -24,6 +25,7 @@ class StepsEvaluator:
     """Prefers long innermost splits; remembers what it was asked."""
 
     latents = LatentSpace("wm-fake@1.0.0 (weights 0000)", 2, 0)
+    hardware = HardwareKey.parse("llvm-znver4-2c")
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -46,6 +48,9 @@ class Value:
 
 class Task:
     workload_key = KEY
+
+    def __init__(self, kind: str = "llvm") -> None:
+        self.target = types.SimpleNamespace(kind=types.SimpleNamespace(name=kind))
 
 
 class State:
@@ -126,6 +131,15 @@ def test_scores_are_positive_and_in_the_models_order() -> None:
     assert evaluator.asked == [(KEY, 3)]
     # The same candidate scores the same in another call, as one heap compares both.
     assert model.predict(Task(), [State(4)]) == [pytest.approx(predicted[0])]
+
+
+@pytest.mark.usefixtures("tvm")
+def test_another_backend_is_warned_of_once() -> None:
+    model = auto_scheduler_model(StepsEvaluator(), adapt=False)
+    states = [State(4), State(8)]
+    with pytest.warns(RuntimeWarning, match="trained on llvm-znver4-2c.* a target of cuda"):
+        model.predict(Task("cuda"), states)
+    assert model.predict(Task("cuda"), states) == model.predict(Task("llvm"), states)
 
 
 @pytest.mark.usefixtures("tvm")

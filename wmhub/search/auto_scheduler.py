@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ import numpy as np
 
 from wmhub.errors import InvalidInputError, MissingDependencyError
 from wmhub.evaluator import LatentSpace, Scores
+from wmhub.names import HardwareKey
 from wmhub.search.learner import Posteriors, SpeedRatios
 
 #: Score of a state that cannot be expressed: at or below -1e10 Ansor drops it.
@@ -28,6 +30,11 @@ _DISCARD = float("-inf")
 
 class StepsEvaluator(Protocol):
     """The part of ``wmhub.evaluator.Evaluator`` that the classic AutoScheduler needs."""
+
+    @property
+    def hardware(self) -> HardwareKey:
+        """What it was trained on."""
+        ...
 
     @property
     def latents(self) -> LatentSpace:
@@ -73,9 +80,16 @@ def _model_class(auto_scheduler: Any) -> type:
             super().__init__()
             self._ranker = StepsRanker(evaluator, adapt)
             self._steps_of = StepsReader(auto_scheduler)
+            self._hardware, self._warned = evaluator.hardware, False
 
         def predict(self, task: Any, states: Sequence[Any]) -> list[float]:
-            """One score for each state, higher is better, positive and about 1 for the best."""
+            """One score for each state, higher is better, positive and about 1 for the best. With a
+            warning, once, for a target of another backend."""
+            kind = _target_kind(task)
+            if not self._warned and not self._hardware.runs(kind):
+                self._warned = True
+                said = f"trained on {self._hardware}, and asked for a target of {kind}"
+                warnings.warn(said, RuntimeWarning, stacklevel=2)
             steps = [self._steps_of.state(task, state) for state in states]
             predicted = self._ranker.predict(str(task.workload_key), steps)
             return [float(score) for score in predicted]
@@ -204,6 +218,12 @@ class StepsReader:
         except (ValueError, KeyError, IndexError, TypeError, RuntimeError):
             return None
         return steps if isinstance(steps, list) else None
+
+
+def _target_kind(task: Any) -> str:
+    """``cuda`` or the like; empty where the task tells none."""
+    target = getattr(task, "target", None)
+    return str(getattr(getattr(target, "kind", None), "name", ""))
 
 
 def _latency(result: Any) -> float:
