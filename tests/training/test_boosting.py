@@ -16,7 +16,14 @@ from wmhub.checkpoint import read_checkpoint
 from wmhub.errors import MissingDependencyError
 from wmhub.model.forest import Forest
 from wmhub.model.losses import latency_loss
-from wmhub.training.boosting import _label, fit_forest, structured_of, tables_of
+from wmhub.training.boosting import (
+    _label,
+    _start,
+    fit_forest,
+    roofline,
+    structured_of,
+    tables_of,
+)
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
 from wmhub.training.data import from_store
@@ -125,6 +132,38 @@ def test_trees_follow_what_can_only_slow_a_program(
             more = table.copy()
             more[:, feature] += 1.0
             assert (sign * (forest.predict(more) - forest.predict(table)) >= -1e-5).all()
+
+
+def test_the_roofline_says_how_much_slower_than_the_least(corpus: Corpus) -> None:
+    columns = corpus.own_training[0][0].store.columns
+    tree = Forest.of(roofline(columns), 0.0, len(columns))
+    slowdown = np.concatenate([[0.0], np.random.default_rng(0).uniform(0, 8, 200), [1e3]])
+    table = np.zeros((len(slowdown), len(columns)), np.float32)
+    table[:, columns.index("gpu.ratio.total")] = slowdown
+    wanted = _label(-np.log(2.0) * np.minimum(slowdown, 8.0))
+    np.testing.assert_allclose(tree.predict(table), wanted, atol=np.log(2.0) / 64)
+    assert (np.diff(tree.predict(table)[np.argsort(slowdown)]) <= 0).all()
+
+
+def test_trees_of_a_gpu_go_on_from_the_roofline(
+    corpus: Corpus, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = make_dataset(tmp_path_factory.mktemp("gpu"), hardware="cuda-v100")
+    target, datasets = open_datasets([folder], None)
+    gpu = gather_corpus(target, datasets, CONFIG, tmp_path_factory.mktemp("cache"), 1)
+    forest = fit_forest(gpu.own_training, CONFIG)
+    columns = gpu.own_training[0][0].store.columns
+    assert forest.trees == CONFIG.trees + 1
+    assert torch.equal(forest.leaf[:1], torch.from_numpy(roofline(columns).leaf))
+    assert fit_forest(gpu.own_training, CONFIG, forest).trees == 2 * CONFIG.trees + 1
+    # It changes no mean: what is blended with it would be far from it everywhere.
+    for one, start in ((gpu, _start(list(itertools.chain(*gpu.own_training)))),
+                       (corpus, _start(list(itertools.chain(*corpus.own_training))))):  # fmt: skip
+        told = [(start.predict(structured_of(e, np.arange(len(e.gains)))), _label(e.gains))
+                for e in itertools.chain(*one.own_training)]  # fmt: skip
+        off = [float(said.mean() - label.mean()) for said, label in told]
+        assert np.mean(off) == pytest.approx(0.0, abs=1e-5)
+    assert fit_forest(corpus.own_training, CONFIG).trees == CONFIG.trees
 
 
 def test_structured_features_come_in_the_order_of_the_rows(corpus: Corpus) -> None:

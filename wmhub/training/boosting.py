@@ -18,6 +18,9 @@ from wmhub.training.data import Examples, by_group
 
 #: Between 0, the logarithm of a speed, and 1, the speed itself.
 _POWER = 1 / 3
+#: How much slower than the least its units can a GPU's candidate is, in powers of two, and up to
+#: which that is told apart.
+_ROOFLINE, _MOST_SLOWDOWN = "gpu.ratio.total", 8.0
 
 
 def require_xgboost(what: str = "this baseline", extra: str = "bench") -> None:
@@ -39,16 +42,15 @@ def fit_forest(
 
     They learn what `latency_loss` asks of the networks: ratios within a workload, those of fast
     candidates first; how slow a slow one is matters less to them. A workload weighs by the mean
-    speed of its candidates, not by how many there are. With ``base``, the new trees go on from what
-    its trees say, and both are in the result. What the new trees say goes with a feature as
-    `directions_of` has it. Nothing is chosen here: neither a validation nor a
-    test workload is looked at. ``grown`` is told of each tree.
+    speed of its candidates, not by how many there are. On a GPU they go on from one more tree, the
+    `roofline`, and with ``base`` from its trees, which are in the result, too. What the new trees
+    say goes with a feature as `directions_of` has it. Nothing is chosen here: neither a validation
+    nor a test workload is looked at. ``grown`` is told of each tree.
     """
     import xgboost
 
     workloads = [examples for dataset in training for examples in dataset]
-    _, features = structured_of(workloads[0], np.arange(1)).shape
-    start = base if base is not None and base.trees else _constant(workloads, features)
+    start = base if base is not None and base.trees else _start(workloads)
     data = xgboost.QuantileDMatrix(_iterator(workloads, start), max_bin=256, nthread=threads)
     options = {
         "eta": config.tree_rate, "max_depth": DEPTH, "subsample": 0.8, "colsample_bytree": 0.5,
@@ -100,11 +102,43 @@ def _label(gains: np.ndarray) -> np.ndarray:
     return np.asarray(np.expm1(_POWER * gains) / _POWER)
 
 
-def _constant(workloads: Sequence[Examples], features: int) -> Forest:
-    """The forest without trees that says the mean gain."""
-    forest = Forest(0, features)
-    forest.bias.fill_(float(np.mean([_label(examples.gains).mean() for examples in workloads])))
+def roofline(columns: Sequence[str]) -> TreeTables:
+    """The tree that says of a GPU's candidate what `wmhub.model.gpu_time` estimates: that it takes
+    as many times what the program needs at least as its units do together.
+
+    Trees that begin with nothing learn this where there are candidates, and nothing beyond: one of
+    another structure, which starts a hundred times as many blocks, they may take for the fastest.
+    """
+    leaves = 2**DEPTH
+    width = _MOST_SLOWDOWN / leaves
+    # Level by level, as the nodes are numbered: a level's thresholds halve its parts.
+    thresholds = [
+        (2 * np.arange(2**level) + 1) * 2 ** (DEPTH - level - 1) * width for level in range(DEPTH)
+    ]
+    slowdown = (np.arange(leaves) + 0.5) * width
+    return TreeTables(
+        np.full((1, leaves - 1), list(columns).index(_ROOFLINE), np.int32),
+        np.concatenate(thresholds).astype(np.float32)[None, :],
+        _label(-np.log(2.0) * slowdown).astype(np.float32)[None, :],
+    )
+
+
+def _start(workloads: Sequence[Examples]) -> Forest:
+    """What trees go on from: the mean gain, and of GPUs the `roofline`."""
+    store = workloads[0].store
+    forest = Forest(0, len(store.columns))
+    if any(examples.store.is_gpu for examples in workloads):
+        forest = forest.grown(roofline(store.columns))
+    rest = [_label(examples.gains).mean() - _mean_of(forest, examples) for examples in workloads]
+    forest.bias.fill_(float(np.mean(rest)))
     return forest
+
+
+def _mean_of(forest: Forest, examples: Examples) -> float:
+    """What ``forest`` says of ``examples`` on average."""
+    if not forest.trees:
+        return 0.0
+    return float(forest.predict(structured_of(examples, np.arange(len(examples.gains)))).mean())
 
 
 def _iterator(workloads: Sequence[Examples], start: Forest) -> Any:

@@ -92,6 +92,7 @@ class EncodedStore:
                 raise ValueError(f"{name} was cut short")
         self.folder = folder
         self.hardware = encode_hardware(profile)
+        self.is_gpu = profile.is_gpu
         self.columns = structured_columns(profile)
         self.data, self.groups, self.places, self.latency = (_mapped(folder, n) for n in ARRAYS)
         known = dataset.workloads()
