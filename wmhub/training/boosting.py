@@ -18,8 +18,8 @@ from wmhub.training.data import Examples, by_group
 
 #: Between 0, the logarithm of a speed, and 1, the speed itself.
 _POWER = 1 / 3
-#: How much slower than the least its units can a GPU's candidate is, in powers of two, and up to
-#: which that is told apart.
+#: The column that estimates how many times the least a GPU's candidate takes, in powers of two; and
+#: up to which that is told apart.
 _ROOFLINE, _MOST_SLOWDOWN = "gpu.ratio.total", 8.0
 
 
@@ -42,9 +42,9 @@ def fit_forest(
 
     They learn what `latency_loss` asks of the networks: ratios within a workload, those of fast
     candidates first; how slow a slow one is matters less to them. A workload weighs by the mean
-    speed of its candidates, not by how many there are. On a GPU they go on from one more tree, the
-    `roofline`, and with ``base`` from its trees, which are in the result, too. What the new trees
-    say goes with a feature as `directions_of` has it. Nothing is chosen here: neither a validation
+    speed of its candidates, not by how many there are. They go on from the trees of ``base``, and
+    without one on a GPU from one more tree, the `roofline`; those are in the result, too. What the
+    new trees say goes with a feature as `directions_of` has it. Nothing is chosen here: neither a validation
     nor a test workload is looked at. ``grown`` is told of each tree.
     """
     import xgboost
