@@ -44,8 +44,8 @@ def fit_forest(
     candidates first; how slow a slow one is matters less to them. A workload weighs by the mean
     speed of its candidates, not by how many there are. They go on from the trees of ``base``, and
     without one on a GPU from one more tree, the `roofline`; those are in the result, too. What the
-    new trees say goes with a feature as `directions_of` has it. Nothing is chosen here: neither a validation
-    nor a test workload is looked at. ``grown`` is told of each tree.
+    new trees say goes with a feature as `directions_of` has it. Nothing is chosen here: neither a
+    validation nor a test workload is looked at. ``grown`` is told of each tree.
     """
     import xgboost
 
