@@ -7,8 +7,9 @@ logs do not hold the program, so some extents never appear in them).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +35,8 @@ COPIES = ("cache_read", "cache_write", "reindex")
 PIPELINE = "software_pipeline_stage"
 #: Parts of a loop; those of real ones are a dozen.
 _MOST_PARTS = 1000
+#: Hosts of hosts; those of real ones are three, but a damaged log may hold a cycle.
+_MOST_HOSTS = 16
 #: One step, where nothing walks an axis. Arrays of extents are never changed in place.
 _ONE = extents(1)
 
@@ -235,13 +238,20 @@ class Stage:
 
     def _around(self, *, until_whole: bool) -> list[Loop]:
         loops: list[Loop] = []
-        stage, seen = self, 0
-        while (host := stage.host) is not None and not (until_whole and stage.is_whole):
-            loops = [loop for loop in host.loops[: stage.depth] if self.index(loop) < 0] + loops
-            stage, seen = host, seen + 1
-            if seen == 16:  # a bound, since a damaged log may hold a cycle
+        for stage, host in pairwise(self.chain()):
+            if until_whole and stage.is_whole:
                 break
+            loops = [loop for loop in host.loops[: stage.depth] if self.index(loop) < 0] + loops
         return loops
+
+    def chain(self) -> Iterator[Stage]:
+        """It, its host, the host of that, and so on."""
+        stage: Stage | None = self
+        for _ in range(1 + _MOST_HOSTS):
+            if stage is None:
+                break
+            yield stage
+            stage = stage.host
 
     def index(self, loop: Loop) -> int:
         """Depth of ``loop`` in this nest, -1 when it is not in it."""

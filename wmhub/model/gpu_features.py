@@ -43,8 +43,6 @@ _BASE_REGISTERS, _PER_ACCUMULATOR = 24.0, 1.25
 _SECTOR_BYTES, _WIDEST_LOAD_BYTES = 32.0, 16.0
 #: Loads that a vector of CUDA's may take (``double4``).
 _MOST_LOADS = 2.0
-#: Hosts of hosts; those of real ones are three, but a damaged log may hold a cycle.
-_MOST_HOSTS = 16
 #: Axes of which the share of threads is described, from the innermost.
 _AXES = 3
 
@@ -136,15 +134,8 @@ def _iterations(main: Stage, runs: np.ndarray) -> np.ndarray:
 
 def _is_of(copy: Stage, bound: Stage) -> bool:
     """Whether a copy is made in the kernel of ``bound``."""
-    stage: Stage | None = copy
-    for _ in range(_MOST_HOSTS):
-        if stage is None:
-            break
-        # Of a nest that was made a block, both stages have the outer loops.
-        if stage is bound or stage.index(bound.loops[0]) >= 0:
-            return True
-        stage = stage.host
-    return False
+    # Of a nest that was made a block, both stages have the outer loops.
+    return any(one is bound or one.index(bound.loops[0]) >= 0 for one in copy.chain())
 
 
 def _bound_stage(stages: Sequence[Stage]) -> Stage | None:

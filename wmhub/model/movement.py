@@ -140,11 +140,12 @@ def element_bytes(trajectories: Trajectories) -> defaultdict[str, float]:
     told = ((name, buffer.element_bytes) for name, buffer in buffers.items())
     sizes = defaultdict(lambda: _DEFAULT_BYTES, told)
     for stage in trajectories.stages if buffers else ():
-        names = [access.buffer for access in (*stage.reads, *stage.writes)]
+        accesses = (*stage.reads, *stage.writes)
         # Copies are made one after another, so that either side of one is known.
-        known = [sizes[name] for name in names if name in sizes] if stage.role in COPIES else []
-        for name in names:
-            whole = name.split(".")[0]
+        is_copy = stage.role in COPIES
+        known = [sizes[a.buffer] for a in accesses if a.buffer in sizes] if is_copy else []
+        for access in accesses:
+            name, whole = access.buffer, access.tensor
             if name not in sizes and (known or whole in sizes):
                 # What is inlined into a copy may change the type.
                 sizes[name] = sizes[whole] if whole in sizes else known[0]

@@ -99,20 +99,13 @@ def _shared_elements(trajectories: Trajectories) -> np.ndarray:
         if stage.inlined or not stage.scope.startswith("shared"):
             continue
         if stage.role == "cache_read":
-            kernel = id(_outermost(stage))
+            *_, outermost = stage.chain()
+            kernel = id(outermost)
             loaded[kernel] = loaded.get(kernel, np.zeros(1)) + _elements(stage) * depth
             most = np.maximum(most, loaded[kernel])
         else:
             most = np.maximum(most, _elements(stage))
     return most
-
-
-def _outermost(stage: Stage) -> Stage:
-    """The stage whose nest ``stage`` stands in, through all hosts."""
-    seen = 0
-    while stage.host is not None and seen < 16:  # a bound, since a damaged log may hold a cycle
-        stage, seen = stage.host, seen + 1
-    return stage
 
 
 def _elements(stage: Stage) -> np.ndarray:
