@@ -85,6 +85,12 @@ class HardwareKey:
         # Vulkan or OpenCL may drive any GPU.
         return target_kind == self.backend or not {target_kind, self.backend} <= _NATIVE
 
+    def misfit(self, target_kind: str) -> str:
+        """What to warn of where a model of it is asked for a target it does not run; else ""."""
+        if self.runs(target_kind):
+            return ""
+        return f"trained on {self}, and asked for a target of {target_kind}"
+
     def __str__(self) -> str:
         suffix = f"-{self.cores}c" if self.cores is not None else ""
         return f"{self.backend}-{self.device}{suffix}"

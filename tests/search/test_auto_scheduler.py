@@ -25,7 +25,7 @@ class StepsEvaluator:
     """Prefers long innermost splits; remembers what it was asked."""
 
     latents = LatentSpace("wm-fake@1.0.0 (weights 0000)", 2, 0)
-    hardware = HardwareKey.parse("llvm-znver4-2c")
+    name, hardware = "wm-fake", HardwareKey.parse("llvm-znver4-2c")
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -137,7 +137,9 @@ def test_scores_are_positive_and_in_the_models_order() -> None:
 def test_another_backend_is_warned_of_once() -> None:
     model = auto_scheduler_model(StepsEvaluator(), adapt=False)
     states = [State(4), State(8)]
-    with pytest.warns(RuntimeWarning, match="trained on llvm-znver4-2c.* a target of cuda"):
+    with pytest.warns(
+        RuntimeWarning, match="wm-fake: trained on llvm-znver4-2c.* a target of cuda"
+    ):
         model.predict(Task("cuda"), states)
     assert model.predict(Task("cuda"), states) == model.predict(Task("llvm"), states)
 

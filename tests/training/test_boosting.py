@@ -13,7 +13,8 @@ import torch
 from trainmaking import SMALL, make_dataset
 
 from wmhub.checkpoint import read_checkpoint
-from wmhub.errors import MissingDependencyError
+from wmhub.errors import InvalidInputError, MissingDependencyError
+from wmhub.model.config import MOST
 from wmhub.model.forest import Forest
 from wmhub.model.losses import latency_loss
 from wmhub.training.boosting import (
@@ -156,14 +157,29 @@ def test_trees_of_a_gpu_go_on_from_the_roofline(
     assert forest.trees == CONFIG.trees + 1
     assert torch.equal(forest.leaf[:1], torch.from_numpy(roofline(columns).leaf))
     assert fit_forest(gpu.own_training, CONFIG, forest).trees == 2 * CONFIG.trees + 1
+    # Trees of a CPU say nothing of what its units take.
+    base = fit_forest(corpus.own_training, CONFIG)
+    moved = fit_forest(gpu.own_training, CONFIG, base)
+    assert moved.trees == 2 * CONFIG.trees + 1
+    assert torch.equal(moved.leaf[: CONFIG.trees + 1], torch.cat([base.leaf, forest.leaf[:1]]))
     # It changes no mean: what is blended with it would be far from it everywhere.
     for one, start in ((gpu, _start(list(itertools.chain(*gpu.own_training)))),
+                       (gpu, _start(list(itertools.chain(*gpu.own_training)), base)),
                        (corpus, _start(list(itertools.chain(*corpus.own_training))))):  # fmt: skip
         told = [(start.predict(structured_of(e, np.arange(len(e.gains)))), _label(e.gains))
                 for e in itertools.chain(*one.own_training)]  # fmt: skip
         off = [float(said.mean() - label.mean()) for said, label in told]
         assert np.mean(off) == pytest.approx(0.0, abs=1e-5)
     assert fit_forest(corpus.own_training, CONFIG).trees == CONFIG.trees
+
+
+def test_more_trees_than_a_model_may_have_are_refused_before_any_is_grown(corpus: Corpus) -> None:
+    base = Forest(5, len(corpus.own_training[0][0].store.columns))
+    grown: list[int] = []
+    config = dataclasses.replace(CONFIG, trees=MOST["trees"])
+    with pytest.raises(InvalidInputError, match="trees and the 5 that"):
+        fit_forest(corpus.own_training, config, base, grown=lambda done, _: grown.append(done))
+    assert not grown
 
 
 def test_structured_features_come_in_the_order_of_the_rows(corpus: Corpus) -> None:

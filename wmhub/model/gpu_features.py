@@ -65,16 +65,16 @@ def gpu_features(
         stages, shapes = trajectories.stages, trajectories.shapes
         _describe(columns, bound, stages, main, sizes, shared_bytes, hardware, shapes)
     else:
-        for name, zero in _nothing(hardware):
-            columns.add(name, zero)
+        for name in _names(hardware):
+            columns.add(name, 0.0)
 
 
 @lru_cache(maxsize=16)
-def _nothing(hardware: HardwareProfile) -> tuple[tuple[str, float], ...]:
-    """The columns where nothing is bound to threads and nothing done."""
+def _names(hardware: HardwareProfile) -> list[str]:
+    """Names of the columns."""
     columns = Columns(1)
     _describe(columns, None, (), Stage("", [], []), {}, np.zeros(1), hardware, {})
-    return tuple(zip(columns.names, columns.table()[0].tolist()))
+    return columns.names
 
 
 def _describe(
@@ -126,10 +126,11 @@ def warps_of(threads: np.ndarray) -> np.ndarray:
 
 def _iterations(main: Stage, runs: np.ndarray) -> np.ndarray:
     """How often the program runs the body of ``main``, without what splits reach over an end:
-    float64 [N or 1]. ``runs``: with it, where an axis is not known."""
-    if not all((axis.extent > 0).all() for axis in main.axes):
-        return runs
-    return trips([Loop.over(axis) for axis in main.axes])
+    float64 [N or 1]. ``runs``: with it, of candidates of which an axis is not known."""
+    known = np.ones(1, dtype=bool)
+    for axis in main.axes:
+        known = known & (axis.extent > 0)
+    return np.where(known, trips([Loop.over(axis) for axis in main.axes]), runs)
 
 
 def _is_of(copy: Stage, bound: Stage) -> bool:

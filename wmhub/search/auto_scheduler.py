@@ -32,6 +32,11 @@ class StepsEvaluator(Protocol):
     """The part of ``wmhub.evaluator.Evaluator`` that the classic AutoScheduler needs."""
 
     @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
+
+    @property
     def hardware(self) -> HardwareKey:
         """What it was trained on."""
         ...
@@ -80,16 +85,16 @@ def _model_class(auto_scheduler: Any) -> type:
             super().__init__()
             self._ranker = StepsRanker(evaluator, adapt)
             self._steps_of = StepsReader(auto_scheduler)
-            self._hardware, self._warned = evaluator.hardware, False
+            self._name, self._hardware = evaluator.name, evaluator.hardware
+            self._warned = False
 
         def predict(self, task: Any, states: Sequence[Any]) -> list[float]:
             """One score for each state, higher is better, positive and about 1 for the best. With a
             warning, once, for a target of another backend."""
-            kind = _target_kind(task)
-            if not self._warned and not self._hardware.runs(kind):
+            said = self._hardware.misfit(_target_kind(task))
+            if said and not self._warned:
                 self._warned = True
-                said = f"trained on {self._hardware}, and asked for a target of {kind}"
-                warnings.warn(said, RuntimeWarning, stacklevel=2)
+                warnings.warn(f"{self._name}: {said}", RuntimeWarning, stacklevel=2)
             steps = [self._steps_of.state(task, state) for state in states]
             predicted = self._ranker.predict(str(task.workload_key), steps)
             return [float(score) for score in predicted]

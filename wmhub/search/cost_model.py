@@ -163,8 +163,8 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
 
     def _workload(self, context: Any) -> tuple[str, WorkloadLearner]:
         kind = str(context.target.kind.name) if context.target is not None else ""
-        if self._hardware is not None and not self._hardware.runs(kind):
-            self._warn(f"trained on {self._hardware}, and asked for a target of {kind}")
+        if self._hardware is not None and (said := self._hardware.misfit(kind)):
+            self._warn(said)
         workload = workload_of(context.mod)
         return workload.id, self._learner.workload(workload)
 

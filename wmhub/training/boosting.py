@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from wmhub.errors import MissingDependencyError
+from wmhub.errors import InvalidInputError, MissingDependencyError
+from wmhub.model.config import MOST
 from wmhub.model.features import directions_of
 from wmhub.model.forest import ALWAYS_LEFT, DEPTH, Forest, TreeTables
 from wmhub.model.losses import speed_weight
@@ -19,7 +20,8 @@ from wmhub.training.data import Examples, by_group
 #: Between 0, the logarithm of a speed, and 1, the speed itself.
 _POWER = 1 / 3
 #: The column that estimates how many times the least a GPU's candidate takes, in powers of two; and
-#: up to which that is told apart.
+#: up to which that is told apart. Where it says less than the least it is no bound, and tells
+#: nothing: folds of V100's workloads rank worse by a tree that tells those apart, too.
 _ROOFLINE, _MOST_SLOWDOWN = "gpu.ratio.total", 8.0
 
 
@@ -43,14 +45,21 @@ def fit_forest(
     They learn what `latency_loss` asks of the networks: ratios within a workload, those of fast
     candidates first; how slow a slow one is matters less to them. A workload weighs by the mean
     speed of its candidates, not by how many there are. They go on from the trees of ``base``, and
-    without one on a GPU from one more tree, the `roofline`; those are in the result, too. What the
-    new trees say goes with a feature as `directions_of` has it. Nothing is chosen here: neither a
-    validation nor a test workload is looked at. ``grown`` is told of each tree.
+    on a GPU from one more tree, the `roofline`, unless ``base`` has it; those are in the result,
+    too. What the new trees say goes with a feature as `directions_of` has it. Nothing is chosen
+    here: neither a validation nor a test workload is looked at. ``grown`` is told of each tree.
+
+    Raises ``InvalidInputError`` where that comes to more trees than a model may have.
     """
     import xgboost
 
     workloads = [examples for dataset in training for examples in dataset]
-    start = base if base is not None and base.trees else _start(workloads)
+    start = _start(workloads, base)
+    if start.trees + config.trees > MOST["trees"]:
+        raise InvalidInputError(
+            f"training: {config.trees} trees and the {start.trees} that they go on from are more "
+            f"than {MOST['trees']}"
+        )
     data = xgboost.QuantileDMatrix(_iterator(workloads, start), max_bin=256, nthread=threads)
     options = {
         "eta": config.tree_rate, "max_depth": DEPTH, "subsample": 0.8, "colsample_bytree": 0.5,
@@ -123,14 +132,18 @@ def roofline(columns: Sequence[str]) -> TreeTables:
     )
 
 
-def _start(workloads: Sequence[Examples]) -> Forest:
-    """What trees go on from: the mean gain, and of GPUs the `roofline`."""
+def _start(workloads: Sequence[Examples], base: Forest | None = None) -> Forest:
+    """What trees go on from: ``base``, else the mean gain; and of GPUs the `roofline`."""
     store = workloads[0].store
-    forest = Forest(0, len(store.columns))
-    if any(examples.store.is_gpu for examples in workloads):
-        forest = forest.grown(roofline(store.columns))
+    forest = base if base is not None and base.trees else Forest(0, len(store.columns))
+    first = roofline(store.columns)
+    lacks = not any((tree == first.feature[0]).all() for tree in forest.feature.numpy())
+    if lacks and any(examples.store.is_gpu for examples in workloads):
+        forest = forest.grown(first)
+    elif forest.trees:
+        return forest
     rest = [_label(examples.gains).mean() - _mean_of(forest, examples) for examples in workloads]
-    forest.bias.fill_(float(np.mean(rest)))
+    forest.bias += float(np.mean(rest))
     return forest
 
 
