@@ -10,8 +10,12 @@ import torch
 from wmhub.bench.ablation import VARIANTS, Ablation, ablation, configured
 from wmhub.bench.runs import METRICS, Run
 from wmhub.cli.bench_ablation import show_ablation
+from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, InvalidInputError
+from wmhub.training.corpus import profile_of
+from wmhub.training.encoding import open_store
 from wmhub.training.metrics import Metrics
+from wmhub.training.run import default_cache
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from trainmaking import SMALL, make_dataset
@@ -46,6 +50,7 @@ def test_every_configuration_trains_and_a_second_call_trains_nothing(
         if not variant.model.get("structured", True):
             assert configured(name, SMALL, 0).trees == 0
     sizes = {name: found["configs"][name]["parameters"] for name in VARIANTS}
+    assert sizes["boosting"] == 0
     assert sizes["no-dynamics"] < sizes["bag"] < sizes["full"]
     assert sizes["transformer"] != sizes["full"]
     # Weights of inputs that are always zero were reached by nothing.
@@ -59,6 +64,26 @@ def test_every_configuration_trains_and_a_second_call_trains_nothing(
     other = type(config)(**{**vars(config), "steps": 2})
     ablation(dataset, tmp_path, variants=["bag"], seeds=1, config=other, on_run=said.append)
     assert len(said) == len(VARIANTS) + 3
+
+
+def test_in_folds_each_workload_is_held_out_once(dataset: Path, tmp_path: Path) -> None:
+    names: list[str] = []
+    config = type(SMALL)(**{**vars(SMALL), "steps": 1})
+    chosen = ["full", "boosting"]
+    result = ablation(
+        dataset, tmp_path, variants=chosen, seeds=1, config=config, split="folds", folds=2,
+        watch=lambda name, _done, _steps: names.append(name),
+    )  # fmt: skip
+    source = open_verified(dataset)
+    store = open_store(source, profile_of(source), default_cache())
+    workloads = store.split("train") + store.split("validation")
+    assert names == ["full, seed 0, fold 0", "full, seed 0, fold 1"]
+    assert {run.metrics.workloads for run in result.runs} == {len(workloads)}
+    assert result.random.workloads == len(workloads)
+    # Of other folds are other runs.
+    ablation(dataset, tmp_path, variants=chosen, seeds=1, config=config, split="folds", folds=3)
+    ablation(dataset, tmp_path, variants=chosen, seeds=1, config=config)
+    assert len(list(tmp_path.glob("*.json"))) == 6
 
 
 def test_what_is_no_result_is_not_taken_for_one(dataset: Path, tmp_path: Path) -> None:
@@ -75,8 +100,10 @@ def test_what_is_no_result_is_not_taken_for_one(dataset: Path, tmp_path: Path) -
 def test_bad_arguments_are_named(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="no-dynamics"):
         ablation(dataset, tmp_path, variants=["no-dynamic"])
-    with pytest.raises(InvalidInputError, match="validation or test"):
+    with pytest.raises(InvalidInputError, match="validation, test, folds"):
         ablation(dataset, tmp_path, split="train")
+    with pytest.raises(InvalidInputError, match="two folds"):
+        ablation(dataset, tmp_path, split="folds", folds=1)
     few = make_dataset(tmp_path, workloads=1)
     with pytest.raises(DatasetError, match="training needs workloads"):
         ablation(few, tmp_path / "out", seeds=1)
@@ -90,8 +117,11 @@ def test_the_table_has_means_and_spreads(
     def run(variant: str, seed: int, top1: float) -> Run:
         return Run(variant, seed, 1000, 2.0, Metrics(top1, 0.9, 0.7, 0.8, 0.75, 0.6, 9))
 
-    runs = (run("full", 0, 0.8), run("full", 1, 0.9), run("tlp", 0, 0.6), run("tlp", 1, 0.6))
+    peer = Run("boosting", 0, 0, 2.0, Metrics(0.7, 0.8, 0.7, 0.8, 0.7, 0.6, 9))
+    runs = (run("full", 0, 0.8), run("full", 1, 0.9), run("tlp", 0, 0.6), run("tlp", 1, 0.6), peer)
     random = Metrics(0.4, 0.7, 0.3, 0.6, 0.5, 0.0, 9)
+    show_ablation(Ablation("cuda-k80", "folds", 3000, (0, 1), random, runs))
+    assert "cuda-k80, 9 workloads in folds, 3,000 steps, 2 seeds" in capsys.readouterr().err
     show_ablation(Ablation("cuda-k80", "validation", 3000, (0, 1), random, runs))
     lines = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines()]
     assert lines == [
@@ -99,5 +129,6 @@ def test_the_table_has_means_and_spreads(
         "top-1 top-5 pairwise weights what differs",
         "full 0.850 ± 0.071 0.900 ± 0.000 0.750 ± 0.000 1,000 the default",
         "tlp 0.600 ± 0.000 0.900 ± 0.000 0.750 ± 0.000 1,000 attention alone, as TLP",
+        "boosting 0.700 ± 0.000 0.800 ± 0.000 0.700 ± 0.000 gradient boosting, no model",
         "random order 0.400 0.700 0.500",
     ]

@@ -2,7 +2,9 @@
 
 Every run is one configuration and one seed, and its result a file: an interrupted benchmark goes on
 where it was. All runs take the same number of steps and keep the last weights, so that no run
-chooses anything on the workloads that it is compared on.
+chooses anything on the workloads that it is compared on. Where few workloads are set apart, folds
+tell more: a run then trains a model for each, and all that are no test workloads are ranked by one
+that has not seen them.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,13 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, reached, run_path
+from wmhub.bench.folds import FOLDS, SPLITS, Part, parts_of
+from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, reached, run_path
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import InvalidInputError, nearest
 from wmhub.model.config import ModelConfig
+from wmhub.training.baselines import BASELINES, Setting, ranked_by
 from wmhub.training.boosting import require_xgboost
 from wmhub.training.config import TrainConfig
-from wmhub.training.corpus import Corpus, gather_corpus
+from wmhub.training.corpus import profile_of
+from wmhub.training.data import Candidates, examples_of, from_store
+from wmhub.training.encoding import open_store
+from wmhub.training.evaluate import Ranking, evaluate_rankings
+from wmhub.training.loop import rank_stored
 from wmhub.training.metrics import Metrics, summarise_random
 from wmhub.training.run import default_cache, new_network
 from wmhub.training.store import StoredWorkload, store_key
@@ -40,6 +48,8 @@ class Variant:
     """Fields of ``ModelConfig``."""
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of ``TrainConfig``."""
+    baseline: str = ""
+    """What of ``BASELINES`` stands in place of the model, if any does."""
 
 
 VARIANTS: dict[str, Variant] = {
@@ -66,6 +76,7 @@ VARIANTS: dict[str, Variant] = {
     ),
     "no-trees": Variant("networks alone", {}, {"trees": 0}),
     "lambdarank": Variant("LambdaRank, not ListNet", {}, {"ranking": "lambdarank"}),
+    "boosting": Variant("gradient boosting, no model", baseline="gradient_boosting"),
 }  # fmt: skip
 
 
@@ -76,7 +87,7 @@ class Ablation:
     dataset: str
     """Name of the dataset."""
     split: str
-    """Where the runs are compared; ``validation`` unless the test workloads were asked for."""
+    """Where the runs are compared: one of ``SPLITS``."""
     steps: int
     """Optimiser steps of every run."""
     seeds: tuple[int, ...]
@@ -134,11 +145,13 @@ def ablation(
     seeds: int = 3,
     config: TrainConfig | None = None,
     split: str = "validation",
+    folds: int = 3,
     cache: str | Path | None = None,
     on_run: Callable[[str], None] | None = None,
     watch: Watch | None = None,
 ) -> Ablation:
-    """Trains what is missing in the folder ``output`` and compares all on ``split``.
+    """Trains what is missing in the folder ``output`` and compares all on ``split``: one of
+    ``SPLITS``, of which the last are so many ``folds``.
 
     ``config`` is what the configurations change; its steps are those of every run. ``watch`` is
     called with a run's name, the steps done and the steps in all. ``cache``: folder of encoded
@@ -154,15 +167,18 @@ def ablation(
         if variant not in VARIANTS:
             close = nearest(variant, VARIANTS) or list(VARIANTS)
             raise InvalidInputError(f"no configuration {variant!r}; there are {', '.join(close)}")
-    if seeds < 1 or split not in ("validation", "test"):
-        raise InvalidInputError("ablation needs a seed, and validation or test to compare on")
-    if config.trees:
+    if seeds < 1 or folds < 2 or split not in SPLITS:
+        raise InvalidInputError(
+            f"ablation needs a seed, two folds, and one of {', '.join(SPLITS)} to compare on"
+        )
+    if config.trees or any(VARIANTS[variant].baseline for variant in chosen):
         require_xgboost("bench ablation")
     source = open_verified(dataset)
     folder = default_cache() if cache is None else Path(cache)
-    corpus = gather_corpus(source.hardware, [source], config, folder)
-    encoded = store_key(source, corpus.profile)
-    held_out = corpus.validation if split == "validation" else corpus.test
+    setting = Setting(source, profile_of(source), folder, config.steps)
+    parts = parts_of(open_store(source, setting.profile, folder), split, folds)
+    encoded = store_key(source, setting.profile)
+    compared = f"{folds} {split}" if split == FOLDS else split
     runs = []
 
     def told(run: Run) -> None:
@@ -172,11 +188,11 @@ def ablation(
     for variant in chosen:
         for seed in range(seeds):
             made = configured(variant, config, seed)
-            means = (encoded, split, dataclasses.asdict(made))
+            means = (encoded, compared, dataclasses.asdict(made))
             path = run_path(output, variant, seed, *means)
-            train = partial(_train, variant, made, corpus, held_out, watch)
+            train = partial(_run, variant, made, setting, parts, watch)
             runs.append(kept_run(path, variant, seed, train, told))
-    latencies = [workload.latency for workload in held_out]
+    latencies = [workload.latency for part in parts for workload in part.held_out]
     random = summarise_random([latency[np.isfinite(latency)] for latency in latencies])
     return Ablation(
         source.manifest.name, split, config.steps, tuple(range(seeds)), random, tuple(runs)
@@ -192,13 +208,39 @@ def configured(variant: str, config: TrainConfig, seed: int) -> TrainConfig:
     )
 
 
-def _train(
-    variant: str, config: TrainConfig, corpus: Corpus, held_out: Sequence[StoredWorkload],
-    watch: Watch | None,
-) -> Run:  # fmt: skip
-    network = new_network(config, corpus.profile, corpus.training)
-    name = f"{variant}, seed {config.seed}"
+def _run(
+    variant: str, config: TrainConfig, setting: Setting, parts: Sequence[Part], watch: Watch | None
+) -> Run:
+    """Trains what ranks each part; the run is compared on all that they hold out."""
+    rankings: list[Ranking] = []
+    parameters = 0
     began = time.monotonic()
-    fit(network, config, corpus.training, corpus.own_training, held_out, name, watch)
-    seconds = time.monotonic() - began
-    return ranked(variant, config.seed, seconds, network, held_out, reached(network))
+    for part in parts:
+        name = ", ".join(filter(None, (variant, f"seed {config.seed}", part.name)))
+        if baseline := VARIANTS[variant].baseline:
+            rankings += _baseline(baseline, dataclasses.replace(setting, seed=config.seed), part)
+            continue
+        training = [[examples_of(one, config.worst_gain, None) for one in part.training]]
+        network = new_network(config, setting.profile, training)
+        fit(network, config, training, training, part.held_out, name, watch)
+        rankings += rank_stored(network, part.held_out)
+        parameters = reached(network)
+    metrics, _ = evaluate_rankings(rankings)
+    return Run(variant, config.seed, parameters, round(time.monotonic() - began, 1), metrics)
+
+
+def _baseline(name: str, setting: Setting, part: Part) -> list[Ranking]:
+    """How a baseline that is trained on ``part`` ranks what that holds out."""
+    baseline = BASELINES[name](setting)
+    baseline.fit(_Read(part.training))
+    return [ranked_by(baseline, candidates) for candidates in _Read(part.held_out)]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Candidates of workloads, read anew each time that they are gone through."""
+
+    workloads: Sequence[StoredWorkload]
+
+    def __iter__(self) -> Iterator[Candidates]:
+        return map(from_store, self.workloads)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wmhub.bench.folds import dealt
 from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, reached, run_path
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, InvalidInputError
@@ -45,8 +46,6 @@ VARIANTS = {
     "few": "the few records, from nothing",
     "many": "many records, from nothing",
 }
-#: Of which random order workloads are dealt into folds.
-_DEAL = 7
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,8 @@ def transfer(
     profiles = [profile_of(one) for one in (new, other)]
     # The other hardware's model as it is takes all hardware for its own: the last of these.
     pairs = ((new, profiles[0]), (other, profiles[1]), (new, profiles[1]))
-    dealt, workloads = deal([open_store(*pair, folder).split for pair in pairs], folds)
-    for fold in dealt:
+    parts, workloads = deal([open_store(*pair, folder).split for pair in pairs], folds)
+    for fold in parts:
         there = sum(workload.count for workload in fold.own)
         if there < many:
             raise DatasetError(
@@ -144,7 +143,7 @@ def transfer(
         if on_run is not None:
             on_run(run.line("fold"))
 
-    for fold in dealt:
+    for fold in parts:
         trainer = _Trainer(config, fold, profiles, samples, many, watch)
         for variant in VARIANTS:
             path = run_path(output, variant, fold.number, *means)
@@ -169,31 +168,17 @@ def deal(
     for program in sorted(set(own) & set(other)):
         if not own[program].workload.identities & tested:
             programs.setdefault(own[program].workload.program_key, []).append(program)
-    shared = sorted(programs)
-    if len(shared) < 2 * folds:
-        raise DatasetError(
-            f"the datasets share {len(shared)} workloads outside of their test splits; {folds} "
-            f"folds need {2 * folds}"
+    parts = [
+        Fold(
+            number,
+            held_out=[own[i] for i in held],
+            held_out_as_other=[as_other[i] for i in held],
+            own=[own[i] for i in trained],
+            other=[other[i] for i in trained],
         )
-    order = np.random.default_rng(_DEAL).permutation(len(shared))
-    dealt = []
-    for number in range(folds):
-        chosen = {shared[i] for i in order[number::folds]}
-        # All programs of a workload are in one fold.
-        held = [one for workload in shared if workload in chosen for one in programs[workload]]
-        trained = [
-            one for workload in shared if workload not in chosen for one in programs[workload]
-        ]
-        dealt.append(
-            Fold(
-                number,
-                held_out=[own[i] for i in held],
-                held_out_as_other=[as_other[i] for i in held],
-                own=[own[i] for i in trained],
-                other=[other[i] for i in trained],
-            )
-        )
-    return dealt, len(shared)
+        for number, (held, trained) in enumerate(dealt(programs, folds, "the datasets share"))
+    ]
+    return parts, len(programs)
 
 
 @dataclass(frozen=True)

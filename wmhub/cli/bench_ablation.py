@@ -33,16 +33,25 @@ if TYPE_CHECKING:
 @click.option("--steps", type=click.IntRange(1), metavar="N", help="Optimiser steps of each run.")
 @click.option(
     "--split",
-    type=click.Choice(["validation", "test"]),
+    type=click.Choice(["validation", "test", "folds"]),
     default="validation",
     show_default=True,
-    help="Workloads to compare on; no choice may follow from test.",
+    help="Workloads to compare on: no choice may follow from test, and folds are all others, each "
+    "held out once.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Models of a run, with --split folds.",
 )
 @threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     dataset: Path, output: Path, variants: tuple[str, ...], seeds: int, steps: int | None,
-    split: str, threads: int | None, as_json: bool,
+    split: str, folds: int, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train the model with one part left out or changed, and compare with paired seeds.
 
@@ -67,6 +76,7 @@ def command(
             seeds=seeds,
             config=config,
             split=split,
+            folds=folds,
             on_run=lambda line: screen.print(plain(line), soft_wrap=True),
             watch=progress,
         )
@@ -78,6 +88,7 @@ def command(
 def show_ablation(result: Ablation) -> None:
     """Prints the table of an ablation."""
     from wmhub.bench.ablation import VARIANTS
+    from wmhub.bench.folds import FOLDS
     from wmhub.bench.runs import METRICS
     from wmhub.cli._show import show_table
 
@@ -89,15 +100,16 @@ def show_ablation(result: Ablation) -> None:
         [
             variant,
             *[cell(variant, metric) for metric in METRICS],
-            f"{result.of(variant)[0].parameters:,}",
+            f"{weights:,}" if (weights := result.of(variant)[0].parameters) else "",
             VARIANTS[variant].about,
         ]
         for variant in result.variants
     ]
+    compared = "workloads in folds" if result.split == FOLDS else f"{result.split} workloads"
     expected = [f"{getattr(result.random, metric):.3f}" for metric in METRICS]
     show_table(
-        f"{result.dataset}, {result.random.workloads} {result.split} workloads, {result.steps:,} "
-        f"steps, {len(result.seeds)} seeds",
+        f"{result.dataset}, {result.random.workloads} {compared}, {result.steps:,} steps, "
+        f"{len(result.seeds)} seeds",
         ["", "top-1", "top-5", "pairwise", "weights", "what differs"],
         [*rows, ["random order", *expected, "", ""]],
     )

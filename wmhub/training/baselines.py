@@ -21,7 +21,7 @@ from wmhub.model.config import ModelConfig
 from wmhub.training.boosting import require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.data import Candidates
-from wmhub.training.evaluate import rank
+from wmhub.training.evaluate import Ranking, rank
 
 #: What ends a baseline and nothing else: errors of ours, of TVM, and of XGBoost.
 FAILS = (WmhubError, RuntimeError, ValueError)
@@ -189,6 +189,13 @@ def fit_baselines(
         else:
             fitted[name] = baseline
     return fitted, notes
+
+
+def ranked_by(baseline: Baseline, candidates: Candidates) -> Ranking:
+    """How a fitted ``baseline`` orders the candidates that ran; it states no uncertainty."""
+    ran = np.isfinite(candidates.latency)
+    score = np.asarray(baseline.score(candidates), dtype=np.float64)[ran]
+    return Ranking(candidates.workload.id, candidates.latency[ran], score, np.zeros(len(score)))
 
 
 def why_missing(name: str, error: Exception) -> str:

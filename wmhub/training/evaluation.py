@@ -22,6 +22,7 @@ from wmhub.training.baselines import (
     Preparing,
     Setting,
     fit_baselines,
+    ranked_by,
     require_known,
     why_missing,
 )
@@ -246,19 +247,12 @@ def _rank_baselines(
     fitted, notes = fit_baselines(list(dict.fromkeys(names)), setting, train)
     found: dict[str, list[Ranking]] = {name: [] for name in fitted}
     for candidates in load_candidates(setting.dataset, split, setting.profile, unfit):
-        ran = np.isfinite(candidates.latency)
         for name in list(found):
             try:
-                score = np.asarray(fitted[name].score(candidates), dtype=np.float64)[ran]
+                found[name].append(ranked_by(fitted[name], candidates))
             except FAILS as error:
                 del found[name]
                 notes.append(why_missing(name, error))
-                continue
-            found[name].append(
-                Ranking(
-                    candidates.workload.id, candidates.latency[ran], score, np.zeros(len(score))
-                )
-            )
     return found, notes
 
 
