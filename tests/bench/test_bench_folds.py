@@ -61,7 +61,7 @@ def test_folds_hold_out_each_workload_once_and_never_touch_what_is_tested() -> N
 
 
 def test_too_few_workloads_are_told() -> None:
-    with pytest.raises(DatasetError, match="the dataset has 3 workloads .* 2 folds need 4"):
+    with pytest.raises(DatasetError, match=r"the dataset has 3 workloads .* 2 folds need 4"):
         parts_of(store_of(train="a b", validation="c", test="d"), "folds", 2)
     with pytest.raises(DatasetError, match="train has 1, validation 0"):
         parts_of(store_of(train="a", test="b"), "validation", 3)
