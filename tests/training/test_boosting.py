@@ -17,10 +17,12 @@ from wmhub.errors import InvalidInputError, MissingDependencyError
 from wmhub.model.config import MOST
 from wmhub.model.forest import Forest
 from wmhub.model.losses import latency_loss
+from wmhub.names import HardwareKey
 from wmhub.training.boosting import (
     _label,
     _start,
     fit_forest,
+    inherited,
     roofline,
     structured_of,
     tables_of,
@@ -157,14 +159,8 @@ def test_trees_of_a_gpu_go_on_from_the_roofline(
     assert forest.trees == CONFIG.trees + 1
     assert torch.equal(forest.leaf[:1], torch.from_numpy(roofline(columns).leaf))
     assert fit_forest(gpu.own_training, CONFIG, forest).trees == 2 * CONFIG.trees + 1
-    # Trees of a CPU say nothing of what its units take.
-    base = fit_forest(corpus.own_training, CONFIG)
-    moved = fit_forest(gpu.own_training, CONFIG, base)
-    assert moved.trees == 2 * CONFIG.trees + 1
-    assert torch.equal(moved.leaf[: CONFIG.trees + 1], torch.cat([base.leaf, forest.leaf[:1]]))
     # It changes no mean: what is blended with it would be far from it everywhere.
     for one, start in ((gpu, _start(list(itertools.chain(*gpu.own_training)))),
-                       (gpu, _start(list(itertools.chain(*gpu.own_training)), base)),
                        (corpus, _start(list(itertools.chain(*corpus.own_training))))):  # fmt: skip
         told = [(start.predict(structured_of(e, np.arange(len(e.gains)))), _label(e.gains))
                 for e in itertools.chain(*one.own_training)]  # fmt: skip
@@ -180,6 +176,19 @@ def test_more_trees_than_a_model_may_have_are_refused_before_any_is_grown(corpus
     with pytest.raises(InvalidInputError, match="trees and the 5 that"):
         fit_forest(corpus.own_training, config, base, grown=lambda done, _: grown.append(done))
     assert not grown
+
+
+def test_a_gpu_inherits_half_of_what_another_s_trees_say_beside_the_roofline() -> None:
+    forest = Forest(3, 7)
+    forest.leaf.fill_(2.0)
+    v100, k80 = map(HardwareKey.parse, ("cuda-v100", "cuda-k80"))
+    cpu, other = map(HardwareKey.parse, ("llvm-znver4-2c", "llvm-emeraldrapids-2c"))
+    assert inherited(forest, v100, v100) is inherited(forest, other, cpu) is forest
+    assert inherited(forest, cpu, k80) is None
+    half = inherited(forest, v100, k80)
+    assert half is not None
+    assert half.leaf[:, 0].tolist() == [2.0, 1.0, 1.0]
+    assert forest.leaf[:, 0].tolist() == [2.0] * 3
 
 
 def test_structured_features_come_in_the_order_of_the_rows(corpus: Corpus) -> None:

@@ -198,16 +198,25 @@ def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path:
     share = report.base_share
     assert ours.base == BasePin("wm-test", "1.2.0", MODEL.verify(trained).digest, share)
     for name, value in base.network.state_dict().items():
-        # More trees grow, and the uncertainty is scaled anew; all else is the base's.
+        # Other trees grow, and the uncertainty is scaled anew; all else is the base's.
         if not name.startswith("forest.") and name != "uncertainty_scale":
             assert torch.allclose(value, ours.network.state_dict()[name], atol=1e-6), name
-    assert ours.network.config.trees == 2 * SMALL.trees
+    # They go on from the roofline: what another device's say is not in them.
+    assert ours.network.config.trees == 1 + SMALL.trees
     assert ours.seen.learned == base.seen.learned | set(open_dataset(other).splits["train"])
     assert ours.seen.chosen_by >= base.seen.chosen_by > set()
-    assert torch.equal(ours.network.forest.leaf[: SMALL.trees], base.network.forest.leaf)
     wider = dataclasses.replace(none, model=dataclasses.replace(SMALL.model, latent=24))
     with pytest.raises(InvalidInputError, match="keeps its network"):
         train(other, tmp_path / "b", start_from=trained, config=wider)
+
+
+def test_trees_of_a_cpu_go_on_from_those_of_another(trained: Path, tmp_path: Path) -> None:
+    other = make_dataset(tmp_path, hardware="llvm-znver4-2c")
+    report = train(other, tmp_path / "a", start_from=trained, config=SMALL)
+    assert report.base_share < 1
+    ours, base = (read_checkpoint(folder).network for folder in (report.checkpoint, trained))
+    assert ours.config.trees == 2 * SMALL.trees
+    assert torch.equal(ours.forest.leaf[: SMALL.trees], base.forest.leaf)
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
@@ -224,7 +233,7 @@ def test_what_training_spoils_is_not_written(
     assert written.base is not None
     assert (written.base.share, begun.base) == (share, None)
     ours, base = written.network, begun.network
-    assert ours.config.trees == base.config.trees * (1 if share == 1 else 2)
+    assert ours.config.trees == (base.config.trees if share == 1 else 1 + SMALL.trees)
     same = [torch.equal(value, ours.state_dict()[name]) for name, value in base.named_parameters()]
     assert all(same) if share == 1 else not any(same)
 

@@ -222,7 +222,7 @@ def _run(
             continue
         training = [[examples_of(one, config.worst_gain, None) for one in part.training]]
         network = new_network(config, setting.profile, training)
-        fit(network, config, training, training, part.held_out, name, watch)
+        fit(network, config, training, part.held_out, name, watch)
         rankings += rank_stored(network, part.held_out)
         parameters = reached(network)
     metrics, _ = evaluate_rankings(rankings)

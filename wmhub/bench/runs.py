@@ -17,6 +17,7 @@ import torch
 from wmhub.code_digest import code_digest
 from wmhub.errors import InvalidInputError
 from wmhub.flushing import write_file
+from wmhub.model.forest import Forest
 from wmhub.model.network import WorldModel
 from wmhub.training.boosting import fit_forest
 from wmhub.training.config import TrainConfig
@@ -81,16 +82,16 @@ def kept_run(
 
 def fit(
     network: WorldModel, config: TrainConfig, training: Sequence[Sequence[Examples]],
-    own: Sequence[Sequence[Examples]], held_out: Sequence[StoredWorkload], name: str,
-    watch: Watch | None,
+    held_out: Sequence[StoredWorkload], name: str, watch: Watch | None, base: Forest | None = None,
 ) -> None:  # fmt: skip
-    """Trains ``network`` in place, with trees from ``own`` where the configuration has some.
+    """Trains ``network`` in place, with trees that go on from ``base`` where the configuration has
+    some.
 
     ``watch`` is told of each step under ``name``. The one validation that ``config`` must leave,
     after the last step, chooses nothing.
     """
     threads = torch.get_num_threads()
-    forest = fit_forest(own, config, network.forest, threads) if config.trees else None
+    forest = fit_forest(training, config, base, threads) if config.trees else None
 
     def step(done: int, steps: int, _loss: float, _looked: object) -> None:
         if watch is not None:

@@ -72,6 +72,13 @@ class Forest(nn.Module):
         )
         return Forest.of(both, float(self.bias), self._features)
 
+    def faded(self, share: float, kept: int) -> Forest:
+        """This forest with ``share`` of what all but the first ``kept`` trees say."""
+        leaf = self.leaf.numpy().copy()
+        leaf[kept:] *= np.float32(share)
+        tables = TreeTables(self.feature.numpy(), self.threshold.numpy(), leaf)
+        return Forest.of(tables, float(self.bias), self._features)
+
     @property
     def trees(self) -> int:
         """How many trees there are."""

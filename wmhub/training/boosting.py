@@ -14,6 +14,7 @@ from wmhub.model.config import MOST
 from wmhub.model.features import directions_of
 from wmhub.model.forest import ALWAYS_LEFT, DEPTH, Forest, TreeTables
 from wmhub.model.losses import speed_weight
+from wmhub.names import HardwareKey
 from wmhub.training.config import TrainConfig
 from wmhub.training.data import Examples, by_group
 
@@ -23,6 +24,8 @@ _POWER = 1 / 3
 #: up to which that is told apart. Where it says less than the least it is no bound, and tells
 #: nothing: folds of V100's workloads rank worse by a tree that tells those apart, too.
 _ROOFLINE, _MOST_SLOWDOWN = "gpu.ratio.total", 8.0
+#: Share of what trees of another GPU say that others go on from.
+_INHERITED = 0.5
 
 
 def require_xgboost(what: str = "this baseline", extra: str = "bench") -> None:
@@ -45,16 +48,16 @@ def fit_forest(
     They learn what `latency_loss` asks of the networks: ratios within a workload, those of fast
     candidates first; how slow a slow one is matters less to them. A workload weighs by the mean
     speed of its candidates, not by how many there are. They go on from the trees of ``base``, and
-    on a GPU from one more tree, the `roofline`, unless ``base`` has it; those are in the result,
-    too. What the new trees say goes with a feature as `directions_of` has it. Nothing is chosen
-    here: neither a validation nor a test workload is looked at. ``grown`` is told of each tree.
+    without one on a GPU from one more tree, the `roofline`; those are in the result, too. What the
+    new trees say goes with a feature as `directions_of` has it. Nothing is chosen here: neither a
+    validation nor a test workload is looked at. ``grown`` is told of each tree.
 
     Raises ``InvalidInputError`` where that comes to more trees than a model may have.
     """
     import xgboost
 
     workloads = [examples for dataset in training for examples in dataset]
-    start = _start(workloads, base)
+    start = base if base is not None and base.trees else _start(workloads)
     if start.trees + config.trees > MOST["trees"]:
         raise InvalidInputError(
             f"training: {config.trees} trees and the {start.trees} that they go on from are more "
@@ -132,18 +135,26 @@ def roofline(columns: Sequence[str]) -> TreeTables:
     )
 
 
-def _start(workloads: Sequence[Examples], base: Forest | None = None) -> Forest:
-    """What trees go on from: ``base``, else the mean gain; and of GPUs the `roofline`."""
-    store = workloads[0].store
-    forest = base if base is not None and base.trees else Forest(0, len(store.columns))
-    first = roofline(store.columns)
-    lacks = not any((tree == first.feature[0]).all() for tree in forest.feature.numpy())
-    if lacks and any(examples.store.is_gpu for examples in workloads):
-        forest = forest.grown(first)
-    elif forest.trees:
+def inherited(forest: Forest, of: HardwareKey, hardware: HardwareKey) -> Forest | None:
+    """The trees of a model of ``of`` that those of one of ``hardware`` go on from, if any.
+
+    Another GPU's say half of what they say beside the roofline, their first: that tells how the two
+    differ, and on the rest they agree in part. A CPU's say nothing of a GPU; CPUs are so much alike
+    that all of it is worth having.
+    """
+    if hardware == of or hardware.backend == "llvm":
         return forest
+    return None if of.backend == "llvm" else forest.faded(_INHERITED, kept=1)
+
+
+def _start(workloads: Sequence[Examples]) -> Forest:
+    """What trees go on from: the mean gain, and of GPUs the `roofline`."""
+    store = workloads[0].store
+    forest = Forest(0, len(store.columns))
+    if any(examples.store.is_gpu for examples in workloads):
+        forest = forest.grown(roofline(store.columns))
     rest = [_label(examples.gains).mean() - _mean_of(forest, examples) for examples in workloads]
-    forest.bias += float(np.mean(rest))
+    forest.bias.fill_(float(np.mean(rest)))
     return forest
 
 

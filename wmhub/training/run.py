@@ -35,7 +35,7 @@ from wmhub.model.network import WorldModel
 from wmhub.names import HardwareKey, ModelId
 from wmhub.training.baselines import Preparing
 from wmhub.training.blend import keep_best
-from wmhub.training.boosting import fit_forest, require_xgboost
+from wmhub.training.boosting import fit_forest, inherited, require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
 from wmhub.training.data import Examples, normalisation
@@ -100,12 +100,12 @@ def train(
     The checkpoint is for ``hardware``, by default that of the first dataset. Its validation
     workloads choose the weights; its test workloads are looked at once, at the end. ``start_from``
     is a checkpoint, as ``from_pretrained`` takes it, whose weights and normalisation training
-    begins with; what is kept is it, what came of it, or halfway, whatever validates best. With
-    ``resume``, an interrupted run in ``output`` goes on and, with as many threads, ends as if it
-    had not been; without, it is kept from being overwritten. Candidates are encoded once, by
-    ``workers`` processes, into the folder ``cache`` (``~/.cache/wmhub/encoded``). Started by
-    ``torchrun``, all its processes train together. ``preparing`` is told of what comes before the
-    first step, ``watch`` of the steps.
+    begins with, and trees as far as they are `inherited`; what is kept is it, what came of it, or
+    halfway, whatever validates best. With ``resume``, an interrupted run in ``output`` goes on and,
+    with as many threads, ends as if it had not been; without, it is kept from being overwritten.
+    Candidates are encoded once, by ``workers`` processes, into the folder ``cache``
+    (``~/.cache/wmhub/encoded``). Started by ``torchrun``, all its processes train together.
+    ``preparing`` is told of what comes before the first step, ``watch`` of the steps.
 
     Raises ``MissingInputError`` or ``DatasetError`` for a folder that is no dataset or has too few
     workloads, ``HardwareMismatchError`` where no dataset is of ``hardware``, ``CheckpointError``
@@ -148,7 +148,8 @@ def train(
         state = output / STATE
         require_own(state, config, origin, world)
         unchanged = None if base is None else copy.deepcopy(network)
-        forest = _forest(config, corpus, network, preparing) if world.is_main else None
+        own = None if base is None else inherited(network.forest, base[1].hardware, target)
+        forest = _forest(config, corpus, own, preparing) if world.is_main else None
         loop = Loop(network, config, corpus.training, world, origin, forest)
         history = loop.run(corpus.validation, state, watch or _silent)
         seen: list[Ranking] = []
@@ -179,13 +180,13 @@ def _origin(corpus: Corpus, world: World, base: BasePin | None) -> list[str]:
 
 
 def _forest(
-    config: TrainConfig, corpus: Corpus, network: WorldModel, preparing: Preparing
+    config: TrainConfig, corpus: Corpus, own: Forest | None, preparing: Preparing
 ) -> Forest | None:
-    """The trees that stand beside ``network``: those that it has and those that are grown."""
+    """The trees that are grown, with ``own``, which they go on from; ``None`` where none are."""
     growing = partial(preparing, "growing trees")
     threads = torch.get_num_threads()
     training = corpus.own_training
-    return fit_forest(training, config, network.forest, threads, growing) if config.trees else None
+    return fit_forest(training, config, own, threads, growing) if config.trees else None
 
 
 def _report(
@@ -245,7 +246,7 @@ def _read_base(name: str | os.PathLike[str] | None) -> tuple[BasePin, Checkpoint
 
 
 def _as_base(config: TrainConfig, model: ModelConfig) -> TrainConfig:
-    # The trees of the base are kept and counted apart from those that training adds.
+    # Trees that the base has are counted apart from those that training adds.
     model = dataclasses.replace(model, trees=0)
     if config.model not in (ModelConfig(), model):
         raise InvalidInputError(
