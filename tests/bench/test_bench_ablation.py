@@ -80,6 +80,7 @@ def test_in_folds_each_workload_is_held_out_once(dataset: Path, tmp_path: Path) 
     assert names == ["full, seed 0, fold 0", "full, seed 0, fold 1"]
     assert {run.metrics.workloads for run in result.runs} == {len(workloads)}
     assert result.random.workloads == len(workloads)
+    assert (result.folds, result.to_json()["folds"]) == (2, 2)
     # Of other folds are other runs.
     ablation(dataset, tmp_path, variants=chosen, seeds=1, config=config, split="folds", folds=3)
     ablation(dataset, tmp_path, variants=chosen, seeds=1, config=config)
@@ -120,9 +121,9 @@ def test_the_table_has_means_and_spreads(
     peer = Run("boosting", 0, 0, 2.0, Metrics(0.7, 0.8, 0.7, 0.8, 0.7, 0.6, 9))
     runs = (run("full", 0, 0.8), run("full", 1, 0.9), run("tlp", 0, 0.6), run("tlp", 1, 0.6), peer)
     random = Metrics(0.4, 0.7, 0.3, 0.6, 0.5, 0.0, 9)
-    show_ablation(Ablation("cuda-k80", "folds", 3000, (0, 1), random, runs))
-    assert "cuda-k80, 9 workloads in folds, 3,000 steps, 2 seeds" in capsys.readouterr().err
-    show_ablation(Ablation("cuda-k80", "validation", 3000, (0, 1), random, runs))
+    show_ablation(Ablation("cuda-k80", "folds", 5, 3000, (0, 1), random, runs))
+    assert "cuda-k80, 9 workloads in 5 folds, 3,000 steps, 2 seeds" in capsys.readouterr().err
+    show_ablation(Ablation("cuda-k80", "validation", 0, 3000, (0, 1), random, runs))
     lines = [" ".join(line.split()) for line in capsys.readouterr().err.splitlines()]
     assert lines == [
         "cuda-k80, 9 validation workloads, 3,000 steps, 2 seeds",

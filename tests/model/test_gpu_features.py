@@ -12,7 +12,7 @@ import pytest
 from wmhub.hardware.table import lookup
 from wmhub.model.cache_stages import copied_by
 from wmhub.model.features import structured_features
-from wmhub.model.gpu_features import _is_of
+from wmhub.model.gpu_features import _is_of, _iterations
 from wmhub.model.gpu_warp import run_of
 from wmhub.names import HardwareKey
 from wmhub.nest import Axis, Loop, Stage, extents
@@ -266,3 +266,11 @@ def test_a_warp_of_one_kernel_is_none_of_another() -> None:
     whole.annotations["warp_execution"] = np.ones(1)
     assert threads_of(other, other.loops[1:], [other, whole]).tolist() == [64.0]
     assert threads_of(whole, [], [other, whole]).tolist() == [32.0]
+
+
+def test_what_is_not_known_of_one_candidate_changes_no_other() -> None:
+    axes = [Axis("i", np.asarray([8, 0, 8]), False), Axis("k", extents(5), True)]
+    stage = Stage("s", axes, [Loop.over(axis) for axis in axes])
+    runs = np.asarray([48.0, 30.0, 64.0])
+    assert _iterations(stage, runs).tolist() == [40.0, 30.0, 40.0]
+    assert _iterations(Stage("s", axes[1:], []), np.ones(1)).tolist() == [5.0]

@@ -201,13 +201,28 @@ def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path:
         # Other trees grow, and the uncertainty is scaled anew; all else is the base's.
         if not name.startswith("forest.") and name != "uncertainty_scale":
             assert torch.allclose(value, ours.network.state_dict()[name], atol=1e-6), name
-    # They go on from the roofline: what another device's say is not in them.
+    # They go on from the roofline: what a CPU's say is not in them.
     assert ours.network.config.trees == 1 + SMALL.trees
     assert ours.seen.learned == base.seen.learned | set(open_dataset(other).splits["train"])
     assert ours.seen.chosen_by >= base.seen.chosen_by > set()
     wider = dataclasses.replace(none, model=dataclasses.replace(SMALL.model, latent=24))
     with pytest.raises(InvalidInputError, match="keeps its network"):
         train(other, tmp_path / "b", start_from=trained, config=wider)
+
+
+def test_trees_of_a_gpu_go_on_from_half_of_another_s(tmp_path: Path, other: Path) -> None:
+    first = make_dataset(tmp_path / "first", hardware="cuda-v100")
+    train(first, tmp_path / "base", config=SMALL)
+    base = read_checkpoint(tmp_path / "base").network.forest
+    for trees in (SMALL.trees, 0):
+        config = dataclasses.replace(SMALL, trees=trees)
+        folder = tmp_path / f"grown-{trees}"
+        report = train(other, folder, start_from=tmp_path / "base", config=config)
+        assert report.base_share < 1
+        ours = read_checkpoint(folder).network.forest
+        assert ours.trees == 1 + SMALL.trees + trees
+        assert torch.equal(ours.leaf[:1], base.leaf[:1])
+        assert torch.equal(ours.leaf[1 : base.trees], base.leaf[1:] / 2)
 
 
 def test_trees_of_a_cpu_go_on_from_those_of_another(trained: Path, tmp_path: Path) -> None:

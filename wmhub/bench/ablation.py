@@ -25,11 +25,11 @@ from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, reached, run_pa
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import InvalidInputError, nearest
 from wmhub.model.config import ModelConfig
-from wmhub.training.baselines import BASELINES, Setting, ranked_by
+from wmhub.training.baselines import GradientBoosting, Setting, ranked_by
 from wmhub.training.boosting import require_xgboost
 from wmhub.training.config import TrainConfig
-from wmhub.training.corpus import profile_of
-from wmhub.training.data import Candidates, examples_of, from_store
+from wmhub.training.corpus import profile_of, training_of
+from wmhub.training.data import Candidates, from_store
 from wmhub.training.encoding import open_store
 from wmhub.training.evaluate import Ranking, evaluate_rankings
 from wmhub.training.loop import rank_stored
@@ -48,8 +48,8 @@ class Variant:
     """Fields of ``ModelConfig``."""
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of ``TrainConfig``."""
-    baseline: str = ""
-    """What of ``BASELINES`` stands in place of the model, if any does."""
+    is_boosting: bool = False
+    """Whether gradient boosting stands in place of the model."""
 
 
 VARIANTS: dict[str, Variant] = {
@@ -76,7 +76,7 @@ VARIANTS: dict[str, Variant] = {
     ),
     "no-trees": Variant("networks alone", {}, {"trees": 0}),
     "lambdarank": Variant("LambdaRank, not ListNet", {}, {"ranking": "lambdarank"}),
-    "boosting": Variant("gradient boosting, no model", baseline="gradient_boosting"),
+    "boosting": Variant("gradient boosting, no model", is_boosting=True),
 }  # fmt: skip
 
 
@@ -88,6 +88,8 @@ class Ablation:
     """Name of the dataset."""
     split: str
     """Where the runs are compared: one of ``SPLITS``."""
+    folds: int
+    """How many folds those are; 0 for a split of the dataset."""
     steps: int
     """Optimiser steps of every run."""
     seeds: tuple[int, ...]
@@ -116,6 +118,7 @@ class Ablation:
         return {
             "dataset": self.dataset,
             "split": self.split,
+            "folds": self.folds,
             "steps": self.steps,
             "seeds": list(self.seeds),
             "random": dataclasses.asdict(self.random),
@@ -163,22 +166,19 @@ def ablation(
     """
     output, config = Path(output), config or TrainConfig()
     chosen = list(dict.fromkeys(variants))
-    for variant in chosen:
-        if variant not in VARIANTS:
-            close = nearest(variant, VARIANTS) or list(VARIANTS)
-            raise InvalidInputError(f"no configuration {variant!r}; there are {', '.join(close)}")
+    _require_known(chosen)
     if seeds < 1 or folds < 2 or split not in SPLITS:
         raise InvalidInputError(
             f"ablation needs a seed, two folds, and one of {', '.join(SPLITS)} to compare on"
         )
-    if config.trees or any(VARIANTS[variant].baseline for variant in chosen):
+    if config.trees or any(VARIANTS[variant].is_boosting for variant in chosen):
         require_xgboost("bench ablation")
+    folds = folds if split == FOLDS else 0
     source = open_verified(dataset)
     folder = default_cache() if cache is None else Path(cache)
     setting = Setting(source, profile_of(source), folder, config.steps)
     parts = parts_of(open_store(source, setting.profile, folder), split, folds)
     encoded = store_key(source, setting.profile)
-    compared = f"{folds} {split}" if split == FOLDS else split
     runs = []
 
     def told(run: Run) -> None:
@@ -188,15 +188,21 @@ def ablation(
     for variant in chosen:
         for seed in range(seeds):
             made = configured(variant, config, seed)
-            means = (encoded, compared, dataclasses.asdict(made))
+            means = (encoded, split, folds, dataclasses.asdict(made))
             path = run_path(output, variant, seed, *means)
             train = partial(_run, variant, made, setting, parts, watch)
             runs.append(kept_run(path, variant, seed, train, told))
     latencies = [workload.latency for part in parts for workload in part.held_out]
     random = summarise_random([latency[np.isfinite(latency)] for latency in latencies])
-    return Ablation(
-        source.manifest.name, split, config.steps, tuple(range(seeds)), random, tuple(runs)
-    )
+    name, numbers = source.manifest.name, tuple(range(seeds))
+    return Ablation(name, split, folds, config.steps, numbers, random, tuple(runs))
+
+
+def _require_known(variants: Iterable[str]) -> None:
+    for variant in variants:
+        if variant not in VARIANTS:
+            close = nearest(variant, VARIANTS) or list(VARIANTS)
+            raise InvalidInputError(f"no configuration {variant!r}; there are {', '.join(close)}")
 
 
 def configured(variant: str, config: TrainConfig, seed: int) -> TrainConfig:
@@ -213,27 +219,24 @@ def _run(
 ) -> Run:
     """Trains what ranks each part; the run is compared on all that they hold out."""
     rankings: list[Ranking] = []
-    parameters = 0
-    began = time.monotonic()
+    seconds, parameters = 0.0, 0
     for part in parts:
-        name = ", ".join(filter(None, (variant, f"seed {config.seed}", part.name)))
-        if baseline := VARIANTS[variant].baseline:
-            rankings += _baseline(baseline, dataclasses.replace(setting, seed=config.seed), part)
+        began = time.monotonic()
+        if VARIANTS[variant].is_boosting:
+            boosting = GradientBoosting(dataclasses.replace(setting, seed=config.seed))
+            boosting.fit(_Read(part.training))
+            seconds += time.monotonic() - began
+            rankings += [ranked_by(boosting, candidates) for candidates in _Read(part.held_out)]
             continue
-        training = [[examples_of(one, config.worst_gain, None) for one in part.training]]
+        name = ", ".join(filter(None, (variant, f"seed {config.seed}", part.name)))
+        training = training_of([part.training], [True], config)
         network = new_network(config, setting.profile, training)
         fit(network, config, training, part.held_out, name, watch)
+        seconds += time.monotonic() - began
         rankings += rank_stored(network, part.held_out)
         parameters = reached(network)
     metrics, _ = evaluate_rankings(rankings)
-    return Run(variant, config.seed, parameters, round(time.monotonic() - began, 1), metrics)
-
-
-def _baseline(name: str, setting: Setting, part: Part) -> list[Ranking]:
-    """How a baseline that is trained on ``part`` ranks what that holds out."""
-    baseline = BASELINES[name](setting)
-    baseline.fit(_Read(part.training))
-    return [ranked_by(baseline, candidates) for candidates in _Read(part.held_out)]
+    return Run(variant, config.seed, parameters, round(seconds, 1), metrics)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from wmhub.errors import DatasetError
+from wmhub.training.corpus import identities_of
 from wmhub.training.store import EncodedStore, StoredWorkload
 
 if TYPE_CHECKING:
@@ -42,17 +43,20 @@ def parts_of(store: EncodedStore, split: str, folds: int) -> list[Part]:
 
     Raises ``DatasetError`` where there are too few workloads.
     """
+    tested = identities_of(store.split("test"))
+    fit = [one for one in store.split("validation") if not one.workload.identities & tested]
     if split != FOLDS:
-        held, training = store.split(split), store.split("train")
+        held = fit if split == "validation" else store.split("test")
+        judges = tested | identities_of(fit)
+        training = [w for w in store.split("train") if not w.workload.identities & judges]
         if not (held and training):
             raise DatasetError(
                 f"{store.folder}: training needs workloads with two measured candidates or more in "
                 f"each split; train has {len(training)}, {split} {len(held)}"
             )
         return [Part("", training, held)]
-    tested = {name for one in store.split("test") for name in one.workload.identities}
     programs: dict[ProgramKey, list[StoredWorkload]] = {}
-    for one in (*store.split("train"), *store.split("validation")):
+    for one in (*store.split("train"), *fit):
         if not one.workload.identities & tested:
             programs.setdefault(one.workload.program_key, []).append(one)
     return [

@@ -17,7 +17,6 @@ import torch
 from wmhub.code_digest import code_digest
 from wmhub.errors import InvalidInputError
 from wmhub.flushing import write_file
-from wmhub.model.forest import Forest
 from wmhub.model.network import WorldModel
 from wmhub.training.boosting import fit_forest
 from wmhub.training.config import TrainConfig
@@ -40,11 +39,11 @@ class Run:
     variant: str
     """Name of the configuration."""
     seed: int
-    """Of initial weights and of sampling; where folds are compared, the fold's number."""
+    """Of initial weights and of sampling; where each fold is a run, the fold's number."""
     parameters: int
     """Weights that training reached."""
     seconds: float
-    """Wall time of the training."""
+    """Wall time of all training."""
     metrics: Metrics
     """On the workloads that it is compared on."""
 
@@ -60,7 +59,8 @@ class Run:
 def run_path(folder: Path, variant: str, seed: int, *means: object) -> Path:
     """File of a run in ``folder``; runs by other ``means`` (JSON values), or by other code, would
     not end alike, and have other files."""
-    value = json.dumps([code_digest("model", "training", "bench"), *means], sort_keys=True)
+    code = code_digest("model", "training", "bench", "records.py")
+    value = json.dumps([code, *means], sort_keys=True)
     identity = hashlib.sha256(value.encode()).hexdigest()[:12]
     return folder / f"{variant}-seed{seed}-{identity}.json"
 
@@ -82,16 +82,16 @@ def kept_run(
 
 def fit(
     network: WorldModel, config: TrainConfig, training: Sequence[Sequence[Examples]],
-    held_out: Sequence[StoredWorkload], name: str, watch: Watch | None, base: Forest | None = None,
+    held_out: Sequence[StoredWorkload], name: str, watch: Watch | None,
 ) -> None:  # fmt: skip
-    """Trains ``network`` in place, with trees that go on from ``base`` where the configuration has
+    """Trains ``network`` in place, with trees that go on from its own where the configuration has
     some.
 
     ``watch`` is told of each step under ``name``. The one validation that ``config`` must leave,
     after the last step, chooses nothing.
     """
     threads = torch.get_num_threads()
-    forest = fit_forest(training, config, base, threads) if config.trees else None
+    forest = fit_forest(training, config, network.forest, threads) if config.trees else None
 
     def step(done: int, steps: int, _loss: float, _looked: object) -> None:
         if watch is not None:

@@ -26,7 +26,6 @@ from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, reached
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.forest import Forest
 from wmhub.model.network import WorldModel
 from wmhub.training.blend import HALF, blend
 from wmhub.training.boosting import inherited, require_xgboost
@@ -205,8 +204,9 @@ class _Trainer:
             trained, held_out = self._base, self.fold.held_out_as_other
         elif variant == "fine-tuned":
             few_records, base = self._drawn(self.samples), copy.deepcopy(self._base)
-            trees = inherited(base.forest, *[one.key for one in self.profiles[::-1]])
-            trained = self._trained(variant, few_records, base, self.config.from_base(), trees)
+            new, other = self.profiles
+            base.plant(inherited(base.forest, other.key, new.key))
+            trained = self._trained(variant, few_records, base, self.config.from_base())
         else:
             records = self._drawn(self.samples if variant == "few" else self.many)
             trained = self._trained(variant, records, self._new(records, self.profiles[0]))
@@ -238,13 +238,12 @@ class _Trainer:
         records: list[Examples],
         network: WorldModel,
         config: TrainConfig | None = None,
-        trees: Forest | None = None,
     ) -> WorldModel:
-        """``network``, trained, its trees from ``trees`` on; with few records half of the steps."""
+        """``network``, trained; with few records half of the steps."""
         config = config or self.config
         is_few = variant in ("fine-tuned", "few")
         steps = max(1, config.steps // 2) if is_few else config.steps
         config = dataclasses.replace(config, steps=steps, validate_every=steps)
         name = f"{variant}, fold {self.fold.number}"
-        fit(network, config, [records], self.fold.held_out, name, self.watch, trees)
+        fit(network, config, [records], self.fold.held_out, name, self.watch)
         return network

@@ -42,16 +42,14 @@ if TYPE_CHECKING:
 @click.option(
     "--folds",
     type=click.IntRange(2),
-    default=3,
-    show_default=True,
     metavar="N",
-    help="Models of a run, with --split folds.",
+    help="How many folds; 3 unless told.",
 )
 @threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     dataset: Path, output: Path, variants: tuple[str, ...], seeds: int, steps: int | None,
-    split: str, folds: int, threads: int | None, as_json: bool,
+    split: str, folds: int | None, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train the model with one part left out or changed, and compare with paired seeds.
 
@@ -61,9 +59,12 @@ def command(
     import torch
 
     from wmhub.bench.ablation import VARIANTS, ablation
+    from wmhub.bench.folds import FOLDS
     from wmhub.cli._show import console, plain, show_json, training_progress
     from wmhub.training.config import TrainConfig
 
+    if folds is not None and split != FOLDS:
+        raise click.UsageError("--folds goes with --split folds")
     if threads is not None:
         torch.set_num_threads(threads)
     config = TrainConfig() if steps is None else TrainConfig(steps=steps)
@@ -76,7 +77,7 @@ def command(
             seeds=seeds,
             config=config,
             split=split,
-            folds=folds,
+            folds=folds or 3,
             on_run=lambda line: screen.print(plain(line), soft_wrap=True),
             watch=progress,
         )
@@ -88,7 +89,6 @@ def command(
 def show_ablation(result: Ablation) -> None:
     """Prints the table of an ablation."""
     from wmhub.bench.ablation import VARIANTS
-    from wmhub.bench.folds import FOLDS
     from wmhub.bench.runs import METRICS
     from wmhub.cli._show import show_table
 
@@ -105,7 +105,7 @@ def show_ablation(result: Ablation) -> None:
         ]
         for variant in result.variants
     ]
-    compared = "workloads in folds" if result.split == FOLDS else f"{result.split} workloads"
+    compared = f"workloads in {result.folds} folds" if result.folds else f"{result.split} workloads"
     expected = [f"{getattr(result.random, metric):.3f}" for metric in METRICS]
     show_table(
         f"{result.dataset}, {result.random.workloads} {compared}, {result.steps:,} steps, "

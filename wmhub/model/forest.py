@@ -46,7 +46,8 @@ class Forest(nn.Module):
 
     def __init__(self, trees: int, features: int) -> None:
         super().__init__()
-        self._features = features
+        #: How many structured features there are.
+        self.features = features
         nodes = (trees, 2**DEPTH - 1)
         self.register_buffer("bias", torch.zeros(()))
         self.register_buffer("feature", torch.zeros(nodes, dtype=torch.int32))
@@ -70,14 +71,14 @@ class Forest(nn.Module):
             np.concatenate([self.threshold.numpy(), tables.threshold]),
             np.concatenate([self.leaf.numpy(), tables.leaf]),
         )
-        return Forest.of(both, float(self.bias), self._features)
+        return Forest.of(both, float(self.bias), self.features)
 
     def faded(self, share: float, kept: int) -> Forest:
         """This forest with ``share`` of what all but the first ``kept`` trees say."""
         leaf = self.leaf.numpy().copy()
         leaf[kept:] *= np.float32(share)
         tables = TreeTables(self.feature.numpy(), self.threshold.numpy(), leaf)
-        return Forest.of(tables, float(self.bias), self._features)
+        return Forest.of(tables, float(self.bias), self.features)
 
     @property
     def trees(self) -> int:
@@ -86,8 +87,8 @@ class Forest(nn.Module):
 
     def require_sound(self) -> None:
         """Raises ``InvalidInputError`` where a node looks at a feature that does not exist."""
-        if self.trees and not (self.feature >= 0).logical_and(self.feature < self._features).all():
-            raise InvalidInputError(f"a tree looks at none of the {self._features} features")
+        if self.trees and not (self.feature >= 0).logical_and(self.feature < self.features).all():
+            raise InvalidInputError(f"a tree looks at none of the {self.features} features")
 
     def predict(self, structured: np.ndarray) -> np.ndarray:
         """float32 [N, F] structured features, not normalised, to scores float32 [N] in nats."""

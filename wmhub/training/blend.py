@@ -40,7 +40,7 @@ class Kept:
 def blend(tuned: WorldModel, base: WorldModel, share: float) -> WorldModel:
     """A network with ``share`` of the weights of ``base`` and the rest of ``tuned``.
 
-    The trees that training added stand beside it, unless all of it is the base.
+    The trees of ``tuned`` stand beside it, unless all of it is the base.
     """
     mixed = copy.deepcopy(base)
     if share < 1:

@@ -135,16 +135,17 @@ def roofline(columns: Sequence[str]) -> TreeTables:
     )
 
 
-def inherited(forest: Forest, of: HardwareKey, hardware: HardwareKey) -> Forest | None:
-    """The trees of a model of ``of`` that those of one of ``hardware`` go on from, if any.
+def inherited(forest: Forest, of: HardwareKey, hardware: HardwareKey) -> Forest:
+    """The trees of a model of ``of`` that one of ``hardware`` begins with.
 
     Another GPU's say half of what they say beside the roofline, their first: that tells how the two
-    differ, and on the rest they agree in part. A CPU's say nothing of a GPU; CPUs are so much alike
-    that all of it is worth having.
+    differ, and on the rest they agree in part. CPUs are so much alike that all of it is worth
+    having; of the other kind of device nothing is.
     """
-    if hardware == of or hardware.backend == "llvm":
+    cpus = (of.backend == "llvm") + (hardware.backend == "llvm")
+    if of == hardware or cpus == 2:
         return forest
-    return None if of.backend == "llvm" else forest.faded(_INHERITED, kept=1)
+    return Forest(0, forest.features) if cpus == 1 else forest.faded(_INHERITED, kept=1)
 
 
 def _start(workloads: Sequence[Examples]) -> Forest:

@@ -66,8 +66,8 @@ class TrainConfig:
     patience: int = 12
     """Validations without improvement after which training stops."""
     trees: int = 192
-    """Trees that are grown beside the networks, before them; 0 for none. They need XGBoost. On a
-    GPU one more comes before them, its `roofline`."""
+    """Trees that are grown beside the networks, before them; 0 for none. They need XGBoost, and go
+    on from those of the checkpoint that training starts from, or on a GPU from one more."""
     tree_rate: float = 0.08
     """How much of what is left each tree learns."""
     precision: str = "fp32"

@@ -113,7 +113,7 @@ def gather_corpus(
     ours = [dataset.hardware == target for dataset in datasets]
     own = [store for store, is_ours in zip(stores, ours, strict=True) if is_ours]
     # What is test in one dataset of the target may be something else in another: it stays unseen.
-    tested = _identities(w for store in own for w in store.split("test"))
+    tested = identities_of(w for store in own for w in store.split("test"))
     # The first dataset is the one that the checkpoint names, and whose test split judges it.
     test = own[0].split("test")
     validation = [w for store in own for w in store.split("validation")]
@@ -127,10 +127,10 @@ def gather_corpus(
     }
     left_out = sum(len(held[split]) - len(fit[split]) for split in held)
     held = fit
-    judges = tested | _identities(held["validation"])
+    judges = tested | identities_of(held["validation"])
     # Nobody trains on what another dataset has among the judges.
     fits = [[w for w in s.split("train") if not w.workload.identities & judges] for s in stores]
-    training = _training(fits, ours, config)
+    training = training_of(fits, ours, config)
     trained = sum(len(part) for part, is_ours in zip(training, ours, strict=True) if is_ours)
     if not (trained and held["validation"] and held["test"]):
         raise DatasetError(
@@ -139,8 +139,8 @@ def gather_corpus(
             f"{len(held['test'])}"
             + (f" without the {left_out} that the base has seen" if left_out else "")
         )
-    learned = _identities(w for part in fits for w in part)
-    seen = SeenWorkloads(learned, _identities(held["validation"]))
+    learned = identities_of(w for part in fits for w in part)
+    seen = SeenWorkloads(learned, identities_of(held["validation"]))
     return Corpus(
         hardware=target,
         profile=profiles[0],
@@ -155,7 +155,7 @@ def gather_corpus(
     )
 
 
-def _identities(workloads: Iterable[StoredWorkload]) -> frozenset[str]:
+def identities_of(workloads: Iterable[StoredWorkload]) -> frozenset[str]:
     """By which their programs are known in any dataset."""
     return frozenset(name for one in workloads for name in one.workload.identities)
 
@@ -168,7 +168,7 @@ def _once(workloads: Iterable[StoredWorkload]) -> list[StoredWorkload]:
     return list(found.values())
 
 
-def _training(
+def training_of(
     parts: Sequence[Sequence[StoredWorkload]], ours: Sequence[bool], config: TrainConfig
 ) -> list[list[Examples]]:
     """What is trained on of ``parts``, the workloads of each dataset that may be."""

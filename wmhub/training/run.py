@@ -148,8 +148,9 @@ def train(
         state = output / STATE
         require_own(state, config, origin, world)
         unchanged = None if base is None else copy.deepcopy(network)
-        own = None if base is None else inherited(network.forest, base[1].hardware, target)
-        forest = _forest(config, corpus, own, preparing) if world.is_main else None
+        if base is not None:
+            network.plant(inherited(network.forest, base[1].hardware, target))
+        forest = _forest(config, corpus, network, preparing) if world.is_main else None
         loop = Loop(network, config, corpus.training, world, origin, forest)
         history = loop.run(corpus.validation, state, watch or _silent)
         seen: list[Ranking] = []
@@ -180,13 +181,13 @@ def _origin(corpus: Corpus, world: World, base: BasePin | None) -> list[str]:
 
 
 def _forest(
-    config: TrainConfig, corpus: Corpus, own: Forest | None, preparing: Preparing
+    config: TrainConfig, corpus: Corpus, network: WorldModel, preparing: Preparing
 ) -> Forest | None:
-    """The trees that are grown, with ``own``, which they go on from; ``None`` where none are."""
+    """The trees that are grown, after those of ``network``; ``None`` where none are."""
     growing = partial(preparing, "growing trees")
     threads = torch.get_num_threads()
     training = corpus.own_training
-    return fit_forest(training, config, own, threads, growing) if config.trees else None
+    return fit_forest(training, config, network.forest, threads, growing) if config.trees else None
 
 
 def _report(
