@@ -1,29 +1,14 @@
 from __future__ import annotations
 
 import types
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dealing import Named
 
 from wmhub.bench.folds import dealt, parts_of
 from wmhub.errors import DatasetError
-
-
-@dataclass(frozen=True)
-class Named:
-    """A workload as far as dealing looks at it."""
-
-    id: str
-
-    @property
-    def program_key(self) -> tuple[str, str]:
-        return "meta_schedule", self.id.partition("@")[0]
-
-    @property
-    def identities(self) -> frozenset[str]:
-        return frozenset({self.id, self.program_key[1]})
 
 
 def store_of(**parts: str) -> Any:

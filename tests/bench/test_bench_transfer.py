@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from dealing import Named
 
 from wmhub.bench.runs import METRICS, Run
 from wmhub.bench.transfer import VARIANTS, Transfer, deal, transfer
@@ -52,21 +53,6 @@ def test_each_workload_is_held_out_once_and_a_second_call_trains_nothing(
     found = json.loads(json.dumps(result.to_json()))
     assert set(found["configs"]) == set(VARIANTS)
     assert set(METRICS) <= set(found["configs"]["few"])
-
-
-@dataclass(frozen=True)
-class Named:
-    """A workload as far as dealing looks at it."""
-
-    id: str
-
-    @property
-    def program_key(self) -> tuple[str, str]:
-        return "meta_schedule", self.id.partition("@")[0]
-
-    @property
-    def identities(self) -> frozenset[str]:
-        return frozenset({self.id, self.program_key[1]})
 
 
 @dataclass(frozen=True)
