@@ -222,13 +222,14 @@ def _run(
     seconds, parameters = 0.0, 0
     for part in parts:
         began = time.monotonic()
+        name = ", ".join(filter(None, (variant, f"seed {config.seed}", part.name)))
         if VARIANTS[variant].is_boosting:
-            boosting = GradientBoosting(dataclasses.replace(setting, seed=config.seed))
+            watched = partial(watch, name) if watch is not None else None
+            boosting = GradientBoosting(_of_run(setting, config.seed, watched))
             boosting.fit(_Read(part.training))
             seconds += time.monotonic() - began
             rankings += [ranked_by(boosting, candidates) for candidates in _Read(part.held_out)]
             continue
-        name = ", ".join(filter(None, (variant, f"seed {config.seed}", part.name)))
         training = training_of([part.training], [True], config)
         network = new_network(config, setting.profile, training)
         fit(network, config, training, part.held_out, name, watch)
@@ -237,6 +238,14 @@ def _run(
         parameters = reached(network)
     metrics, _ = evaluate_rankings(rankings)
     return Run(variant, config.seed, parameters, round(seconds, 1), metrics)
+
+
+def _of_run(setting: Setting, seed: int, watch: Callable[[int, int], None] | None) -> Setting:
+    """What a baseline of one run is made with; ``watch`` is told how far it is, and of how much."""
+    seeded = dataclasses.replace(setting, seed=seed)
+    if watch is None:
+        return seeded
+    return dataclasses.replace(seeded, progress=lambda _what, done, total: watch(done, total))
 
 
 @dataclass(frozen=True)
