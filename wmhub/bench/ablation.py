@@ -177,7 +177,8 @@ def ablation(
     source = open_verified(dataset)
     folder = default_cache() if cache is None else Path(cache)
     setting = Setting(source, profile_of(source), folder, config.steps)
-    parts = parts_of(open_store(source, setting.profile, folder), split, folds)
+    store = open_store(source, setting.profile, folder)
+    parts = parts_of(store, str(source.path), split, folds)
     encoded = store_key(source, setting.profile)
     runs = []
 

@@ -38,8 +38,9 @@ class Part:
     held_out: list[StoredWorkload]
 
 
-def parts_of(store: EncodedStore, split: str, folds: int) -> list[Part]:
-    """The parts of one of ``SPLITS``, of which the last has so many ``folds``.
+def parts_of(store: EncodedStore, what: str, split: str, folds: int) -> list[Part]:
+    """The parts of one of ``SPLITS``, of which the last has so many ``folds``; ``what`` names the
+    dataset in errors.
 
     Raises ``DatasetError`` where there are too few workloads.
     """
@@ -51,7 +52,7 @@ def parts_of(store: EncodedStore, split: str, folds: int) -> list[Part]:
         training = [w for w in store.split("train") if not w.workload.identities & judges]
         if not (held and training):
             raise DatasetError(
-                f"{store.folder}: training needs workloads with two measured candidates or more in "
+                f"{what}: training needs workloads with two measured candidates or more in "
                 f"each split; train has {len(training)}, {split} {len(held)}"
             )
         return [Part("", training, held)]
@@ -61,7 +62,7 @@ def parts_of(store: EncodedStore, split: str, folds: int) -> list[Part]:
             programs.setdefault(one.workload.program_key, []).append(one)
     return [
         Part(f"fold {number}", rest, held)
-        for number, (held, rest) in enumerate(dealt(programs, folds, "the dataset has"))
+        for number, (held, rest) in enumerate(dealt(programs, folds, f"{what} has"))
     ]
 
 

@@ -30,7 +30,7 @@ from wmhub.model.network import WorldModel
 from wmhub.training.blend import HALF, blend
 from wmhub.training.boosting import inherited, require_xgboost
 from wmhub.training.config import TrainConfig
-from wmhub.training.corpus import profile_of
+from wmhub.training.corpus import identities_of, profile_of
 from wmhub.training.data import Examples, examples_of, few
 from wmhub.training.encoding import open_store
 from wmhub.training.run import default_cache, new_network
@@ -163,7 +163,7 @@ def deal(
     own, other, as_other = (
         {w.program: w for part in ("train", "validation") for w in split(part)} for split in splits
     )
-    tested = {name for split in splits for w in split("test") for name in w.workload.identities}
+    tested = identities_of(workload for split in splits for workload in split("test"))
     programs: dict[ProgramKey, list[str]] = {}
     for program in sorted(set(own) & set(other)):
         if not own[program].workload.identities & tested:
