@@ -125,7 +125,9 @@ def test_a_missing_field_is_named() -> None:
         ("cuda-t4", 32, 16), ("cuda-rtx-2080-ti", 32, 16), ("cuda-a10", 48, 16),
         ("cuda-a10g", 48, 16), ("vulkan-rtx-3090", 48, 16), ("cuda-rtx-3080-ti", 48, 16),
         ("cuda-l4", 48, 24), ("cuda-l40s", 48, 24), ("cuda-rtx-4090", 48, 24),
-        ("cuda-a100-80gb", 64, 32), ("rocm-mi50", 64, 32), ("cuda-no-such-thing", 64, 32),
+        ("cuda-a100-80gb", 64, 32), ("rocm-mi50", 80, 16), ("vulkan-mi60", 80, 16),
+        ("rocm-mi100", 80, 16), ("rocm-mi250x", 64, 16), ("rocm-mi300x", 64, 16),
+        ("cuda-no-such-thing", 64, 32),
         ("llvm-k80-2c", 64, 32),
     ],
 )  # fmt: skip

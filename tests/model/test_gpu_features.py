@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wmhub.hardware.profile import HardwareProfile
 from wmhub.hardware.table import lookup
 from wmhub.model.cache_stages import copied_by
 from wmhub.model.features import structured_features
@@ -27,13 +28,19 @@ from test_replay_operators import MATMUL, product
 
 from wmhub.replay.ansor import replay_steps
 
-V100, K80, CPU = (
-    lookup(HardwareKey.parse(key)) for key in ("cuda-v100", "cuda-k80", "llvm-emeraldrapids-2c")
+V100, K80, MI50, CPU = (
+    lookup(HardwareKey.parse(key))
+    for key in ("cuda-v100", "cuda-k80", "rocm-mi50", "llvm-emeraldrapids-2c")
 )
 
 
-def bound(threads: tuple[int, int], own: tuple[int, int], virtual: int = 1) -> dict[str, float]:
-    """Features on a V100 of a 4096 by 4096 product whose blocks are cut in this way."""
+def bound(
+    threads: tuple[int, int],
+    own: tuple[int, int],
+    virtual: int = 1,
+    hardware: HardwareProfile | None = V100,
+) -> dict[str, float]:
+    """Features of a 4096 by 4096 product whose blocks are cut in this way."""
     axes = [Axis("i", extents(4096), False), Axis("j", extents(4096), False)]
     blocks = [4096 // (t * o) for t, o in zip(threads, own, strict=True)]
     blocks[0] //= virtual
@@ -51,8 +58,8 @@ def bound(threads: tuple[int, int], own: tuple[int, int], virtual: int = 1) -> d
     ]
     stage = Stage("matmul", axes, loops)
     candidates = Trajectories(Scheduler.META_SCHEDULE, None, (), (), (stage,), 1, ())
-    assert V100 is not None
-    table, names = structured_features(candidates, V100)
+    assert hardware is not None
+    table, names = structured_features(candidates, hardware)
     return dict(zip(names, table[0].tolist(), strict=True))
 
 
@@ -78,6 +85,16 @@ def test_a_warp_that_is_not_full_takes_as_much_as_a_full_one() -> None:
     # 4 warps of 32 lanes with 24 + 1.25 * 16 registers, in units of 8, of 65,536.
     assert found["gpu.resident_blocks"] == pytest.approx(np.log2(65536 // (4 * 32 * 48)))
     assert found["gpu.resident_warps"] == pytest.approx(np.log2(4 * 10))
+    assert found["thread_use"] == pytest.approx(98 / 128)
+
+
+def test_a_wavefront_of_64_that_is_half_empty_takes_two_warps() -> None:
+    half, whole = (bound((2, n), own=(4, 4), hardware=MI50) for n in (16, 32))
+    assert (half["thread_use"], whole["thread_use"]) == (0.5, 1.0)
+    # 40 wavefronts of 64 on a core, but 16 blocks; of 256 threads, 8 by their registers.
+    assert half["gpu.resident_blocks"] == whole["gpu.resident_blocks"] == 4.0
+    assert half["gpu.resident_warps"] == whole["gpu.resident_warps"] == 5.0
+    assert bound((8, 32), (1, 1), 1, MI50)["gpu.resident_blocks"] == pytest.approx(np.log2(8))
 
 
 def test_blocks_alone_are_dealt_to_multiprocessors() -> None:

@@ -111,13 +111,16 @@ _CPUS = {
 }
 # fmt: on
 
-#: Generations of GPUs whose multiprocessors hold fewer than 64 warps or 32 blocks at once: CUDA C++
-#: Programming Guide, "Technical Specifications per Compute Capability".
+#: Generations of GPUs whose cores hold other than 64 warps and 32 blocks at once. NVIDIA's: CUDA C++
+#: Programming Guide, "Technical Specifications per Compute Capability". AMD's: 40 wavefronts of 64
+#: (`rocminfo`, "Max Waves Per CU"; 32 since MI200), and 16 blocks of more than one.
 _RESIDENT = (
     (re.compile(r"k[248]0(?!\d)"), 64, 16),  # 3.5 and 3.7
     (re.compile(r"t4(?!\d)|rtx-20|gtx-16|titan-rtx|quadro-rtx"), 32, 16),  # 7.5
     (re.compile(r"a(2|10|16|40)(?!\d)|rtx-30|rtx-a\d"), 48, 16),  # 8.6
     (re.compile(r"l(4|40)(?!\d)|rtx-40"), 48, 24),  # 8.9
+    (re.compile(r"mi(50|60|100)(?!\d)"), 80, 16),  # gfx906 and gfx908
+    (re.compile(r"mi[23]\d\d"), 64, 16),  # gfx90a and gfx942
 )
 
 #: Backends that run on the devices of another one, so that ``vulkan-mi50`` has numbers too.
@@ -141,7 +144,7 @@ class Residency:
     """What a GPU's core holds at once at most, however little each needs."""
 
     warps: int
-    """Groups of ``vector_bits / 32`` threads that run in step."""
+    """Groups of 32 threads; a wavefront of 64 is two."""
     blocks: int
     """Blocks of threads."""
 

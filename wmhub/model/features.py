@@ -27,7 +27,7 @@ from wmhub.model.movement import element_bytes, written_bytes
 from wmhub.model.working_sets import working_sets
 from wmhub.nest import THREADS, Stage, pipeline_depth, trips
 from wmhub.program import OPERATIONS, arithmetic
-from wmhub.replay.limits import threads_of
+from wmhub.replay.limits import WARP, threads_of
 from wmhub.trajectory import Trajectories
 
 #: Axes described per stage: spatial ones counted from the innermost, then reductions.
@@ -171,7 +171,7 @@ def _parallelism(
     columns.log2("first", stage.loops[0].extent if stage.loops else 1.0)
     columns.log2("waves", waves)
     columns.add("core_use", units / (waves * cores))
-    columns.add("thread_use", threads / (np.ceil(threads / 32.0) * 32.0))
+    columns.add("thread_use", threads / (warps_of(threads, hardware) * WARP))
     columns.log2("grid.per_core", grid * 16 / cores)
     columns.log2("threads.total", grid * threads)
     columns.log2("work.per_thread", runs / np.maximum(grid * threads, 1))
@@ -232,7 +232,7 @@ def _caches(
     capacity = max(hardware.shared_memory_bytes, 1)
     most = residency(hardware.key)
     by_shared = np.floor(capacity / np.maximum(shared, capacity / most.blocks))
-    resident = np.minimum(by_shared, most.warps // warps_of(threads))
+    resident = np.minimum(by_shared, most.warps // warps_of(threads, hardware))
     columns.log2("occupancy.threads", resident * threads if hardware.is_gpu else 0.0)
     columns.log2("occupancy.blocks", resident if hardware.is_gpu else 0.0)
     columns.log2("shared.loaded", loaded)

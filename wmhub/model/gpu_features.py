@@ -4,7 +4,8 @@ The stage that is bound to threads tells how many accumulators each thread holds
 inside ``threadIdx`` and all its virtual threads), and which elements the threads of a warp touch
 together. Limits are those of CUDA's occupancy calculator: 255 registers a thread, in units of 8,
 65,536 a block, and the device's own number of warps and blocks; a warp that is not full takes as
-much as a full one.
+much as a full one. A warp is 32 threads on every device; where more go in step, such as AMD's
+wavefronts of 64, they take as many warps.
 """
 
 from __future__ import annotations
@@ -92,14 +93,15 @@ def _describe(
     # What a warp holds as a whole is dealt to its lanes.
     lanes = thread_count / trips(threads)
     accumulators = trips(virtual) * trips(inner) / lanes
-    _registers(columns, accumulators, thread_count, bound is not None)
+    warps = warps_of(thread_count, hardware)
+    _registers(columns, accumulators, thread_count, warps, bound is not None)
     _coalescing(columns, bound, (virtual, threads, inner), sizes)
-    blocks, resident = trips(grid), _resident(accumulators, thread_count, shared_bytes, hardware)
+    blocks, resident = trips(grid), _resident(accumulators, warps, shared_bytes, hardware)
     slots = max(hardware.cores, 1) * resident
     waves = np.ceil(blocks / slots)
     on = float(bound is not None)
     columns.log2("gpu.resident_blocks", resident, scale=on)
-    columns.log2("gpu.resident_warps", resident * warps_of(thread_count), scale=on)
+    columns.log2("gpu.resident_warps", resident * warps, scale=on)
     columns.log2("gpu.waves", waves, scale=on)
     tail = blocks / (waves * slots)
     columns.add("gpu.tail", tail * on)
@@ -113,15 +115,17 @@ def _describe(
     block = trips(threads) * trips(virtual)
     operands = _operands(main, copies, shapes, sizes, block) if levels else []
     touched = warp_features(columns, main, levels, operands, thread_count, sizes, shapes)
-    launch = Launch(blocks, thread_count, warps_of(thread_count), block, waves, tail)
+    launch = Launch(blocks, thread_count, warps, block, waves, tail)
     own = [copy for copy in copies if bound is not None and _is_of(copy, bound)]
     runs = trips(main.nest())
     time_features(columns, runs, _iterations(main, runs), touched, own, launch, hardware)
 
 
-def warps_of(threads: np.ndarray) -> np.ndarray:
-    """Warps of a block of so many threads, the last of which may not be full."""
-    return np.maximum(np.ceil(threads / WARP), 1.0)
+def warps_of(threads: np.ndarray, hardware: HardwareProfile) -> np.ndarray:
+    """Warps that a block of so many threads takes, the last of which may not be full: float64, as
+    ``threads``. Where twice as many threads go in step, a lone one takes two."""
+    in_step = max(hardware.vector_bits // 32, 1) if hardware.is_gpu else WARP
+    return np.maximum(np.ceil(threads / in_step), 1.0) * (in_step / WARP)
 
 
 def _iterations(main: Stage, runs: np.ndarray) -> np.ndarray:
@@ -174,9 +178,10 @@ def _demand(accumulators: np.ndarray) -> np.ndarray:
 
 
 def _registers(
-    columns: Columns, accumulators: np.ndarray, threads: np.ndarray, is_bound: bool
-) -> None:
-    limit = np.minimum(_THREAD_REGISTERS, _BLOCK_REGISTERS / (warps_of(threads) * WARP))
+    columns: Columns, accumulators: np.ndarray, threads: np.ndarray, warps: np.ndarray,
+    is_bound: bool,
+) -> None:  # fmt: skip
+    limit = np.minimum(_THREAD_REGISTERS, _BLOCK_REGISTERS / (warps * WARP))
     on = float(is_bound)
     columns.log2("gpu.accumulators", accumulators, scale=on)
     columns.log2("gpu.register_limit", limit, least=0.0, scale=on)
@@ -213,11 +218,10 @@ def _coalescing(
 
 
 def _resident(
-    accumulators: np.ndarray, threads: np.ndarray, shared: np.ndarray, hardware: HardwareProfile
+    accumulators: np.ndarray, warps: np.ndarray, shared: np.ndarray, hardware: HardwareProfile
 ) -> np.ndarray:
     """Blocks that a multiprocessor holds at once, at least 1."""
     registers = np.minimum(_demand(accumulators), _THREAD_REGISTERS)
-    warps = warps_of(threads)
     each = np.ceil(registers / _REGISTER_UNIT) * _REGISTER_UNIT * WARP * warps
     by_registers = (hardware.register_bytes / 4.0) // each
     by_shared = max(hardware.shared_memory_bytes, 1) // np.maximum(shared, 1.0)

@@ -21,7 +21,7 @@ _LEAST, _MOST = (f"meta_schedule.thread_extent_{end}_inclusive" for end in ("low
 
 #: Annotation of a block that a whole warp executes.
 _WHOLE_WARP = "warp_execution"
-#: Threads of a warp, of NVIDIA's devices.
+#: Threads of a warp, of NVIDIA's devices: what warps are counted in on all.
 WARP = 32
 
 
