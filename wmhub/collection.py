@@ -74,6 +74,7 @@ def collect(
     output: str | Path = "dataset",
     *,
     hardware: HardwareKey | str | None = None,
+    profile: HardwareProfile | None = None,
     contributor: str = "",
     licence: str = "",
     version: Version | str | None = None,
@@ -88,7 +89,8 @@ def collect(
     """Reads measurement logs into the dataset folder ``output``.
 
     ``logs`` is a file, a folder, a glob or ``-``, or several; see ``wmhub.logs.discover``.
-    ``hardware`` is what they were measured on; without it, this machine's CPU, probed. Every line
+    ``hardware`` is what they were measured on, and ``profile`` its numbers, where no table has them
+    or others are right; without either, this machine's CPU, probed. Every line
     is measured, failed or rejected, and counted, and what of a folder cannot be read is in the
     report; with ``strict`` the first of either raises ``LogFormatError``. ``test_workloads`` are
     ids or keys of the test split; without them a hash decides. With ``update``, a dataset that is
@@ -117,15 +119,15 @@ def collect(
         folder = working_folder(output) / "runs"
         if recipe is None:
             provenance = Provenance(contributor, licence, COLLECTOR)
-            sources = _from_logs(logs, provenance, hardware)
-        elif logs or hardware:
+            sources = _from_logs(logs, provenance, _told(hardware, profile))
+        elif logs or hardware or profile:
             raise InvalidInputError("a recipe names logs and hardware itself; leave out both")
         else:
             sources = _from_recipe(Path(recipe), Path(mirror) if mirror else None, folder)
         refuse_inside(output, sources.read_from)
         if strict:
             sources.require_whole()
-        key, profile = _hardware(sources.hardware, older)
+        key, numbers = _hardware(sources.hardware, profile, older)
         folder.mkdir(exist_ok=True)
         files = sources.files
         read = ingest(files, folder, str(key), strict=strict, workers=workers, progress=progress)
@@ -135,7 +137,7 @@ def collect(
             raise error
         known = {**(older.workloads() if older else {}), **read.workloads}
         chosen = chosen_workloads(test_workloads, known)
-        description = Description(key, profile, COLLECTOR, version=number, test_workloads=chosen)
+        description = Description(key, numbers, COLLECTOR, version=number, test_workloads=chosen)
         manifest = _write(output, folder, read, older, description, known)
         finish_work(output, "runs")
     return CollectReport(
@@ -239,23 +241,36 @@ def _require_settled(
         )
 
 
+def _told(
+    hardware: HardwareKey | str | None, profile: HardwareProfile | None
+) -> HardwareKey | str | None:
+    """The hardware that is named, by a key or by its profile."""
+    if profile is None:
+        return hardware
+    if hardware is not None and HardwareKey.parse(str(hardware)) != profile.key:
+        raise HardwareMismatchError(f"the profile is of {profile.key}, not of {hardware}")
+    return profile.key
+
+
 def _hardware(
-    hardware: HardwareKey | str | None, older: Dataset | None
+    hardware: HardwareKey | str | None, profile: HardwareProfile | None, older: Dataset | None
 ) -> tuple[HardwareKey, HardwareProfile | None]:
+    """What was measured on, and its numbers: those of the dataset that grows, which its rows were
+    collected with, before any other."""
     from wmhub.hardware.table import lookup
 
     if hardware is None and older is None:
         from wmhub.hardware.probe import probe
 
-        profile = probe()
-        return profile.key, profile
+        here = probe()
+        return here.key, here
     key = HardwareKey.parse(str(hardware)) if hardware is not None else None
     if older is not None:
         if key is not None:
             require_same_hardware(older, key)
-        return older.hardware, older.manifest.profile or lookup(older.hardware)
+        return older.hardware, older.manifest.profile or profile or lookup(older.hardware)
     assert key is not None
-    return key, lookup(key) or _probed(key)
+    return key, profile or lookup(key) or _probed(key)
 
 
 def _probed(key: HardwareKey) -> HardwareProfile | None:

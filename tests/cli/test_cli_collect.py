@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -11,8 +12,12 @@ import pytest
 from logmaking import ansor_line, ansor_log, meta_database
 
 from wmhub.cli import main
+from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.version import Version
 from wmhub.errors import MeasureError
+from wmhub.hardware.table import lookup
+from wmhub.names import HardwareKey
+from wmhub.training.corpus import profile_of
 
 
 @pytest.fixture(autouse=True)
@@ -201,6 +206,43 @@ def test_a_device_that_no_one_knows_is_kept_and_said(capsys: pytest.CaptureFixtu
     assert ran.code == 0
     assert "no profile of cuda-v1000 is known" in ran.err
     assert "did you mean cuda-v100" in ran.err
+
+
+def test_a_device_of_no_table_brings_its_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    known = lookup(HardwareKey.parse("cuda-v100"))
+    assert known is not None
+    mine = dataclasses.replace(known, key=HardwareKey.parse("cuda-v1000"), cores=160)
+    Path("v1000.json").write_text(json.dumps(mine.to_json()))
+    ran = Ran(capsys, "collect", "a.log", "--profile", "v1000.json", "--output", "out")
+    assert ran.code == 0
+    assert "no profile" not in ran.err
+    dataset = open_dataset("out")
+    assert (dataset.hardware, profile_of(dataset)) == (mine.key, mine)
+    # A dataset that has none gets it when it grows.
+    Ran(capsys, "collect", "a.log", "--hardware", "cuda-v1000", "--output", "bare")
+    Path("b.log").write_text(ansor_log(workloads=5))
+    grown = ("collect", "b.log", "--profile", "v1000.json", "--output", "bare", "--update")
+    assert Ran(capsys, *grown).code == 0
+    assert profile_of(open_dataset("bare")) == mine
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "no hardware profile"), ("[]", "no object"), ("{}", "the field 'key' is missing"),
+        ("[" * 100_000, "no hardware profile"), (None, "is of cuda-v100, not of cuda-k80"),
+    ],
+)  # fmt: skip
+def test_a_profile_that_is_none_is_refused(
+    text: str | None, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = lookup(HardwareKey.parse("cuda-v100"))
+    assert known is not None
+    Path("p.json").write_text(json.dumps(known.to_json()) if text is None else text)
+    named = ("--hardware", "cuda-k80", "--output", "out")
+    ran = Ran(capsys, "collect", "a.log", "--profile", "p.json", *named)
+    assert (ran.code, Path("out").exists()) == (2, False)
+    assert says in ran.err
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

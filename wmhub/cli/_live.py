@@ -100,7 +100,7 @@ _REST = (
     "model",
 )
 #: Options of reading logs that mean nothing with it.
-_OF_LOGS = ("recipe", "mirror", "update", "strict")
+_OF_LOGS = ("recipe", "mirror", "update", "strict", "profile")
 
 
 def live_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from wmhub.collection import CollectReport
+    from wmhub.hardware.profile import HardwareProfile
     from wmhub.logs.discover import Unread
     from wmhub.names import HardwareKey
 
@@ -34,6 +36,12 @@ _SHOWN = 5
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Dataset folder to write.",
+)
+@click.option(
+    "--profile",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Numbers of a device that no table has: JSON as `profile` in a dataset's manifest.json.",
 )
 @click.option("--contributor", default="", metavar="NAME", help="Who measured.")
 @click.option("--licence", default="", metavar="SPDX", help="Licence of the records, such as MIT.")
@@ -88,6 +96,7 @@ def command(
     if take_live(logs, output, test_workloads, workers, as_json, options):
         return
     _refuse_without_effect(options)
+    options["profile"] = profile_in(options["profile"])
     from wmhub.cli._show import reading_progress, show_json
     from wmhub.collection import collect
     from wmhub.hardware.machine import read_cpu
@@ -115,6 +124,21 @@ def _refuse_without_effect(options: dict[str, Any]) -> None:
     for name in ("licence", "contributor"):
         if options[name]:
             raise click.UsageError(f"a recipe names each --{name} itself; leave it out")
+
+
+def profile_in(file: Path | None) -> HardwareProfile | None:
+    """The profile in ``file``; raises ``InvalidInputError`` naming it for what is none."""
+    from wmhub.hardware.profile import HardwareProfile
+
+    if file is None:
+        return None
+    try:
+        told = json.loads(file.read_text(encoding="utf-8-sig"))
+        if not isinstance(told, dict):
+            raise InvalidInputError("it holds no object of numbers")
+        return HardwareProfile.from_json(told)
+    except (ValueError, RecursionError) as error:  # ours too, and what is no UTF-8
+        raise InvalidInputError.at(str(file), f"no hardware profile: {error}") from None
 
 
 def names_in(file: Path | None) -> list[str]:
@@ -226,4 +250,7 @@ def _unknown_device(key: HardwareKey) -> str:
 
     close = nearest(str(key), (f"{item.backend}-{item.device}" for item in known()))
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    return f"no profile of {key} is known, so it has no numbers for a model{hint}"
+    return (
+        f"no profile of {key} is known, so it has no numbers for a model (name them with --profile)"
+        f"{hint}"
+    )
