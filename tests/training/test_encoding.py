@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from trainmaking import line, make_dataset, steps
+from logmaking import meta_database
+from trainmaking import SMALL, line, make_dataset, steps
 
 import wmhub
 from wmhub.dataset.reader import Dataset, open_dataset
@@ -22,7 +23,7 @@ from wmhub.model.encode import Encoded
 from wmhub.program import Block, Program
 from wmhub.records import Scheduler, Workload
 from wmhub.training import encoding, packing, store
-from wmhub.training.corpus import profile_of
+from wmhub.training.corpus import gather_corpus, profile_of
 from wmhub.training.data import from_groups, from_store, load_candidates
 from wmhub.training.encoding import open_store
 from wmhub.training.packing import DamagedTraceWarning, pack, replay
@@ -234,6 +235,47 @@ def test_programs_of_one_key_are_ranked_apart(tmp_path: Path) -> None:
     without = next(iter(dataset.workloads()))
     left = load_candidates(dataset, None, profile_of(dataset), frozenset([without]))
     assert all(c.workload.id != without for c in left)
+
+
+def test_a_candidate_that_was_measured_again_is_one_with_the_median_of_its_times(
+    tmp_path: Path,
+) -> None:
+    rows = [json.loads(line(w, 2**t, 0)) for w in range(4) for t in range(6)]
+    best = json.loads(line(0, 16, 0))
+    for factor in (0.1, 3.0):
+        again = json.loads(json.dumps(best))
+        again["r"][0] = [factor * best["r"][0][0]]
+        again["r"][3] += int(100 * factor)
+        rows.append(again)
+    failed = json.loads(line(1, 4, 0))
+    failed["r"][:2] = [[1e10], 6]
+    log = tmp_path / "log.json"
+    log.write_text("".join(json.dumps(row) + "\n" for row in [*rows, failed]))
+    wmhub.collect([log], hardware="llvm-emeraldrapids-2c", output=tmp_path / "data", workers=1)
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.manifest.counts.records == 27
+    found = {one.workload.key: one for one in encoding.rankable(dataset, None)}
+    assert sorted(len(one.traces) for one in found.values()) == [6] * 4
+    for workload, one in enumerate(found[json.loads(line(w, 1, 0))["i"][0][0]] for w in range(4)):
+        wanted = {json.loads(line(workload, 2**t, 0))["r"][0][0] for t in range(6)}
+        assert set(one.latency) == wanted
+        records = dataset.workload_records(one.workload.id)
+        assert [records.traces[row] for row in one.rows] == one.traces
+    kept = open_store(dataset, profile_of(dataset), tmp_path / "cache", 1)
+    assert [w.count for w in kept.workloads] == [6] * 4
+
+
+def test_a_split_with_nothing_to_rank_says_why(tmp_path: Path) -> None:
+    (tmp_path / "database_tuning_record.json").write_text(meta_database()[1])
+    wmhub.collect(tmp_path, hardware="llvm-emeraldrapids-2c", output=tmp_path / "data", workers=1)
+    dataset = open_dataset(tmp_path / "data")
+    assert list(encoding.rankable(dataset, None)) == []
+    for split, ids in dataset.splits.items():
+        why = encoding.nothing_to_rank(dataset, split)
+        told = f"{len(ids)} of {len(ids)} came without their database_workload.json"
+        assert (told if ids else f"{split} split has no workload (there are: ") in why
+    with pytest.raises(DatasetError, match=r"3 came without their database_workload\.json"):
+        gather_corpus(dataset.hardware, [dataset], SMALL, tmp_path / "cache", 1)
 
 
 def test_a_damaged_trace_that_tells_no_program_is_counted(tmp_path: Path) -> None:

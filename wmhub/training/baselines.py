@@ -23,8 +23,9 @@ from wmhub.training.config import TrainConfig
 from wmhub.training.data import Candidates
 from wmhub.training.evaluate import Ranking, rank
 
-#: What ends a baseline and nothing else: errors of ours, of TVM, and of XGBoost.
-FAILS = (WmhubError, RuntimeError, ValueError)
+#: What ends a baseline and nothing else: errors of ours, of TVM, of XGBoost, and of a cache that
+#: cannot be written.
+FAILS = (WmhubError, RuntimeError, ValueError, OSError)
 
 #: Called with what is being done, how much of it is done, and how much there is.
 Preparing = Callable[[str, int, int], None]

@@ -10,6 +10,7 @@ import numpy as np
 
 from wmhub.checkpoint import NOTHING_SEEN, DatasetPin, SeenWorkloads
 from wmhub.dataset.reader import Dataset
+from wmhub.dataset.splits import SPLITS
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, HardwareMismatchError, nearest
 from wmhub.hardware.profile import HardwareProfile
@@ -17,7 +18,7 @@ from wmhub.hardware.table import lookup
 from wmhub.names import HardwareKey
 from wmhub.training.config import TrainConfig
 from wmhub.training.data import Examples, examples_of, few
-from wmhub.training.encoding import OnEncoded, open_store
+from wmhub.training.encoding import OnEncoded, open_store, unresolved
 from wmhub.training.store import StoredWorkload, dataset_digest
 
 
@@ -85,7 +86,7 @@ def profile_of(dataset: Dataset) -> HardwareProfile:
     if profile is None:
         raise HardwareMismatchError(
             f"{dataset.path}: no hardware profile for {dataset.hardware}, neither in the dataset "
-            "nor in the table of known devices; collect it on that machine, or name a known key"
+            "nor in the table of known devices; collect it on that machine, or with --profile"
         )
     return profile
 
@@ -133,11 +134,13 @@ def gather_corpus(
     training = training_of(fits, ours, config)
     trained = sum(len(part) for part, is_ours in zip(training, ours, strict=True) if is_ours)
     if not (trained and held["validation"] and held["test"]):
+        bare = sum(unresolved(datasets[0], split) for split in SPLITS)
         raise DatasetError(
             f"{datasets[0].path}: training needs workloads with two measured candidates or more in "
             f"each split; train has {trained}, validation {len(held['validation'])}, test "
             f"{len(held['test'])}"
             + (f" without the {left_out} that the base has seen" if left_out else "")
+            + (f"; {bare:,} came without their database_workload.json" if bare else "")
         )
     learned = identities_of(w for part in fits for w in part)
     seen = SeenWorkloads(learned, identities_of(held["validation"]))

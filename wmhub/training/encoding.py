@@ -167,10 +167,12 @@ class Rankable:
     """The workload's id; of Ansor, where a key may stand for several programs, with the number of
     stages behind it."""
     rows: np.ndarray
-    """int64 [N]: places among the workload's records."""
+    """int64 [N]: places among the workload's records; of a candidate with several, the first."""
     traces: list[str]
+    """Each once."""
     latency: np.ndarray
-    """float64 [N] in seconds, ``inf`` for failed candidates."""
+    """float64 [N] in seconds, the median where a candidate was measured more than once; ``inf`` for
+    failed candidates."""
 
 
 def rankable(dataset: Dataset, split: str | None) -> Iterator[Rankable]:
@@ -181,13 +183,50 @@ def rankable(dataset: Dataset, split: str | None) -> Iterator[Rankable]:
     for workload, records in dataset.iter_workload_records(
         split, ["trace", "run_seconds", "failure"]
     ):
-        if workload.scheduler is Scheduler.META_SCHEDULE and workload.program is None:
+        if not _is_known(workload):
             continue
-        traces, latency = records.traces, records.latency_seconds
-        for program, rows in _programs(workload, traces):
+        traces = records.traces
+        first, latency = _candidates(traces, records.latency_seconds)
+        for program, rows in _programs(workload, [traces[row] for row in first]):
             if np.isfinite(latency[rows]).sum() >= 2:
-                chosen = [traces[row] for row in rows]
-                yield Rankable(workload, program, rows, chosen, latency[rows])
+                chosen = [traces[row] for row in first[rows]]
+                yield Rankable(workload, program, first[rows], chosen, latency[rows])
+
+
+def unresolved(dataset: Dataset, split: str) -> int:
+    """How many workloads of a split are left out because their programs are unknown."""
+    workloads = dataset.workloads()
+    ids = dataset.splits.get(split, ())
+    return sum(not _is_known(workloads[id_]) for id_ in ids)
+
+
+def nothing_to_rank(dataset: Dataset, split: str) -> str:
+    """Why a split has no program for `rankable`, as the end of a message."""
+    if not dataset.splits.get(split):
+        sizes = (f"{name} {len(ids):,}" for name, ids in dataset.splits.items() if ids)
+        return f"its {split} split has no workload (there are: {', '.join(sizes) or 'none'})"
+    said = f"its {split} split has no workload with two measured candidates"
+    bare = unresolved(dataset, split)
+    told = f" and a program: {bare:,} of {len(dataset.splits[split]):,} came without their "
+    return said + (f"{told}database_workload.json" if bare else "")
+
+
+def _is_known(workload: Workload) -> bool:
+    return workload.scheduler is not Scheduler.META_SCHEDULE or workload.program is not None
+
+
+def _candidates(traces: Sequence[str], latency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each candidate, int64 [N], and its latency, float64 [N] in seconds: the
+    median of its measurements that succeeded. Else one program would be several candidates, and
+    the luckiest time of many would be the best."""
+    rows_of: dict[str, list[int]] = {}
+    for row, trace in enumerate(traces):
+        rows_of.setdefault(trace, []).append(row)
+    first = np.array([rows[0] for rows in rows_of.values()], dtype=np.int64)
+    if len(first) == len(latency):
+        return first, latency
+    ran = [[seconds for seconds in latency[rows] if seconds < np.inf] for rows in rows_of.values()]
+    return first, np.array([np.median(times) if times else np.inf for times in ran])
 
 
 def _programs(workload: Workload, traces: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:

@@ -27,6 +27,7 @@ from wmhub.training.baselines import (
     why_missing,
 )
 from wmhub.training.data import Candidates, load_candidates
+from wmhub.training.encoding import nothing_to_rank, unresolved
 from wmhub.training.evaluate import Ranking, errors_of, rank
 from wmhub.training.metrics import (
     Metrics,
@@ -191,14 +192,17 @@ def _rank_model(
         kinds.append(operator_kind(candidates.workload))
     if not rankings:
         raise DatasetError(
-            f"{source.path}: its {split} split has no workload with two measured candidates"
-            + (f" but those that {evaluator.name} has seen" if left_out else "")
+            f"{source.path}: {nothing_to_rank(source, split)}"
+            + (f", but those that {evaluator.name} has seen" if left_out else "")
         )
     told = (
         f"{left_out} workloads of the {split} split are left out: {evaluator.name}, or what it was "
         "trained from, has learned from them or was chosen by them"
     )
     notes = [told] if left_out else []
+    bare = unresolved(source, split)
+    if bare:
+        notes.append(f"{bare} workloads of the {split} split are left out: they have no program")
     if source.hardware != evaluator.hardware:
         notes.append(
             f"measured on {source.hardware}: {evaluator.name} takes it for its own "

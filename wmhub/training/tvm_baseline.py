@@ -21,7 +21,7 @@ import numpy as np
 from wmhub.dataset.workers import in_order
 from wmhub.errors import InvalidInputError
 from wmhub.flushing import write_file
-from wmhub.records import Scheduler, Workload
+from wmhub.records import Scheduler
 from wmhub.training.baselines import Setting, relative_speed
 from wmhub.training.boosting import require_xgboost
 from wmhub.training.data import Candidates, even_shares
@@ -32,7 +32,7 @@ MOST_CANDIDATES = 50_000
 _BATCH = 32
 #: What TVM raises for a trace that cannot be replayed, or a program that it does not read.
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
-_WHAT_IT_NEEDS = "TVM's model needs MetaSchedule records alone, with their programs"
+_WHAT_IT_NEEDS = "TVM's model reads MetaSchedule records alone, and some are Ansor's"
 #: Score of what could not be replayed.
 _WORST = -1e9
 
@@ -44,7 +44,8 @@ class TvmModel:
         require_xgboost()
         if setting.profile.is_gpu:
             raise InvalidInputError("TVM's model is compared on CPU targets only")
-        if not all(_has_program(one) for one in setting.dataset.workloads().values()):
+        schedulers = {one.scheduler for one in setting.dataset.workloads().values()}
+        if schedulers != {Scheduler.META_SCHEDULE}:
             raise InvalidInputError(_WHAT_IT_NEEDS)
         from wmhub.tvm_compat import meta_schedule as ms
 
@@ -103,8 +104,7 @@ class Features:
     ) -> Iterator[tuple[tuple[Candidates, np.ndarray], list[np.ndarray]]]:
         """Each workload and chosen candidates (int64 [C]), with float32 [stores, 164] of each.
 
-        In their order; empty where a replay failed. Few workloads wait in memory. Raises
-        ``InvalidInputError`` for a workload without a program.
+        In their order; empty where a replay failed. Few workloads wait in memory.
         """
         jobs = ((pair, self._job(*pair)) for pair in asked)
         died = "a process that replays traces died, perhaps for want of memory"
@@ -114,8 +114,6 @@ class Features:
         self, candidates: Candidates, chosen: np.ndarray
     ) -> tuple[Path, str, list[str], list[str]]:
         workload = candidates.workload
-        if not _has_program(workload):
-            raise InvalidInputError(_WHAT_IT_NEEDS)
         records = self._dataset.workload_records(workload.id, ["trace", "target"])
         rows = candidates.positions[chosen].tolist()
         every, targets = records.traces, records.column("target")
@@ -158,10 +156,6 @@ def _extract(program: str, traces: Sequence[str], targets: Sequence[str]) -> lis
         for (place, _), table in zip(ready, extracted, strict=True):
             found[place] = table.numpy().astype(np.float32)
     return found
-
-
-def _has_program(workload: Workload) -> bool:
-    return workload.scheduler is Scheduler.META_SCHEDULE and workload.program is not None
 
 
 def _replayed(module: Any, trace: str) -> Any | None:
