@@ -58,6 +58,16 @@ def test_a_missing_tvm_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         tvm_compat.check_tvm()
 
 
+def test_a_pair_that_crashes_is_refused_though_tvm_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pair = {"apache-tvm": "0.27.0.post1", "apache-tvm-ffi": "0.1.15"}
+    monkeypatch.setattr(tvm_compat, "tvm_versions", lambda: pair)
+    monkeypatch.setitem(sys.modules, "tvm", None)
+    with pytest.raises(MissingDependencyError, match="crashes"):
+        tvm_compat.check_tvm()
+
+
 def test_cuda_is_compiled_with_nvcc_where_there_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,12 +96,10 @@ def check_tvm() -> None:
 
     Looks at the versions alone, because the crash is a segmentation fault that no handler sees.
     """
-    if "tvm" in sys.modules:
-        return
     versions = tvm_versions()
     core, ffi = versions["apache-tvm"], versions["apache-tvm-ffi"]
     if core is None:
-        if is_tvm_here():
+        if "tvm" in sys.modules or is_tvm_here():
             return
         raise MissingDependencyError.named("apache-tvm", "searching and measuring", "tvm")
     problem = version_problem(core, ffi)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from scorers import FakeEvaluator, make_context, workload
 
+from wmhub.errors import MeasureError
 from wmhub.search.evolve import Evolution
 from wmhub.search.learner import Learner
 
@@ -85,6 +86,37 @@ def test_it_serves_the_task_scheduler_over_two_tasks(tmp_path: Path) -> None:
     assert len(records) == 16
     assert len(evaluator.scorers) == 2
     assert len({str(record.trace) for record in records}) == 16
+
+
+def test_a_task_that_cannot_be_searched_is_left_out_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search import latent
+
+    def hopeless(context: Any, *rest: Any) -> Any:
+        if str(context.task_name) == "task0":
+            raise MeasureError("it has no design space")
+        return real(context, *rest)
+
+    real = latent.task_search
+    monkeypatch.setattr(latent, "task_search", hopeless)
+    mods = [workload(), workload("GMM", 0)]
+    with pytest.warns(RuntimeWarning, match="task0 is not measured: it has no design space"):
+        database = tune(mods, tmp_path, FakeEvaluator(), max_trials_global=8)
+    counts = [len(latent.measured_before(database, make_context(mod))) for mod in mods]
+    assert counts == [0, 8]
+
+
+def test_the_fastest_of_a_database_come_first(tmp_path: Path) -> None:
+    from wmhub.search.latent import fastest_measured
+
+    mod = workload("GMM", 0)
+    database = tune([mod], tmp_path, FakeEvaluator(), max_trials_global=16)
+    fastest = fastest_measured(database, make_context(mod), 4)
+    # Of the sixteen runs every third failed, and each was faster than the one before.
+    assert [seconds for seconds, _ in fastest] == [1e-3 / run for run in (16, 14, 13, 11)]
+    assert len(fastest_measured(database, make_context(mod), 100)) == 11
+    assert fastest_measured(database, make_context(workload()), 4) == []
 
 
 def test_a_database_is_gone_on_from(tmp_path: Path) -> None:

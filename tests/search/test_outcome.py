@@ -16,7 +16,7 @@ def test_the_fastest_of_the_last_measuring_wins_and_not_the_luckiest_record(
     from wmhub.search import outcome
     from wmhub.search.history import Budget
 
-    monkeypatch.setattr(outcome, "best_measured", lambda *_: (1e-3, "lucky"))
+    monkeypatch.setattr(outcome, "fastest_measured", lambda *_: [(1e-3, "lucky")])
     job: Any = SimpleNamespace(context=lambda task: None)
     task: Any = SimpleNamespace(name="dense")
     history: Any = SimpleNamespace(finalists={"dense": [(2e-3, "steady"), (3e-3, "lucky")]})

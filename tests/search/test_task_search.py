@@ -66,6 +66,27 @@ def test_the_only_candidate_of_a_sketch_is_uncertain_too(context: Any) -> None:
     assert scores.score.tolist() == alone[::-1]
 
 
+def test_what_small_batches_owe_to_exploration_adds_up(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search import task_search
+
+    explored: list[int] = []
+
+    def picked(mean: Any, covariance: Any, count: int, explore: int, greedy: int) -> Any:
+        explored.append(explore)
+        return real(mean, covariance, count, explore, greedy)
+
+    real = task_search.pick_batch
+    monkeypatch.setattr(task_search, "pick_batch", picked)
+    search = make_search(context)
+    for _ in range(8):
+        search.batch(2)
+    # 0.15 of sixteen, and half a candidate to round by.
+    assert sum(explored) == 2
+    assert set(explored) == {0, 1}
+
+
 def test_no_program_comes_twice(context: Any) -> None:
     from wmhub.tvm_compat import same_structure
 

@@ -119,7 +119,7 @@ def zoo_names(spec: str) -> list[str]:
         hint = f"; near to it: {', '.join(close)}" if close else ""
         raise UnknownNameError(
             f"{spec[:120]!r} is neither a workload nor a network of the zoo, nor a .py or .json "
-            f"file{hint}"
+            f"file, such as one with a PyTorch program in a variable, by torch.export{hint}"
         ) from None
 
 

@@ -14,7 +14,6 @@ import importlib
 import json
 import warnings
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +22,7 @@ from wmhub.errors import InvalidInputError, MissingDependencyError
 from wmhub.evaluator import LatentSpace, Scores
 from wmhub.names import HardwareKey
 from wmhub.search.learner import Posteriors, SpeedRatios
+from wmhub.tvm_compat import is_tvm_here, tvm_versions
 
 #: Score of a state that cannot be expressed: at or below -1e10 Ansor drops it.
 _DISCARD = float("-inf")
@@ -63,9 +63,12 @@ def _auto_scheduler() -> Any:
     try:
         return importlib.import_module("tvm.auto_scheduler")
     except ImportError as error:
-        try:
-            there = f"apache-tvm {metadata.version('apache-tvm')} is installed, which has none: "
-        except metadata.PackageNotFoundError:
+        version = tvm_versions()["apache-tvm"]
+        if version is not None:
+            there = f"apache-tvm {version} is installed, which has none: "
+        elif is_tvm_here():
+            there = f"the TVM that is here cannot import it ({error}): "
+        else:
             there = "no TVM is installed here: "
         raise MissingDependencyError(
             "auto_scheduler_model needs a TVM of 0.8 to 0.19 with tvm.auto_scheduler (removed from "
@@ -145,8 +148,8 @@ class StepsRanker:
 
     def predict(self, key: str, steps: Sequence[list[Any] | None]) -> np.ndarray:
         """Expected best latency over latency, float64 [N]; minus infinity where steps are ``None``
-        or no schedule. Raises ``InvalidInputError`` where those of no candidate are one: a sum of
-        zero would leave Ansor searching for ever.
+        or no schedule. Raises ``InvalidInputError`` where those of no candidate are one, or all are
+        ``None``: without a single score Ansor would search for ever.
         """
         predicted = np.full(len(steps), _DISCARD)
         known, scores = self._scored(key, steps)
@@ -179,6 +182,8 @@ class StepsRanker:
     ) -> tuple[list[int], Scores | None]:
         """Positions of the candidates that can be replayed, and their scores, if there are any."""
         known = [index for index, candidate in enumerate(steps) if candidate is not None]
+        if not known and steps:
+            raise InvalidInputError(f"this TVM tells the steps of none of {len(steps)} candidates")
         if not known:
             return [], None
         try:

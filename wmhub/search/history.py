@@ -13,7 +13,7 @@ from wmhub.search.cost_model import latency_of
 from wmhub.search.result import Trial
 
 #: Fastest candidates of each task that are kept, to be measured again at the end.
-_FINALISTS = 4
+FINALISTS = 4
 
 
 @dataclass
@@ -95,6 +95,6 @@ class History:
             self.trials.append(Trial(task, seconds if ran else None, elapsed, error))
             if ran:
                 best = [*self.finalists.get(task, ()), (seconds, candidate.sch)]
-                self.finalists[task] = sorted(best, key=itemgetter(0))[:_FINALISTS]
+                self.finalists[task] = sorted(best, key=itemgetter(0))[:FINALISTS]
         if self._on_progress is not None:
             self._on_progress(TuneProgress(task, self.trials, elapsed))

@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wmhub.errors import MeasureError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.programs import measure_candidate
 from wmhub.measure.space import Candidate
 from wmhub.search.cost_model import latency_of
 from wmhub.search.learner import Learner
 from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
 from wmhub.tvm_callbacks import derived_object
+from wmhub.tvm_compat import last_line, same_structure
 from wmhub.tvm_compat import meta_schedule as ms
-from wmhub.tvm_compat import same_structure
 
 
 @derived_object
 class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
-    """The strategy, as ``tune_tir(..., strategy=LatentSearch(learner))`` takes it."""
+    """The strategy, as ``tune_tir(..., strategy=LatentSearch(learner))`` takes it.
 
-    def __init__(self, learner: Learner, config: LatentSearchConfig | None = None) -> None:
+    It scores for itself: ``cost_model="none"`` saves TVM the training of its own. A task that it
+    cannot search, because the model cannot read it or it has no design space, is left out, and the
+    others go on; ``left_out`` is told, by default in a warning.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        config: LatentSearchConfig | None = None,
+        left_out: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__()
         self._learner = learner
         self._config = config or LatentSearchConfig()
+        self._left_out = left_out or _warn
         self._context: Any = None
         self._search: TaskSearch | None = None
         self._left = 0
@@ -53,12 +66,17 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
         if self._search is not None:
             raise MeasureError("LatentSearch.pre_tuning was called twice without post_tuning")
         context = self._context
-        self._search = task_search(
-            context, self._learner, self._config, design_spaces, int(context.rand_state)
-        )
         self._left, self._batch_size = max_trials, num_trials_per_iter
-        if database is not None:
-            self._search.resume(measured_before(database, context))
+        try:
+            search = task_search(
+                context, self._learner, self._config, design_spaces, int(context.rand_state)
+            )
+            if database is not None:
+                search.resume(measured_before(database, context))
+        except (InvalidInputError, MeasureError) as error:
+            self._left_out(f"{context.task_name} is not measured: {last_line(error)}")
+        else:
+            self._search = search
 
     def post_tuning(self) -> None:
         """Forgets the task."""
@@ -66,8 +84,14 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
 
     def generate_measure_candidates(self) -> list[Any] | None:
         """The next batch; ``None`` when the trials are spent or nothing new is left."""
-        assert self._search is not None
-        batch = self._search.batch(min(self._batch_size, self._left)) if self._left > 0 else []
+        if self._search is None:
+            return None
+        try:
+            batch = self._search.batch(min(self._batch_size, self._left)) if self._left > 0 else []
+        except InvalidInputError as error:
+            name = self._context.task_name
+            self._left_out(f"{name} is not searched any further: {last_line(error)}")
+            return None
         if not batch:
             return None
         self._left -= len(batch)
@@ -78,14 +102,18 @@ class LatentSearch(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
         self, measure_candidates: Sequence[Any], results: Sequence[Any]
     ) -> None:
         """Learns from the batch."""
-        assert self._search is not None
+        assert self._search is not None, "TVM measures what was generated"
         latency = np.asarray([latency_of(result) for result in results])
         # Whoever is around this may have had no use for the last of the batch.
         self._search.record(self._pending[: len(latency)], latency)
 
     def clone(self) -> Any:
         """A strategy for another task, with the same learner."""
-        return LatentSearch(self._learner, self._config)
+        return LatentSearch(self._learner, self._config, self._left_out)
+
+
+def _warn(said: str) -> None:
+    warnings.warn(said, RuntimeWarning, stacklevel=2)
 
 
 def open_database(folder: Path) -> Any:
@@ -98,14 +126,12 @@ def measured_before(database: Any, context: Any) -> list[tuple[Any, float]]:
     return [(record.trace, _seconds(record)) for record in _records(database, context)]
 
 
-def best_measured(database: Any, context: Any) -> tuple[float, Any] | None:
-    """Seconds and schedule of the fastest record of the context's workload; ``None`` without."""
+def fastest_measured(database: Any, context: Any, most: int) -> list[tuple[float, Any]]:
+    """Seconds and schedules of the fastest records of the context's workload, best first; ``most``
+    of them, or fewer."""
     timed = [(_seconds(record), record) for record in _records(database, context)]
-    ran = [(seconds, record) for seconds, record in timed if not math.isnan(seconds)]
-    if not ran:
-        return None
-    seconds, record = min(ran, key=lambda item: item[0])
-    return seconds, record.as_measure_candidate().sch
+    ran = sorted((one for one in timed if not math.isnan(one[0])), key=itemgetter(0))
+    return [(seconds, record.as_measure_candidate().sch) for seconds, record in ran[:most]]
 
 
 def of_other_targets(database: Any, target: Any) -> int:

@@ -16,7 +16,7 @@ from wmhub.measure.sources import NamedWorkload
 from wmhub.search import output as files
 from wmhub.search.history import Budget, History
 from wmhub.search.job import Baseline, Job
-from wmhub.search.latent import best_measured, measured_before
+from wmhub.search.latent import fastest_measured, measured_before
 from wmhub.search.result import TaskResult, TuneResult
 from wmhub.tvm_compat import last_line
 
@@ -133,11 +133,13 @@ def _best(
         raise MeasureError("nothing was measured of it that could be read")
     context = job.context(task)
     try:
-        before = best_measured(database, context)
+        before = fastest_measured(database, context, 1)
     except Exception as error:  # As above: TVM raises its own kinds.
         raise MeasureError(f"its records cannot be read: {last_line(error)}") from error
-    if before is not None or budget.interrupted:
-        return *(before or (None, None)), None
+    if before:
+        return *before[0], None
+    if budget.interrupted:
+        return None, None, None
     search = job.search_of(context)
     search.resume(measured_before(database, context))
     candidate, found = search.best()

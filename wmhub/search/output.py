@@ -14,7 +14,7 @@ import orjson
 
 from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
 from wmhub.flushing import write_file
-from wmhub.search.result import TuneResult, best_so_far
+from wmhub.search.result import TaskResult, TuneResult, best_so_far
 from wmhub.tvm_compat import compiling_for, last_line
 
 #: The two files of a MetaSchedule database.
@@ -185,11 +185,17 @@ def write_report(result: TuneResult) -> None:
 
 
 def write_plot(result: TuneResult) -> None:
-    """Draws a plot where something was measured."""
-    weights = {task.name: task.weight for task in result.tasks}
+    """Draws a plot where something was measured, of the tasks of which something was."""
+    weights = {task.name: task.weight for task in _ran(result)}
     curve = best_so_far(result.history, weights)
     if curve:
         plot(result, curve)
+
+
+def _ran(result: TuneResult) -> list[TaskResult]:
+    """The tasks of which a candidate ran."""
+    ran = {trial.task for trial in result.history if trial.latency_s is not None}
+    return [task for task in result.tasks if task.name in ran]
 
 
 def plot(result: TuneResult, curve: list[tuple[int, float, float]]) -> None:
@@ -202,8 +208,8 @@ def plot(result: TuneResult, curve: list[tuple[int, float, float]]) -> None:
     end = (len(result.history), result.history[-1].elapsed_s, curve[-1][2])
     rows = [*curve, end]
     milliseconds = [1e3 * latency for _, _, latency in rows]
-    single = len(result.tasks) == 1
-    weight = result.tasks[0].weight
+    tasks = _ran(result)
+    single, weight = len(tasks) == 1, tasks[0].weight
     for axis, column, label in ((axes[0], 0, "trials"), (axes[1], 1, "seconds")):
         if single:
             measured = [
@@ -220,7 +226,8 @@ def plot(result: TuneResult, curve: list[tuple[int, float, float]]) -> None:
         axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.8)))
         axis.grid(alpha=0.3, which="both")
     axes[0].set_ylabel("latency, ms (line: best so far)")
-    figure.suptitle(
-        f"{result.workload}: {result.model} on {result.hardware}", fontsize=10, parse_math=False
-    )
+    title = f"{result.workload}: {result.model} on {result.hardware}"
+    if len(tasks) < len(result.tasks):
+        title += f" ({len(tasks)} of {len(result.tasks)} tasks)"
+    figure.suptitle(title, fontsize=10, parse_math=False)
     figure.savefig(result.output / PLOT, dpi=120)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import MeasureError
 from wmhub.measure.metaschedule import name_task
 from wmhub.measure.sketch import REFUSALS
 from wmhub.search.contexts import logged
 from wmhub.search.cost_model import WorldModelCost
-from wmhub.search.history import Budget, History
+from wmhub.search.history import FINALISTS, Budget, History
 from wmhub.search.job import Job
-from wmhub.search.latent import LatentSearch, best_measured, measured_before
+from wmhub.search.latent import LatentSearch, fastest_measured, measured_before
 from wmhub.search.measuring import Means, discard, failure_reason, measure
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import last_line
@@ -56,13 +56,9 @@ class Recorder(ms.measure_callback.PyMeasureCallback):  # type: ignore[misc]
 class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
     """Another strategy, until the budget is spent, whose builder knows the task of each batch."""
 
-    def __init__(
-        self, inner: Any, budget: Budget, means: Means, scheduler: Any, notes: list[str]
-    ) -> None:
-        """``notes`` takes a sentence where a task cannot be searched to its end."""
+    def __init__(self, inner: Any, budget: Budget, means: Means, scheduler: Any) -> None:
         super().__init__()
         self._inner = inner
-        self._notes = notes
         self._budget = budget
         self._means = means
         self._scheduler = scheduler
@@ -95,12 +91,7 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
         name_task(self._means.builder, self._task)
         if self._budget.spent:
             return None
-        try:
-            batch = self._inner.generate_measure_candidates()
-        except InvalidInputError as error:
-            # The model cannot read what this task has; the others go on.
-            self._notes.append(f"{self._task} is not searched any further: {last_line(error)}")
-            return None
+        batch = self._inner.generate_measure_candidates()
         # Not before: workers start while the first batch is searched for.
         self._means.wait_ready()
         if batch is not None and not len(batch):
@@ -116,22 +107,20 @@ class Budgeted(ms.search_strategy.PySearchStrategy):  # type: ignore[misc]
 
     def clone(self) -> Any:
         """A clone around a clone."""
-        return Budgeted(
-            self._inner.clone(), self._budget, self._means, self._scheduler, self._notes
-        )
+        return Budgeted(self._inner.clone(), self._budget, self._means, self._scheduler)
 
 
 def run(job: Job, history: History, budget: Budget, means: Means) -> None:
     """Measures up to ``job.trials`` candidates over all tasks, ``job.batch`` at a time.
 
-    What the database has of a task counts as a finalist. Raises ``MeasureError`` where ``means``
-    cannot work.
+    The fastest that the database has of a task are finalists. Raises ``MeasureError`` where
+    ``means`` cannot work.
     """
     database = job.database()
     callbacks = [ms.measure_callback.AddToDatabase()]
     cost_model: Any = "none"
     if job.search == "latent":
-        strategy = LatentSearch(job.learner, job.config)
+        strategy = LatentSearch(job.learner, job.config, history.notes.append)
     else:
         strategy = ms.search_strategy.EvolutionarySearch()
         cost_model = WorldModelCost(job.learner)
@@ -140,11 +129,12 @@ def run(job: Job, history: History, budget: Budget, means: Means) -> None:
     scheduler = ms.task_scheduler.TaskScheduler.create(
         "round-robin" if len(job.tasks) == 1 else "gradient"
     )
-    contexts = job.contexts(Budgeted(strategy, budget, means, scheduler, history.notes))
+    contexts = job.contexts(Budgeted(strategy, budget, means, scheduler))
     for context in contexts:
-        # What was best before is measured again with what is best now.
-        if (known := best_measured(database, context)) is not None:
-            history.finalists[str(context.task_name)] = [known]
+        # What was best before is measured again with what is best now: as many as then, since the
+        # database does not tell which of them was chosen.
+        if known := fastest_measured(database, context, FINALISTS):
+            history.finalists[str(context.task_name)] = known
     if job.search != "latent":
         # Our own strategy takes up the database by itself.
         for context in contexts:

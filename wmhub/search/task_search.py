@@ -45,7 +45,7 @@ class LatentSearchConfig:
     later: Evolution = field(default_factory=lambda: Evolution(512, generations=4, structures=64))
     """How they evolve between batches, from the best that were measured."""
     exploration: float = 0.15
-    """Share of each batch that is chosen by uncertainty."""
+    """Share of all batches that is chosen by uncertainty."""
     greedy: float = 0.5
     """Share of each batch that has the best means of all, so that no search ends behind the model's
     own first choice."""
@@ -78,6 +78,7 @@ class TaskSearch:
         self._tried: set[Candidate] = set()
         self._programs: set[int] = set()
         self._best: dict[Candidate, float] = {}
+        self._to_explore = 0.5
         for sketch in sketches:
             sketch.learn_locations(seed)
 
@@ -88,7 +89,10 @@ class TaskSearch:
         """
         if count < 1:
             return []
-        explore = round(self._config.exploration * count)
+        # What is less than one candidate adds up over small batches.
+        self._to_explore += self._config.exploration * count
+        explore = math.floor(self._to_explore)
+        self._to_explore -= explore
         found: list[tuple[Candidate, Any]] = []
         for candidate in self._ranked(count, explore):
             if len(found) == count:
