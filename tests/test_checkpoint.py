@@ -20,6 +20,7 @@ from wmhub.checkpoint import (
     DatasetPin,
     SeenWorkloads,
     read_checkpoint,
+    sealed,
 )
 from wmhub.checkpoint import write_checkpoint as write
 from wmhub.errors import CheckpointError, MissingInputError, SchemaVersionError
@@ -92,8 +93,23 @@ def test_what_it_was_trained_on_is_kept(tmp_path: Path) -> None:
 def test_one_that_names_a_single_dataset_loads(folder: Path) -> None:
     document = json.loads((folder / MANIFEST).read_text())
     del document["datasets"], document["base"]
-    (folder / MANIFEST).write_text(json.dumps(document))
+    (folder / MANIFEST).write_bytes(sealed(document))
     assert read_checkpoint(folder).datasets == ()
+
+
+@pytest.mark.parametrize("field", ["metrics", "profile", "version", "hardware", "training"])
+def test_one_whose_manifest_was_altered_is_refused(folder: Path, field: str) -> None:
+    document = json.loads((folder / MANIFEST).read_text())
+    odd = {
+        "metrics": {**document["metrics"], "top1": 0.99}, "version": "1.0.1",
+        "profile": {**document["profile"], "cores": 1}, "hardware": "cuda-v100",
+        "training": {**document["training"], "steps": 2},
+    }  # fmt: skip
+    change(folder, **{field: odd[field]})
+    with pytest.raises(CheckpointError, match="it was altered"):
+        read_checkpoint(folder)
+    (folder / MANIFEST).write_bytes(sealed({**document, "version": "1.0.1"}))
+    assert read_checkpoint(folder).version == "1.0.1"
 
 
 def test_a_loaded_one_scores_as_the_saved_one(folder: Path) -> None:
@@ -248,7 +264,7 @@ def test_of_damaged_weights(damage: str, folder: Path, tmp_path: Path) -> None:
 
 def test_of_weights_that_do_not_fit(folder: Path) -> None:
     document = json.loads((folder / MANIFEST).read_text())
-    change(folder, model={**document["model"], "hidden": 48})
+    change(folder, model={**document["model"], "hidden": 24})
     with pytest.raises(CheckpointError, match="do not fit"):
         read_checkpoint(folder)
 

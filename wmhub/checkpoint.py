@@ -3,7 +3,8 @@
 ::
 
     checkpoint.json        what it is: schema version, name, version, hardware, dataset, feature
-                           spec, network and training configuration, metrics, digests; written last
+                           spec, network and training configuration, metrics, digests of the weights
+                           and of itself; written last
     weights.safetensors    weights, and the normalisation of the features
 """
 
@@ -178,26 +179,30 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> Path:
         "environment": dict(checkpoint.environment),
         "files": {WEIGHTS: {"sha256": hashlib.sha256(weights).hexdigest(), "bytes": len(weights)}},
     }
-    # A metric that is no number must not make a checkpoint that nothing can read.
-    write_file(manifest, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
+    write_file(manifest, sealed(document))
     flush(folder)
     return folder
 
 
 def read_checkpoint(folder: str | Path) -> Checkpoint:
-    """Reads and checks a checkpoint: schema version, digest, feature spec, every weight.
+    """Reads and checks a checkpoint: schema version, digests, feature spec, every weight.
 
     Raises ``MissingInputError``, ``CheckpointError`` or ``SchemaVersionError``.
     """
     folder = Path(folder)
     document = _read_manifest(folder)
+    if "digest" not in document:
+        raise CheckpointError(
+            f"{folder / MANIFEST}: it has no digest of itself, so an older wmhub or a program of "
+            "others wrote it: train again"
+        )
     _check_weights(folder, document)
     try:
         profile = HardwareProfile.from_json(document["profile"])
         spec = _spec(document["features"])
         config = ModelConfig(**document["model"])
         _require_same_features(spec, current_spec(structured_columns(profile)))
-        _require_bounded(config, (folder / WEIGHTS).stat().st_size)
+        _require_bounded(config, len(spec.structured), (folder / WEIGHTS).stat().st_size)
         network = WorldModel(config, spec)
         checkpoint = Checkpoint(
             name=str(document["name"]),
@@ -218,7 +223,28 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder / MANIFEST}: a field is missing or odd: {error}") from error
     _load_weights(folder, network)
+    # Last, so that what is damaged is named where it can be.
+    if document.get("digest") != _digest(document):
+        raise CheckpointError(
+            f"{folder / MANIFEST}: it was altered: its digest is of other content"
+        )
     return checkpoint
+
+
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """The content of a manifest file: ``document`` with its own digest.
+
+    Whoever alters a number later is told so; what is published is pinned by whoever lists it.
+    """
+    # A metric that is no number must not make a checkpoint that nothing can read.
+    whole = {**document, "digest": _digest(document)}
+    return (json.dumps(whole, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest but for its own digest."""
+    content = {key: value for key, value in document.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -277,11 +303,12 @@ def _require_same_features(spec: FeatureSpec, current: FeatureSpec) -> None:
             )
 
 
-def _require_bounded(config: ModelConfig, weights_bytes: int) -> None:
+def _require_bounded(config: ModelConfig, features: int, weights_bytes: int) -> None:
     """Refuses sizes that the weights file cannot fill, before memory is taken for them."""
     latent, hidden, layers, members = config.latent, config.hidden, config.layers, config.members
     # A part of what such a network holds at least; what it really holds, loading checks.
-    networks = max(latent * latent, members * latent * hidden, layers * members * hidden * hidden)
+    entered = latent + features * config.parts
+    networks = max(latent * latent, members * entered * hidden, layers * members * hidden * hidden)
     least = max(networks, config.trees * 2**DEPTH)
     if least * _FLOAT_BYTES > weights_bytes:
         raise CheckpointError(f"{WEIGHTS} has {weights_bytes} bytes, too few for such a network")

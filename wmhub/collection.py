@@ -119,8 +119,9 @@ def collect(
         folder = working_folder(output) / "runs"
         if recipe is None:
             provenance = Provenance(contributor, licence, COLLECTOR)
-            sources = _from_logs(logs, provenance, _told(hardware, profile))
-        elif logs or hardware or profile:
+            named = hardware or (profile.key if profile is not None else None)
+            sources = _from_logs(logs, provenance, named)
+        elif logs or hardware:
             raise InvalidInputError("a recipe names logs and hardware itself; leave out both")
         else:
             sources = _from_recipe(Path(recipe), Path(mirror) if mirror else None, folder)
@@ -241,17 +242,6 @@ def _require_settled(
         )
 
 
-def _told(
-    hardware: HardwareKey | str | None, profile: HardwareProfile | None
-) -> HardwareKey | str | None:
-    """The hardware that is named, by a key or by its profile."""
-    if profile is None:
-        return hardware
-    if hardware is not None and HardwareKey.parse(str(hardware)) != profile.key:
-        raise HardwareMismatchError(f"the profile is of {profile.key}, not of {hardware}")
-    return profile.key
-
-
 def _hardware(
     hardware: HardwareKey | str | None, profile: HardwareProfile | None, older: Dataset | None
 ) -> tuple[HardwareKey, HardwareProfile | None]:
@@ -265,9 +255,16 @@ def _hardware(
         here = probe()
         return here.key, here
     key = HardwareKey.parse(str(hardware)) if hardware is not None else None
+    if profile is not None and key not in (None, profile.key):
+        raise HardwareMismatchError(f"the profile is of {profile.key}, not of {key}")
     if older is not None:
         if key is not None:
             require_same_hardware(older, key)
+        if profile is not None and older.manifest.profile not in (None, profile):
+            raise HardwareMismatchError(
+                f"{older.path} has other numbers of {older.hardware} than the profile: leave it "
+                "out, or collect into a new dataset"
+            )
         return older.hardware, older.manifest.profile or profile or lookup(older.hardware)
     assert key is not None
     return key, profile or lookup(key) or _probed(key)

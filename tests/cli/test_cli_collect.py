@@ -221,9 +221,16 @@ def test_a_device_of_no_table_brings_its_numbers(capsys: pytest.CaptureFixture[s
     # A dataset that has none gets it when it grows.
     Ran(capsys, "collect", "a.log", "--hardware", "cuda-v1000", "--output", "bare")
     Path("b.log").write_text(ansor_log(workloads=5))
-    grown = ("collect", "b.log", "--profile", "v1000.json", "--output", "bare", "--update")
-    assert Ran(capsys, *grown).code == 0
-    assert profile_of(open_dataset("bare")) == mine
+    for log, version in (("a.log", "1.0.1"), ("b.log", "1.1.0"), ("b.log", "1.1.0")):
+        grown = ("collect", log, "--profile", "v1000.json", "--output", "bare", "--update")
+        assert Ran(capsys, *grown).code == 0
+        assert profile_of(open_dataset("bare")) == mine
+        assert str(open_dataset("bare").manifest.version) == version
+    other = dataclasses.replace(mine, cores=80)
+    Path("v1000.json").write_text(json.dumps(other.to_json()))
+    ran = Ran(capsys, "collect", "b.log", "--profile", "v1000.json", "--output", "out", "--update")
+    assert ran.code == 2
+    assert "has other numbers of cuda-v1000 than the profile" in ran.err
 
 
 @pytest.mark.parametrize(

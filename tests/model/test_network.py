@@ -41,6 +41,7 @@ def network(config: ModelConfig) -> WorldModel:
     torch.manual_seed(0)
     made = WorldModel(config, current_spec(structured_columns(CPU))).eval()
     made.structured_mean.normal_()
+    made.piecewise.knots.copy_(torch.rand(made.piecewise.knots.shape).mul(8).sort(dim=1).values)
     made.action_scale.uniform_(0.5, 2.0)
     return made
 
@@ -53,6 +54,8 @@ def network(config: ModelConfig) -> WorldModel:
         {"dynamics": "bag"},
         {"dynamics": "none"},
         {"structured": False},
+        {"parts": 0},
+        {"parts": 3},
         {"hardware": False, "program": False},
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from scorers import FakeEvaluator, make_context, workload
 
-from wmhub.errors import MeasureError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.search.evolve import Evolution
 from wmhub.search.learner import Learner
 
@@ -107,7 +107,24 @@ def test_a_task_that_cannot_be_searched_is_left_out_with_a_warning(
     assert counts == [0, 8]
 
 
-def test_the_fastest_of_a_database_come_first(tmp_path: Path) -> None:
+def test_a_task_whose_candidates_cannot_be_read_ends_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search.task_search import TaskSearch
+
+    def unread(self: Any, count: int) -> Any:
+        raise InvalidInputError("a block of 4,096 reads is more than can be followed")
+
+    monkeypatch.setattr(TaskSearch, "batch", unread)
+    with pytest.warns(RuntimeWarning, match="task0 is not searched any further: a block of 4,096"):
+        database = tune([workload("GMM", 0)], tmp_path, FakeEvaluator(), max_trials_global=8)
+    assert len(database.get_all_tuning_records()) == 0
+
+
+def test_the_fastest_of_a_database_come_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search import latent
     from wmhub.search.latent import fastest_measured
 
     mod = workload("GMM", 0)
@@ -117,6 +134,22 @@ def test_the_fastest_of_a_database_come_first(tmp_path: Path) -> None:
     assert [seconds for seconds, _ in fastest] == [1e-3 / run for run in (16, 14, 13, 11)]
     assert len(fastest_measured(database, make_context(mod), 100)) == 11
     assert fastest_measured(database, make_context(workload()), 4) == []
+    # What is there twice is one, and what this TVM cannot replay makes room for the next.
+    for record in list(database.get_all_tuning_records()):
+        database.commit_tuning_record(record)
+    assert len(fastest_measured(database, make_context(mod), 100)) == 11
+    replayed: list[Any] = []
+
+    def every_second(record: Any) -> Any:
+        replayed.append(record)
+        if len(replayed) % 2:
+            raise RuntimeError("no such intrinsic")
+        return real(record)
+
+    real = latent.replayed
+    monkeypatch.setattr(latent, "replayed", every_second)
+    fastest = fastest_measured(database, make_context(mod), 2)
+    assert [seconds for seconds, _ in fastest] == [1e-3 / run for run in (14, 11)]
 
 
 def test_a_database_is_gone_on_from(tmp_path: Path) -> None:

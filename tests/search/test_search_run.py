@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import MeasureError
 from wmhub.measure import zoo
 from wmhub.measure.sources import NamedWorkload
 from wmhub.search.contexts import make_contexts
@@ -42,7 +42,7 @@ def test_the_builder_knows_of_which_task_the_next_batch_is(monkeypatch: pytest.M
         NamedWorkload("second", zoo.build("matmul-m8-n8-k16")),
     ]
     means = Means(None, None, lambda: None)
-    strategy = Budgeted(giving(lambda: None), Budget(), means, SimpleNamespace(tasks_=()), [])
+    strategy = Budgeted(giving(lambda: None), Budget(), means, SimpleNamespace(tasks_=()))
     contexts = make_contexts(tasks, use_target(TARGET), strategy, cores=1, seed=0, log=None)
     for context in (contexts[1], contexts[0]):
         context.search_strategy.generate_measure_candidates()
@@ -62,7 +62,7 @@ def test_the_first_batch_is_searched_for_while_the_workers_start() -> None:
     inner, means = giving(lambda: order.append("batch")), Means(SimpleNamespace(), None, ready)
 
     def batch(budget: Budget) -> None:
-        strategy = Budgeted(inner, budget, means, SimpleNamespace(tasks_=()), [])
+        strategy = Budgeted(inner, budget, means, SimpleNamespace(tasks_=()))
         (context,) = make_contexts([task], use_target(TARGET), strategy, cores=1, seed=0, log=None)
         context.search_strategy.generate_measure_candidates()
 
@@ -83,26 +83,9 @@ def test_an_empty_batch_of_tvms_search_does_not_end_it() -> None:
     task = NamedWorkload("main", zoo.build("matmul-m8-n8-k8"))
     means = Means(SimpleNamespace(), None, lambda: None)
     inner = giving(lambda: batches.pop(0))
-    strategy = Budgeted(inner, Budget(), means, SimpleNamespace(tasks_=()), [])
+    strategy = Budgeted(inner, Budget(), means, SimpleNamespace(tasks_=()))
     (context,) = make_contexts([task], use_target(TARGET), strategy, cores=1, seed=0, log=None)
     first = context.search_strategy.generate_measure_candidates()
     assert first is not None
     assert len(first) == 0
     assert context.search_strategy.generate_measure_candidates() is None
-
-
-def test_a_task_that_cannot_be_read_ends_with_a_note() -> None:
-    from wmhub.tvm_compat import use_target
-
-    def unread() -> None:
-        raise InvalidInputError("a block of 4,096 reads is more than can be followed")
-
-    notes: list[str] = []
-    task = NamedWorkload("odd", zoo.build("matmul-m8-n8-k8"))
-    means = Means(SimpleNamespace(), None, lambda: None)
-    strategy = Budgeted(giving(unread), Budget(), means, SimpleNamespace(tasks_=()), notes)
-    (context,) = make_contexts([task], use_target(TARGET), strategy, cores=1, seed=0, log=None)
-    assert context.search_strategy.generate_measure_candidates() is None
-    assert notes == [
-        "odd is not searched any further: a block of 4,096 reads is more than can be followed"
-    ]

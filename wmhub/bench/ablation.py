@@ -59,15 +59,18 @@ VARIANTS: dict[str, Variant] = {
     "transformer": Variant("attention, no rollout", {"dynamics": "transformer"}),
     "tlp": Variant(
         "attention alone, as TLP",
-        {"dynamics": "transformer", "program": False, "structured": False},
+        {"dynamics": "transformer", "program": False, "structured": False, "parts": 0},
         {"consistency_weight": 0.0, "trees": 0},
     ),
     "no-program": Variant("initial program not read", {"program": False}),
     "no-consistency": Variant("no consistency loss", {}, {"consistency_weight": 0.0}),
-    "no-structured": Variant("no structured features", {"structured": False}, {"trees": 0}),
+    "no-structured": Variant(
+        "no structured features", {"structured": False, "parts": 0}, {"trees": 0}
+    ),
+    "no-parts": Variant("features as one number each", {"parts": 0}),
     "no-hardware": Variant("no hardware profile", {"hardware": False}),
     "latent-only": Variant(
-        "the latent alone", {"structured": False, "hardware": False}, {"trees": 0}
+        "the latent alone", {"structured": False, "parts": 0, "hardware": False}, {"trees": 0}
     ),
     "features-only": Variant(
         "structured features alone",

@@ -33,6 +33,7 @@ from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import identities_of, profile_of
 from wmhub.training.data import Examples, examples_of, few
 from wmhub.training.encoding import open_store
+from wmhub.training.normalisation import adapt
 from wmhub.training.run import default_cache, new_network
 from wmhub.training.store import StoredWorkload, store_key
 
@@ -204,13 +205,15 @@ class _Trainer:
             trained, held_out = self._base, self.fold.held_out_as_other
         elif variant == "fine-tuned":
             few_records, base = self._drawn(self.samples), copy.deepcopy(self._base)
+            adapt(base, [few_records])
+            begun = copy.deepcopy(base)
             new, other = self.profiles
             base.plant(inherited(base.forest, other.key, new.key))
             trained = self._trained(variant, few_records, base, self.config.from_base())
         else:
             records = self._drawn(self.samples if variant == "few" else self.many)
             trained = self._trained(variant, records, self._new(records, self.profiles[0]))
-        network = blend(trained, self._base, HALF) if variant == "fine-tuned" else trained
+        network = blend(trained, begun, HALF) if variant == "fine-tuned" else trained
         seconds = time.monotonic() - began
         return ranked(variant, self.fold.number, seconds, network, held_out, reached(trained))
 

@@ -90,9 +90,11 @@ class Description:
         return self.version or self.older.version.after(change)
 
     def is_unchanged_by(self, records: int) -> bool:
-        """Whether ``records`` rows are those of ``older``, and no other version was asked for."""
-        is_same = self.older is not None and records == self.older.counts.records
-        return is_same and self.version is None
+        """Whether ``records`` rows are those of ``older``, which lacks no profile that is here, and
+        no other version was asked for."""
+        if self.older is None or records != self.older.counts.records:
+            return False
+        return self.version is None and (self.profile is None or self.older.profile is not None)
 
 
 class _SplitWriter:

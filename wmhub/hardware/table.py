@@ -113,7 +113,8 @@ _CPUS = {
 
 #: Generations of GPUs whose cores hold other than 64 warps and 32 blocks at once. NVIDIA's: CUDA C++
 #: Programming Guide, "Technical Specifications per Compute Capability". AMD's: 40 wavefronts of 64
-#: (`rocminfo`, "Max Waves Per CU"; 32 since MI200), and 16 blocks of more than one.
+#: (`rocminfo`, "Max Waves Per CU"; 32 since MI200) and 16 blocks; more of a single wavefront, which
+#: is not told apart.
 _RESIDENT = (
     (re.compile(r"k[248]0(?!\d)"), 64, 16),  # 3.5 and 3.7
     (re.compile(r"t4(?!\d)|rtx-20|gtx-16|titan-rtx|quadro-rtx"), 32, 16),  # 7.5

@@ -69,9 +69,11 @@ def complete(checkpoint: Path, dataset: Path, report: Path | None, output: Path)
     ``dataset`` is the one that it pins; ``report`` what ``wmhub eval --json`` printed of the two,
     whose baselines are kept. Raises ``InvalidInputError`` where they do not belong together.
     """
+    from wmhub.checkpoint import read_checkpoint, sealed
     from wmhub.hub.measuring import sources_of
 
     manifest = MODEL.verify(checkpoint)
+    read_checkpoint(checkpoint)  # What is sealed anew is what training wrote.
     if DATASET.verify(dataset).manifest_file.sha256 != read_card_facts(checkpoint).dataset.digest:
         raise InvalidInputError(f"{dataset}: it is not the dataset that {checkpoint} pins")
     document: dict[str, Any] = orjson.loads(read_bounded(checkpoint / MODEL.manifest_name))
@@ -81,8 +83,7 @@ def complete(checkpoint: Path, dataset: Path, report: Path | None, output: Path)
     folder = output / manifest.name
     for name in manifest.files:
         write_file(folder / name, (checkpoint / name).read_bytes())
-    options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-    write_file(folder / MODEL.manifest_name, orjson.dumps(document, option=options))
+    write_file(folder / MODEL.manifest_name, sealed(document))
     return folder
 
 

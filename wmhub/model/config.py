@@ -11,7 +11,7 @@ HEADS = 4
 DYNAMICS = ("recurrent", "bag", "none", "transformer")
 
 #: More than any network of this kind has: beyond it neither a file nor a setting is believed.
-MOST = {"latent": 4096, "hidden": 4096, "layers": 64, "members": 64, "trees": 1 << 16}
+MOST = {"latent": 4096, "hidden": 4096, "layers": 64, "parts": 64, "members": 64, "trees": 1 << 16}
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,11 @@ class ModelConfig:
     """Width of the latent state."""
     hidden: int = 160
     """Width of the scoring networks."""
-    layers: int = 2
+    layers: int = 1
     """Residual layers of each scoring network."""
+    parts: int = 8
+    """Parts of its range that the scoring networks are told of each structured feature; 0 for the
+    feature alone."""
     members: int = 2
     """Scoring networks; they differ by their first weights alone."""
     dropout: float = 0.1
@@ -42,7 +45,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name, most in MOST.items():
-            size, least = getattr(self, name), int(name != "trees")
+            size, least = getattr(self, name), int(name not in ("parts", "trees"))
             if type(size) is not int or not least <= size <= most:
                 raise InvalidInputError(
                     f"model: {name} must be a whole number from {least} to {most}, not {size!r}"

@@ -123,7 +123,7 @@ def _describe(
 
 def warps_of(threads: np.ndarray, hardware: HardwareProfile) -> np.ndarray:
     """Warps that a block of so many threads takes, the last of which may not be full: float64, as
-    ``threads``. Where twice as many threads go in step, a lone one takes two."""
+    ``threads``. Where twice as many threads go in step, a lone one takes two; where half, half."""
     in_step = max(hardware.vector_bits // 32, 1) if hardware.is_gpu else WARP
     return np.maximum(np.ceil(threads / in_step), 1.0) * (in_step / WARP)
 

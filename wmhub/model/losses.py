@@ -68,5 +68,7 @@ def speed_weight(gains: Tensor) -> Tensor:
 
 
 def consistency_loss(told: Tensor, target: Tensor) -> Tensor:
-    """Huber error of the program that the latent tells against the program that was made."""
+    """Huber error of what the latent tells of the final program against what it is: its structured
+    features, of the loop nests that TVM makes too (the tests compare them), so that data without a
+    TVM to replay it in, as Ansor's, teaches as well."""
     return functional.smooth_l1_loss(told, target)

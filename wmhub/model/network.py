@@ -14,6 +14,7 @@ from wmhub.model.cell import ScoringCell, roll
 from wmhub.model.config import ModelConfig
 from wmhub.model.encode import Encoded, FeatureSpec
 from wmhub.model.forest import Forest
+from wmhub.model.piecewise import Piecewise
 from wmhub.model.rollout import plan
 from wmhub.model.transformer import PIECE, ActionTransformer
 
@@ -109,7 +110,9 @@ class WorldModel(nn.Module):
         if config.dynamics == "transformer":
             self.sequence = ActionTransformer(latent, dropout=config.dropout)
         self.consistency = nn.Linear(latent, features)
-        self.enter = _Members(config.members, 2 * latent + features, hidden)
+        self.piecewise = Piecewise(features, config.parts)
+        inputs = 2 * latent + features * (1 + config.parts)
+        self.enter = _Members(config.members, inputs, hidden)
         layers = range(config.layers)
         self.widen = nn.ModuleList(_Members(config.members, hidden, hidden) for _ in layers)
         self.narrow = nn.ModuleList(_Members(config.members, hidden, hidden) for _ in layers)
@@ -244,10 +247,11 @@ class WorldModel(nn.Module):
 
     def _finish(self, state: Tensor, structured: Tensor, hardware: Tensor) -> Output:
         normal = self._normal(structured)
+        told = torch.cat([normal, self.piecewise(structured)], dim=1)
         parts = [
             state,
             self.hardware_in(hardware) if self.config.hardware else torch.zeros_like(state),
-            normal if self.config.structured else torch.zeros_like(normal),
+            told if self.config.structured else torch.zeros_like(told),
         ]
         x = torch.cat(parts, dim=1).unsqueeze(0).expand(self.config.members, -1, -1)
         members, embedding = self._ensemble(self.enter(x))
@@ -261,27 +265,27 @@ class WorldModel(nn.Module):
     def _finish_group(self, state: Tensor, structured: Tensor, hardware: Tensor) -> Output:
         """`_finish` for the scores alone: what all candidates share enters once, ``hardware`` with
         one row and many structured features; the rest in pieces that fit a cache."""
-        latent = state.shape[1]
-        varying = (structured != structured[:1]).any(dim=0) & self.config.structured
-        own = torch.ones_like(self.enter.weight[0, :, 0], dtype=torch.bool)
-        own[latent : 2 * latent] = False
-        own[2 * latent :] = varying
-        same, normal = self._normal(structured[:1]), self._normal(structured, varying)
-        if not self.config.structured:
-            same = torch.zeros_like(same)
+        is_read = self.config.structured
+        least, most = torch.aminmax(structured, dim=0)
+        varying = (least < most) & is_read
+        crossed = self.piecewise.crossed(least, most) & is_read
+        read = self.piecewise.reader(crossed)
+        one = structured[:1]
+        same = torch.cat([self._normal(one), self.piecewise(one)], dim=1) * float(is_read)
         told = self.hardware_in(hardware) if self.config.hardware else torch.zeros_like(state[:1])
-        shared = torch.cat([torch.zeros_like(state[:1]), told, same], dim=1)[:, ~own]
+        mine = torch.ones_like(state[0], dtype=torch.bool)
+        own = torch.cat([mine, ~mine, varying, crossed])
+        shared = torch.cat([torch.zeros_like(state[:1]), told, same], dim=1) * ~own
+        members = self.config.members
         weight = self.enter.weight[:, own]
-        bias = torch.baddbmm(
-            self.enter.bias, shared.expand(len(weight), -1, -1), self.enter.weight[:, ~own]
-        )
-        inputs = torch.cat([state, normal], dim=1)
-        parts = [
-            self._ensemble(torch.baddbmm(bias, piece.expand(len(weight), -1, -1), weight))
-            for piece in torch.split(inputs, _PIECE)
-        ]
-        members, embedding = (torch.cat(part, dim=axis) for part, axis in zip(zip(*parts), (1, 0)))
-        return Output(members, embedding, normal[:0], normal[:0])
+        bias = torch.baddbmm(self.enter.bias, shared.expand(members, -1, -1), self.enter.weight)
+        parts = []
+        for latents, features in zip(torch.split(state, _PIECE), torch.split(structured, _PIECE)):
+            piece = torch.cat([latents, self._normal(features, varying), read(features)], dim=1)
+            entered = torch.baddbmm(bias, piece.expand(members, -1, -1), weight)
+            parts.append(self._ensemble(entered))
+        scores, embedding = (torch.cat(part, dim=axis) for part, axis in zip(zip(*parts), (1, 0)))
+        return Output(scores, embedding, same[:0], same[:0])
 
     def _ensemble(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [members, M] and the first member's last hidden layer [M, hidden]."""

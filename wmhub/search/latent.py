@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import warnings
@@ -14,6 +15,7 @@ import numpy as np
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.programs import measure_candidate
+from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.space import Candidate
 from wmhub.search.cost_model import latency_of
 from wmhub.search.learner import Learner
@@ -127,11 +129,27 @@ def measured_before(database: Any, context: Any) -> list[tuple[Any, float]]:
 
 
 def fastest_measured(database: Any, context: Any, most: int) -> list[tuple[float, Any]]:
-    """Seconds and schedules of the fastest records of the context's workload, best first; ``most``
-    of them, or fewer."""
+    """Seconds and schedules of the fastest candidates of the context's workload, best first;
+    ``most`` of them, or fewer. What this TVM cannot replay, as another may have written it, is none
+    of them."""
     timed = [(_seconds(record), record) for record in _records(database, context)]
     ran = sorted((one for one in timed if not math.isnan(one[0])), key=itemgetter(0))
-    return [(seconds, record.as_measure_candidate().sch) for seconds, record in ran[:most]]
+    fastest: list[tuple[float, Any]] = []
+    seen: set[str] = set()
+    for seconds, record in ran:
+        trace = str(record.trace)
+        if len(fastest) == most:
+            break
+        if trace not in seen:
+            seen.add(trace)
+            with contextlib.suppress(*REFUSALS):
+                fastest.append((seconds, replayed(record)))
+    return fastest
+
+
+def replayed(record: Any) -> Any:
+    """The schedule of a tuning record; raises one of `REFUSALS` where it cannot be made here."""
+    return record.as_measure_candidate().sch
 
 
 def of_other_targets(database: Any, target: Any) -> int:

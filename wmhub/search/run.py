@@ -153,9 +153,12 @@ def run(job: Job, history: History, budget: Budget, means: Means) -> None:
             measure_callbacks=callbacks,
             task_scheduler=scheduler,
         )
+    tried = {trial.task for trial in history.trials}
     for task, finalists in history.finalists.items():
         if budget.interrupted:
             break
+        if task not in tried:
+            continue  # Nothing came that the fastest would have to be compared with.
         name_task(means.builder, task)
         try:
             finalists[:] = _playoff(finalists, job.target, means)

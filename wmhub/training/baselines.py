@@ -128,7 +128,7 @@ class SequenceModel:
         setting = self._setting
         config = replace(
             TrainConfig(),
-            model=replace(ModelConfig(), dynamics="transformer", program=False, structured=False),
+            model=ModelConfig(dynamics="transformer", program=False, structured=False, parts=0),
             consistency_weight=0.0,
             steps=setting.steps,
             validate_every=setting.steps,

@@ -40,8 +40,8 @@ class TrainConfig:
     candidates_per_list: int = 32
     """Candidates in each list."""
     samples: int = 0
-    """Few-shot: records of the target's train split that are used, spread over its workloads; 0
-    takes all."""
+    """Few-shot: records of the target's train split that are trained on, spread over its workloads;
+    0 takes all. Its validation workloads choose the weights with all of theirs."""
     learning_rate: float = 2e-3
     """Peak of the one-cycle schedule of AdamW."""
     base_rate: float = 0.25
@@ -64,7 +64,8 @@ class TrainConfig:
     validate_every: int = 100
     """Steps between validations."""
     patience: int = 12
-    """Validations without improvement after which training stops."""
+    """Validations without improvement after which training stops: of runs of more than so many, as
+    the rate's descent to its end is where the most is gained."""
     trees: int = 192
     """Trees that are grown beside the networks, before them; 0 for none. They need XGBoost, and go
     on from those of the checkpoint that training starts from, or on a GPU from one more."""

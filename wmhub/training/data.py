@@ -197,41 +197,6 @@ def gather(lists: Sequence[tuple[Examples, np.ndarray]]) -> Batch:
     return Batch(*map(torch.from_numpy, (blocks, hardware, kinds, actions, structured)))
 
 
-def normalisation(
-    data: Sequence[Sequence[Examples]],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and scale of the structured features, and scale of the action columns.
-
-    Each dataset counts the same, and in it each workload, as in the batches.
-    """
-    means, squares = [], []
-    largest = np.zeros(len(ACTION_COLUMNS))
-    for dataset in data:
-        moments = []
-        for examples in dataset:
-            mean, square, most = _moments(examples)
-            moments.append((mean, square))
-            largest = np.maximum(largest, most)
-        mean, square = np.mean(moments, axis=0)
-        means.append(mean)
-        squares.append(square)
-    mean, square = np.mean(means, axis=0), np.mean(squares, axis=0)
-    scale = np.sqrt(np.maximum(square - mean**2, 0.0)) + 0.05
-    return mean, scale, 1.0 / np.maximum(largest, 1.0)
-
-
-def _moments(examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and mean square of each structured feature, largest size of each action column."""
-    total = square = np.zeros(1)
-    largest = np.zeros(len(ACTION_COLUMNS))
-    for _, actions, structured in by_group(examples, np.arange(len(examples.places))):
-        wide = structured.astype(np.float64)
-        total, square = total + wide.sum(axis=0), square + (wide**2).sum(axis=0)
-        if actions.size:
-            largest = np.maximum(largest, np.abs(actions).max(axis=(0, 1)))
-    return total / len(examples.places), square / len(examples.places), largest
-
-
 def by_group(
     examples: Examples, rows: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

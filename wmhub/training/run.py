@@ -38,11 +38,12 @@ from wmhub.training.blend import keep_best
 from wmhub.training.boosting import fit_forest, inherited, require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import Corpus, gather_corpus, open_datasets
-from wmhub.training.data import Examples, normalisation
+from wmhub.training.data import Examples
 from wmhub.training.distributed import World, joined
 from wmhub.training.evaluate import Ranking, calibrate, evaluate_rankings
 from wmhub.training.loop import Loop, Watcher, rank_stored, require_even
 from wmhub.training.metrics import Metrics, Validation, summarise
+from wmhub.training.normalisation import adapt, normalise
 from wmhub.training.report import write_curves
 from wmhub.training.state import STATE, require_free, require_own
 
@@ -147,6 +148,8 @@ def train(
         origin = _origin(corpus, world, None if base is None else base[0])
         state = output / STATE
         require_own(state, config, origin, world)
+        if base is not None:
+            adapt(network, corpus.training)
         unchanged = None if base is None else copy.deepcopy(network)
         if base is not None:
             network.plant(inherited(network.forest, base[1].hardware, target))
@@ -273,10 +276,7 @@ def new_network(
     """A fresh network whose normalisation fits the training data, by dataset and workload."""
     torch.manual_seed(config.seed)
     network = WorldModel(config.model, current_spec(structured_columns(profile)))
-    mean, scale, actions = normalisation(training)
-    network.structured_mean.copy_(torch.from_numpy(mean))
-    network.structured_scale.copy_(torch.from_numpy(scale))
-    network.action_scale.copy_(torch.from_numpy(actions))
+    normalise(network, training)
     return network
 
 
