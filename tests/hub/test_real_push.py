@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard
 
 import wmhub
 import wmhub.hub.registry as registry_module
+from wmhub.checkpoint import sealed
 from wmhub.errors import InvalidInputError, UnknownNameError
 from wmhub.hub import push, resolve_model
 from wmhub.hub.artifact import MODEL
@@ -182,7 +183,7 @@ def _renamed(model: Path, folder: Path, name: str, **metrics: float) -> Path:
     (folder / "weights.safetensors").write_bytes((model / "weights.safetensors").read_bytes())
     document = json.loads((model / "checkpoint.json").read_text())
     document |= {"name": name, "metrics": {**document["metrics"], **metrics}}
-    (folder / "checkpoint.json").write_text(json.dumps(document))
+    (folder / "checkpoint.json").write_bytes(sealed(document))
     return folder
 
 
@@ -209,6 +210,11 @@ def test_what_does_not_belong_together_is_not_embedded(
     boastful = _renamed(model, tmp_path / "boastful", "wm-cuda-k80", top1=0.1)
     assert release([str(boastful), *arguments[1:], "--dataset", str(data)]) == 2
     assert "its checkpoint says top1 0.1000, and measured again" in capsys.readouterr().err
+    document = json.loads((boastful / "checkpoint.json").read_text())
+    document["seen"] = {"learned": [], "chosen_by": []}
+    (boastful / "checkpoint.json").write_text(json.dumps(document))
+    assert release([str(boastful), *arguments[1:], "--dataset", str(data)]) == 2
+    assert "it was altered" in capsys.readouterr().err
     assert not list(embedded.iterdir())
     assert not (tmp_path / "cards").exists()
     listed = MODEL.parse((model / "checkpoint.json").read_bytes(), "test")
