@@ -258,7 +258,7 @@ def test_logs_of_this_machine_with_a_device_of_no_table_have_its_profile(
     assert known is not None
     mine = dataclasses.replace(known, key=key)
     monkeypatch.setattr(probe, "probe", lambda backend, quick=False: mine)
-    assert _hardware(key, None) == (key, mine)
+    assert _hardware(key, None, None) == (key, mine)
     assert _hardware("cuda-of-yesterday", None) == (HardwareKey("cuda", "of-yesterday"), None)
     assert _hardware("vulkan-of-tomorrow", None)[1] is None
 
@@ -266,4 +266,4 @@ def test_logs_of_this_machine_with_a_device_of_no_table_have_its_profile(
         raise MeasureError("no cuda device can be used")
 
     monkeypatch.setattr(probe, "probe", without)
-    assert _hardware(key, None) == (key, None)
+    assert _hardware(key, None, None) == (key, None)
