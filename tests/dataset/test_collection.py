@@ -259,8 +259,8 @@ def test_logs_of_this_machine_with_a_device_of_no_table_have_its_profile(
     mine = dataclasses.replace(known, key=key)
     monkeypatch.setattr(probe, "probe", lambda backend, quick=False: mine)
     assert _hardware(key, None, None) == (key, mine)
-    assert _hardware("cuda-of-yesterday", None) == (HardwareKey("cuda", "of-yesterday"), None)
-    assert _hardware("vulkan-of-tomorrow", None)[1] is None
+    assert _hardware("cuda-of-yesterday", None, None) == (HardwareKey("cuda", "of-yesterday"), None)
+    assert _hardware("vulkan-of-tomorrow", None, None)[1] is None
 
     def without(backend: str, quick: bool = False) -> None:
         raise MeasureError("no cuda device can be used")
