@@ -224,7 +224,7 @@ def read_checkpoint(folder: str | Path) -> Checkpoint:
         raise CheckpointError(f"{folder / MANIFEST}: a field is missing or odd: {error}") from error
     _load_weights(folder, network)
     # Last, so that what is damaged is named where it can be.
-    if document.get("digest") != _digest(document):
+    if document["digest"] != _digest(document):
         raise CheckpointError(
             f"{folder / MANIFEST}: it was altered: its digest is of other content"
         )

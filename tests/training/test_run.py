@@ -188,7 +188,11 @@ def test_several_datasets_make_one_model(dataset: Path, other: Path, tmp_path: P
         train([other, dataset], tmp_path / "b", hardware="cuda-v100", config=SMALL)
 
 
-def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path: Path) -> None:
+def test_training_starts_from_a_checkpoint(
+    trained: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whatever validates best here: of the base as it was the trees would say nothing new.
+    monkeypatch.setattr("wmhub.training.blend._SHARES", (0.5, 0.0))
     none = dataclasses.replace(SMALL, steps=1, learning_rate=1e-12, samples=40)
     report = train(other, tmp_path / "a", start_from=trained, config=none)
     ours, base = (read_checkpoint(folder) for folder in (report.checkpoint, trained))
@@ -201,9 +205,8 @@ def test_training_starts_from_a_checkpoint(trained: Path, other: Path, tmp_path:
         # Other trees grow, and the uncertainty is scaled anew; all else is the base's.
         if not name.startswith("forest.") and name != "uncertainty_scale":
             assert torch.allclose(value, ours.network.state_dict()[name], atol=1e-6), name
-    # They go on from the roofline: what a CPU's say is not in them, unless all is as it was.
-    kept = base.network.config.trees if share == 1 else 1 + SMALL.trees
-    assert ours.network.config.trees == kept
+    # They go on from the roofline: what a CPU's say is not in them.
+    assert ours.network.config.trees == 1 + SMALL.trees
     assert ours.seen.learned == base.seen.learned | set(open_dataset(other).splits["train"])
     assert ours.seen.chosen_by >= base.seen.chosen_by > set()
     wider = dataclasses.replace(none, model=dataclasses.replace(SMALL.model, latent=24))

@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,10 +186,10 @@ def write_report(result: TuneResult) -> None:
 
 def write_plot(result: TuneResult) -> None:
     """Draws a plot where something was measured, of the tasks of which something was."""
-    weights = {task.name: task.weight for task in _ran(result)}
-    curve = best_so_far(result.history, weights)
+    tasks = _ran(result)
+    curve = best_so_far(result.history, {task.name: task.weight for task in tasks})
     if curve:
-        plot(result, curve)
+        plot(result, tasks, curve)
 
 
 def _ran(result: TuneResult) -> list[TaskResult]:
@@ -198,7 +198,9 @@ def _ran(result: TuneResult) -> list[TaskResult]:
     return [task for task in result.tasks if task.name in ran]
 
 
-def plot(result: TuneResult, curve: list[tuple[int, float, float]]) -> None:
+def plot(
+    result: TuneResult, tasks: Sequence[TaskResult], curve: Sequence[tuple[int, float, float]]
+) -> None:
     """Draws the best latency against trials and against seconds, to ``latency.png``."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogFormatter
@@ -208,7 +210,6 @@ def plot(result: TuneResult, curve: list[tuple[int, float, float]]) -> None:
     end = (len(result.history), result.history[-1].elapsed_s, curve[-1][2])
     rows = [*curve, end]
     milliseconds = [1e3 * latency for _, _, latency in rows]
-    tasks = _ran(result)
     single, weight = len(tasks) == 1, tasks[0].weight
     for axis, column, label in ((axes[0], 0, "trials"), (axes[1], 1, "seconds")):
         if single:

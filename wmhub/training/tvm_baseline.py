@@ -32,7 +32,6 @@ MOST_CANDIDATES = 50_000
 _BATCH = 32
 #: What TVM raises for a trace that cannot be replayed, or a program that it does not read.
 _REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError)
-_WHAT_IT_NEEDS = "TVM's model reads MetaSchedule records alone, and some are Ansor's"
 #: Score of what could not be replayed.
 _WORST = -1e9
 
@@ -46,7 +45,9 @@ class TvmModel:
             raise InvalidInputError("TVM's model is compared on CPU targets only")
         schedulers = {one.scheduler for one in setting.dataset.workloads().values()}
         if schedulers != {Scheduler.META_SCHEDULE}:
-            raise InvalidInputError(_WHAT_IT_NEEDS)
+            raise InvalidInputError(
+                "TVM's model reads MetaSchedule records alone, and some are Ansor's"
+            )
         from wmhub.tvm_compat import meta_schedule as ms
 
         self._features = Features(setting)
