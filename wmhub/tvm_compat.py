@@ -57,6 +57,8 @@ estimate_flops: Any
 
 
 def __getattr__(name: str) -> Any:
+    if name in globals():
+        return globals()[name]  # This module itself asks; the versions need be read but once.
     if name not in _NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     check_tvm()

@@ -170,14 +170,24 @@ def test_a_candidate_is_compared_with_its_own_task_alone() -> None:
     name_task(object(), "softmax")
 
 
-def test_the_fastest_of_a_task_stay_linked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from wmhub.measure import metaschedule
+def test_without_a_task_candidates_of_other_arguments_are_compared_with_nothing() -> None:
+    from wmhub.measure.metaschedule import EngineBuilder
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import use_target
+
+    engine = FakeEngine()
+    target = use_target({"kind": "llvm", "num-cores": 1})
+    modules = [zoo.build(f"matmul-m{m}-n16-k16") for m in (2, 3, 2)]
+    EngineBuilder(engine).build([ms.builder.BuilderInput(mod, target) for mod in modules])
+    groups = [program.group for program in engine.programs]
+    assert groups[0] == groups[2] != groups[1]
+
+
+def test_the_fastest_of_a_task_stay_linked_whatever_their_arguments() -> None:
     from wmhub.measure.metaschedule import builder_and_runner, name_task
     from wmhub.tvm_compat import meta_schedule as ms
     from wmhub.tvm_compat import use_target
 
-    # As of one task, whatever their shapes.
-    monkeypatch.setattr(metaschedule, "argument_info", lambda mod: "")
     engine = FakeEngine()
     builder, runner = builder_and_runner(engine)
     target = use_target({"kind": "llvm", "num-cores": 1})

@@ -46,6 +46,28 @@ def test_a_program_that_gathers_finds_its_rows(dtype: str) -> None:
     assert (arguments[2].numpy() == arguments[0].numpy()[0]).all()
 
 
+def test_programs_that_lay_out_an_argument_in_other_ways_share_its_memory() -> None:
+    from wmhub.measure.programs import Arguments
+    from wmhub.tvm_compat import tvm
+
+    def info(*weights: int) -> list[Any]:
+        return [["TENSOR", "float32", [3, 4]], ["TENSOR", "float32", list(weights)]]
+
+    def places(tensors: list[Any]) -> list[int]:
+        return [int(np.from_dlpack(tensor).ctypes.data) for tensor in tensors]
+
+    arguments = Arguments(tvm.runtime.device("cpu", 0))
+    flat, packed = arguments.of(info(8, 16)), arguments.of(info(2, 2, 32))
+    assert [tensor.shape for tensor in packed] == [(3, 4), (2, 2, 32)]
+    assert places(flat) == places(packed)
+    padded = arguments.of(info(2, 2, 33))  # More than there is.
+    assert padded[1].shape == (2, 2, 33) and padded[1].numpy().all()
+    assert places(padded)[0] == places(flat)[0] != places(padded)[1]
+    assert places(arguments.of(info(128))) == places(padded)
+    (index,) = arguments.of([["TENSOR", "int32", []]])  # Of another type, and a scalar.
+    assert index.shape == () and not index.numpy().any()
+
+
 def test_caches_of_a_remote_cpu_are_emptied_as_those_of_this_one() -> None:
     from wmhub.measure.programs import evaluator
     from wmhub.tvm_compat import tvm

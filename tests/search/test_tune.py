@@ -212,6 +212,11 @@ def test_what_is_alike_or_allowed_is_measured_as_what_it_is(
         ({"rpc": "10.0.0.1:9190/pi"}, InvalidInputError, "name with hardware what the devices are"),
         ({"rpc": "nowhere", "hardware": "llvm-rocketlake-2c"}, InvalidInputError, "HOST:PORT/KEY"),
         ({"builder": "hammer"}, InvalidInputError, "hammer"),
+        (
+            {"builder": "engine", "rpc": "10.0.0.1:9190/pi", "hardware": "llvm-rocketlake-2c"},
+            InvalidInputError,
+            "take TVM's builder",
+        ),
         ({"workload": 7}, InvalidInputError, "int"),
         ({"database": "/no/such"}, MissingInputError, "database"),
     ],

@@ -79,9 +79,7 @@ _RUN_TIMEOUT, _BUILD_TIMEOUT = timeout_options()
 @click.option(
     "--builder",
     type=click.Choice(["engine", "local"]),
-    default="engine",
-    show_default=True,
-    help="Our builder and runner, or TVM's.",
+    help="Our builder and runner, or TVM's. By default ours, and TVM's with --rpc.",
 )
 @rpc_option()
 @_RUN_TIMEOUT

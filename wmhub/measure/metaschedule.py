@@ -10,6 +10,7 @@ other runner can load it.
 
 from __future__ import annotations
 
+import math
 import shutil
 import statistics
 import tempfile
@@ -58,8 +59,7 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
         self.handles.clear()
         kept = self._keep_fastest()
         programs = [
-            Program(save_program(item.mod), f"{self._task} {argument_info(item.mod)}")
-            for item in build_inputs
+            Program(save_program(item.mod), self._task or _group(item.mod)) for item in build_inputs
         ]
         # Taken out, so that of equal programs of a batch each has a handle of its own.
         known = [kept.pop(program, None) for program in programs]
@@ -136,11 +136,18 @@ def builder_and_runner(engine: Engine) -> tuple[Any, Any]:
 def name_task(builder: Any, task: str) -> None:
     """Tells an ``EngineBuilder`` which task it builds for next; TVM's builders need not know.
 
-    Candidates with the same arguments in a search of one task compute the same. In one of several
-    they need not, and a slow candidate is measured less than a fast one of what it computes.
+    A slow candidate is measured less than a fast one of what it computes, and all of one task are
+    timed together.
     """
     if isinstance(builder, EngineBuilder):
         builder.name_task(task)
+
+
+def _group(mod: Any) -> str:
+    """What tells the programs of a task without a name: a schedule that moves weights into another
+    layout keeps types and counts."""
+    sizes = [(dtype, math.prod(shape)) for _, dtype, shape in argument_info(mod)]
+    return str(sizes)
 
 
 def _remove(folders: Sequence[Path]) -> None:

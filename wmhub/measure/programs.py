@@ -150,6 +150,31 @@ def random_arguments(info: Sequence[Any], device: Any, fill: Any = None) -> list
     return tensors
 
 
+class Arguments:
+    """Arguments of the programs of one group: a tensor for each place, however it is laid out.
+
+    Schedules that move weights into a layout of their own differ in their shapes alone. Tensors of
+    each would take the memory of all, and to make them anew for each round most of its time.
+    """
+
+    def __init__(self, device: Any) -> None:
+        self._device = device
+        self._flat: dict[tuple[int, str], Any] = {}
+
+    def of(self, info: Sequence[Any]) -> list[Any]:
+        """One tensor per item of ``argument_info``, filled as by `random_arguments`; other calls
+        gave the same memory."""
+        views = []
+        for place, (_, dtype, shape) in enumerate(info):
+            count = math.prod(shape)
+            flat = self._flat.get((place, dtype))
+            if flat is None or flat.shape[0] < count:
+                (flat,) = random_arguments([["TENSOR", dtype, [count]]], self._device)
+                self._flat[place, dtype] = flat
+            views.append(flat._create_view(shape))
+        return views
+
+
 def _fill_with_zeros(tensor: Any) -> None:
     """Zeros of any type, on any device; numpy knows no types below a byte."""
     from tvm_ffi import dtype

@@ -18,9 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import orjson
+from typing import TYPE_CHECKING, Any
 
 from wmhub.measure.child import (
     ask_for_priority,
@@ -48,6 +46,9 @@ from wmhub.measure.timing import ProgramTimer, TimingPlan, rounds
 from wmhub.measure.wire import Channel
 from wmhub.records import FailureKind
 from wmhub.tvm_compat import without_torch
+
+if TYPE_CHECKING:
+    from wmhub.measure.programs import Arguments
 
 #: Id of the program of ``Worker.check``, and its time limit: a GPU's context may take long.
 _CHECK = -1
@@ -195,6 +196,7 @@ class Worker:
         return child.receive()
 
     def _time_all(self, channel: Channel, request: RunRequest) -> None:
+        from wmhub.measure.programs import Arguments
         from wmhub.tvm_compat import tvm
 
         self._channel.close()
@@ -203,7 +205,7 @@ class Worker:
             # A GPU's driver maps far more address space than it uses.
             limit_memory(self._memory_bytes)
         plan = request.plan
-        arguments: dict[str, list[Any]] = {}
+        arguments = Arguments(tvm.runtime.device(self._device, 0))
         timers = {id_: self._timer(id_, arguments, plan) for id_ in request.ids}
         # A GPU's context takes half a second to make, which need not be one's turn, nor count as
         # the first program's time.
@@ -231,23 +233,16 @@ class Worker:
             _send_settled(channel, timers, wall)
         _send_settled(channel, timers, wall)
 
-    def _timer(self, id_: int, cache: dict[str, list[Any]], plan: TimingPlan) -> ProgramTimer:
-        from wmhub.measure.programs import evaluator, random_arguments
+    def _timer(self, id_: int, arguments: Arguments, plan: TimingPlan) -> ProgramTimer:
+        from wmhub.measure.programs import evaluator
         from wmhub.tvm_compat import tvm
 
         linked, info = self._programs[id_]
         device = tvm.runtime.device(self._device, 0)
-        key = orjson.dumps(info).decode()
         function = linked.get_function(linked.entry_name)
 
-        def arguments() -> list[Any]:
-            if key not in cache:
-                cache.clear()
-                cache[key] = random_arguments(info, device)
-            return cache[key]
-
         def run_once() -> float:
-            inputs = arguments()
+            inputs = arguments.of(info)
             device.sync()
             start = time.perf_counter()
             function(*inputs)
@@ -255,7 +250,7 @@ class Worker:
             return time.perf_counter() - start
 
         def run_many(number: int, repeats: int) -> Sequence[float]:
-            return evaluator(linked, device, number, repeats, plan.flush_cache)(*arguments())
+            return evaluator(linked, device, number, repeats, plan.flush_cache)(*arguments.of(info))
 
         return ProgramTimer(run_once, run_many, plan)
 

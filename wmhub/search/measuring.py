@@ -42,22 +42,24 @@ class Means(NamedTuple):
 def measuring(
     target: dict[str, Any],
     cores: int,
-    builder: str = "engine",
+    builder: str | None = None,
     rpc: str | None = None,
     build_timeout_seconds: float = 30.0,
     run_timeout_seconds: float = 10.0,
 ) -> Iterator[Means]:
     """What measures for ``target``, a dictionary.
 
-    ``cores``: processes of TVM's builder. ``builder``: ``engine`` is our own, ``local`` TVM's.
-    ``rpc``: ``HOST:PORT/KEY`` of a TVM tracker and the devices at it; builds are TVM's local ones
-    then. What takes longer than its limit has failed; TVM's own runners know one for all runs of a
+    ``cores``: processes of TVM's builder. ``builder``: ``engine`` is our own, ``local`` TVM's; by
+    default ours, and TVM's with ``rpc``, ``HOST:PORT/KEY`` of a TVM tracker and the devices at it:
+    ours runs what it builds in this machine. What takes longer than its limit has failed; TVM's own runners know one for all runs of a
     candidate, and have several times as long. Raises ``InvalidInputError``, and
     ``MeasureError`` where the tracker or its devices are not there.
     """
-    if builder not in ("engine", "local"):
+    if builder not in ("engine", "local", None):
         raise InvalidInputError(f"builder {builder!r} is neither engine nor local")
-    if builder == "engine" and rpc is None:
+    if builder == "engine" and rpc is not None:
+        raise InvalidInputError("rpc: devices of a tracker take TVM's builder, not engine")
+    if builder != "local" and rpc is None:
         from wmhub.measure.engine import Engine
         from wmhub.measure.metaschedule import builder_and_runner
 

@@ -63,7 +63,7 @@ def tune(
     baselines: bool = False,
     allow_other_hardware: bool = False,
     target: dict[str, Any] | None = None,
-    builder: str = "engine",
+    builder: str | None = None,
     rpc: str | None = None,
     locked: str | os.PathLike[str] | None = None,
     build_timeout_seconds: float = 30.0,
