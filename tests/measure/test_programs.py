@@ -61,11 +61,13 @@ def test_programs_that_lay_out_an_argument_in_other_ways_share_its_memory() -> N
     assert [tensor.shape for tensor in packed] == [(3, 4), (2, 2, 32)]
     assert places(flat) == places(packed)
     padded = arguments.of(info(2, 2, 33))  # More than there is.
-    assert padded[1].shape == (2, 2, 33) and padded[1].numpy().all()
+    assert padded[1].shape == (2, 2, 33)
+    assert padded[1].numpy().all()
     assert places(padded)[0] == places(flat)[0] != places(padded)[1]
     assert places(arguments.of(info(128))) == places(padded)
     (index,) = arguments.of([["TENSOR", "int32", []]])  # Of another type, and a scalar.
-    assert index.shape == () and not index.numpy().any()
+    assert index.shape == ()
+    assert not index.numpy().any()
 
 
 def test_caches_of_a_remote_cpu_are_emptied_as_those_of_this_one() -> None:

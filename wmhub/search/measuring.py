@@ -51,9 +51,9 @@ def measuring(
 
     ``cores``: processes of TVM's builder. ``builder``: ``engine`` is our own, ``local`` TVM's; by
     default ours, and TVM's with ``rpc``, ``HOST:PORT/KEY`` of a TVM tracker and the devices at it:
-    ours runs what it builds in this machine. What takes longer than its limit has failed; TVM's own runners know one for all runs of a
-    candidate, and have several times as long. Raises ``InvalidInputError``, and
-    ``MeasureError`` where the tracker or its devices are not there.
+    ours runs what it builds in this machine. What takes longer than its limit has failed; TVM's own
+    runners know one for all runs of a candidate, and have several times as long. Raises
+    ``InvalidInputError``, and ``MeasureError`` where the tracker or its devices are not there.
     """
     if builder not in ("engine", "local", None):
         raise InvalidInputError(f"builder {builder!r} is neither engine nor local")
