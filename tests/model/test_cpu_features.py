@@ -13,7 +13,10 @@ from wmhub.program import Access, Buffer, Index, Program
 from wmhub.records import Scheduler
 from wmhub.trajectory import Trajectories
 
-CPU, GPU = (lookup(HardwareKey.parse(key)) for key in ("llvm-emeraldrapids-2c", "cuda-v100"))
+CPU, ARM, GPU = (
+    lookup(HardwareKey.parse(key))
+    for key in ("llvm-emeraldrapids-2c", "llvm-neoverse-n1-4c", "cuda-v100")
+)
 ANNOTATIONS = {"meta_schedule.parallel": 32.0, "meta_schedule.vectorize": 64.0,
                "meta_schedule.unroll_explicit": 16.0}  # fmt: skip
 
@@ -67,6 +70,14 @@ def test_a_vector_register_holds_twice_as_many_of_half_the_bytes() -> None:
     assert whole["cpu.vector"] == half["cpu.vector"] == 4.0
     assert whole["cpu.vector.use"] == 1.0
     assert half["cpu.vector.use"] == 0.5
+
+
+def test_arm_has_as_many_vector_registers_as_its_profile_says() -> None:
+    stage = product([4, 2, 2, 4], [7, 1, 1, 16], [32, 4])
+    stage.annotations = {key: np.array([value]) for key, value in ANNOTATIONS.items()}
+    # 128 floats, four in a register.
+    assert features([stage], ARM)["cpu.accumulators"] == 5.0
+    assert features([stage], ARM)["cpu.registers.excess"] == 0.0
 
 
 def test_tasks_are_those_of_the_stage_around() -> None:

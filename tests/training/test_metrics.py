@@ -56,6 +56,19 @@ def test_constant_scores_are_chance() -> None:
     assert spearman(np.array([1.0, 1.0, 2.0]), np.array([2.0, 2.0, 0.0])) == pytest.approx(1.0)
 
 
+def test_of_very_many_candidates_some_are_compared_with_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    latency = np.sort(rng.random(1000))
+    score = -latency + rng.normal(0, 0.1, 1000)
+    exact = pairwise_accuracy(latency, score)
+    monkeypatch.setattr("wmhub.training.metrics._MOST_COMPARED", 100)
+    assert pairwise_accuracy(latency, score) != exact
+    assert pairwise_accuracy(latency, score) == pytest.approx(exact, abs=0.03)
+    assert pairwise_accuracy(latency, -latency) == 1.0
+
+
 def test_no_workload_means_nothing() -> None:
     assert summarise([]).workloads == 0
     assert summarise([(np.array([1.0]), np.array([1.0]))]).workloads == 0

@@ -85,6 +85,15 @@ def test_each_dataset_counts_the_same(network_and_data: tuple[WorldModel, Data])
     assert (np.diff(found.knots, axis=1) >= 0).all()
 
 
+def test_of_more_workloads_than_rows_some_are_not_looked_at(
+    network_and_data: tuple[WorldModel, Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, data = network_and_data
+    monkeypatch.setattr("wmhub.training.normalisation._KNOT_ROWS", len(data[0]) - 1)
+    found = normalisation(data, 2)
+    assert np.isfinite(found.knots).all()
+
+
 def test_what_never_varied_is_read_as_the_new_data_has_it(
     network_and_data: tuple[WorldModel, Data],
 ) -> None:

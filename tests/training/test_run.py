@@ -142,6 +142,10 @@ def test_an_interrupted_run_is_not_overwritten(
     monkeypatch.setattr("wmhub.training.run._versions", lambda *_: {"torch": "9.9"})
     with pytest.raises(InvalidInputError, match="other versions of its libraries"):
         train(dataset, tmp_path, config=SMALL, resume=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    with pytest.raises(InvalidInputError, match="threads"):
+        train(dataset, tmp_path, config=SMALL, resume=True)
     assert state.read_bytes() == before
 
 
@@ -366,6 +370,8 @@ def test_what_a_model_has_seen_does_not_judge_it(trained: Path, tmp_path: Path) 
     assert report.metrics.workloads == len(others)
     assert report.notes[0].startswith("1 workloads of the test split are left out")
     assert wmhub.evaluate(knowing, dataset, split="validation").notes == ()
+    (told,) = wmhub.evaluate(evaluator, dataset, split="train").notes
+    assert "was trained on" in told
     all_seen = SeenWorkloads(learned=frozenset([first, *others]))
     knowing = Evaluator(dataclasses.replace(evaluator.checkpoint, seen=all_seen))
     with pytest.raises(DatasetError, match="but those that wm-test has seen"):

@@ -93,10 +93,20 @@ def rpc_option(when: str = "") -> Callable[[_F], _F]:
 
 
 def threads_option(function: _F) -> _F:
-    """``--threads N`` of what trains."""
+    """``--threads N`` of what trains; see `use_threads`."""
     return click.option(
         "--threads", type=click.IntRange(1), metavar="N", help="CPU threads; by default all cores."
     )(function)
+
+
+def use_threads(threads: int | None) -> None:
+    """Has torch, and what follows it, use ``threads``, by default as many as it would itself but
+    no more than a container grants the time for, which torch does not ask."""
+    import torch
+
+    from wmhub.hardware.machine import read_cpu
+
+    torch.set_num_threads(threads or min(torch.get_num_threads(), read_cpu().usable_threads))
 
 
 def runs_option(folder: str, kept: str) -> Callable[[_F], _F]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wmhub.cli._options import runs_option, threads_option
+from wmhub.cli._options import runs_option, threads_option, use_threads
 
 if TYPE_CHECKING:
     from wmhub.bench.ablation import Ablation
@@ -56,8 +56,6 @@ def command(
     All runs take the same steps and keep their last weights. With everything at its default this
     takes hours; it may be interrupted, and goes on where it was.
     """
-    import torch
-
     from wmhub.bench.ablation import VARIANTS, ablation
     from wmhub.bench.folds import FOLDS
     from wmhub.cli._show import console, plain, show_json, training_progress
@@ -65,8 +63,7 @@ def command(
 
     if folds is not None and split != FOLDS:
         raise click.UsageError("--folds goes with --split folds")
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     config = TrainConfig() if steps is None else TrainConfig(steps=steps)
     screen = console()
     with training_progress() as progress:

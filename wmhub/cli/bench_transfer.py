@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wmhub.cli._options import runs_option, threads_option
+from wmhub.cli._options import runs_option, threads_option, use_threads
 
 if TYPE_CHECKING:
     from wmhub.bench.transfer import Transfer
@@ -72,14 +72,11 @@ def command(
     Each workload that both datasets hold, outside of their test splits, is ranked by models that
     saw it on neither hardware. It may be interrupted, and goes on where it was.
     """
-    import torch
-
     from wmhub.bench.transfer import transfer
     from wmhub.cli._show import console, plain, show_json, training_progress
     from wmhub.training.config import TrainConfig
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     screen = console()
     with training_progress() as progress:
         result = transfer(

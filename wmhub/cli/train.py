@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wmhub.cli._options import threads_option
+from wmhub.cli._options import threads_option, use_threads
 
 if TYPE_CHECKING:
     from wmhub.training.baselines import Preparing
@@ -146,13 +146,10 @@ def command(
     Several processes train together when torch's launcher starts them: torchrun --nproc-per-node 2
     -m wmhub train ...
     """
-    import torch
-
     from wmhub.errors import UserError
     from wmhub.training.run import train
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     try:
         with _progress() as (watch, preparing):
             report = train(

@@ -27,8 +27,6 @@ from wmhub.nest import Stage, trips
 from wmhub.program import OPERATIONS
 from wmhub.trajectory import Trajectories
 
-#: Vector registers of the instruction sets with wide vectors, and of the others.
-_WIDE_REGISTERS, _REGISTERS = 32.0, 16.0
 _BYTE_BITS = 8
 #: Annotations that say how many steps are unrolled.
 UNROLL_KEYS = ("auto_unroll_max_step", "meta_schedule.unroll_explicit",
@@ -80,7 +78,7 @@ def cpu_features(
     columns.log2("cpu.unrolled", spatial * reduction, scale=on)
     columns.log2("cpu.body", spatial * reduction * vectors, scale=on)
     # One vector register for each accumulator that is alive through the unrolled reduction.
-    registers = _WIDE_REGISTERS if hardware.vector_bits >= 512 else _REGISTERS
+    registers = hardware.register_bytes * _BYTE_BITS / hardware.vector_bits
     accumulators = spatial * vectors
     columns.log2("cpu.accumulators", accumulators, scale=on)
     columns.log2("cpu.registers.excess", accumulators / registers, scale=on)

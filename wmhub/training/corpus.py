@@ -136,9 +136,9 @@ def gather_corpus(
     if not (trained and held["validation"] and held["test"]):
         bare = sum(unresolved(datasets[0], split) for split in SPLITS)
         raise DatasetError(
-            f"{datasets[0].path}: training needs workloads with two measured candidates or more in "
-            f"each split; train has {trained}, validation {len(held['validation'])}, test "
-            f"{len(held['test'])}"
+            f"{datasets[0].path}: training needs at least three workloads with two measured "
+            f"candidates each, one in each split; train has {trained}, validation "
+            f"{len(held['validation'])}, test {len(held['test'])}"
             + (f" without the {left_out} that the base has seen" if left_out else "")
             + (f"; {bare:,} came without their database_workload.json" if bare else "")
         )

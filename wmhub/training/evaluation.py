@@ -200,6 +200,13 @@ def _rank_model(
         "trained from, has learned from them or was chosen by them"
     )
     notes = [told] if left_out else []
+    fitted = {"train": checkpoint.seen.learned, "validation": checkpoint.seen.chosen_by}
+    known = fitted.get(split, frozenset())
+    if told_by := sum(bool(workloads[id_].identities & known) for id_ in source.splits[split]):
+        notes.append(
+            f"{evaluator.name} was trained on {told_by} of these workloads, or its weights chosen "
+            "by them: no forecast of others"
+        )
     bare = unresolved(source, split)
     if bare:
         notes.append(f"{bare} workloads of the {split} split are left out: they have no program")

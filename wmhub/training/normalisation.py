@@ -99,6 +99,8 @@ def _drawn(dataset: Sequence[Examples]) -> np.ndarray:
     shares = np.bincount(np.arange(_KNOT_ROWS) % len(dataset), minlength=len(dataset))
     tables = []
     for examples, share in zip(dataset, shares.tolist(), strict=True):
+        if not share:
+            continue  # There are more workloads than rows.
         rows = rng.integers(0, len(examples.places), share)
         tables += [table for _, _, table in by_group(examples, np.sort(rows))]
     return np.concatenate(tables)

@@ -178,9 +178,9 @@ def _origin(corpus: Corpus, world: World, base: BasePin | None) -> list[str]:
     code = code_digest("model", "training")
     libraries = [f"{name} {version}" for name, version in _versions(*_LIBRARIES).items()]
     pinned = [] if base is None else [base.digest]
-    return [
-        str(corpus.hardware), f"{world.size} processes", code, *corpus.stores, *libraries, *pinned
-    ]  # fmt: skip
+    # Sums are taken in another order with other threads, and on other devices.
+    by = f"{world.size} processes", world.device.type, f"{torch.get_num_threads()} threads"
+    return [str(corpus.hardware), *by, code, *corpus.stores, *libraries, *pinned]
 
 
 def _forest(

@@ -74,9 +74,9 @@ def require_resumable(path: Path, config: TrainConfig, origin: Sequence[str]) ->
     if begun != list(origin):
         raise InvalidInputError.at(
             path,
-            "it belongs to a run on other data or features, by another number of processes, "
-            "another wmhub or other versions of its libraries, or from another checkpoint; name "
-            "another output folder",
+            "it belongs to a run on other data or features, by another number of processes or "
+            "threads (--threads), on another device, by another wmhub or other versions of its "
+            "libraries, or from another checkpoint; name another output folder",
         )
 
 
