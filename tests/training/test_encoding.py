@@ -352,6 +352,24 @@ def test_what_is_no_json_to_us_is_a_damaged_trace(tmp_path: Path, extent: str) -
     assert sum(len(members) for members, _ in found) == len(traces) - 1
 
 
+def test_a_workload_with_very_many_candidates_is_encoded_part_by_part(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = profile_of(dataset)
+    one, *_ = encoding.rankable(dataset, None)
+
+    def rows() -> np.ndarray:
+        parts = packing.encode_workload(one.workload, one.traces, profile)
+        members = np.concatenate([places for places, _ in parts])
+        assert sorted(members.tolist()) == list(range(len(one.traces)))
+        told = [group.unpack(np.zeros(1, np.float32)).structured for _, group in parts]
+        return np.concatenate(told)[np.argsort(members)]
+
+    whole = rows()
+    monkeypatch.setattr(packing, "_AT_ONCE", 5)
+    assert np.array_equal(rows(), whole)
+
+
 def test_whoever_else_encodes_the_same_may_be_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

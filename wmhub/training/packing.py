@@ -24,6 +24,8 @@ from wmhub.replay.meta_schedule import replay_traces
 from wmhub.trajectory import Group
 from wmhub.tvm_json import parse_program
 
+#: Traces of a workload that are replayed and encoded together; some 10 kB each.
+_AT_ONCE = 8192
 #: Replays parsed traces of one workload.
 _Player = Callable[[Sequence[Any]], list[Group]]
 
@@ -163,5 +165,12 @@ def encode_workload(
     none.
     Runs in a process of its own, so this module loads no torch.
     """
-    groups = replay(workload, [parse_trace(trace) for trace in traces])
-    return [(group.members, pack(encode(group.trajectories, hardware))) for group in groups]
+    packed = []
+    for start in range(0, len(traces), _AT_ONCE):
+        # Of a workload with very many, only so many are in memory unpacked.
+        parsed = [parse_trace(trace) for trace in traces[start : start + _AT_ONCE]]
+        packed += [
+            (group.members + start, pack(encode(group.trajectories, hardware)))
+            for group in replay(workload, parsed)
+        ]
+    return packed
