@@ -5,17 +5,16 @@ import dataclasses
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from boards import device, free_port, tracker_at
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.candidate import Measurement, Program
@@ -54,46 +53,6 @@ def test_an_address_that_makes_no_sense_is_refused(address: str) -> None:
 def test_a_tracker_needs_a_key(rest: str) -> None:
     with pytest.raises(InvalidInputError, match="HOST:PORT/KEY"):
         Tracker.parse(f"localhost:9190{rest}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def device(port: int) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    arguments = ["--host", "127.0.0.1", "--tracker", f"127.0.0.1:{port}", "--key", "board"]
-    return running(
-        "wmhub.measure.device_server", *arguments, "--port", str(port + 1), "--port-end", "65535"
-    )
-
-
-@contextlib.contextmanager
-def tracker_at(port: int) -> Iterator[None]:
-    span = ["--port", str(port), "--port-end", str(port + 1)]
-    with running("tvm.exec.rpc_tracker", "--host", "127.0.0.1", *span):
-        for _ in range(600):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.1)
-        yield
 
 
 @pytest.mark.slow
@@ -201,7 +160,7 @@ def test_without_a_tracker_or_a_device_the_error_says_which_is_missing() -> None
 def test_kernels_use_the_cores_of_the_target_and_not_what_the_server_would(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from wmhub.measure.rpc_session import threaded_session
+    from wmhub.measure.rpc_session import use_cores_of
     from wmhub.tvm_compat import meta_schedule as ms
 
     monkeypatch.setenv("TVM_NUM_THREADS", "1")
@@ -211,7 +170,8 @@ def test_kernels_use_the_cores_of_the_target_and_not_what_the_server_would(
     with tracker_at(port), device(port):
         for cores in (0, 1, 2):
             target = {"kind": "llvm", **({"num-cores": cores} if cores else {})}
-            session = threaded_session(target, config)
+            session = config.connect_server()
+            use_cores_of(session, target)
             found[cores] = int(session.get_function("runtime.NumThreads")())
             del session
     assert found == {0: 1, 1: 1, 2: 2}

@@ -4,85 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-
-from wmhub.errors import MeasureError
 
 pytest.importorskip("tvm")
 pytestmark = pytest.mark.tvm
 
 TARGET = {"kind": "llvm", "num-cores": 2}
-
-
-class Tracker:
-    """A tracker whose devices are there or not."""
-
-    def __init__(self, there: bool) -> None:
-        self.there = there
-
-    def require_device(self, patience_seconds: float = 0.0) -> None:
-        if not self.there:
-            raise MeasureError("no such device has registered")
-
-
-def test_a_session_needs_a_device_and_is_told_the_cores_of_the_target() -> None:
-    from wmhub.measure import stock
-
-    called: list[Any] = []
-
-    def get_function(name: str) -> Any:
-        return lambda *given: called.append((name, *given)) or name
-
-    session = SimpleNamespace(get_function=get_function)
-    config = SimpleNamespace(connect_server=lambda: session)
-    assert stock._session(TARGET, Tracker(there=True), config) is session  # type: ignore[arg-type]
-    assert called[-1] == ("runtime.config_threadpool", 1, 2, "ffi.Array")
-    with pytest.raises(MeasureError, match="no such device"):
-        stock._session(TARGET, Tracker(there=False), config)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_a_device_that_is_gone_ends_the_run_instead_of_failing_candidates(there: bool) -> None:
-    from wmhub.measure import stock
-    from wmhub.tvm_callbacks import own_errors
-    from wmhub.tvm_compat import meta_schedule as ms
-
-    given_up: list[bool] = []
-
-    def result(problem: str | None) -> Any:
-        seconds = None if problem else [1.0]
-        future = SimpleNamespace(result=lambda: ms.runner.RunnerResult(seconds, problem))
-        return stock._Result(future, Tracker(there), lambda: given_up.append(True))
-
-    assert result(None).result().error_msg is None
-    gone = pytest.raises(MeasureError, match="no such device")
-    with contextlib.nullcontext() if there else gone, own_errors():
-        assert result("connection reset").result().error_msg == "connection reset"
-    assert given_up == ([] if there else [True])
-
-
-@pytest.mark.slow
-def test_a_tracker_runner_sends_its_processes_what_they_need_and_gives_up() -> None:
-    from wmhub.measure.remote import Tracker as RealTracker
-    from wmhub.measure.stock import TrackerRunner
-
-    runner = TrackerRunner(TARGET, RealTracker("127.0.0.1", 9190, "board"), 1, 10.0)
-    for function in (runner._inner.f_create_session, runner._inner.f_alloc_argument):
-        pickle.loads(pickle.dumps(function))
-    began = threading.Event()
-    futures = [runner._inner.pool._threadpool.submit(began.wait) for _ in range(3)]
-    runner._give_up()
-    began.set()
-    assert [future.cancelled() for future in futures[1:]] == [True, True]
 
 
 @pytest.fixture

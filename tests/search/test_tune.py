@@ -213,9 +213,9 @@ def test_what_is_alike_or_allowed_is_measured_as_what_it_is(
         ({"rpc": "nowhere", "hardware": "llvm-rocketlake-2c"}, InvalidInputError, "HOST:PORT/KEY"),
         ({"builder": "hammer"}, InvalidInputError, "hammer"),
         (
-            {"builder": "engine", "rpc": "10.0.0.1:9190/pi", "hardware": "llvm-rocketlake-2c"},
+            {"builder": "local", "rpc": "10.0.0.1:9190/pi", "hardware": "llvm-rocketlake-2c"},
             InvalidInputError,
-            "take TVM's builder",
+            "leave out builder local",
         ),
         ({"workload": 7}, InvalidInputError, "int"),
         ({"database": "/no/such"}, MissingInputError, "database"),

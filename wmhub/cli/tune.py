@@ -79,7 +79,7 @@ _RUN_TIMEOUT, _BUILD_TIMEOUT = timeout_options()
 @click.option(
     "--builder",
     type=click.Choice(["engine", "local"]),
-    help="Our builder and runner, or TVM's. By default ours, and TVM's with --rpc.",
+    help="Our builder and runner, or TVM's. By default ours, also with --rpc.",
 )
 @rpc_option()
 @_RUN_TIMEOUT

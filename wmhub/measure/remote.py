@@ -134,6 +134,8 @@ class RemoteEngine(Engine):
         self._patience = patience_seconds
         #: Devices that are used at once.
         self._most = 1
+        #: Whether a device has run a trivial program.
+        self._is_sound = False
         #: When a device was last heard of.
         self._heard = 0.0
         self._folder = Path(tempfile.mkdtemp(prefix="wmhub-remote-"))
@@ -162,7 +164,9 @@ class RemoteEngine(Engine):
         Raises ``MeasureError`` where there is none.
         """
         super().wait_ready()
-        self.require_sound()
+        if not self._is_sound:
+            self.require_sound()
+            self._is_sound = True
 
     def _time_built(self, ids: Sequence[int], report: Callable[[], None]) -> None:
         queue = deque(id_ for id_ in ids if self._candidates[id_].outcome is None)

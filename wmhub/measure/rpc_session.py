@@ -21,13 +21,6 @@ def session_seconds(run_seconds: float) -> int:
     return math.ceil(_SETUP_SECONDS + 2 * run_seconds)
 
 
-def threaded_session(target: dict[str, Any], rpc_config: Any) -> Any:
-    """A session of MetaSchedule's ``RPCConfig``, after ``use_cores_of(target)``."""
-    session = rpc_config.connect_server()
-    use_cores_of(session, target)
-    return session
-
-
 def use_cores_of(session: Any, target: dict[str, Any]) -> None:
     """Lets kernels of ``session`` use the ``num-cores`` of a CPU target, whatever the server would.
 

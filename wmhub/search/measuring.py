@@ -8,13 +8,15 @@ import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from wmhub.errors import InvalidInputError
+from wmhub.measure.engine import Engine
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.programs import device_name, entry_arguments
-from wmhub.measure.remote import Tracker
+from wmhub.measure.remote import RemoteEngine, Tracker
 from wmhub.measure.timing import TimingPlan
 from wmhub.search.cost_model import latency_of
 from wmhub.tvm_compat import compiling_for, last_line, use_threads
@@ -49,42 +51,42 @@ def measuring(
 ) -> Iterator[Means]:
     """What measures for ``target``, a dictionary.
 
-    ``cores``: processes of TVM's builder. ``builder``: ``engine`` is our own, ``local`` TVM's; by
-    default ours, and TVM's with ``rpc``, ``HOST:PORT/KEY`` of a TVM tracker and the devices at it:
-    ours runs what it builds in this machine. What takes longer than its limit has failed; TVM's own
-    runners know one for all runs of a candidate, and have several times as long. Raises
+    ``builder``: ``engine``, the default, is our own, on devices of a tracker too; ``local`` is
+    TVM's, with ``cores`` processes and its own runner, which knows one limit for all runs of a
+    candidate and gets several times ``run_timeout_seconds``. ``rpc``: ``HOST:PORT/KEY`` of a TVM
+    tracker and the devices at it. What takes longer than its limit has failed. Raises
     ``InvalidInputError``, and ``MeasureError`` where the tracker or its devices are not there.
     """
     if builder not in ("engine", "local", None):
         raise InvalidInputError(f"builder {builder!r} is neither engine nor local")
-    if builder == "engine" and rpc is not None:
-        raise InvalidInputError("rpc: devices of a tracker take TVM's builder, not engine")
-    if builder != "local" and rpc is None:
-        from wmhub.measure.engine import Engine
-        from wmhub.measure.metaschedule import builder_and_runner
-
-        with Engine(
-            target,
-            plan=SEARCH_PLAN,
-            build_ratio=_BUILD_RATIO,
-            build_timeout_seconds=build_timeout_seconds,
-            run_timeout_seconds=run_timeout_seconds,
-        ) as engine:
-            yield Means(*builder_and_runner(engine), engine.wait_ready)
-        return
-    from wmhub.measure import stock
-
     tracker = None if rpc is None else Tracker.parse(rpc)
-    use_threads(cores)
-    lock = MachineLock()
-    with stock.uninterrupted_workers(), compiling_for(target["kind"]):
-        local = stock.LockedBuilder(target, cores, lock, build_timeout_seconds)
-        if tracker is None:
-            runner = stock.LockedRunner(target, lock, run_timeout_seconds)
-        else:
-            tracker.require_device()
-            runner = stock.TrackerRunner(target, tracker, tracker.boards(), run_timeout_seconds)
-        yield Means(local, runner, lambda: None)
+    if builder == "local":
+        if tracker is not None:
+            raise InvalidInputError("rpc: our own engine measures there; leave out builder local")
+        from wmhub.measure import stock
+
+        use_threads(cores)
+        lock = MachineLock()
+        with stock.uninterrupted_workers(), compiling_for(target["kind"]):
+            yield Means(
+                stock.LockedBuilder(target, cores, lock, build_timeout_seconds),
+                stock.LockedRunner(target, lock, run_timeout_seconds),
+                lambda: None,
+            )
+        return
+    from wmhub.measure.metaschedule import builder_and_runner
+
+    if tracker is not None:
+        tracker.require_device()
+    make_engine = Engine if tracker is None else partial(RemoteEngine, tracker=tracker)
+    with make_engine(
+        target,
+        plan=SEARCH_PLAN,
+        build_ratio=_BUILD_RATIO,
+        build_timeout_seconds=build_timeout_seconds,
+        run_timeout_seconds=run_timeout_seconds,
+    ) as engine:
+        yield Means(*builder_and_runner(engine), engine.wait_ready)
 
 
 def measure(
