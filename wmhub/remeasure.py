@@ -28,7 +28,7 @@ from wmhub.dataset.rewrite import retime
 from wmhub.dataset.row_choice import COLUMNS, RowChoice
 from wmhub.dataset.schema import Provenance
 from wmhub.dataset.verify import open_verified
-from wmhub.dataset.working import finish_work, refuse_inside, working, working_folder
+from wmhub.dataset.working import finish_work, refuse_mixed, working, working_folder
 from wmhub.errors import DatasetError, InvalidInputError, MeasureError
 from wmhub.hardware.probe import calibrated_here
 from wmhub.interrupts import interruptible
@@ -114,7 +114,7 @@ def remeasure(
     Provenance(contributor)  # What no row can hold is refused before the work.
     older = open_verified(dataset)
     output = destination(output)
-    refuse_inside(output, [older.path])
+    refuse_mixed(output, [older.path])
     with working(output):
         refuse_existing(output)
         profile = calibrated_here(older.hardware)

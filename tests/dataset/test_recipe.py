@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
     command = ["git", "-C", str(folder), *identity, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    # As in a hook, where git names the repository that it is in.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=own)
+    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -198,6 +202,18 @@ def test_a_file_that_was_fetched_and_cut_short_is_fetched_again(
     again = fetch_blobs(wanted.repository, [whole], tmp_path / "cache")
     assert again == fetched
     assert again[whole].read_text() == text
+
+
+def test_a_hook_that_fetches_leaves_its_repository_alone(
+    recipe: Path, upstream: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "init", "--quiet", "caller")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "caller" / ".git"))
+    before = (tmp_path / "caller/.git/config").read_text()
+    (wanted,) = read_recipe(recipe).upstreams
+    fetched = fetch_blobs(wanted.repository, [wanted.files["a.log"]], tmp_path / "cache")
+    assert [path.read_text() for path in fetched.values()] == [(upstream / "a.log").read_text()]
+    assert (tmp_path / "caller/.git/config").read_text() == before
 
 
 def test_a_fetch_that_fails_is_no_file_that_upstream_lacks(

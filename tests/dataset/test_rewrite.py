@@ -13,6 +13,7 @@ from datasetmaking import Make, lines_of
 from logmaking import ansor_line, meta_database
 
 import wmhub
+from wmhub.dataset.assemble import part_of
 from wmhub.dataset.card import CARD, PICTURE
 from wmhub.dataset.diff import diff
 from wmhub.dataset.manifest import Repeatability, read_manifest
@@ -52,6 +53,13 @@ def test_merging_keeps_each_record_once_with_its_provenance(make: Make, tmp_path
     assert all(set(before[name]) <= set(after[name]) for name in before)
     assert (tmp_path / "both/rejected.jsonl").read_text().count("\n") == 1
     assert not list(tmp_path.glob("both.*"))
+
+
+def test_what_no_manifest_names_gets_into_no_dataset(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret\n")
+    data = make("data", lines_of(3))
+    (data / "rejected.jsonl").symlink_to(tmp_path / "secret")
+    assert part_of(open_dataset(data), tmp_path, "runs").rejections == []
 
 
 def test_merging_again_changes_nothing(make: Make, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from logmaking import ansor_log
 import wmhub
 from wmhub.dataset.export import export
 from wmhub.dataset.reader import open_dataset
-from wmhub.dataset.rewrite import merge, render_again, split
+from wmhub.dataset.rewrite import credit, merge, render_again, split
+from wmhub.dataset.verify import open_verified
 from wmhub.dataset.working import finish_work, working, working_folder
 from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.live_collection import collect_live
@@ -71,6 +72,34 @@ def test_an_input_that_would_be_removed_is_refused(make: Make, tmp_path: Path) -
         with pytest.raises(InvalidInputError, match="would be removed"):
             write()
     assert (inside / "a.log").exists()
+
+
+def test_a_dataset_keeps_its_folder_to_itself(make: Make, tmp_path: Path) -> None:
+    data = make("data", lines_of(3))
+    other = make("other", lines_of(4))
+    for write in (
+        lambda: merge([other, data], data / "new"),
+        lambda: split(data, data / "deep" / "new"),
+        lambda: export(data, data / "tuning"),
+    ):
+        with pytest.raises(InvalidInputError, match="lies in the dataset"):
+            write()
+    open_verified(data)
+
+
+def test_the_folder_that_the_caller_is_in_is_not_replaced(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make("data", lines_of(3))
+    (tmp_path / "b.log").write_text(ansor_log())
+    monkeypatch.chdir(data)
+    for write in (
+        lambda: credit(".", contributor="Ada L."),
+        lambda: wmhub.collect(tmp_path / "b.log", ".", hardware="cuda-v100", update=True),
+    ):
+        with pytest.raises(InvalidInputError, match="from outside of it"):
+            write()
+    assert Path.cwd() == data
 
 
 def test_the_working_folder_goes_with_its_last_part(tmp_path: Path) -> None:

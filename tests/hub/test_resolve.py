@@ -27,6 +27,7 @@ from wmhub.errors import (
     MissingInputError,
     SchemaVersionError,
     UnknownNameError,
+    WmhubError,
 )
 from wmhub.hub import resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
@@ -72,6 +73,11 @@ def test_a_dataset_is_a_folder_or_else_a_bare_name(
     assert (dataset_folder("mine") / "manifest.json").is_file()
     (tmp_path / "mine").mkdir()
     assert dataset_folder("mine") == Path("mine")
+    # With a lock a name is the lock's, whatever lies here.
+    Path("wmhub.lock").write_text("")
+    with pytest.raises(WmhubError, match="lock"):
+        dataset_folder("mine", locked="wmhub.lock")
+    assert dataset_folder("./mine", locked="wmhub.lock") == Path("mine")
     # A mistyped path is no server's business.
     assert dataset_folder("acme/mine") == Path("acme/mine")
     with pytest.raises(MissingInputError, match="no such folder; there is no dataset wmhub/minn"):

@@ -60,8 +60,12 @@ def part_of(
         failures=Counter(counts.failures),
         unknown_actions=Counter(counts.unknown_actions),
     )
-    rejected = dataset.path / REJECTED
-    lines = rejected.read_bytes().splitlines() if rejected.exists() else []
+    # What the manifest does not name may be anything, a link to a private file too.
+    lines = [
+        line
+        for name in dataset.manifest.names(REJECTED)
+        for line in (dataset.path / name).read_bytes().splitlines()
+    ]
     return Part(runs, dataset.workloads(), read, lines)
 
 

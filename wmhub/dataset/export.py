@@ -15,7 +15,7 @@ from wmhub.dataset.placing import destination
 from wmhub.dataset.reader import Dataset, WorkloadRecords
 from wmhub.dataset.row_checks import form_faults
 from wmhub.dataset.verify import open_verified
-from wmhub.dataset.working import anew, refuse_inside, working
+from wmhub.dataset.working import anew, refuse_mixed, working
 from wmhub.errors import DatasetError, InvalidInputError, OutputExistsError
 from wmhub.logs import ansor, meta_schedule
 from wmhub.records import MeasureRecord, Scheduler, Workload
@@ -60,7 +60,7 @@ def export(
     opened = open_verified(dataset)
     scheduler = _format(opened, format)
     output = destination(output)
-    refuse_inside(output, [opened.path])
+    refuse_mixed(output, [opened.path])
     write = _write_ansor if scheduler is Scheduler.AUTO_SCHEDULER else _write_database
     with working(output):
         if output.exists() and (not output.is_dir() or any(output.iterdir())):

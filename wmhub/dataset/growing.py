@@ -8,6 +8,7 @@ from pathlib import Path
 from wmhub.dataset.manifest import MANIFEST
 from wmhub.dataset.placing import refuse_existing
 from wmhub.dataset.reader import Dataset
+from wmhub.dataset.replacing import refuse_from_inside
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Change, Version
 from wmhub.errors import HardwareMismatchError, InvalidInputError
@@ -20,11 +21,12 @@ def older_in(output: Path, version: Version | None, least: Change = Change.PATCH
 
     Raises ``DatasetError`` for one that was changed, ``OutputExistsError`` for what is no dataset,
     and ``InvalidInputError`` for a ``version`` that cannot follow after the ``least`` that will
-    change.
+    change, or from inside of the folder.
     """
     if not (output / MANIFEST).exists():
         refuse_existing(output)
         return None
+    refuse_from_inside(output)
     older = open_verified(output)
     if version is not None:
         version.require_after(least, older.manifest.version)

@@ -12,12 +12,21 @@ from pathlib import Path
 
 from wmhub.dataset.card import CARD
 from wmhub.dataset.manifest import MANIFEST, read_manifest
-from wmhub.errors import OutputExistsError
+from wmhub.errors import InvalidInputError, OutputExistsError
 from wmhub.flushing import flush
 
 #: Parts of the working folder: a dataset half written, and an older one put aside.
 WRITING = "writing"
 _OLDER = "older"
+
+
+def refuse_from_inside(output: Path) -> None:
+    """Raises ``InvalidInputError`` where this process is in the folder that is to be replaced: it,
+    and the shell that it came from, would be left in none."""
+    if Path.cwd().is_relative_to(output.resolve()):
+        raise InvalidInputError(
+            f"{output}: the folder is replaced as a whole, so call this from outside of it"
+        )
 
 
 def replace(output: Path, folder: Path) -> None:

@@ -18,11 +18,12 @@ from wmhub.dataset.growing import require_same_clock, require_same_hardware
 from wmhub.dataset.manifest import MANIFEST, Manifest, Repeatability, write_manifest
 from wmhub.dataset.placing import destination, refuse_existing
 from wmhub.dataset.reader import Dataset
+from wmhub.dataset.replacing import refuse_from_inside
 from wmhub.dataset.schema import Provenance, is_utf8
 from wmhub.dataset.splits import split_workloads
 from wmhub.dataset.verify import open_verified, require_verified
 from wmhub.dataset.version import Change, Version
-from wmhub.dataset.working import anew, refuse_inside, working
+from wmhub.dataset.working import anew, refuse_mixed, working
 from wmhub.dataset.writer import Description, add_card
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.flushing import flush_folder
@@ -64,7 +65,7 @@ def merge(
         limits=tuple(limit for item in opened for limit in item.manifest.limits),
     )
     output = destination(output)
-    refuse_inside(output, [dataset.path for dataset in opened])
+    refuse_mixed(output, [dataset.path for dataset in opened])
     with working(output):
         refuse_existing(output)
         with anew(output, "runs") as runs:
@@ -97,7 +98,7 @@ def split(
     """
     older = open_verified(dataset)
     output = destination(output)
-    refuse_inside(output, [older.path])
+    refuse_mixed(output, [older.path])
     workloads = older.workloads()
     chosen = chosen_workloads(test_workloads, workloads)
     before = older.split_of
@@ -138,6 +139,7 @@ def credit(
     folder, named = destination(dataset), Provenance(contributor, licence)
     if instead_of and not named.licence:
         raise InvalidInputError("without a licence there is nothing to write instead of one")
+    refuse_from_inside(folder)
     with working(folder):
         older = open_verified(folder)
         manifest = older.manifest

@@ -85,6 +85,13 @@ def _last_words(done: subprocess.CompletedProcess[str]) -> str:
     return " ".join(done.stderr.split())[:300]
 
 
+#: Variables, set for hooks, that would have git work in the repository of whoever calls.
+_ELSEWHERE = frozenset(
+    f"GIT_{what}"
+    for what in ("DIR", "WORK_TREE", "COMMON_DIR", "INDEX_FILE", "OBJECT_DIRECTORY", "NAMESPACE")
+)
+
+
 def _run(
     store: Path,
     arguments: list[str],
@@ -92,7 +99,7 @@ def _run(
     stdout: IO[bytes] | int = subprocess.PIPE,
 ) -> subprocess.CompletedProcess[str]:
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in _ELSEWHERE},
         "GIT_TERMINAL_PROMPT": "0",
         # Its reasons are read.
         "LC_ALL": "C",

@@ -101,3 +101,15 @@ def refuse_inside(output: Path, inputs: Iterable[Path]) -> None:
                 f"{path}: lies where wmhub works on {output}, and would be removed; move it "
                 "elsewhere first, or choose another output"
             )
+
+
+def refuse_mixed(output: Path, datasets: Iterable[Path]) -> None:
+    """`refuse_inside` of ``datasets``, and the other way round: nobody would take a folder with
+    files of another dataset for that dataset any more. Raises ``InvalidInputError``."""
+    folders = list(datasets)
+    refuse_inside(output, folders)
+    for folder in folders:
+        if folder.resolve() in output.resolve().parents:
+            raise InvalidInputError(
+                f"{output}: lies in the dataset {folder}; choose another output"
+            )

@@ -110,14 +110,16 @@ def resolve_dataset(
 
 def dataset_folder(given: str | os.PathLike[str], locked: Locked = None) -> Path:
     """The folder of a dataset that is given as one, or by its bare name where no folder has it;
-    ``locked`` is the lock that must name that.
+    with ``locked``, the lock that must name it, a bare name is no folder's.
 
     Raises ``MissingInputError`` where it is neither, and the errors of ``resolve_dataset``.
     """
     text = os.fspath(given)
     folder = expanded(text)
-    # What has a slash is meant as a path; a mistyped one is no server's business.
-    if folder.exists() or "/" in text.partition(":")[0]:
+    # What has a slash is meant as a path; a mistyped one is no server's business. A bare name is
+    # the lock's, where there is one, whatever lies here.
+    is_path = "/" in text.partition(":")[0] or not isinstance(given, str) or text in (".", "..")
+    if is_path or (folder.exists() and not locked):
         return folder
     try:
         return resolve_dataset(text, locked=locked).folder
