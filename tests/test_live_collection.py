@@ -24,10 +24,12 @@ from wmhub.errors import (
     WmhubError,
 )
 from wmhub.hardware.probe import NoisyMachineWarning
+from wmhub.hardware.table import lookup
 from wmhub.live_collection import collect_live
 from wmhub.measure.journal import read_journal
 from wmhub.measure.live import LivePlan, LiveProgress
 from wmhub.measure.timing import TimingPlan
+from wmhub.names import HardwareKey
 from wmhub.records import MeasureRecord
 
 pytestmark = pytest.mark.tvm
@@ -139,6 +141,22 @@ def test_a_folder_that_is_no_dataset_is_left_alone(tmp_path: Path) -> None:
 def test_devices_elsewhere_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="--hardware"):
         collect_live(tmp_path / "data", rpc="127.0.0.1:1/board")
+
+
+def test_devices_elsewhere_that_no_table_knows_need_their_numbers(tmp_path: Path) -> None:
+    known = lookup(HardwareKey.parse("llvm-haswell-64c"))
+    assert known is not None
+    key = HardwareKey.parse("llvm-unheardof-64c")
+    place = {"hardware": str(key), "rpc": "127.0.0.1:1/board"}
+    with pytest.raises(InvalidInputError, match="no table knows llvm-unheardof-64c"):
+        collect_live(tmp_path / "data", **place)  # type: ignore[arg-type]
+    with pytest.raises(HardwareMismatchError, match="the profile is of llvm-haswell-64c"):
+        collect_live(tmp_path / "data", profile=known, **place)  # type: ignore[arg-type]
+    numbers = dataclasses.replace(known, key=key)
+    with pytest.raises(MeasureError, match="the tracker does not answer"):
+        collect_live(tmp_path / "data", profile=numbers, **place)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="this machine is probed"):
+        collect_live(tmp_path / "data", profile=numbers)
 
 
 def test_a_tracker_that_is_not_there_is_told_before_anything_is_prepared(

@@ -14,8 +14,8 @@ from wmhub.dataset.assemble import COLLECTOR, Part, assemble, chosen_workloads, 
 from wmhub.dataset.growing import (
     older_in,
     require_same_clock,
-    require_same_hardware,
     settled_elsewhere,
+    told_hardware,
 )
 from wmhub.dataset.ingest import Ingested, ReadProgress, ingest
 from wmhub.dataset.manifest import Manifest
@@ -245,29 +245,14 @@ def _require_settled(
 def _hardware(
     hardware: HardwareKey | str | None, profile: HardwareProfile | None, older: Dataset | None
 ) -> tuple[HardwareKey, HardwareProfile | None]:
-    """What was measured on, and its numbers: those of the dataset that grows, which its rows were
-    collected with, before any other."""
-    from wmhub.hardware.table import lookup
-
-    if hardware is None and older is None:
+    """What was measured on, this machine where nothing says another, and its numbers."""
+    key, numbers = told_hardware(hardware, profile, older)
+    if key is None:
         from wmhub.hardware.probe import probe
 
         here = probe()
         return here.key, here
-    key = HardwareKey.parse(str(hardware)) if hardware is not None else None
-    if profile is not None and key not in (None, profile.key):
-        raise HardwareMismatchError(f"the profile is of {profile.key}, not of {key}")
-    if older is not None:
-        if key is not None:
-            require_same_hardware(older, key)
-        if profile is not None and older.manifest.profile not in (None, profile):
-            raise HardwareMismatchError(
-                f"{older.path} has other numbers of {older.hardware} than the profile: leave it "
-                "out, or collect into a new dataset"
-            )
-        return older.hardware, older.manifest.profile or profile or lookup(older.hardware)
-    assert key is not None
-    return key, profile or lookup(key) or _probed(key)
+    return key, numbers or (_probed(key) if older is None else None)
 
 
 def _probed(key: HardwareKey) -> HardwareProfile | None:

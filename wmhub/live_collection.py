@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmhub.dataset.assemble import COLLECTOR
-from wmhub.dataset.growing import older_in, require_same_clock, require_same_hardware
+from wmhub.dataset.growing import (
+    older_in,
+    require_same_clock,
+    require_same_hardware,
+    told_hardware,
+)
 from wmhub.dataset.manifest import COLD, Manifest
 from wmhub.dataset.placing import destination
 from wmhub.dataset.reader import Dataset
@@ -63,6 +68,7 @@ def collect_live(
     *,
     workloads: Sequence[str] = ("zoo",),
     hardware: HardwareKey | str | None = None,
+    profile: HardwareProfile | None = None,
     target: dict[str, Any] | None = None,
     plan: LivePlan | None = None,
     timing: TimingPlan | None = None,
@@ -80,10 +86,11 @@ def collect_live(
 
     ``workloads`` are what ``wmhub.measure.sources`` reads: zoo names, networks, files (a ``.py``
     file is executed). ``hardware`` is what is measured on; without it, this machine, probed.
-    ``target`` is derived from it unless given. ``rpc`` (``HOST:PORT/KEY``) measures
-    on the devices of a TVM tracker; ``hardware`` must then say what they are. ``model`` is
-    a checkpoint, of any hardware, that proposes what is not random: half of it what it would
-    measure in a search, half what it takes for fast before anything is measured.
+    ``profile`` has the numbers of a tracker's devices where no table does. ``target`` is derived
+    from it unless given. ``rpc`` (``HOST:PORT/KEY``) measures on the devices of a TVM tracker;
+    ``hardware`` must then say what they are. ``model`` is a checkpoint, of any hardware, that
+    proposes what is not random: half of it what it would measure in a search, half what it takes
+    for fast before anything is measured.
 
     Ctrl-C finishes the batch and the dataset; a second one leaves only the journal, which the next
     call takes up; lines of it that were damaged meanwhile are in the report. Raises
@@ -97,7 +104,8 @@ def collect_live(
     output = destination(output)
     with working(output):
         older = older_in(output, number, Change.MINOR)
-        key, profile = _hardware_at_hand(hardware, older, remote=tracker is not None)
+        at_hand = _elsewhere if tracker is not None else _here
+        key, profile = at_hand(hardware, profile, older)
         if tracker is not None:
             # Before anything is prepared for devices that are not there.
             tracker.require_device()
@@ -145,33 +153,43 @@ def collect_live(
     return LiveReport(output, finished.manifest, state, finished.rejections, kept, stop())
 
 
-def _hardware_at_hand(
-    hardware: HardwareKey | str | None, older: Dataset | None, *, remote: bool
-) -> tuple[HardwareKey, HardwareProfile | None]:
-    """What is measured on, ``hardware`` or this machine; it must be that of ``older``.
+def _here(
+    hardware: HardwareKey | str | None, profile: HardwareProfile | None, older: Dataset | None
+) -> tuple[HardwareKey, HardwareProfile]:
+    """This machine, or its GPU if that is ``hardware``; it must be that of ``older``.
 
     Warns of what makes latencies less sure. Raises ``HardwareMismatchError`` where it is another,
-    and ``InvalidInputError`` for devices elsewhere (``remote``) that are not named.
+    and ``InvalidInputError`` for a ``profile``, whose numbers are probed.
     """
     from wmhub.hardware.probe import calibrated_here
-    from wmhub.hardware.table import lookup
 
-    profile: HardwareProfile | None
-    if remote:
-        key = HardwareKey.parse(str(hardware)) if hardware is not None else None
-        key = key or (older.hardware if older is not None else None)
-        if key is None:
-            raise InvalidInputError(
-                "what the devices of the tracker are must be told, as hardware (--hardware): "
-                "it cannot be probed from here"
-            )
-        profile = lookup(key)
-    else:
-        profile = calibrated_here(hardware)
-        key = profile.key
+    if profile is not None:
+        raise InvalidInputError("a profile is for devices of a tracker: this machine is probed")
+    found = calibrated_here(hardware)
     if older is not None:
-        require_same_hardware(older, key)
-    return key, profile
+        require_same_hardware(older, found.key)
+    return found.key, found
+
+
+def _elsewhere(
+    hardware: HardwareKey | str | None, profile: HardwareProfile | None, older: Dataset | None
+) -> tuple[HardwareKey, HardwareProfile]:
+    """What the devices of a tracker are, which nothing here can probe, and their numbers.
+
+    Raises ``InvalidInputError`` where either is not told, and what `told_hardware` raises.
+    """
+    key, numbers = told_hardware(hardware, profile, older)
+    if key is None:
+        raise InvalidInputError(
+            "what the devices of the tracker are must be told, as hardware (--hardware): "
+            "it cannot be probed from here"
+        )
+    if numbers is None:
+        raise InvalidInputError(
+            f"no table knows {key}: give its numbers as profile (--profile FILE), or nothing could "
+            "be trained on what is measured"
+        )
+    return key, numbers
 
 
 def _head(

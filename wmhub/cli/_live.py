@@ -100,7 +100,7 @@ _REST = (
     "model",
 )
 #: Options of reading logs that mean nothing with it.
-_OF_LOGS = ("recipe", "mirror", "update", "strict", "profile")
+_OF_LOGS = ("recipe", "mirror", "update", "strict")
 
 
 def live_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -131,9 +131,11 @@ def take_live(
         if given:
             raise click.UsageError(f"--{given[0].replace('_', '-')} needs --live")
         return False
-    foreign = [name for name in _OF_LOGS if options.pop(name)]
+    foreign = [f"--{name}" for name in _OF_LOGS if options.pop(name)]
     if logs or test_workloads or foreign:
-        raise click.UsageError("--live measures: leave out logs, recipes and options of theirs")
+        foreign += ["--test-workloads"] if test_workloads else []
+        named = f"{', '.join(foreign)} of reading logs" if foreign else "logs"
+        raise click.UsageError(f"--live measures: leave out {named}")
     _collect_live(output, plan, as_json, workers=workers, **rest, **options)
     return True
 

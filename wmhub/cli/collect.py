@@ -93,10 +93,10 @@ def command(
     behind a TVM tracker, and added to the dataset in DIR, which may exist. Ctrl-C finishes the
     batch and the dataset.
     """
+    options["profile"] = profile_in(options["profile"])
     if take_live(logs, output, test_workloads, workers, as_json, options):
         return
     _refuse_without_effect(options)
-    options["profile"] = profile_in(options["profile"])
     from wmhub.cli._show import reading_progress, show_json
     from wmhub.collection import collect
     from wmhub.hardware.machine import read_cpu

@@ -12,6 +12,7 @@ from wmhub.dataset.replacing import refuse_from_inside
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.version import Change, Version
 from wmhub.errors import HardwareMismatchError, InvalidInputError
+from wmhub.hardware.profile import HardwareProfile
 from wmhub.names import HardwareKey
 from wmhub.records import Workload
 
@@ -40,6 +41,33 @@ def require_same_hardware(older: Dataset, hardware: HardwareKey, whose: str = "r
             f"{older.path}: measured on {older.hardware}, so {whose} of {hardware} cannot be "
             "added: latencies of different hardware do not mix in one dataset"
         )
+
+
+def told_hardware(
+    hardware: HardwareKey | str | None, profile: HardwareProfile | None, older: Dataset | None
+) -> tuple[HardwareKey | None, HardwareProfile | None]:
+    """What was measured on and its numbers, as far as either is told: those of the dataset that
+    grows, which its rows were collected with, before any other, and those of the table last.
+
+    Raises ``HardwareMismatchError`` where what is told disagrees.
+    """
+    from wmhub.hardware.table import lookup
+
+    key = HardwareKey.parse(str(hardware)) if hardware is not None else None
+    if profile is not None and key not in (None, profile.key):
+        raise HardwareMismatchError(f"the profile is of {profile.key}, not of {key}")
+    if older is not None:
+        if key is not None:
+            require_same_hardware(older, key)
+        if profile is not None and older.manifest.profile not in (None, profile):
+            raise HardwareMismatchError(
+                f"{older.path} has other numbers of {older.hardware} than the profile: leave it "
+                "out, or collect into a new dataset"
+            )
+        key, profile = older.hardware, older.manifest.profile or profile
+    elif key is None and profile is not None:
+        key = profile.key
+    return key, profile or (lookup(key) if key is not None else None)
 
 
 def require_same_clock(older: Dataset, is_cold: bool, whose: str) -> None:
