@@ -87,6 +87,12 @@ def test_a_gpu_without_a_name_is_compiled_for_by_its_architecture() -> None:
     assert target_of(HardwareKey("rocm", "mi50"))["mcpu"] == "gfx906"
 
 
+def test_the_wavefronts_of_rdna_are_half_as_wide() -> None:
+    widths = {"gfx90a": 64, "gfx942": 64, "mi50": 64, "gfx1030": 32, "gfx1100": 32, "gfx1201": 32}
+    for device, width in widths.items():
+        assert target_of(HardwareKey("rocm", device))["thread_warp_size"] == width
+
+
 def test_a_target_has_the_cores_of_its_hardware() -> None:
     key = HardwareKey.parse("llvm-neoverse-n1-4c")
     assert given_target({"kind": "llvm", "mcpu": "neoverse-n1"}, key)["num-cores"] == 4

@@ -32,6 +32,8 @@ _CUDA_ARCH = {
 #: Architecture of a CPU -> LLVM's triple of a system with one.
 _TRIPLES = {"aarch64": "aarch64-linux-gnu", "x86_64": "x86_64-linux-gnu"}
 _APPLE_TRIPLE = "arm64-apple-macosx"
+#: What AMD's architectures with wavefronts of 32 threads begin with: RDNA, 1 to 4.
+_RDNA = ("gfx10", "gfx11", "gfx12")
 _ROCM_ARCH = {"mi50": "gfx906", "mi100": "gfx908", "mi250x": "gfx90a", "mi300x": "gfx942"}
 
 
@@ -114,13 +116,14 @@ def target_of(key: HardwareKey) -> dict[str, Any]:
             "thread_warp_size": 32,
         }
     if key.backend == "rocm" and (key.device in _ROCM_ARCH or key.device.startswith("gfx")):
+        # A device without a name of its own is called by its architecture.
+        mcpu = _ROCM_ARCH.get(key.device, key.device)
         return {
             "kind": "rocm",
-            # A device without a name of its own is called by its architecture.
-            "mcpu": _ROCM_ARCH.get(key.device, key.device),
+            "mcpu": mcpu,
             "max_threads_per_block": 1024,
             "max_shared_memory_per_block": 64 << 10,
-            "thread_warp_size": 64,
+            "thread_warp_size": 32 if mcpu.startswith(_RDNA) else 64,
         }
     if key.backend == "metal":
         return {
