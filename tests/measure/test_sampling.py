@@ -106,6 +106,17 @@ def test_a_program_that_tvms_rules_fail_on_is_refused_with_their_reason(
         sampler()
 
 
+def test_an_interruption_is_no_reason_to_leave_a_program_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wmhub.measure.rules.Product.of", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sampler()
+
+
 def test_a_small_space_gives_what_it_has() -> None:
     found = sampler("transpose-m64-n64").random(16)
     assert 1 <= len(found) < 16

@@ -19,6 +19,7 @@ from wmhub.measure.programs import save_program, trace_text
 from wmhub.measure.rules import space_generator
 from wmhub.measure.sketch import REFUSALS, Sketch, replay_trace, unchecked_schedule
 from wmhub.replay.limits import BlockLimits
+from wmhub.tvm_callbacks import own_errors
 from wmhub.tvm_compat import Trace, last_line, use_target
 from wmhub.tvm_compat import meta_schedule as ms
 
@@ -90,7 +91,8 @@ class Sampler:
         )
         self._context = context
         try:
-            spaces = context.generate_design_space()
+            with own_errors():
+                spaces = context.generate_design_space()
         except REFUSALS as error:
             reason = last_line(error) or type(error).__name__
             raise MeasureError(

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -190,7 +190,7 @@ def _carried_out(
     firsts = [NO_BASELINE] * len(job.tasks)
     if before and (others := of_other_targets(job.database(), job.target)):
         history.notes.append(f"{others} of its {before} records are of another target: not used")
-    with own_errors(), interruptible(budget.interrupt) if means is not None else nullcontext():
+    with own_errors(), interruptible(budget.interrupt):
         if means is not None and not budget.spent:
             if baselines:
                 firsts = measure_baselines(job, means, budget)
@@ -244,15 +244,18 @@ def _require_measurable(
 def _run(job: Job, history: History, budget: Budget, means: Means) -> None:
     """Measures; a task that TVM or the search cannot handle is left out for the sake of the others.
 
-    TVM makes all design spaces before the first batch, and ends where one cannot be made.
+    TVM makes all design spaces before the first batch, and ends where one cannot be made. Raises
+    what our own builder, runner and search raise before anything was measured.
     """
     try:
-        run(job, history, budget, means)
-    except Exception as error:
-        if history.trials and isinstance(error, WmhubError):
-            # What was measured is a result: a board that is gone takes nothing of it along.
-            history.notes.append(f"measuring ended early: {last_line(error)}")
-            return
+        with own_errors():
+            run(job, history, budget, means)
+    except (WmhubError, OSError) as error:
+        if not history.trials:
+            raise
+        # What was measured is a result: a board that is gone takes nothing of it along.
+        history.notes.append(f"measuring ended early: {last_line(error)}")
+    except Exception:
         if history.trials or len(job.tasks) == 1:
             raise
         unfit = job.unfit()
@@ -260,7 +263,7 @@ def _run(job: Job, history: History, budget: Budget, means: Means) -> None:
         if not unfit or not fit:
             raise
         history.notes += [f"{name} is not measured: {reason}" for name, reason in unfit.items()]
-        run(dataclasses.replace(job, tasks=fit), history, budget, means)
+        _run(dataclasses.replace(job, tasks=fit), history, budget, means)
 
 
 def schedule(
