@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wmhub.errors import InvalidInputError, OutputExistsError
+from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
 from wmhub.holding import held
 from wmhub.search import output as files
 from wmhub.search.output import DATABASE, records_in, refuse_overwriting
@@ -102,7 +102,7 @@ def test_an_empty_database_is_of_no_run(tmp_path: Path) -> None:
     database(tmp_path / "out", "", "")
     files.refuse(tmp_path / "out", None)
     (tmp_path / "out" / WORKLOADS).write_text('["1", "program"]\n')
-    with pytest.raises(OutputExistsError, match="holds a tuning run"):
+    with pytest.raises(OutputExistsError, match="holds an earlier run"):
         files.refuse(tmp_path / "out", None)
 
 
@@ -117,3 +117,18 @@ def test_what_no_run_has_written_is_not_replaced(tmp_path: Path, suffix: str) ->
     refuse_overwriting(tmp_path, tmp_path, ["matmul"], "matmul-m8-n8-k8")
     with pytest.raises(OutputExistsError, match="would be replaced"):
         refuse_overwriting(tmp_path, tmp_path, ["matmul"], mine)
+
+
+def test_a_run_that_is_to_go_on_begins_where_none_has_begun(tmp_path: Path) -> None:
+    output, other = tmp_path / "out", tmp_path / "other"
+    assert files.begun(output, output) is None
+    assert files.begun(output, None) is None
+    # What is not its own has to be there.
+    assert files.begun(output, other) == other
+    with pytest.raises(MissingInputError, match=f"{WORKLOADS} and {RECORDS} missing"):
+        files.refuse(output, other)
+    output.mkdir()
+    (output / RECORDS).touch()
+    assert files.begun(output, output) == output
+    with pytest.raises(MissingInputError, match=f"{WORKLOADS} missing"):
+        files.refuse(output, output)

@@ -28,6 +28,13 @@ _MADE = (".py", ".so")
 _OURS = secrets.token_hex(8)
 
 
+def begun(output: Path, database: Path | None) -> Path | None:
+    """``database``, but ``None`` where it is ``output`` and no run has begun one there: the command
+    that goes on after a kill is the one that begins."""
+    is_new = _goes_on(output, database) and not any((output / name).exists() for name in DATABASE)
+    return None if is_new else database
+
+
 def refuse(output: Path, database: Path | None) -> None:
     """Whether a run may write to ``output`` and go on from ``database``; nothing is made yet.
 
@@ -41,8 +48,8 @@ def refuse(output: Path, database: Path | None) -> None:
         if (path := output / name)
     ):
         raise OutputExistsError(
-            f"{output} holds a tuning run: give another folder, or go on from it with "
-            f"`wmhub tune --database {output}`"
+            f"{output} holds an earlier run: give another folder; what `wmhub tune` has measured "
+            f"there it goes on from with --database {output}"
         )
     if database is not None:
         missing = [name for name in DATABASE if not (database / name).is_file()]
@@ -64,7 +71,10 @@ def refuse_overwriting(
                 continue
             is_source = source is not None and source.exists() and path.samefile(source)
             if is_source or not _goes_on(output, database):
-                raise OutputExistsError(f"{path} would be replaced: give another folder")
+                raise OutputExistsError(
+                    f"{path} would be replaced: give another folder, or remove it if it is of a "
+                    "run that was killed"
+                )
 
 
 def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]) -> int:
