@@ -23,7 +23,7 @@ REPORT, PLOT, LEARNED, LOG = "report.json", "latency.png", "learned.npz", "tvm.l
 #: The mark of a folder that a demo may clear: nothing but demos has written there.
 DEMO = ".made-by-demo"
 #: What is written of each task.
-_MADE = (".py", ".so")
+_MADE = (".py", ".so", ".tar")
 #: Tells the demo of this process from others.
 _OURS = secrets.token_hex(8)
 
@@ -174,10 +174,10 @@ def write_schedule(output: Path, task: str, schedule: Any) -> Path:
 
 
 def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path | None, str | None]:
-    """Compiles ``mod`` to a shared library; or the reason why that was not possible."""
+    """Compiles ``mod`` to a library; or the reason why that was not possible."""
     from wmhub.measure.programs import compile_program
 
-    path = output / f"{file_stem(task)}.so"
+    path = output / f"{file_stem(task)}{_suffix(target)}"
     try:
         # It takes its arguments as the program does, whatever the schedule would like.
         with compiling_for(str(target.kind.name)):
@@ -186,6 +186,18 @@ def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path 
         lines = str(error).strip().splitlines()
         return None, f"{task}: no library: {lines[-1] if lines else type(error).__name__}"
     return path, None
+
+
+def _suffix(target: Any) -> str:
+    """That of a shared library; where this machine cannot link it, of an archive of its objects,
+    which TVM's ``load_module`` links where it is loaded."""
+    from wmhub.tvm_compat import tvm
+
+    host = target if target.host is None else target.host
+    triple = str(host.attrs.get("mtriple", "")) if host.kind.name == "llvm" else ""
+    # LLVM's own names more, such as a vendor.
+    ours = str(tvm.target.codegen.llvm_get_system_triple()).split("-")
+    return ".so" if set(filter(None, triple.split("-"))) <= set(ours) else ".tar"
 
 
 def write_report(result: TuneResult) -> None:
