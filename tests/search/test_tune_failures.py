@@ -93,8 +93,16 @@ def test_an_error_in_a_callback_is_what_it_was(
             tune(tmp_path / f"out{number}", workload=workload, trials=4, batch=4)
 
 
-def interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def interrupt_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a callback of ours, from within TVM, be interrupted the next time and no more."""
+    from wmhub.measure.rules import Product
+
+    def of(*_: object) -> None:
+        monkeypatch.setattr(Product, "of", real)
+        raise KeyboardInterrupt
+
+    real = Product.of
+    monkeypatch.setattr(Product, "of", of)
 
 
 @pytest.mark.usefixtures("warm")
@@ -102,9 +110,9 @@ def interrupt(*_: object) -> None:
 def test_an_interruption_of_tvm_is_no_candidate_that_it_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr("wmhub.measure.rules.Product.of", interrupt)
+    interrupt_once(monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        tune(tmp_path / "out", **options)
+        tune(tmp_path / "out", workload=two_tasks(), **options)
 
 
 @pytest.mark.usefixtures("warm")
@@ -115,7 +123,7 @@ def test_an_interruption_of_the_last_measuring_ends_the_run(
     from wmhub.search.contexts import make_contexts
 
     def playoff(finalists: Any, target: Any, means: Any) -> None:
-        monkeypatch.setattr("wmhub.measure.rules.Product.of", interrupt)
+        interrupt_once(monkeypatch)
         (schedule, *_) = (schedule for _, schedule in finalists)
         (context,) = make_contexts(
             [NamedWorkload("again", schedule.mod)], target, None, cores=1, seed=0, log=None
