@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,9 @@ from wmhub.interrupts import interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_asks_and_the_second_interrupts(number: signal.Signals) -> None:
+def test_the_first_asks_and_the_second_interrupts(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = signal.getsignal(number)
     asked: list[str] = []
     with interruptible(lambda: asked.append("end")) as stop:
@@ -22,6 +25,18 @@ def test_the_first_asks_and_the_second_interrupts(number: signal.Signals) -> Non
             os.kill(os.getpid(), number)
     assert signal.getsignal(number) is before
     assert asked == ["end"]
+    told = capsys.readouterr()
+    assert told.err == "\rfinishing the work at hand; once more ends at once\n"
+    assert not told.out
+
+
+def test_where_no_one_can_be_told_the_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path(os.devnull).open() as cannot_be_written:
+        for stream in (None, cannot_be_written):
+            monkeypatch.setattr("sys.stderr", stream)
+            with interruptible() as stop:
+                os.kill(os.getpid(), signal.SIGINT)
+                assert stop()
 
 
 def test_in_another_thread_it_is_left_to_whoever_started_that() -> None:

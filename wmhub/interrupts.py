@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -13,7 +14,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @contextmanager
 def interruptible(asked: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
     """Meanwhile the first Ctrl-C calls ``asked``, and a second one raises ``KeyboardInterrupt``; so
-    does SIGTERM, by which supervisors end what has had its time.
+    does SIGTERM, by which supervisors end what has had its time. The first says on standard error
+    what comes of it.
 
     Gives what tells whether there was one.
     """
@@ -25,6 +27,7 @@ def interruptible(asked: Callable[[], None] = lambda: None) -> Iterator[Callable
             raise KeyboardInterrupt
         was_asked = True
         asked()
+        _tell()
 
     try:
         before = {number: signal.signal(number, ask) for number in _SIGNALS}
@@ -36,3 +39,12 @@ def interruptible(asked: Callable[[], None] = lambda: None) -> Iterator[Callable
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _tell() -> None:
+    # A signal may come in the midst of another write, or when there is no one to read any: neither
+    # may end the work.
+    with suppress(Exception):
+        # Over the ^C of a terminal.
+        sys.stderr.write("\rfinishing the work at hand; once more ends at once\n")
+        sys.stderr.flush()

@@ -59,3 +59,21 @@ def test_what_a_broken_off_call_left_is_no_answer() -> None:
     assert (candidate.home, candidate.build_seconds) == (worker, 0.5)
     ours.close()
     theirs.close()
+
+
+def test_builds_that_fail_at_once_do_not_shorten_the_patience_with_others() -> None:
+    ours, theirs = Channel.pair()
+    worker: Any = Worker()
+    worker.channel = ours
+    crew: Any = SimpleNamespace(workers=[worker], wait_ready=lambda: None)
+    patience = Patience(timeout_seconds=30.0, ratio=12.0)
+    builds = [Build(id_, InFlight(Program("module")), None) for id_ in range(16)]
+    for build in builds:
+        # Half of them fail in no time, the others are built in two seconds.
+        failure = FailureKind.COMPILE_HOST if build.id % 2 else None
+        theirs.send(Built(build.id, 0.01 if failure else 2.0, failure, "no such intrinsic"))
+        Building(crew, patience).run([build])
+    assert sum(build.candidate.outcome is not None for build in builds) == 8
+    assert patience.seconds("") == 24.0
+    ours.close()
+    theirs.close()

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wmhub.errors import InvalidInputError
+from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure import zoo
 from wmhub.measure.candidate import Measurement, Program
 from wmhub.measure.engine import Engine
@@ -117,13 +117,17 @@ def test_a_failure_is_told_as_metaschedule_tells_it(engine: Engine) -> None:
 
 
 class FakeEngine:
-    """Keeps count of what it builds; the n-th program runs for n seconds, the third never."""
+    """Keeps count of what it builds; the n-th program runs for n seconds, the third never. Broken,
+    it cannot build those of even number, nor run the others."""
+
+    is_broken = False
 
     def __init__(self) -> None:
         self.closing = contextlib.ExitStack()
         self.programs: list[Program] = []
         self.linked: set[int] = set()
         self.timed: set[int] = set()
+        self.asked = 0
 
     def build(self, programs: list[Program]) -> list[int]:
         before = len(self.programs)
@@ -133,14 +137,20 @@ class FakeEngine:
         return new
 
     def outcome(self, id_: int) -> Measurement | None:
-        return self._ran(id_) if id_ in self.timed else None
+        is_unbuilt = self.is_broken and id_ % 2 == 0
+        return self._ran(id_) if is_unbuilt or id_ in self.timed else None
+
+    def require_sound(self) -> None:
+        self.asked += 1
+        if self.is_broken:
+            raise MeasureError("not even a trivial program can be run")
 
     def run(self, ids: list[int]) -> list[Measurement]:
         self.timed.update(ids)
         return [self._ran(id_) for id_ in ids]
 
     def _ran(self, id_: int) -> Measurement:
-        if id_ == 2:
+        if id_ == 2 or self.is_broken:
             return Measurement((), FailureKind.CRASH, "", 0.0, 0.0)
         return Measurement((1.0 + id_,), None, "", 0.0, 0.0)
 
@@ -149,6 +159,35 @@ class FakeEngine:
 
     def release(self, ids: list[int]) -> None:
         self.linked.difference_update(ids)
+
+
+def measuring(engine: FakeEngine) -> Callable[[str, list[int]], list[float | None]]:
+    """What measures some of ten programs for a task, as TVM does, and gives their seconds."""
+    from wmhub.measure.metaschedule import builder_and_runner, name_task
+    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.tvm_compat import use_target
+
+    builder, runner = builder_and_runner(engine)
+    target = use_target({"kind": "llvm", "num-cores": 1})
+    modules = [zoo.build(f"matmul-m{m}-n16-k16") for m in range(2, 12)]
+
+    def measured(task: str, numbers: list[int]) -> list[float | None]:
+        name_task(builder, task)
+        mods = [modules[number] for number in numbers]
+        built = builder.build([ms.builder.BuilderInput(mod, target) for mod in mods])
+        paths = [result.artifact_path for result in built]
+        assert len(set(paths) - {None}) == len(paths) - paths.count(None)
+        inputs = [
+            ms.runner.RunnerInput(path, "cpu", ms.arg_info.ArgInfo.from_entry_func(mod))
+            for path, mod in zip(paths, mods, strict=True)
+            if path is not None
+        ]
+        results = [future.result() for future in runner.run(inputs)]
+        if results:
+            runner.run(inputs)  # As a search does at its end.
+        return [None if r.run_secs is None else float(r.run_secs[0]) for r in results]
+
+    return measured
 
 
 def test_a_candidate_is_compared_with_its_own_task_alone() -> None:
@@ -184,28 +223,8 @@ def test_without_a_task_candidates_of_other_arguments_are_compared_with_nothing(
 
 
 def test_the_fastest_of_a_task_stay_linked_whatever_their_arguments() -> None:
-    from wmhub.measure.metaschedule import builder_and_runner, name_task
-    from wmhub.tvm_compat import meta_schedule as ms
-    from wmhub.tvm_compat import use_target
-
     engine = FakeEngine()
-    builder, runner = builder_and_runner(engine)
-    target = use_target({"kind": "llvm", "num-cores": 1})
-    modules = [zoo.build(f"matmul-m{m}-n16-k16") for m in range(2, 12)]
-
-    def measured(task: str, numbers: list[int]) -> list[float | None]:
-        name_task(builder, task)
-        mods = [modules[number] for number in numbers]
-        built = builder.build([ms.builder.BuilderInput(mod, target) for mod in mods])
-        paths = [result.artifact_path for result in built]
-        assert len(set(paths)) == len(numbers)
-        inputs = [
-            ms.runner.RunnerInput(path, "cpu", ms.arg_info.ArgInfo.from_entry_func(mod))
-            for path, mod in zip(paths, mods, strict=True)
-        ]
-        results = [future.result() for future in runner.run(inputs)]
-        return [None if r.run_secs is None else float(r.run_secs[0]) for r in results]
-
+    measured = measuring(engine)
     assert measured("relu", [0, 1, 2, 3]) == [1, 2, None, 4]
     assert measured("relu", [4, 5, 6]) == [5, 6, 7]
     assert measured("gelu", [7]) == [8]
@@ -215,3 +234,26 @@ def test_the_fastest_of_a_task_stay_linked_whatever_their_arguments() -> None:
     assert len(engine.programs) == 10  # Two of four: the eighth, and the first's double.
     assert measured("gelu", [0]) == [11]
     assert engine.linked == {0, 1, 3, 4, 7, 10}
+
+
+def test_a_machine_that_is_broken_is_not_taken_for_candidates_that_fail() -> None:
+    from wmhub.tvm_callbacks import own_errors
+
+    engine = FakeEngine()
+    measured = measuring(engine)
+    assert measured("relu", [0, 1, 2, 3]) == [1, 2, None, 4]
+    assert engine.asked == 0
+    engine.is_broken = True
+    # Two builds of three fail, and the third does not run; one that does not run; none is built.
+    for numbers in ([4, 5, 6], [7], [8]):
+        with pytest.raises(MeasureError, match="not even a trivial program"), own_errors():
+            measured("relu", numbers)
+    assert engine.asked == 3
+
+
+def test_of_a_sound_machine_each_batch_that_failed_is_asked_about_once() -> None:
+    engine = FakeEngine()
+    measured = measuring(engine)
+    measured("relu", [0, 1])
+    assert measured("relu", [2]) == [None]
+    assert engine.asked == 1

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import json
+from functools import partial
 
 import pytest
 
@@ -106,6 +108,17 @@ def test_a_program_that_tvms_rules_fail_on_is_refused_with_their_reason(
         sampler()
 
 
+def test_an_interruption_is_no_reason_to_leave_a_program_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wmhub.measure.rules.Product.of", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sampler()
+
+
 def test_a_small_space_gives_what_it_has() -> None:
     found = sampler("transpose-m64-n64").random(16)
     assert 1 <= len(found) < 16
@@ -122,6 +135,25 @@ def test_the_mix_is_random_first_and_then_as_stated() -> None:
     drawn.guided = lambda n: calls.append(("guided", n)) or guided(n)  # type: ignore[method-assign,func-returns-value]
     assert len(mixed(drawn, 8, 0.25, measured=8, warm_up=8)) == 8
     assert calls == [("random", 2), ("guided", 6)]
+
+
+def test_a_gpus_collection_that_grows_draws_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wmhub.measure import sampling
+
+    # TVM parses the intrinsics of CUDA for eleven seconds, and none is used here.
+    without = partial(sampling.use_target, intrinsics=False)
+    monkeypatch.setattr(sampling, "use_target", without)
+    drawn: list[set[str]] = []
+    known: list[Sampled] = []
+    for _ in range(2):
+        grown = Sampler(zoo.build("matmul-m256-n256-k256"), CUDA, 1)
+        for candidate in known:
+            grown.learn(candidate.trace, 1.0)
+        traces = itertools.islice(grown._drawn(), 8)
+        drawn.append({str(trace) for trace in traces})
+        known = known or grown.random(3)
+    assert len(drawn[0]) == len(drawn[1]) == 8
+    assert not drawn[0] & drawn[1]
 
 
 @pytest.mark.slow  # TVM parses the intrinsics of CUDA for eleven seconds.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
 from wmhub.errors import HardwareMismatchError, InvalidInputError
@@ -16,11 +18,9 @@ from wmhub.names import HardwareKey
         ("x86_64", "llvm-znver4-2c", None),
         ("x86_64", "llvm-neoverse-v1-64c", "aarch64-linux-gnu"),
         ("x86_64", "llvm-apple-m1-4c", "arm64-apple-macosx"),
-        ("x86_64", "llvm-of-tomorrow-4c", None),
         ("aarch64", "llvm-neoverse-v1-64c", None),
         ("arm64", "llvm-apple-m1-4c", None),
         ("aarch64", "llvm-emeraldrapids-2c", "x86_64-linux-gnu"),
-        ("aarch64", "llvm-of-tomorrow-4c", None),
     ],
 )
 def test_a_cpu_of_another_architecture_has_its_triple(
@@ -30,6 +30,18 @@ def test_a_cpu_of_another_architecture_has_its_triple(
     target = target_of(HardwareKey.parse(key))
     assert target.get("mtriple") == triple
     assert target["num-cores"] == HardwareKey.parse(key).cores
+
+
+@pytest.mark.tvm
+def test_a_cpu_that_our_table_lacks_has_the_triple_under_which_llvm_knows_it() -> None:
+    pytest.importorskip("tvm")
+    devices = {"x86_64": ("alderlake", "bdver2"), "aarch64": ("cortex-a72", "ampere1")}
+    for machine, names in devices.items():
+        triple = None if machine == platform.machine() else f"{machine}-linux-gnu"
+        for name in names:
+            assert target_of(HardwareKey("llvm", name, 4)).get("mtriple") == triple
+    with pytest.raises(InvalidInputError, match=r"llvm-of-tomorrow: .* \(--target\)"):
+        target_of(HardwareKey("llvm", "of-tomorrow", 4))
 
 
 def test_a_device_without_a_target_asks_for_one() -> None:
@@ -85,6 +97,12 @@ def test_a_target_has_to_fit_its_hardware(hardware: str, kind: str, fits: bool) 
 def test_a_gpu_without_a_name_is_compiled_for_by_its_architecture() -> None:
     assert target_of(HardwareKey("rocm", "gfx942"))["mcpu"] == "gfx942"
     assert target_of(HardwareKey("rocm", "mi50"))["mcpu"] == "gfx906"
+
+
+def test_the_wavefronts_of_rdna_are_half_as_wide() -> None:
+    widths = {"gfx90a": 64, "gfx942": 64, "mi50": 64, "gfx1030": 32, "gfx1100": 32, "gfx1201": 32}
+    for device, width in widths.items():
+        assert target_of(HardwareKey("rocm", device))["thread_warp_size"] == width
 
 
 def test_a_target_has_the_cores_of_its_hardware() -> None:

@@ -9,7 +9,7 @@ from measure.sketches import steps
 
 from wmhub.measure import zoo
 from wmhub.measure.sources import NamedWorkload
-from wmhub.search.contexts import logged, make_contexts
+from wmhub.search.contexts import logged, make_contexts, workload_in
 
 pytestmark = pytest.mark.tvm
 pytest.importorskip("tvm")
@@ -30,6 +30,19 @@ def test_a_search_draws_from_our_own_sketches_unless_told_not_to(packing: bool) 
     ]
     assert any(packed) == packing
     assert not all(packed)
+
+
+def test_a_workload_is_another_for_each_target() -> None:
+    from wmhub.tvm_compat import use_target
+
+    task = NamedWorkload("dense", zoo.build("dense-m32-n64-k48-bias"))
+    found = [
+        workload_in(make_contexts([task], target, None, cores=1, seed=0, log=None)[0])
+        for target in map(use_target, (TARGET, {**TARGET, "num-cores": 4}, TARGET))
+    ]
+    assert found[0] == found[2]
+    assert found[0].id != found[1].id
+    assert found[0].program == found[1].program
 
 
 def test_each_run_has_a_log_of_its_own(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_latents_of_another_width_are_refused(tmp_path: Path) -> None:
 
 
 SOUND: dict[str, np.ndarray] = {
-    "format": np.asarray(3),
+    "format": np.asarray(4),
     "model": np.asarray(FakeEvaluator.latents.model),
     "keys": np.asarray(["w"]),
     "latents0": np.zeros((2, FakeScorer.width), np.float32),
@@ -187,7 +187,7 @@ SOUND: dict[str, np.ndarray] = {
     [
         ({"model": None}, "model"),
         ({"format": np.asarray("three")}, "three"),
-        ({"format": np.asarray(2)}, "format 3"),
+        ({"format": np.asarray(3)}, "format 4"),
         ({"leaves0": None}, "leaves0"),
         ({"leaves0": np.full((2, FakeScorer.width), 300, np.int64)}, "int64"),
         ({"rows0": np.asarray(0.5)}, "shapes"),

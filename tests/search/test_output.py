@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import platform
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from wmhub.errors import InvalidInputError, OutputExistsError
+from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
 from wmhub.holding import held
 from wmhub.search import output as files
 from wmhub.search.output import DATABASE, records_in, refuse_overwriting
 
 WORKLOADS, RECORDS = DATABASE
+FOREIGN = "aarch64-linux-gnu" if platform.machine() == "x86_64" else "x86_64-linux-gnu"
 
 
 def prepare(output: Path, known: Path | None, opens: Callable[[Path], object] = bool) -> int:
@@ -102,11 +106,11 @@ def test_an_empty_database_is_of_no_run(tmp_path: Path) -> None:
     database(tmp_path / "out", "", "")
     files.refuse(tmp_path / "out", None)
     (tmp_path / "out" / WORKLOADS).write_text('["1", "program"]\n')
-    with pytest.raises(OutputExistsError, match="holds a tuning run"):
+    with pytest.raises(OutputExistsError, match="holds an earlier run"):
         files.refuse(tmp_path / "out", None)
 
 
-@pytest.mark.parametrize("suffix", [".py", ".so"])
+@pytest.mark.parametrize("suffix", [".py", ".so", ".tar"])
 def test_what_no_run_has_written_is_not_replaced(tmp_path: Path, suffix: str) -> None:
     mine = tmp_path / f"matmul{suffix}"
     refuse_overwriting(tmp_path, None, ["matmul"], "matmul-m8-n8-k8")
@@ -117,3 +121,45 @@ def test_what_no_run_has_written_is_not_replaced(tmp_path: Path, suffix: str) ->
     refuse_overwriting(tmp_path, tmp_path, ["matmul"], "matmul-m8-n8-k8")
     with pytest.raises(OutputExistsError, match="would be replaced"):
         refuse_overwriting(tmp_path, tmp_path, ["matmul"], mine)
+
+
+def test_a_run_that_is_to_go_on_begins_where_none_has_begun(tmp_path: Path) -> None:
+    output, other = tmp_path / "out", tmp_path / "other"
+    assert files.begun(output, output) is None
+    assert files.begun(output, None) is None
+    # What is not its own has to be there.
+    assert files.begun(output, other) == other
+    with pytest.raises(MissingInputError, match=f"{WORKLOADS} and {RECORDS} missing"):
+        files.refuse(output, other)
+    output.mkdir()
+    (output / RECORDS).touch()
+    assert files.begun(output, output) == output
+    with pytest.raises(MissingInputError, match=f"{WORKLOADS} missing"):
+        files.refuse(output, output)
+
+
+@pytest.mark.tvm
+@pytest.mark.parametrize(
+    ("target", "suffix"),
+    [
+        ({"kind": "llvm"}, ".so"),
+        ({"kind": "llvm", "mtriple": f"{platform.machine()}-linux-gnu"}, ".so"),
+        ({"kind": "rocm", "mcpu": "gfx90a"}, ".so"),
+        ({"kind": "cuda", "arch": "sm_80", "host": {"kind": "llvm", "mtriple": FOREIGN}}, ".tar"),
+        ({"kind": "llvm", "mtriple": FOREIGN}, ".tar"),
+    ],
+)
+def test_what_this_machine_cannot_link_is_linked_where_it_is_loaded(
+    tmp_path: Path, target: dict[str, Any], suffix: str
+) -> None:
+    pytest.importorskip("tvm")
+    from wmhub.measure import zoo
+    from wmhub.tvm_compat import use_target
+
+    used = use_target(target, intrinsics=False)
+    assert files._suffix(used) == suffix
+    if target["kind"] == "llvm":
+        mod = zoo.build("matmul-m8-n8-k8")
+        path, problem = files.write_library(tmp_path, "matmul", mod, used)
+        assert (path, problem) == (tmp_path / f"matmul{suffix}", None)
+        assert tarfile.is_tarfile(path) == (suffix == ".tar")

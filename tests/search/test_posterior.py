@@ -92,11 +92,28 @@ def test_few_measurements_stay_finite(count: int) -> None:
     assert (deviation > 0).all()
 
 
-def test_only_failures_leave_the_prior() -> None:
-    seen, _ = make(5)
+@pytest.mark.parametrize("count", [1, 2, 16])
+def test_where_only_failures_are_known_what_is_like_them_is_lowered(count: int) -> None:
+    seen, _ = make(count, seed=13)
+    like, _ = make(200, seed=14)
+    unlike = dataclasses.replace(like, embedding=-3.0 - like.embedding, leaves=like.leaves + 8)
+    random = np.random.default_rng(15)
+    near = 3.0 + 0.3 * random.normal(size=(count + 200, 8))
+    seen = dataclasses.replace(seen, embedding=near[:count], leaves=_leaves(near[:count]))
+    like = dataclasses.replace(like, embedding=near[count:], leaves=_leaves(near[count:]))
     posterior = Posterior()
-    posterior.update(seen, np.full(5, np.nan))
-    np.testing.assert_array_equal(posterior.predict(seen)[0], seen.score)
+    posterior.update(seen, np.full(count, np.nan))
+    for scores in (seen, like):
+        mean, deviation = posterior.predict(scores)
+        assert (mean - scores.score).mean() < -0.1
+        assert np.isfinite(deviation).all()
+    # Neither as good as expected, as the mean residual would have it, nor better.
+    lowered, others = (posterior.predict(s)[0] - s.score for s in (like, unlike))
+    assert lowered.mean() < others.mean() - 0.1
+    assert np.isfinite(posterior.covariance(unlike)).all()
+    # With the first that runs it is on an absolute scale.
+    posterior.update(*make(1, seed=16))
+    assert posterior.predict(like)[0].mean() > 3.0
 
 
 def test_identical_latents_do_not_divide_by_zero() -> None:

@@ -103,6 +103,18 @@ def test_no_program_comes_twice(context: Any) -> None:
     assert len(set(candidates)) == len(set(programs)) == 18
 
 
+def test_what_was_measured_before_is_known_by_its_program(context: Any) -> None:
+    from wmhub.tvm_compat import same_structure
+
+    batch = make_search(context).batch(6)
+    search = make_search(context)
+    seconds = [1e-3, np.nan, *[2e-3] * 4]
+    search.resume([(schedule.trace, s) for (_, schedule), s in zip(batch, seconds, strict=True)])
+    programs = [same_structure(schedule.mod) for _, schedule in batch]
+    # Of the one that failed, its trace alone.
+    assert search._programs == {programs[0], *programs[2:]}
+
+
 def test_measurements_turn_the_search_round(context: Any) -> None:
     search = make_search(context)
     firsts = [innermost(search, c) for c, _ in search.batch(12)]

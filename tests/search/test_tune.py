@@ -274,10 +274,28 @@ def test_the_demo_uses_an_embedded_checkpoint_and_can_be_run_again(tmp_path: Pat
     assert records_in(tmp_path / "demo") == 5
 
 
-@pytest.mark.parametrize("options", [{"baselines": True}, {"rpc": "10.0.0.1:9190/pi"}])
-def test_without_trials_nothing_is_measured(tmp_path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInputError, match="without trials"):
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"baselines": True}, "baselines"),
+        ({"rpc": "10.0.0.1:9190/pi"}, "rpc"),
+        ({"builder": "engine", "seconds": 60.0}, "builder and seconds"),
+        ({"search": "evolutionary"}, "the evolutionary search"),
+    ],
+)
+def test_without_trials_nothing_is_measured(
+    tmp_path: Path, options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=f"without trials .*: leave out {named}$"):
         tune(tmp_path / "out", trials=0, **options)
+
+
+@pytest.mark.usefixtures("warm")
+def test_the_command_that_goes_on_after_a_kill_is_the_one_that_begins(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    for trials in (3, 6):
+        tune(output, database=output, trials=3)
+        assert len((output / "database_tuning_record.json").read_text().splitlines()) == trials
 
 
 @pytest.mark.usefixtures("warm")

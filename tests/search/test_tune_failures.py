@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 from contextlib import nullcontext
 from functools import partial
@@ -68,10 +69,14 @@ def test_where_every_candidate_fails_the_result_says_why(
         assert record.as_measure_candidate().sch.mod.script() != written
 
 
-@pytest.mark.parametrize("error", [MeasureError("the lock is held"), KeyboardInterrupt()])
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("error", [MeasureError("the lock is held"), KeyboardInterrupt(), FULL])
 def test_an_error_in_a_callback_is_what_it_was(
     tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
+    from wmhub.search.job import Job
     from wmhub.tvm_callbacks import derived_object
     from wmhub.tvm_compat import meta_schedule as ms
 
@@ -81,8 +86,70 @@ def test_an_error_in_a_callback_is_what_it_was(
     raises = derived_object(type("Raises", (ms.builder.PyBuilder,), {"build": build}))()
     means = engine._replace(builder=raises)
     monkeypatch.setattr("wmhub.search.tune.measuring", lambda *_: nullcontext(means))
-    with pytest.raises(type(error), match=f"^{error}"):
-        tune(tmp_path / "out", trials=4, batch=4)
+    # No task is to blame for it.
+    monkeypatch.setattr(Job, "unfit", lambda self: pytest.fail("its tasks are tried"))
+    for number, workload in enumerate((WORKLOAD, two_tasks())):
+        with pytest.raises(type(error), match=f"^{re.escape(str(error))}"):
+            tune(tmp_path / f"out{number}", workload=workload, trials=4, batch=4)
+
+
+def interrupt_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a callback of ours, from within TVM, be interrupted the next time and no more."""
+    from wmhub.measure.rules import Product
+
+    def of(*_: object) -> None:
+        monkeypatch.setattr(Product, "of", real)
+        raise KeyboardInterrupt
+
+    real = Product.of
+    monkeypatch.setattr(Product, "of", of)
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("options", [{"trials": 0}, {"trials": 3, "baselines": True}])
+def test_an_interruption_of_tvm_is_no_candidate_that_it_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    interrupt_once(monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        tune(tmp_path / "out", workload=two_tasks(), **options)
+
+
+@pytest.mark.usefixtures("warm")
+def test_an_interruption_of_the_last_measuring_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.measure.sources import NamedWorkload
+    from wmhub.search.contexts import make_contexts
+
+    def playoff(finalists: Any, target: Any, means: Any) -> None:
+        interrupt_once(monkeypatch)
+        (schedule, *_) = (schedule for _, schedule in finalists)
+        (context,) = make_contexts(
+            [NamedWorkload("again", schedule.mod)], target, None, cores=1, seed=0, log=None
+        )
+        context.generate_design_space()
+
+    monkeypatch.setattr("wmhub.search.run._playoff", playoff)
+    with pytest.raises(KeyboardInterrupt):
+        tune(tmp_path / "out", trials=3)
+
+
+def test_ctrl_c_ends_what_measures_nothing_after_the_task_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search.task_search import TaskSearch
+
+    def best(self: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return real(self)
+
+    real = TaskSearch.best
+    monkeypatch.setattr(TaskSearch, "best", best)
+    result = tune(tmp_path / "out", workload=two_tasks(), trials=0)
+    assert result.interrupted
+    assert [task.schedule is None for task in result.tasks] == [False, True]
+    assert (tmp_path / "out" / "report.json").is_file()
 
 
 @pytest.mark.usefixtures("warm")
@@ -354,8 +421,9 @@ def test_the_command_line_ends_with_1_where_nothing_was_found(
     assert json.loads(done.stdout)["trials"] == 4
 
 
-def test_a_board_that_is_gone_takes_nothing_along(
-    tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [MeasureError("the board is gone"), FULL])
+def test_what_ends_a_run_takes_nothing_along(
+    tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     from wmhub.tvm_callbacks import derived_object
     from wmhub.tvm_compat import meta_schedule as ms
@@ -366,7 +434,7 @@ def test_a_board_that_is_gone_takes_nothing_along(
         nonlocal batches
         batches += 1
         if batches > 1:
-            raise MeasureError("the board is gone")
+            raise error
         return list(engine.builder.build(build_inputs))
 
     fails = derived_object(type("Fails", (ms.builder.PyBuilder,), {"build": build}))()
@@ -378,7 +446,7 @@ def test_a_board_that_is_gone_takes_nothing_along(
     (task,) = result.tasks
     assert task.best_latency_s is not None
     assert task.schedule is not None
-    assert any("measuring ended early: the board is gone" in note for note in result.notes)
+    assert f"measuring ended early: {error}" in result.notes
 
 
 @pytest.mark.usefixtures("warm")

@@ -46,7 +46,7 @@ class Patience:
     _seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def learn(self, group: str, seconds: float) -> None:
-        """Takes note of a build of ``group`` that ended by itself."""
+        """Takes note of a build of ``group`` that succeeded: one that fails may do so at once."""
         self._seconds.setdefault(group, []).append(seconds)
 
     def seconds(self, group: str) -> float:
@@ -120,10 +120,11 @@ class Building:
                 self._queue.append(build)
             return
         candidate.build_seconds = answer.seconds
-        self.patience.learn(candidate.program.group, candidate.build_seconds)
         if answer.failure is not None:
             candidate.fail(answer.failure, answer.message)
-        elif build.path is None:
+            return
+        self.patience.learn(candidate.program.group, answer.seconds)
+        if build.path is None:
             candidate.home = worker
         else:
             candidate.archive = Path(build.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,11 @@ class Measurement:
     """Time to compile and link it, in seconds."""
     wall_seconds: float
     """Time to run it for all its timings, in seconds."""
+
+
+def mostly_failed(batch: Collection[Measurement]) -> bool:
+    """Whether the machine may be to blame, and not the programs of ``batch``."""
+    return 2 * sum(one.failure is not None for one in batch) > len(batch)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from wmhub.errors import InvalidInputError, MeasureError
-from wmhub.measure.candidate import Measurement, Program
+from wmhub.measure.candidate import Measurement, Program, mostly_failed
 from wmhub.measure.journal import Journal
 from wmhub.measure.programs import argument_info, workload_of
 from wmhub.measure.sampling import MakeGuide, Sampled, Sampler, mixed, require_seed
@@ -243,8 +243,9 @@ def _measure_batch(
 
 def _mostly_failed(results: Mapping[int, _Measured]) -> list[int]:
     """Those of a batch that failed, where they are most of it; else none."""
-    failed = [index for index, one in results.items() if one.result.failure is not None]
-    return failed if 2 * len(failed) > len(results) else []
+    if not mostly_failed([one.result for one in results.values()]):
+        return []
+    return [index for index, one in results.items() if one.result.failure is not None]
 
 
 def _keep(

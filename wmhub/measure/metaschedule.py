@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError
-from wmhub.measure.candidate import Program
+from wmhub.measure.candidate import Program, mostly_failed
 from wmhub.measure.engine import Engine
 from wmhub.measure.programs import argument_info, save_program
 from wmhub.tvm_callbacks import derived_object
@@ -43,6 +43,8 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
         self._task = ""
         self.handles: dict[str, int] = {}
         """The engine's handle of each program of the last batch, by its artifact path."""
+        self.untried: list[int] = []
+        """What was built for the last batch and has never run."""
         self._linked: dict[int, Program] = {}
         """What is linked, by its handle: the last batch, and the fastest of those before."""
         self._folders: list[Path] = []
@@ -65,7 +67,8 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
         known = [kept.pop(program, None) for program in programs]
         self._engine.forget_timings([old for old in known if old is not None])
         missing = [one for one, old in zip(programs, known, strict=True) if old is None]
-        new = iter(self._engine.build(missing))
+        self.untried = self._engine.build(missing)
+        new = iter(self.untried)
         handles = [next(new) if old is None else old for old in known]
         self._linked.update(zip(handles, programs, strict=True))
         return [self._told(handle) for handle in handles]
@@ -110,7 +113,10 @@ class EngineRunner(ms.runner.PyRunner):  # type: ignore[misc]
 
     def run(self, runner_inputs: Sequence[Any]) -> list[Any]:
         """Times a batch, however often it was timed before; the futures are done when this
-        returns."""
+        returns.
+
+        Raises ``MeasureError`` where most of a new batch failed and nothing can be run here: that
+        would else be told as the candidates' own failure."""
         handles = []
         for item in runner_inputs:
             path = str(item.artifact_path)
@@ -121,9 +127,15 @@ class EngineRunner(ms.runner.PyRunner):  # type: ignore[misc]
                 )
             handles.append(self._builder.handles[path])
         self._engine.forget_timings(handles)
+        results = self._engine.run(handles)
+        # TVM hands over no failed builds: they are of the batch as well, and may be all of it.
+        outcomes = [self._engine.outcome(handle) for handle in self._builder.untried]
+        self._builder.untried.clear()
+        if mostly_failed([one for one in outcomes if one is not None]):
+            self._engine.require_sound()
         return [
             ms.runner.RunnerFuture(lambda: True, lambda result=result: result)
-            for result in map(_result, self._engine.run(handles))
+            for result in map(_result, results)
         ]
 
 

@@ -19,6 +19,7 @@ from wmhub.measure.programs import save_program, trace_text
 from wmhub.measure.rules import space_generator
 from wmhub.measure.sketch import REFUSALS, Sketch, replay_trace, unchecked_schedule
 from wmhub.replay.limits import BlockLimits
+from wmhub.tvm_callbacks import own_errors
 from wmhub.tvm_compat import Trace, last_line, use_target
 from wmhub.tvm_compat import meta_schedule as ms
 
@@ -90,7 +91,8 @@ class Sampler:
         )
         self._context = context
         try:
-            spaces = context.generate_design_space()
+            with own_errors():
+                spaces = context.generate_design_space()
         except REFUSALS as error:
             reason = last_line(error) or type(error).__name__
             raise MeasureError(
@@ -101,7 +103,6 @@ class Sampler:
         limits = BlockLimits.of(used)
         fitted = self._spaces if limits is not None else []
         self._sketches = [Sketch(mod, space, self._postprocs, limits) for space in fitted]
-        self._numbers = np.random.default_rng(seed)
         probabilities = context.space_generator.mutator_probs
         self._mutators = list(probabilities.keys())
         self._weights = [float(probabilities[mutator]) for mutator in self._mutators]
@@ -158,6 +159,8 @@ class Sampler:
             heapq.heappop(self._best)
 
     def _drawn(self) -> Iterator[Any]:
+        # Not of the bare seed: what a sampler has learned has moved it on, and others are drawn.
+        numbers = np.random.default_rng(self._seed())
         looks = 0
         while self._spaces and looks < _MOST_LOOKS:
             if not self._sketches:
@@ -165,7 +168,7 @@ class Sampler:
                 continue
             # TVM would refuse nine of ten, and only after replaying them.
             sketch = self._random.choice(self._sketches)
-            genes = [sketch.space.draw(self._numbers) for _ in range(_LOOK)]
+            genes = [sketch.space.draw(numbers) for _ in range(_LOOK)]
             fitting = [genes[i] for i in np.flatnonzero(sketch.fits(genes))]
             looks = 0 if fitting else looks + 1
             # One of each look: the sketches take turns by chance, as they do without.

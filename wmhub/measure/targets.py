@@ -32,6 +32,8 @@ _CUDA_ARCH = {
 #: Architecture of a CPU -> LLVM's triple of a system with one.
 _TRIPLES = {"aarch64": "aarch64-linux-gnu", "x86_64": "x86_64-linux-gnu"}
 _APPLE_TRIPLE = "arm64-apple-macosx"
+#: What AMD's architectures with wavefronts of 32 threads begin with: RDNA, 1 to 4.
+_RDNA = ("gfx10", "gfx11", "gfx12")
 _ROCM_ARCH = {"mi50": "gfx906", "mi100": "gfx908", "mi250x": "gfx90a", "mi300x": "gfx942"}
 
 
@@ -82,13 +84,31 @@ def given_target(target: dict[str, Any], hardware: HardwareKey) -> dict[str, Any
 def _triple(device: str) -> str | None:
     """LLVM's triple of a CPU of another architecture than this machine's; ``None`` for its own.
 
-    Without it, LLVM compiles for this machine and takes the name for a mistake.
+    Without it, LLVM compiles for this machine and takes the name for a mistake. Raises
+    ``InvalidInputError`` for a CPU of which neither our table nor LLVM knows the architecture.
     """
     there = architecture(device)
+    if there is None:
+        return _llvms_triple(device)
     # Linux and macOS have a name each for the same.
-    if there is None or there == platform.machine().replace("arm64", "aarch64"):
+    if there == platform.machine().replace("arm64", "aarch64"):
         return None
     return _APPLE_TRIPLE if device.startswith("apple") else _TRIPLES[there]
+
+
+def _llvms_triple(device: str) -> str | None:
+    """`_triple` of a CPU that our table lacks, such as a board's."""
+    from wmhub.tvm_compat import tvm
+
+    for triple in (None, *_TRIPLES.values()):
+        named = {} if triple is None else {"mtriple": triple}
+        machine = use_target({"kind": "llvm", **named}, intrinsics=False)
+        if device in map(str, tvm.target.codegen.llvm_get_cpu_archlist(machine)):
+            return triple
+    raise InvalidInputError(
+        f"llvm-{device}: LLVM knows no such CPU; give its target as a JSON object (--target), such "
+        'as {"kind": "llvm", "mcpu": "cortex-a72", "mtriple": "aarch64-linux-gnu"}'
+    )
 
 
 def target_of(key: HardwareKey) -> dict[str, Any]:
@@ -114,13 +134,14 @@ def target_of(key: HardwareKey) -> dict[str, Any]:
             "thread_warp_size": 32,
         }
     if key.backend == "rocm" and (key.device in _ROCM_ARCH or key.device.startswith("gfx")):
+        # A device without a name of its own is called by its architecture.
+        mcpu = _ROCM_ARCH.get(key.device, key.device)
         return {
             "kind": "rocm",
-            # A device without a name of its own is called by its architecture.
-            "mcpu": _ROCM_ARCH.get(key.device, key.device),
+            "mcpu": mcpu,
             "max_threads_per_block": 1024,
             "max_shared_memory_per_block": 64 << 10,
-            "thread_warp_size": 64,
+            "thread_warp_size": 32 if mcpu.startswith(_RDNA) else 64,
         }
     if key.backend == "metal":
         return {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wmhub.measure.programs import workload_of
 from wmhub.measure.rules import space_generator
 from wmhub.measure.sources import NamedWorkload
+from wmhub.records import Workload
 from wmhub.tvm_compat import meta_schedule as ms
 
 
@@ -43,6 +46,13 @@ def make_contexts(
         ).clone()
         for task, task_seed in zip(tasks, seeds, strict=True)
     ]
+
+
+def workload_in(context: Any) -> Workload:
+    """The workload of ``context``, another for each target: what was learned of one target tells
+    nothing of another."""
+    workload = workload_of(context.mod)
+    return dataclasses.replace(workload, id=f"{workload.id} {context.target}")
 
 
 def _logger(log: Path | None) -> logging.Logger:

@@ -14,8 +14,8 @@ import numpy as np
 
 from wmhub.errors import InvalidInputError
 from wmhub.evaluator import Scores, Settings, WorkloadScorer
-from wmhub.measure.programs import workload_of
 from wmhub.names import HardwareKey
+from wmhub.search.contexts import workload_in
 from wmhub.search.learner import Learner, SpeedRatios, WorkloadEvaluator, WorkloadLearner
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import last_line, plain, raw_trace, same_structure
@@ -165,7 +165,7 @@ class WorldModelCost(ms.cost_model.PyCostModel):  # type: ignore[misc]
         kind = str(context.target.kind.name) if context.target is not None else ""
         if self._hardware is not None and (said := self._hardware.misfit(kind)):
             self._warn(said)
-        workload = workload_of(context.mod)
+        workload = workload_in(context)
         return workload.id, self._learner.workload(workload)
 
 

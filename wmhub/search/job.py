@@ -10,7 +10,7 @@ from typing import Any
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.metaschedule import name_task
-from wmhub.measure.sketch import REFUSALS
+from wmhub.measure.sketch import REFUSALS, replay_trace
 from wmhub.measure.sources import NamedWorkload
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
@@ -20,7 +20,8 @@ from wmhub.search.latent import open_database
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measure
 from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
-from wmhub.tvm_compat import last_line
+from wmhub.tvm_callbacks import own_errors
+from wmhub.tvm_compat import Trace, last_line
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Job:
         found = {}
         for task in self.tasks:
             try:
-                self.search_of(self.context(task)).require_scored()
+                with own_errors():
+                    self.search_of(self.context(task)).require_scored()
             except (InvalidInputError, MeasureError, *REFUSALS) as error:
                 found[task.name] = last_line(error)
         return found
@@ -95,7 +97,7 @@ class Baseline:
     """What the best schedule of a task is compared with; ``None`` where it was not measured."""
 
     unscheduled: float | None
-    """Latency of the program as it came, in seconds."""
+    """Latency of the program as it came, in seconds; of a GPU's, bound to threads by TVM."""
     random: float | None
     """Latency of the first valid random candidate, in seconds."""
     problem: str = ""
@@ -114,12 +116,14 @@ def measure_baselines(job: Job, means: Means, budget: Budget) -> list[Baseline]:
 def _baseline(job: Job, task: NamedWorkload, means: Means) -> Baseline:
     context = job.context(task)
     try:
-        drawn = job.search_of(context).random_schedule()
+        with own_errors():
+            drawn = job.search_of(context).random_schedule()
     except (MeasureError, *REFUSALS) as error:
         return Baseline(None, None, last_line(error))
     means.wait_ready()
     name_task(means.builder, task.name)
-    measured = measure([context.mod, drawn.mod], job.target, means.builder, means.runner)
+    mods = [_as_it_came(context), drawn.mod]
+    measured = measure(mods, job.target, means.builder, means.runner)
     (unscheduled, _), (random, _) = measured
     reasons = [
         f"{what}: {reason}"
@@ -127,3 +131,16 @@ def _baseline(job: Job, task: NamedWorkload, means: Means) -> Baseline:
         if reason is not None
     ]
     return Baseline(unscheduled, random, "; ".join(reasons))
+
+
+def _as_it_came(context: Any) -> Any:
+    """The program of ``context``. A GPU runs none whose loops are not bound to threads: there it is
+    what TVM's post-processing makes of a schedule without any instruction.
+
+    (``DefaultGPUSchedule`` of TVM 0.27 takes no program of several blocks.)
+    """
+    if "gpu" not in context.target.keys:
+        return context.mod
+    postprocs = list(context.space_generator.postprocs)
+    bound = replay_trace(context.mod, Trace([], {}), postprocs, 1)
+    return context.mod if bound is None else bound.mod

@@ -19,7 +19,7 @@ from wmhub.names import HardwareKey
 from wmhub.records import Workload
 from wmhub.search.posterior import Learned, Posterior
 
-_FORMAT = 3
+_FORMAT = 4
 #: What numpy raises of a file that is no archive, or an archive of something else.
 _UNREADABLE = (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile)
 

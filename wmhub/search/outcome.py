@@ -18,6 +18,7 @@ from wmhub.search.history import Budget, History
 from wmhub.search.job import Baseline, Job
 from wmhub.search.latent import fastest_measured, measured_before
 from wmhub.search.result import TaskResult, TuneResult
+from wmhub.tvm_callbacks import own_errors
 from wmhub.tvm_compat import last_line
 
 
@@ -90,7 +91,8 @@ def _task_result(
     if first.problem:
         notes.append(f"{task.name}: to compare with: {first.problem}")
     try:
-        seconds, found, speedup = _best(job, task, history, budget, database)
+        with own_errors():
+            seconds, found, speedup = _best(job, task, history, budget, database)
     except (MeasureError, *REFUSALS) as error:
         without.append(f"{task.name}: no schedule: {last_line(error)}")
     if found is not None:

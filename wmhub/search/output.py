@@ -23,9 +23,16 @@ REPORT, PLOT, LEARNED, LOG = "report.json", "latency.png", "learned.npz", "tvm.l
 #: The mark of a folder that a demo may clear: nothing but demos has written there.
 DEMO = ".made-by-demo"
 #: What is written of each task.
-_MADE = (".py", ".so")
+_MADE = (".py", ".so", ".tar")
 #: Tells the demo of this process from others.
 _OURS = secrets.token_hex(8)
+
+
+def begun(output: Path, database: Path | None) -> Path | None:
+    """``database``, but ``None`` where it is ``output`` and no run has begun one there: the command
+    that goes on after a kill is the one that begins."""
+    is_new = _goes_on(output, database) and not any((output / name).exists() for name in DATABASE)
+    return None if is_new else database
 
 
 def refuse(output: Path, database: Path | None) -> None:
@@ -41,8 +48,8 @@ def refuse(output: Path, database: Path | None) -> None:
         if (path := output / name)
     ):
         raise OutputExistsError(
-            f"{output} holds a tuning run: give another folder, or go on from it with "
-            f"`wmhub tune --database {output}`"
+            f"{output} holds an earlier run: give another folder; what `wmhub tune` has measured "
+            f"there it goes on from with --database {output}"
         )
     if database is not None:
         missing = [name for name in DATABASE if not (database / name).is_file()]
@@ -64,7 +71,10 @@ def refuse_overwriting(
                 continue
             is_source = source is not None and source.exists() and path.samefile(source)
             if is_source or not _goes_on(output, database):
-                raise OutputExistsError(f"{path} would be replaced: give another folder")
+                raise OutputExistsError(
+                    f"{path} would be replaced: give another folder, or remove it if it is of a "
+                    "run that was killed"
+                )
 
 
 def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]) -> int:
@@ -164,10 +174,10 @@ def write_schedule(output: Path, task: str, schedule: Any) -> Path:
 
 
 def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path | None, str | None]:
-    """Compiles ``mod`` to a shared library; or the reason why that was not possible."""
+    """Compiles ``mod`` to a library; or the reason why that was not possible."""
     from wmhub.measure.programs import compile_program
 
-    path = output / f"{file_stem(task)}.so"
+    path = output / f"{file_stem(task)}{_suffix(target)}"
     try:
         # It takes its arguments as the program does, whatever the schedule would like.
         with compiling_for(str(target.kind.name)):
@@ -176,6 +186,18 @@ def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path 
         lines = str(error).strip().splitlines()
         return None, f"{task}: no library: {lines[-1] if lines else type(error).__name__}"
     return path, None
+
+
+def _suffix(target: Any) -> str:
+    """That of a shared library; where this machine cannot link it, of an archive of its objects,
+    which TVM's ``load_module`` links where it is loaded."""
+    from wmhub.tvm_compat import tvm
+
+    host = target if target.host is None else target.host
+    triple = str(host.attrs.get("mtriple", "")) if host.kind.name == "llvm" else ""
+    # LLVM's own names more, such as a vendor.
+    ours = str(tvm.target.codegen.llvm_get_system_triple()).split("-")
+    return ".so" if set(filter(None, triple.split("-"))) <= set(ours) else ".tar"
 
 
 def write_report(result: TuneResult) -> None:

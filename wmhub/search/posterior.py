@@ -67,7 +67,7 @@ class _Fit:
     explain of a candidate's variance, the mean over noises. (By how much the means that each noise
     leads to are apart is left out.)"""
     offset: float
-    """Mean residual, natural logarithm of seconds."""
+    """Mean residual, natural logarithm of seconds; 0 as long as no candidate ran."""
     variance: float
     """Scale of the kernel, squared natural logarithms."""
 
@@ -180,8 +180,8 @@ class Posterior:
         return posterior
 
     def _fitted(self) -> _Fit | None:
-        if self._fit is None and np.isfinite(self._latency).any():
-            self._fit = _fit(*self._kept())
+        if self._fit is None and self._latency:
+            self._fit = _fit(*self._kept(), has_scale=bool(np.isfinite(self._latency).any()))
         return self._fit
 
     def _kept(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -189,8 +189,11 @@ class Posterior:
         latency = np.asarray(self._latency)
         log_speed = -np.log(latency)
         score, failed = np.asarray(self._score), ~np.isfinite(log_speed)
-        expected = score[failed] + np.median((log_speed - score)[~failed])
-        log_speed[failed] = np.minimum(log_speed[~failed].min(), expected) - _FAILURE_PENALTY
+        ran = log_speed[~failed]
+        # As long as none ran, what fails is compared with its own score alone.
+        expected = score[failed] + (np.median(ran - score[~failed]) if len(ran) else 0.0)
+        worst = ran.min(initial=np.inf)
+        log_speed[failed] = np.minimum(worst, expected) - _FAILURE_PENALTY
         keep = np.arange(len(latency))
         if len(keep) > _MOST:
             best = np.argsort(-log_speed, kind="stable")[: _MOST // 2]
@@ -206,11 +209,17 @@ class Posterior:
 
 
 def _fit(
-    latents: np.ndarray, leaves: np.ndarray, residual: np.ndarray, uncertainty: np.ndarray
+    latents: np.ndarray,
+    leaves: np.ndarray,
+    residual: np.ndarray,
+    uncertainty: np.ndarray,
+    has_scale: bool,
 ) -> _Fit:
+    """``has_scale``: whether a candidate ran, and the mean residual tells what a score of zero is
+    in seconds; without, all that failed would be as good as expected."""
     points, center, scale = _centred(latents)
     measured = _Places(points, leaves)
-    offset = float(residual.mean())
+    offset = float(residual.mean()) if has_scale else 0.0
     target = residual - offset
     values, vectors = np.linalg.eigh(_kernel(measured, measured))
     # By noise, float64 [S, M]; of each noise the scale of the kernel and how likely both are.

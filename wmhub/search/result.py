@@ -44,7 +44,7 @@ class TaskResult:
     schedule: Path | None
     """File with the best schedule as TVMScript; ``None`` where no candidate ran."""
     library: Path | None
-    """Compiled library of the best schedule."""
+    """Compiled library of the best schedule; of another architecture's, an archive of objects."""
 
 
 @dataclass(frozen=True)

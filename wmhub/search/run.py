@@ -15,7 +15,7 @@ from wmhub.search.history import FINALISTS, Budget, History
 from wmhub.search.job import Job
 from wmhub.search.latent import LatentSearch, fastest_measured, measured_before
 from wmhub.search.measuring import Means, discard, failure_reason, measure
-from wmhub.tvm_callbacks import derived_object
+from wmhub.tvm_callbacks import derived_object, own_errors
 from wmhub.tvm_compat import last_line
 from wmhub.tvm_compat import meta_schedule as ms
 
@@ -161,7 +161,8 @@ def run(job: Job, history: History, budget: Budget, means: Means) -> None:
             continue  # Nothing came that the fastest would have to be compared with.
         name_task(means.builder, task)
         try:
-            finalists[:] = _playoff(finalists, job.target, means)
+            with own_errors():
+                finalists[:] = _playoff(finalists, job.target, means)
         except (MeasureError, *REFUSALS) as error:  # A builder of others has errors of TVM's.
             history.notes.append(f"the fastest were not measured again: {last_line(error)}")
             break

@@ -17,10 +17,10 @@ import numpy as np
 
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.evaluator import Scores, Settings
-from wmhub.measure.programs import workload_of
 from wmhub.measure.sketch import Sketch
 from wmhub.measure.space import Candidate, of_few_structures
 from wmhub.replay.limits import BlockLimits
+from wmhub.search.contexts import workload_in
 from wmhub.search.evolve import Evolution, evolve
 from wmhub.search.learner import Learner, WorkloadLearner
 from wmhub.search.posterior import pick_batch
@@ -195,6 +195,11 @@ class TaskSearch:
         known = list(ours)
         mixed = [known[number] for number in self._random.permutation(len(known))]
         self.record(mixed, np.asarray([ours[candidate] for candidate in mixed]))
+        # Of other decisions that lead to the same program, those around the best come up again.
+        for candidate in self._elite():
+            schedule = self._sketches[candidate.space].replay(candidate.genes)
+            if schedule is not None:
+                self._programs.add(same_structure(schedule.mod))
 
     def _candidate_of(self, trace: Any) -> Candidate | None:
         """The candidate that a trace of this workload is; ``None`` if no sketch made it."""
@@ -215,9 +220,13 @@ class TaskSearch:
                 break
         return found[:count]
 
+    def _elite(self) -> list[Candidate]:
+        """The best that were measured, best first."""
+        return sorted(self._best, key=self._best.__getitem__)[:_ELITE_SEEDS]
+
     def _evolved(self) -> dict[Candidate, float]:
         """All candidates of one evolution with their mean of the posterior, best first."""
-        elite = sorted(self._best, key=self._best.__getitem__)[:_ELITE_SEEDS]
+        elite = self._elite()
         return evolve(
             self._spaces,
             lambda batch: self._learner.predict(self.scores(batch))[0],
@@ -321,4 +330,4 @@ def task_search(
     sketches = [Sketch(context.mod, space.trace, postprocs, limits) for space in design_spaces]
     if not sketches:
         raise MeasureError(f"task {context.task_name}: TVM found no design space for its target")
-    return TaskSearch(sketches, learner.workload(workload_of(context.mod)), config, seed)
+    return TaskSearch(sketches, learner.workload(workload_in(context)), config, seed)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -75,11 +75,11 @@ def tune(
     ``workload``: a name of the zoo, a file, an ``IRModule``; see ``tasks_of``. ``model``: anything
     that ``from_pretrained`` takes, or an evaluator; by default the checkpoint for ``hardware``,
     which is this machine's CPU by default; what is measured here must be that or alike, unless
-    ``allow_other_hardware``. ``seconds``: wall time after which no batch begins.
-    ``trials=0`` measures nothing and gives the schedule that the model thinks best. ``output``: a
-    folder for database, schedules, libraries, report and plot. ``database``: a folder with a
-    database to go on from, whose report must name the same hardware unless
-    ``allow_other_hardware``. ``search``: our own strategy or TVM's with our cost model.
+    ``allow_other_hardware``. ``seconds``: wall time after which no batch begins. ``trials=0``
+    measures nothing and gives the schedule that the model thinks best. ``output``: a folder for
+    database, schedules, libraries, report and plot. ``database``: a folder with a database to go on
+    from, whose report must name the same hardware unless ``allow_other_hardware``; ``output``
+    itself need not have one yet. ``search``: our own strategy or TVM's with our cost model.
     ``baselines`` also measures the program as it came and one random candidate. ``builder`` and
     ``rpc`` (with ``hardware``, what its devices are): see ``measuring``. ``locked``: a lock file
     that must name the model. ``batch``: candidates that are measured together, fewer where some
@@ -93,13 +93,16 @@ def tune(
     require_seed(seed)
     if search not in ("latent", "evolutionary"):
         raise InvalidInputError(f"search {search!r} is neither latent nor evolutionary")
-    _require_measurable(trials, seconds, baselines, rpc, hardware)
+    if not trials:
+        _refuse_measuring(baselines, rpc, builder, seconds, search)
+    _require_measurable(trials, seconds, rpc, hardware)
     budget = Budget(seconds, trials if trials else math.inf)
     place = _place(hardware, target, trials > 0, rpc, allow_other_hardware)
-    folder, known = Path(output), Path(database) if database is not None else None
+    folder = Path(output)
     # Two that write to one folder would mix their records; those who build load TVM while the
     # checkpoint is loaded here.
     with held(folder), ExitStack() as stack:
+        known = files.begun(folder, Path(database) if database is not None else None)
         files.refuse(folder, known)
         earlier = () if known is None else measured_on(known)
         of_known = (
@@ -190,7 +193,7 @@ def _carried_out(
     firsts = [NO_BASELINE] * len(job.tasks)
     if before and (others := of_other_targets(job.database(), job.target)):
         history.notes.append(f"{others} of its {before} records are of another target: not used")
-    with own_errors(), interruptible(budget.interrupt) if means is not None else nullcontext():
+    with own_errors(), interruptible(budget.interrupt):
         if means is not None and not budget.spent:
             if baselines:
                 firsts = measure_baselines(job, means, budget)
@@ -222,18 +225,29 @@ def _open(search: str, target: Any, folder: Path) -> None:
         )
 
 
+def _refuse_measuring(
+    baselines: bool, rpc: str | None, builder: str | None, seconds: float | None, search: str
+) -> None:
+    """Raises ``InvalidInputError`` for an option that says how to measure."""
+    given = {
+        "baselines": baselines,
+        "rpc": rpc is not None,
+        "builder": builder is not None,
+        "seconds": seconds is not None,
+        "the evolutionary search": search == "evolutionary",
+    }
+    if named := [option for option, is_given in given.items() if is_given]:
+        raise InvalidInputError(
+            f"without trials nothing is measured: leave out {' and '.join(named)}"
+        )
+
+
 def _require_measurable(
-    trials: int,
-    seconds: float | None,
-    baselines: bool,
-    rpc: str | None,
-    hardware: HardwareKey | str | None,
+    trials: int, seconds: float | None, rpc: str | None, hardware: HardwareKey | str | None
 ) -> None:
     """Raises ``InvalidInputError`` where what is asked for cannot be measured."""
     if trials < 0 or (seconds is not None and not seconds > 0):
         raise InvalidInputError("trials must not be negative, and seconds must be positive")
-    if not trials and (baselines or rpc is not None):
-        raise InvalidInputError("without trials nothing is measured: leave out baselines and rpc")
     if rpc is not None and hardware is None:
         raise InvalidInputError(
             "rpc: name with hardware what the devices are, such as cuda-a100; else schedules would "
@@ -244,15 +258,18 @@ def _require_measurable(
 def _run(job: Job, history: History, budget: Budget, means: Means) -> None:
     """Measures; a task that TVM or the search cannot handle is left out for the sake of the others.
 
-    TVM makes all design spaces before the first batch, and ends where one cannot be made.
+    TVM makes all design spaces before the first batch, and ends where one cannot be made. Raises
+    what our own builder, runner and search raise before anything was measured.
     """
     try:
-        run(job, history, budget, means)
-    except Exception as error:
-        if history.trials and isinstance(error, WmhubError):
-            # What was measured is a result: a board that is gone takes nothing of it along.
-            history.notes.append(f"measuring ended early: {last_line(error)}")
-            return
+        with own_errors():
+            run(job, history, budget, means)
+    except (WmhubError, OSError) as error:
+        if not history.trials:
+            raise
+        # What was measured is a result: a board that is gone takes nothing of it along.
+        history.notes.append(f"measuring ended early: {last_line(error)}")
+    except Exception:
         if history.trials or len(job.tasks) == 1:
             raise
         unfit = job.unfit()
@@ -260,7 +277,7 @@ def _run(job: Job, history: History, budget: Budget, means: Means) -> None:
         if not unfit or not fit:
             raise
         history.notes += [f"{name} is not measured: {reason}" for name, reason in unfit.items()]
-        run(dataclasses.replace(job, tasks=fit), history, budget, means)
+        _run(dataclasses.replace(job, tasks=fit), history, budget, means)
 
 
 def schedule(
