@@ -12,9 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from logmaking import ansor_log, meta_database
 
 import wmhub
 from wmhub.dataset.manifest import Repeatability, read_manifest
+from wmhub.dataset.reader import open_dataset
 from wmhub.dataset.rewrite import render_again
 from wmhub.errors import DatasetError
 from wmhub.hardware.probe import NoisyMachineWarning
@@ -23,8 +25,11 @@ from wmhub.measure.live import LivePlan
 from wmhub.measure.rebuild import repeatability
 from wmhub.measure.timing import TimingPlan
 from wmhub.names import HardwareKey
+from wmhub.records import Scheduler
 
 DAY = datetime.date(2026, 11, 25)
+
+DATABASE = ("database_workload.json", "database_tuning_record.json")
 
 
 def test_ratios_count_the_same_either_way() -> None:
@@ -49,6 +54,24 @@ def test_nonsense_in_a_manifest_is_refused(change: dict[str, object]) -> None:
     good = dataclasses.asdict(repeatability([1.0], 1, DAY))
     with pytest.raises(DatasetError):
         Repeatability(**{**good, **change})  # type: ignore[arg-type]
+
+
+def test_of_a_dataset_of_both_schedulers_none_is_drawn_that_cannot_be_built(
+    tmp_path: Path,
+) -> None:
+    from wmhub.bench.repeat import _draw
+
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "a.log").write_text(ansor_log())
+    for name, text in zip(DATABASE, meta_database(), strict=True):
+        (logs / name).write_text(text)
+    wmhub.collect(logs, tmp_path / "data", hardware="cuda-v100")
+    dataset = open_dataset(tmp_path / "data")
+    every = _draw(dataset, 1000, 0)
+    assert {workload.scheduler for workload, _ in every} == {Scheduler.META_SCHEDULE}
+    for seed in range(10):
+        assert len(_draw(dataset, 1, seed)) == 1
 
 
 @pytest.mark.tvm

@@ -269,6 +269,9 @@ def test_options_without_effect_are_refused(capsys: pytest.CaptureFixture[str]) 
         ((*recipe, "--licence", "MIT"), "names each --licence itself"),
         ((*recipe, "--contributor", "me"), "names each --contributor itself"),
         ((*community, "--published", "out"), "leave out --published"),
+        (("bench", "ingest", "-"), "standard input cannot be read more than once"),
+        (("bench", "ingest", "a.log", "--records", "9"), "where no LOG is given"),
+        (("collect", "--live", "--update", "--output", "out"), "leave out --update of reading"),
     ):
         ran = Ran(capsys, *arguments)
         assert ran.code == 2

@@ -70,7 +70,7 @@ def test_what_lies_beside_a_demo_is_not_cleared(demo: Any, tmp_path: Path, name:
 
 def test_what_is_tuned_where_a_demo_was_killed_is_not_cleared(demo: Any, tmp_path: Path) -> None:
     (tmp_path / files.DEMO).write_text("of another process")
-    assert files.prepare(tmp_path, None, bool) == 0
+    assert files.prepare(tmp_path, None, bool).records == 0
     write(tmp_path)
     with pytest.raises(OutputExistsError, match="holds what no demo made"):
         demo()

@@ -21,7 +21,7 @@ FOREIGN = "aarch64-linux-gnu" if platform.machine() == "x86_64" else "x86_64-lin
 
 def prepare(output: Path, known: Path | None, opens: Callable[[Path], object] = bool) -> int:
     """With a TVM that reads everything."""
-    return files.prepare(output, known, opens)
+    return files.prepare(output, known, opens).records
 
 
 def database(folder: Path, records: str, workloads: str = '["1", "program"]\n') -> Path:
@@ -55,26 +55,37 @@ def test_a_line_that_was_cut_is_taken_off(
     assert (known / RECORDS).read_text() == kept
 
 
-@pytest.mark.parametrize(
-    ("records", "workloads", "reason"),
-    [
-        ("[0, 1]\n[0, [\n[0, 2]\n", '["1", "program"]\n', r"tuning_record\.json:2: .*damaged"),
-        # TVM crashes on it.
-        ("[0, 1]\n\n[0, 2]\n", '["1", "program"]\n', r"tuning_record\.json:2: .*damaged"),
-        ("[0, 1]\n", "{}\n", r"workload\.json:1: .*damaged"),
-        ("[0, 1]\n[1, 1]\n", '["1", "program"]\n["2", "pro', r"record\.json:2: .* workload 1"),
-        ("[-1, 1]\n", '["1", "program"]\n', r"record\.json:1: .* workload -1"),
-    ],
-    ids=["no JSON", "blank", "no row", "of a workload that was cut", "of none"],
-)
-def test_a_damaged_line_has_a_place(
-    tmp_path: Path, records: str, workloads: str, reason: str
-) -> None:
-    known = database(tmp_path / "known", records, workloads)
-    with pytest.raises(InvalidInputError, match=reason):
+def test_a_damaged_workload_has_a_place(tmp_path: Path) -> None:
+    known = database(tmp_path / "known", "[0, 1]\n", "{}\n")
+    with pytest.raises(InvalidInputError, match=r"workload\.json:1: .*damaged"):
         prepare(known, known)
-    assert (known / RECORDS).read_text() == records
-    assert (known / WORKLOADS).read_text() == workloads
+    assert (known / RECORDS).read_text() == "[0, 1]\n"
+    assert (known / WORKLOADS).read_text() == "{}\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "workloads", "reason"),
+    [
+        ("[0, [[0, 3]\n", '["1", "program"]\n', "line 2: no row of a database"),
+        ("\n", '["1", "program"]\n', "line 2: no row of a database"),  # TVM crashes on it.
+        ("[null, 1]\n", '["1", "program"]\n', "line 2: no row of a database"),
+        ("[1, 1]\n", '["1", "program"]\n["2", "pro', "line 2: workload 1 of 1 is not there"),
+        ("[-1, 1]\n", '["1", "program"]\n', "line 2: workload -1 of 1 is not there"),
+    ],
+    ids=["glued to one that was cut", "blank", "no row", "of a workload that was cut", "of none"],
+)
+def test_a_damaged_record_costs_no_other(
+    tmp_path: Path, bad: str, workloads: str, reason: str
+) -> None:
+    known = database(tmp_path / "known", f"[0, 1]\n{bad}[0, 2]\n", workloads)
+    output = tmp_path / "out"
+    for folder in (output, known):
+        with held(output):
+            assert files.prepare(folder, known, bool) == (2, (reason,))
+        assert (folder / RECORDS).read_text() == "[0, 1]\n[0, 2]\n"
+        assert (folder / "database_rejected.txt").read_text() == bad
+    assert files.prepare(known, known, bool) == (2, ())
+    assert (known / "database_rejected.txt").read_text() == bad
 
 
 def test_what_tvm_cannot_read_is_not_written(tmp_path: Path) -> None:

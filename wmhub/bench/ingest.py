@@ -23,6 +23,10 @@ _BLOCK_BYTES = 1 << 20
 _RECORDS_PER_WORKLOAD = 1000
 
 
+#: Made up where no log is given.
+RECORDS = 250_000
+
+
 @dataclass(frozen=True)
 class IngestResult:
     """What one run of the benchmark measured."""
@@ -44,7 +48,7 @@ class IngestResult:
 def ingest(
     logs: Sequence[str | Path] = (),
     *,
-    records: int = 250_000,
+    records: int = RECORDS,
     repeat: int = 1,
     workers: int | None = None,
     progress: Callable[[ReadProgress], None] | None = None,

@@ -117,16 +117,26 @@ def _measured(
 
 
 def _draw(dataset: Dataset, count: int, seed: int) -> list[tuple[Workload, MeasureRecord]]:
-    """Each record that ran has the same chance, whatever its workload."""
-    total = sum(split.measured for split in dataset.manifest.splits.values())
+    """Each record that ran and can be built has the same chance, whatever its workload."""
+    total = sum(
+        int(np.isfinite(records.latency_seconds).sum())
+        for workload, records in dataset.iter_workload_records(columns=("run_seconds", "failure"))
+        if _can_be_built(workload)
+    )
     chosen = np.random.default_rng(seed).permutation(total)[: min(count, total)]
     wanted, at = set(chosen.tolist()), 0
     found = []
     for workload, records in dataset.iter_workload_records():
+        if not _can_be_built(workload):
+            continue
         ran = np.isfinite(records.latency_seconds)
         here = [row for n, row in enumerate(np.flatnonzero(ran)) if at + n in wanted]
         at += int(ran.sum())
-        if workload.scheduler is Scheduler.META_SCHEDULE and workload.program and here:
+        if here:
             rows = list(records.records())
             found += [(workload, rows[int(row)]) for row in here]
     return found
+
+
+def _can_be_built(workload: Workload) -> bool:
+    return workload.scheduler is Scheduler.META_SCHEDULE and bool(workload.program)

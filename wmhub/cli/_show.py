@@ -43,7 +43,7 @@ def console() -> Console:
 def show_json(value: Mapping[str, Any]) -> None:
     """Prints the one JSON object of ``--json``."""
     # Plain ASCII: a path that is no UTF-8 is no reason to lose the result.
-    click.echo(json.dumps(value))
+    click.echo(json.dumps(value, allow_nan=False))
 
 
 def show_facts(title: str, facts: Iterable[tuple[str, str]]) -> None:

@@ -8,7 +8,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -20,6 +20,8 @@ from wmhub.tvm_compat import compiling_for, last_line
 #: The two files of a MetaSchedule database.
 DATABASE = ("database_workload.json", "database_tuning_record.json")
 REPORT, PLOT, LEARNED, LOG = "report.json", "latency.png", "learned.npz", "tvm.log"
+#: Records that were damaged, as they were.
+REJECTED = "database_rejected.txt"
 #: The mark of a folder that a demo may clear: nothing but demos has written there.
 DEMO = ".made-by-demo"
 #: What is written of each task.
@@ -77,29 +79,44 @@ def refuse_overwriting(
                 )
 
 
-def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]) -> int:
-    """Puts the database to go on from into the folder ``output``; returns its records.
+class Prepared(NamedTuple):
+    """A database that a run goes on from."""
 
-    A last line that a kill or a full disk has cut short is taken off. Raises ``InvalidInputError``
-    for any other line that is no JSON, and where a record's workload is not there: TVM would end on
-    either without saying where it is. Also where ``opens`` cannot read a copy of it, such as
-    records of an older TVM. Nothing is written then.
+    records: int
+    """What TVM can read of it."""
+    rejected: tuple[str, ...]
+    """Line and reason of each damaged record, which `REJECTED` keeps."""
+
+
+def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]) -> Prepared:
+    """Puts the database to go on from into the folder ``output``.
+
+    A last line that a kill or a full disk has cut short is taken off. Any other that is no record,
+    or one of a workload that is not there, is put aside: TVM would end on it without saying where
+    it is. Raises ``InvalidInputError`` for a damaged workload, as records know theirs by its line,
+    and where ``opens`` cannot read a copy, such as records of an older TVM. Nothing is written
+    then.
     """
     if database is None:
         _unmark(output, None)
-        return 0
+        return Prepared(0, ())
     bodies = [(database / name).read_bytes() for name in DATABASE]
-    workloads, records = (
-        _whole_rows(database / name, body) for name, body in zip(DATABASE, bodies, strict=True)
-    )
-    for number, (_, index) in enumerate(records, 1):
-        if not (isinstance(index, int) and 0 <= index < len(workloads)):
-            raise InvalidInputError.at(
-                database / DATABASE[1],
-                f"a record of workload {index}, and {DATABASE[0]} has {len(workloads)} whole lines",
-                number,
-            )
-    wholes = [b"".join(line for line, _ in rows) for rows in (workloads, records)]
+    workloads, damaged = _rows(bodies[0])
+    if damaged:
+        number, _ = damaged[0]
+        reason = "no row of a database: it is damaged"
+        raise InvalidInputError.at(database / DATABASE[0], reason, number)
+    rows, damaged = _rows(bodies[1])
+    known = range(len(workloads))
+    records: list[_Row] = []
+    rejected = {number: (line, "no row of a database") for number, line in damaged}
+    for row in rows:
+        if isinstance(row.first, int) and row.first in known:
+            records.append(row)
+        else:
+            missing = f"workload {row.first} of {len(workloads)} is not there"
+            rejected[row.number] = row.line, missing
+    wholes = [b"".join(row.line for row in rows) for rows in (workloads, records)]
     with tempfile.TemporaryDirectory() as copy:
         for name, whole in zip(DATABASE, wholes, strict=True):
             Path(copy, name).write_bytes(whole)
@@ -113,8 +130,13 @@ def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]
     for name, body, whole in zip(DATABASE, bodies, wholes, strict=True):
         if not _goes_on(output, database) or whole != body:
             write_file(output / name, whole)
+    if rejected:
+        aside = output / REJECTED
+        earlier = aside.read_bytes() if aside.exists() else b""
+        write_file(aside, earlier + b"".join(line for line, _ in rejected.values()))
     _unmark(output, database)
-    return len(records)
+    told = (f"line {number}: {reason}" for number, (_, reason) in sorted(rejected.items()))
+    return Prepared(len(records), tuple(told))
 
 
 def mark_demo(output: Path) -> None:
@@ -138,22 +160,31 @@ def records_in(output: Path) -> int:
         return sum(line.endswith(b"\n") for line in file)
 
 
-def _whole_rows(path: Path, body: bytes) -> list[tuple[bytes, Any]]:
-    """The lines of a file of a database and what each begins with, without a last one that was cut
-    short."""
-    rows: list[tuple[bytes, Any]] = []
+class _Row(NamedTuple):
+    number: int
+    line: bytes
+    first: int | str
+    """What it begins with: a record's workload, or a workload's hash."""
+
+
+def _rows(body: bytes) -> tuple[list[_Row], list[tuple[int, bytes]]]:
+    """The rows of a file of a database, and what else there is, with its line number; but for a
+    last line that was cut short."""
+    rows: list[_Row] = []
+    damaged: list[tuple[int, bytes]] = []
     lines = body.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
         is_ended = line.endswith(b"\n")
+        whole = line if is_ended else line + b"\n"
         try:
             row = orjson.loads(line)
         except orjson.JSONDecodeError:
             row = None
-        if isinstance(row, list) and len(row) > 1:
-            rows.append((line if is_ended else line + b"\n", row[0]))
+        if isinstance(row, list) and len(row) > 1 and isinstance(row[0], (int, str)):
+            rows.append(_Row(number, whole, row[0]))
         elif is_ended or number < len(lines):
-            raise InvalidInputError.at(path, "no row of a database: it is damaged", number)
-    return rows
+            damaged.append((number, whole))
+    return rows, damaged
 
 
 def _goes_on(output: Path, database: Path | None) -> bool:

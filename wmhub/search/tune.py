@@ -189,7 +189,11 @@ def _carried_out(
 ) -> TuneResult:
     """The result of ``job``, which goes on from the database of ``known``; without ``means``
     nothing is measured."""
-    before = files.prepare(job.folder, known, partial(_open, job.search, job.target))
+    before, rejected = files.prepare(job.folder, known, partial(_open, job.search, job.target))
+    if rejected:
+        history.notes.append(
+            f"{len(rejected)} damaged records are put aside in {files.REJECTED}: {rejected[0]}"
+        )
     firsts = [NO_BASELINE] * len(job.tasks)
     if before and (others := of_other_targets(job.database(), job.target)):
         history.notes.append(f"{others} of its {before} records are of another target: not used")
