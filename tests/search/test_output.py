@@ -81,10 +81,10 @@ def test_a_damaged_record_costs_no_other(
     output = tmp_path / "out"
     for folder in (output, known):
         with held(output):
-            assert files.prepare(folder, known, bool) == (2, (reason,))
+            assert files.prepare(folder, known, bool) == (2, (reason,), True)
         assert (folder / RECORDS).read_text() == "[0, 1]\n[0, 2]\n"
         assert (folder / "database_rejected.txt").read_text() == bad
-    assert files.prepare(known, known, bool) == (2, ())
+    assert files.prepare(known, known, bool) == (2, (), True)
     assert (known / "database_rejected.txt").read_text() == bad
 
 

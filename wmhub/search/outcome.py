@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -37,11 +38,8 @@ def outcome(
             f"{lost} of {len(history.trials)} trials are not in {job.folder / files.DATABASE[1]}: "
             "is the disk full?"
         )
-    database = None
-    try:
-        database = job.database()
-    except Exception as error:  # TVM raises its own kinds for a database that a full disk has cut.
-        notes.append(f"the database cannot be read again: {last_line(error)}")
+    # Tasks with finalists do not need it, and opening a large one takes minutes.
+    database = functools.cache(job.database)
     without: list[str] = []
     results = [
         _task_result(job, task, first, history, budget, database, notes, without)
@@ -76,7 +74,7 @@ def _task_result(
     first: Baseline,
     history: History,
     budget: Budget,
-    database: Any,
+    database: Callable[[], Any],
     notes: list[str],
     without: list[str],
 ) -> TaskResult:
@@ -121,7 +119,7 @@ def _best(
     task: NamedWorkload,
     history: History,
     budget: Budget,
-    database: Any,
+    database: Callable[[], Any],
 ) -> tuple[float | None, Any, float | None]:
     """Seconds, schedule and predicted speed-up of the best that is known of ``task``.
 
@@ -131,19 +129,17 @@ def _best(
     # The database has the run's own trials, too, and of those the luckiest is the fastest.
     if finalists := history.finalists.get(task.name):
         return *finalists[0], None
-    if database is None:
-        raise MeasureError("nothing was measured of it that could be read")
     context = job.context(task)
     try:
-        before = fastest_measured(database, context, 1)
-    except Exception as error:  # As above: TVM raises its own kinds.
+        before = fastest_measured(database(), context, 1)
+    except Exception as error:  # TVM raises its own kinds for a database that a full disk has cut.
         raise MeasureError(f"its records cannot be read: {last_line(error)}") from error
     if before:
         return *before[0], None
     if budget.interrupted:
         return None, None, None
     search = job.search_of(context)
-    search.resume(measured_before(database, context))
+    search.resume(measured_before(database(), context))
     candidate, found = search.best()
     return None, found, search.predicted_speedup(candidate)
 

@@ -86,20 +86,22 @@ class Prepared(NamedTuple):
     """What TVM can read of it."""
     rejected: tuple[str, ...]
     """Line and reason of each damaged record, which `REJECTED` keeps."""
+    others: int
+    """Records of another target."""
 
 
-def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]) -> Prepared:
+def prepare(output: Path, database: Path | None, opens: Callable[[Path], int]) -> Prepared:
     """Puts the database to go on from into the folder ``output``.
 
     A last line that a kill or a full disk has cut short is taken off. Any other that is no record,
     or one of a workload that is not there, is put aside: TVM would end on it without saying where
     it is. Raises ``InvalidInputError`` for a damaged workload, as records know theirs by its line,
-    and where ``opens`` cannot read a copy, such as records of an older TVM. Nothing is written
-    then.
+    and where ``opens``, which counts the records of another target, cannot read a copy, such as
+    records of an older TVM. Nothing is written then.
     """
     if database is None:
         _unmark(output, None)
-        return Prepared(0, ())
+        return Prepared(0, (), 0)
     bodies = [(database / name).read_bytes() for name in DATABASE]
     workloads, damaged = _rows(bodies[0])
     if damaged:
@@ -121,7 +123,7 @@ def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]
         for name, whole in zip(DATABASE, wholes, strict=True):
             Path(copy, name).write_bytes(whole)
         try:
-            opens(Path(copy))
+            others = opens(Path(copy))
         except InvalidInputError as error:
             raise InvalidInputError.at(database, str(error)) from error
         except Exception as error:  # TVM raises its own kinds, which differ by version.
@@ -136,7 +138,7 @@ def prepare(output: Path, database: Path | None, opens: Callable[[Path], object]
         write_file(aside, earlier + b"".join(line for line, _ in rejected.values()))
     _unmark(output, database)
     told = (f"line {number}: {reason}" for number, (_, reason) in sorted(rejected.items()))
-    return Prepared(len(records), tuple(told))
+    return Prepared(len(records), tuple(told), others)
 
 
 def mark_demo(output: Path) -> None:

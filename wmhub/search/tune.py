@@ -189,20 +189,22 @@ def _carried_out(
 ) -> TuneResult:
     """The result of ``job``, which goes on from the database of ``known``; without ``means``
     nothing is measured."""
-    before, rejected = files.prepare(job.folder, known, partial(_open, job.search, job.target))
-    if rejected:
+    before = files.prepare(job.folder, known, partial(_opened, job.search, job.target))
+    if bad := before.rejected:
         history.notes.append(
-            f"{len(rejected)} damaged records are put aside in {files.REJECTED}: {rejected[0]}"
+            f"{len(bad)} damaged records are put aside in {files.REJECTED}: {bad[0]}"
+        )
+    if before.others:
+        history.notes.append(
+            f"{before.others} of its {before.records} records are of another target: not used"
         )
     firsts = [NO_BASELINE] * len(job.tasks)
-    if before and (others := of_other_targets(job.database(), job.target)):
-        history.notes.append(f"{others} of its {before} records are of another target: not used")
     with own_errors(), interruptible(budget.interrupt):
         if means is not None and not budget.spent:
             if baselines:
                 firsts = measure_baselines(job, means, budget)
             _run(job, history, budget, means)
-        lost = before + len(history.trials) - files.records_in(job.folder)
+        lost = before.records + len(history.trials) - files.records_in(job.folder)
         with logged(job.log):
             result = outcome(job, history, firsts, budget, lost)
         return written(job, result)
@@ -215,18 +217,19 @@ def _name(workload: Any, tasks: Sequence[NamedWorkload]) -> str:
     return tasks[0].name if len(tasks) == 1 else f"a module of {len(tasks)} tasks"
 
 
-def _open(search: str, target: Any, folder: Path) -> None:
-    """Opens a database to see whether that can be done.
+def _opened(search: str, target: Any, folder: Path) -> int:
+    """Opens a database to see whether that can be done; its records of another target.
 
     Raises ``InvalidInputError`` for one with records of another target where TVM's own search would
     take them for its own.
     """
-    database = open_database(folder)
-    if search == "evolutionary" and (others := of_other_targets(database, target)):
+    others = of_other_targets(open_database(folder), target)
+    if search == "evolutionary" and others:
         raise InvalidInputError(
             f"{others} of its records are of another target, and TVM's search does not tell them "
             "from its own: go on with the latent search"
         )
+    return others
 
 
 def _refuse_measuring(
