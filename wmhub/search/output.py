@@ -129,13 +129,14 @@ def prepare(output: Path, database: Path | None, opens: Callable[[Path], int]) -
         except Exception as error:  # TVM raises its own kinds, which differ by version.
             reason = f"TVM cannot read this database: {last_line(error) or type(error).__name__}"
             raise InvalidInputError.at(database, reason) from error
-    for name, body, whole in zip(DATABASE, bodies, wholes, strict=True):
-        if not _goes_on(output, database) or whole != body:
-            write_file(output / name, whole)
     if rejected:
+        # Before they are taken out, so that a kill loses none.
         aside = output / REJECTED
         earlier = aside.read_bytes() if aside.exists() else b""
         write_file(aside, earlier + b"".join(line for line, _ in rejected.values()))
+    for name, body, whole in zip(DATABASE, bodies, wholes, strict=True):
+        if not _goes_on(output, database) or whole != body:
+            write_file(output / name, whole)
     _unmark(output, database)
     told = (f"line {number}: {reason}" for number, (_, reason) in sorted(rejected.items()))
     return Prepared(len(records), tuple(told), others)

@@ -202,7 +202,9 @@ def _rank_model(
     notes = [told] if left_out else []
     fitted = {"train": checkpoint.seen.learned, "validation": checkpoint.seen.chosen_by}
     known = fitted.get(split, frozenset())
-    if told_by := sum(bool(workloads[id_].identities & known) for id_ in source.splits[split]):
+    if told_by := sum(
+        bool(workloads[id_].identities & known) for id_ in source.splits.get(split, ())
+    ):
         notes.append(
             f"{evaluator.name} was trained on {told_by} of these workloads, or its weights chosen "
             "by them: no forecast of others"
