@@ -56,6 +56,8 @@ def told_hardware(
     key = HardwareKey.parse(str(hardware)) if hardware is not None else None
     if profile is not None and key not in (None, profile.key):
         raise HardwareMismatchError(f"the profile is of {profile.key}, not of {key}")
+    if key is None and profile is not None:
+        key = profile.key
     if older is not None:
         if key is not None:
             require_same_hardware(older, key)
@@ -65,8 +67,6 @@ def told_hardware(
                 "out, or collect into a new dataset"
             )
         key, profile = older.hardware, older.manifest.profile or profile
-    elif key is None and profile is not None:
-        key = profile.key
     return key, profile or (lookup(key) if key is not None else None)
 
 

@@ -179,7 +179,8 @@ def _origin(corpus: Corpus, world: World, base: BasePin | None) -> list[str]:
     libraries = [f"{name} {version}" for name, version in _versions(*_LIBRARIES).items()]
     pinned = [] if base is None else [base.digest]
     # Sums are taken in another order with other threads, and on other devices.
-    by = f"{world.size} processes", world.device.type, f"{torch.get_num_threads()} threads"
+    (threads,) = world.agreed([torch.get_num_threads()])
+    by = f"{world.size} processes", world.device.type, f"{threads:g} threads"
     return [str(corpus.hardware), *by, code, *corpus.stores, *libraries, *pinned]
 
 
