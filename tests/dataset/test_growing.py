@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
-from datasetmaking import Make
+from datasetmaking import Make, lines_of
 
 from wmhub.dataset.growing import (
     older_in,
     require_same_clock,
     require_same_hardware,
     settled_elsewhere,
+    told_hardware,
 )
-from wmhub.dataset.reader import open_dataset
+from wmhub.dataset.reader import Dataset, open_dataset
 from wmhub.dataset.version import Change, Version
 from wmhub.errors import DatasetError, HardwareMismatchError, InvalidInputError, OutputExistsError
+from wmhub.hardware.table import lookup
 from wmhub.names import HardwareKey
 from wmhub.records import Scheduler, Workload
 
@@ -60,3 +63,12 @@ def test_a_program_is_where_any_form_of_it_is() -> None:
     }
     assert settled_elsewhere(["w2", "w3", "w9"], forms, {"w1": "train"}) == {"w2": "train"}
     assert settled_elsewhere(["w2"], forms, {"w1": "test"}) == {}
+
+
+def test_a_profile_of_another_device_joins_no_dataset(make: Make) -> None:
+    older = open_dataset(make("data", lines_of(3)))
+    bare = Dataset(older.path, dataclasses.replace(older.manifest, profile=None))
+    own, other = (lookup(HardwareKey.parse(f"cuda-{name}")) for name in ("v100", "k80"))
+    assert told_hardware(None, own, bare) == (bare.hardware, own)
+    with pytest.raises(HardwareMismatchError):
+        told_hardware(None, other, bare)

@@ -27,10 +27,10 @@ from wmhub.errors import (
     MissingInputError,
     SchemaVersionError,
     UnknownNameError,
-    WmhubError,
 )
 from wmhub.hub import resolve_dataset, resolve_model
 from wmhub.hub.artifact import DATASET, MODEL
+from wmhub.hub.lockfile import Lockfile, write_lock
 from wmhub.hub.patience import patiently
 from wmhub.hub.place import Repository, Upload
 from wmhub.hub.resolve import dataset_folder
@@ -74,8 +74,10 @@ def test_a_dataset_is_a_folder_or_else_a_bare_name(
     (tmp_path / "mine").mkdir()
     assert dataset_folder("mine") == Path("mine")
     # With a lock a name is the lock's, whatever lies here.
-    Path("wmhub.lock").write_text("")
-    with pytest.raises(WmhubError, match="lock"):
+    write_lock(Path("wmhub.lock"), Lockfile({}, {}))
+    with pytest.raises(
+        MissingInputError, match=r"for the folder write \./mine; .* is not in wmhub"
+    ):
         dataset_folder("mine", locked="wmhub.lock")
     assert dataset_folder("./mine", locked="wmhub.lock") == Path("mine")
     # A mistyped path is no server's business.

@@ -95,7 +95,10 @@ def rpc_option(when: str = "") -> Callable[[_F], _F]:
 def threads_option(function: _F) -> _F:
     """``--threads N`` of what trains; see `use_threads`."""
     return click.option(
-        "--threads", type=click.IntRange(1), metavar="N", help="CPU threads; by default all cores."
+        "--threads",
+        type=click.IntRange(1),
+        metavar="N",
+        help="CPU threads; by default torch's, within a container's share.",
     )(function)
 
 

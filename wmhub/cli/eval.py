@@ -46,8 +46,8 @@ def show_metrics(title: str, rows: Sequence[tuple[str, Metrics]]) -> None:
     "--dataset",
     required=True,
     metavar="DIR|NAME",
-    help="Dataset folder, or where there is none of that name a published dataset; it may be of "
-    "other hardware.",
+    help="Dataset folder, or where there is none of that name, and with --locked, a published "
+    "dataset; it may be of other hardware.",
 )
 @click.option(
     "--split",

@@ -88,7 +88,10 @@ def _last_words(done: subprocess.CompletedProcess[str]) -> str:
 #: Variables, set for hooks, that would have git work in the repository of whoever calls.
 _ELSEWHERE = frozenset(
     f"GIT_{what}"
-    for what in ("DIR", "WORK_TREE", "COMMON_DIR", "INDEX_FILE", "OBJECT_DIRECTORY", "NAMESPACE")
+    for what in (
+        *("DIR", "WORK_TREE", "COMMON_DIR", "INDEX_FILE", "OBJECT_DIRECTORY", "NAMESPACE"),
+        *("ALTERNATE_OBJECT_DIRECTORIES", "QUARANTINE_PATH", "SHALLOW_FILE", "GRAFT_FILE"),
+    )
 )
 
 

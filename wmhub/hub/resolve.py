@@ -124,7 +124,10 @@ def dataset_folder(given: str | os.PathLike[str], locked: Locked = None) -> Path
     try:
         return resolve_dataset(text, locked=locked).folder
     except (UnknownNameError, InvalidNameError) as error:
-        raise MissingInputError(f"{text[:120]}: there is no such folder; {error}") from error
+        meant = (
+            f"for the folder write ./{text[:120]}" if folder.exists() else "there is no such folder"
+        )
+        raise MissingInputError(f"{text[:120]}: {meant}; {error}") from error
 
 
 def _identity(

@@ -169,6 +169,9 @@ class Arguments:
             count = math.prod(shape)
             flat = self._flat.get((place, dtype))
             if flat is None or flat.shape[0] < count:
+                # Not both at once: memory may be short.
+                flat = None
+                self._flat.pop((place, dtype), None)
                 (flat,) = random_arguments([["TENSOR", dtype, [count]]], self._device)
                 self._flat[place, dtype] = flat
             views.append(flat._create_view(shape))

@@ -250,7 +250,8 @@ class RemoteEngine(Engine):
         elif is_alone:
             raise MeasureError(
                 f"{self._tracker}: no device has answered for {self._patience:g} s; start its "
-                "server again and repeat the call, which goes on where it was"
+                "server again and repeat the call, which goes on where it was (tune with its "
+                "output as --database)"
             )
         else:
             # Somebody else has that board; the others are at work.

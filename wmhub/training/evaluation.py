@@ -202,11 +202,10 @@ def _rank_model(
     notes = [told] if left_out else []
     fitted = {"train": checkpoint.seen.learned, "validation": checkpoint.seen.chosen_by}
     known = fitted.get(split, frozenset())
-    if told_by := sum(
-        bool(workloads[id_].identities & known) for id_ in source.splits.get(split, ())
-    ):
+    ranked = (workloads[id_].identities for id_ in source.splits.get(split, ()))
+    if seen := sum(bool(one & known) and not one & unfit for one in ranked):
         notes.append(
-            f"{evaluator.name} was trained on {told_by} of these workloads, or its weights chosen "
+            f"{evaluator.name} was trained on {seen} of these workloads, or its weights chosen "
             "by them: no forecast of others"
         )
     bare = unresolved(source, split)
