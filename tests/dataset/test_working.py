@@ -100,6 +100,17 @@ def test_the_folder_that_the_caller_is_in_is_not_replaced(
         with pytest.raises(InvalidInputError, match="from outside of it"):
             write()
     assert Path.cwd() == data
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    for write in (
+        lambda: split(data, ".", test_workloads=()),
+        lambda: export(data, "."),
+        lambda: wmhub.collect(tmp_path / "b.log", ".", hardware="cuda-v100"),
+    ):
+        with pytest.raises(InvalidInputError, match="from outside of it"):
+            write()
+    assert Path.cwd() == empty
 
 
 def test_the_working_folder_goes_with_its_last_part(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from wmhub.dataset.placing import destination
 from wmhub.dataset.reader import Dataset, WorkloadRecords
+from wmhub.dataset.replacing import refuse_from_inside
 from wmhub.dataset.row_checks import form_faults
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.working import anew, refuse_mixed, working
@@ -63,8 +64,10 @@ def export(
     refuse_mixed(output, [opened.path])
     write = _write_ansor if scheduler is Scheduler.AUTO_SCHEDULER else _write_database
     with working(output):
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise OutputExistsError(f"{output}: exists; choose another folder")
+        if output.exists():
+            if not output.is_dir() or any(output.iterdir()):
+                raise OutputExistsError(f"{output}: exists; choose another folder")
+            refuse_from_inside(output)
         with anew(output, "export") as staging:
             report = write(staging, _records(opened, scheduler, best, split))
             if not report.records:

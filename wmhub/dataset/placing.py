@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wmhub.dataset.manifest import MANIFEST
-from wmhub.dataset.replacing import WRITING, replace
+from wmhub.dataset.replacing import WRITING, refuse_from_inside, replace
 from wmhub.dataset.schema import is_utf8
 from wmhub.dataset.working import working_folder
 from wmhub.errors import InvalidInputError, OutputExistsError
@@ -43,11 +43,14 @@ def destination(output: str | Path) -> Path:
 
 
 def refuse_existing(output: Path) -> None:
-    """Raises ``OutputExistsError`` where ``output`` holds anything already."""
+    """Raises ``OutputExistsError`` where ``output`` holds anything already, and
+    ``InvalidInputError`` for an empty folder from inside of it."""
     if (output / MANIFEST).exists():
         raise OutputExistsError(
             f"{output}: a dataset is here already; choose another folder, or write the new one "
             "elsewhere and join them with wmhub dataset merge"
         )
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise OutputExistsError(f"{output}: exists and is no dataset; choose another folder")
+    if output.exists():
+        if not output.is_dir() or any(output.iterdir()):
+            raise OutputExistsError(f"{output}: exists and is no dataset; choose another folder")
+        refuse_from_inside(output)

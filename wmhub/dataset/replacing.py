@@ -21,11 +21,11 @@ _OLDER = "older"
 
 
 def refuse_from_inside(output: Path) -> None:
-    """Raises ``InvalidInputError`` where this process is in the folder that is to be replaced: it,
-    and the shell that it came from, would be left in none."""
+    """Raises ``InvalidInputError`` where this process is in the folder that another is put in place
+    of: it, and the shell that it came from, would be left in none."""
     if Path.cwd().is_relative_to(output.resolve()):
         raise InvalidInputError(
-            f"{output}: the folder is replaced as a whole, so call this from outside of it"
+            f"{output}: the folder is put in place as a whole, so call this from outside of it"
         )
 
 

