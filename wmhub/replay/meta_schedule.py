@@ -46,14 +46,17 @@ def replay_traces(
     known: dict[bytes, _Space] = {}
     spaces: dict[bytes, _Space] = {}
     trace: Any = None
+    latest, space = b"", _Space.of(())
     try:
         for number, trace in enumerate(traces):
             instructions, decisions = trace
             text = _text(instructions)
-            if text not in known:
-                counted = instructions if include_postproc else without_postproc(instructions)
-                known[text] = spaces.setdefault(_text(counted), _Space.of(counted))
-            space = known[text]
+            # As a rule it is that of the trace before: comparing is faster than hashing.
+            if text != latest:
+                if text not in known:
+                    counted = instructions if include_postproc else without_postproc(instructions)
+                    known[text] = spaces.setdefault(_text(counted), _Space.of(counted))
+                latest, space = text, known[text]
             space.members.append(number)
             space.rows.append(by_number(decisions))
     except InvalidInputError:
