@@ -148,7 +148,6 @@ def test_the_table_has_means_over_folds(
         "records top-1 top-5 pairwise what it is",
         "zero-shot 0 0.850 0.900 0.750 the other hardware's model as it is",
         "fine-tuned 2,000 0.850 0.900 0.750 it goes on with the few records, and halfway back",
-        "joint 2,000 0.850 0.900 0.750 it goes on with these and its own, trees grown on both",
         "few 2,000 0.850 0.900 0.750 the few records, from nothing",
         "many 20,000 0.850 0.900 0.750 many records, from nothing",
     ]

@@ -30,8 +30,6 @@ from wmhub.errors import (
 )
 from wmhub.evaluator import Evaluator, load_evaluator
 from wmhub.hub.artifact import MODEL
-from wmhub.model.forest import Forest
-from wmhub.training.boosting import fit_forest
 from wmhub.training.config import with_settings
 from wmhub.training.metrics import Validation
 from wmhub.training.run import train
@@ -233,25 +231,6 @@ def test_trees_of_a_gpu_go_on_from_half_of_another_s(tmp_path: Path, other: Path
         assert ours.trees == 1 + SMALL.trees + trees
         assert torch.equal(ours.leaf[:1], base.leaf[:1])
         assert torch.equal(ours.leaf[1 : base.trees], base.leaf[1:] / 2)
-
-
-def test_joint_trees_grow_on_all_datasets_from_nothing(
-    tmp_path: Path, other: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = make_dataset(tmp_path / "first", hardware="cuda-v100")
-    train(first, tmp_path / "base", config=SMALL)
-    grown = []
-
-    def spy(training: Any, config: Any, base: Forest, *rest: Any) -> Forest:
-        grown.append((len(training), base.trees))
-        return fit_forest(training, config, base, *rest)
-
-    monkeypatch.setattr("wmhub.training.run.fit_forest", spy)
-    for joint in (False, True):
-        config = dataclasses.replace(SMALL, joint_trees=joint, samples=40)
-        folder = tmp_path / f"joint-{joint}"
-        train([other, first], folder, start_from=tmp_path / "base", config=config)
-    assert grown == [(1, 1 + SMALL.trees), (2, 0)]
 
 
 def test_trees_of_a_cpu_go_on_from_those_of_another(trained: Path, tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from wmhub.bench.runs import METRICS, Run, Watch, fit, kept_run, ranked, reached
 from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
-from wmhub.model.forest import Forest
 from wmhub.model.network import WorldModel
 from wmhub.training.blend import HALF, blend
 from wmhub.training.boosting import inherited, require_xgboost
@@ -45,12 +44,9 @@ if TYPE_CHECKING:
 VARIANTS = {
     "zero-shot": "the other hardware's model as it is",
     "fine-tuned": "it goes on with the few records, and halfway back",
-    "joint": "it goes on with these and its own, trees grown on both",
     "few": "the few records, from nothing",
     "many": "many records, from nothing",
 }
-#: Those that begin with the other hardware's model.
-_GOING_ON = ("fine-tuned", "joint")
 
 
 @dataclass(frozen=True)
@@ -201,44 +197,34 @@ class _Trainer:
     def run(self, variant: str) -> Run:
         """Trains one of ``VARIANTS`` and ranks the fold by it."""
         held_out = self.fold.held_out
-        if variant in _GOING_ON:
+        if variant == "fine-tuned":
             # Its own time is what comes on top, also where the base has to be made again.
             _ = self._base
         began = time.monotonic()
         if variant == "zero-shot":
             trained, held_out = self._base, self.fold.held_out_as_other
-        elif variant in _GOING_ON:
-            records = [self._drawn(self.samples)]
-            if variant == "joint":
-                records.append(self._other)
-            base = copy.deepcopy(self._base)
-            adapt(base, records)
+        elif variant == "fine-tuned":
+            few_records, base = self._drawn(self.samples), copy.deepcopy(self._base)
+            adapt(base, [few_records])
             begun = copy.deepcopy(base)
             new, other = self.profiles
-            nothing = Forest(0, base.forest.features)
-            kept = nothing if variant == "joint" else inherited(base.forest, other.key, new.key)
-            base.plant(kept)
-            trained = self._trained(variant, records, base, self.config.from_base())
+            base.plant(inherited(base.forest, other.key, new.key))
+            trained = self._trained(variant, few_records, base, self.config.from_base())
         else:
-            records = [self._drawn(self.samples if variant == "few" else self.many)]
+            records = self._drawn(self.samples if variant == "few" else self.many)
             trained = self._trained(variant, records, self._new(records, self.profiles[0]))
-        network = blend(trained, begun, HALF) if variant in _GOING_ON else trained
+        network = blend(trained, begun, HALF) if variant == "fine-tuned" else trained
         seconds = time.monotonic() - began
         return ranked(variant, self.fold.number, seconds, network, held_out, reached(trained))
 
     @cached_property
     def _base(self) -> WorldModel:
         """The other hardware's model."""
-        records = [self._other]
+        records = [examples_of(w, self.config.worst_gain, None) for w in self.fold.other]
         return self._trained("zero-shot", records, self._new(records, self.profiles[1]))
 
-    @cached_property
-    def _other(self) -> list[Examples]:
-        """All that the other hardware's model learns from."""
-        return [examples_of(w, self.config.worst_gain, None) for w in self.fold.other]
-
-    def _new(self, records: list[list[Examples]], profile: HardwareProfile) -> WorldModel:
-        return new_network(self.config, profile, records)
+    def _new(self, records: list[Examples], profile: HardwareProfile) -> WorldModel:
+        return new_network(self.config, profile, [records])
 
     def _drawn(self, samples: int) -> list[Examples]:
         rng = np.random.default_rng([self.config.seed, 1])
@@ -252,15 +238,15 @@ class _Trainer:
     def _trained(
         self,
         variant: str,
-        records: list[list[Examples]],
+        records: list[Examples],
         network: WorldModel,
         config: TrainConfig | None = None,
     ) -> WorldModel:
         """``network``, trained; with few records half of the steps."""
         config = config or self.config
-        is_few = variant in (*_GOING_ON, "few")
+        is_few = variant in ("fine-tuned", "few")
         steps = max(1, config.steps // 2) if is_few else config.steps
         config = dataclasses.replace(config, steps=steps, validate_every=steps)
         name = f"{variant}, fold {self.fold.number}"
-        fit(network, config, records, self.fold.held_out, name, self.watch)
+        fit(network, config, [records], self.fold.held_out, name, self.watch)
         return network

@@ -101,8 +101,7 @@ def show_transfer(result: Transfer) -> None:
     from wmhub.bench.transfer import VARIANTS
     from wmhub.cli._show import show_table
 
-    few = dict.fromkeys(("fine-tuned", "joint", "few"), result.samples)
-    records = {**few, "many": result.many}
+    records = {"fine-tuned": result.samples, "few": result.samples, "many": result.many}
     show_table(
         f"{result.dataset} after {result.source}, {result.workloads} workloads, each held out once",
         ["", "records", "top-1", "top-5", "pairwise", "what it is"],

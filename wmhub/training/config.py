@@ -69,9 +69,6 @@ class TrainConfig:
     trees: int = 192
     """Trees that are grown beside the networks, before them; 0 for none. They need XGBoost, and go
     on from those of the checkpoint that training starts from, or on a GPU from one more."""
-    joint_trees: bool = False
-    """Whether trees are grown on the candidates of all datasets, and from nothing, rather than on
-    the target's alone: where those are few, trees of another device's as well rank better."""
     tree_rate: float = 0.08
     """How much of what is left each tree learns."""
     precision: str = "fp32"

@@ -187,15 +187,11 @@ def _origin(corpus: Corpus, world: World, base: BasePin | None) -> list[str]:
 def _forest(
     config: TrainConfig, corpus: Corpus, network: WorldModel, preparing: Preparing
 ) -> Forest | None:
-    """The trees that are grown, after those of ``network`` unless they are `joint_trees`; ``None``
-    where none are."""
-    if not config.trees:
-        return None
-    training, base = corpus.own_training, network.forest
-    if config.joint_trees:
-        training, base = corpus.training, Forest(0, base.features)
+    """The trees that are grown, after those of ``network``; ``None`` where none are."""
     growing = partial(preparing, "growing trees")
-    return fit_forest(training, config, base, torch.get_num_threads(), growing)
+    threads = torch.get_num_threads()
+    training = corpus.own_training
+    return fit_forest(training, config, network.forest, threads, growing) if config.trees else None
 
 
 def _report(
