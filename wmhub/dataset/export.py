@@ -11,13 +11,12 @@ from typing import TextIO
 
 import numpy as np
 
-from wmhub.dataset.placing import destination
+from wmhub.dataset.placing import destination, refuse_occupied
 from wmhub.dataset.reader import Dataset, WorkloadRecords
-from wmhub.dataset.replacing import refuse_from_inside
 from wmhub.dataset.row_checks import form_faults
 from wmhub.dataset.verify import open_verified
 from wmhub.dataset.working import anew, refuse_mixed, working
-from wmhub.errors import DatasetError, InvalidInputError, OutputExistsError
+from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.logs import ansor, meta_schedule
 from wmhub.records import MeasureRecord, Scheduler, Workload
 
@@ -64,10 +63,7 @@ def export(
     refuse_mixed(output, [opened.path])
     write = _write_ansor if scheduler is Scheduler.AUTO_SCHEDULER else _write_database
     with working(output):
-        if output.exists():
-            if not output.is_dir() or any(output.iterdir()):
-                raise OutputExistsError(f"{output}: exists; choose another folder")
-            refuse_from_inside(output)
+        refuse_occupied(output, "exists")
         with anew(output, "export") as staging:
             report = write(staging, _records(opened, scheduler, best, split))
             if not report.records:

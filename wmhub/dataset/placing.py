@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wmhub.dataset.manifest import MANIFEST
-from wmhub.dataset.replacing import WRITING, refuse_from_inside, replace
+from wmhub.dataset.replacing import WRITING, is_occupied, refuse_from_inside, replace
 from wmhub.dataset.schema import is_utf8
 from wmhub.dataset.working import working_folder
 from wmhub.errors import InvalidInputError, OutputExistsError
@@ -43,14 +43,20 @@ def destination(output: str | Path) -> Path:
 
 
 def refuse_existing(output: Path) -> None:
-    """Raises ``OutputExistsError`` where ``output`` holds anything already, and
-    ``InvalidInputError`` for an empty folder from inside of it."""
+    """Raises ``OutputExistsError`` where ``output`` holds anything already, and else what
+    `refuse_occupied` raises."""
     if (output / MANIFEST).exists():
         raise OutputExistsError(
             f"{output}: a dataset is here already; choose another folder, or write the new one "
             "elsewhere and join them with wmhub dataset merge"
         )
+    refuse_occupied(output, "exists and is no dataset")
+
+
+def refuse_occupied(output: Path, said: str) -> None:
+    """Raises ``OutputExistsError`` where ``output`` is no empty folder, and ``InvalidInputError``
+    for an empty one from inside of it."""
+    if is_occupied(output):
+        raise OutputExistsError(f"{output}: {said}; choose another folder")
     if output.exists():
-        if not output.is_dir() or any(output.iterdir()):
-            raise OutputExistsError(f"{output}: exists and is no dataset; choose another folder")
         refuse_from_inside(output)

@@ -20,6 +20,11 @@ WRITING = "writing"
 _OLDER = "older"
 
 
+def is_occupied(output: Path) -> bool:
+    """Whether something is at ``output`` that is no empty folder."""
+    return output.exists() and (not output.is_dir() or any(output.iterdir()))
+
+
 def refuse_from_inside(output: Path) -> None:
     """Raises ``InvalidInputError`` where this process is in the folder that another is put in place
     of: it, and the shell that it came from, would be left in none."""
@@ -52,7 +57,7 @@ def settle(output: Path, folder: Path) -> None:
         shutil.rmtree(older)
     elif (output / MANIFEST).exists() and not (folder / WRITING / MANIFEST).exists():
         _carry_over(older, output)
-    elif output.exists() and (not output.is_dir() or any(output.iterdir())):
+    elif is_occupied(output):
         raise OutputExistsError(
             f"{output}: replacing the dataset here was interrupted, and {older} holds it; move "
             f"elsewhere what was put into {output} since, then run again"

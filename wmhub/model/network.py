@@ -72,6 +72,11 @@ class Judgement:
     """uint8 [M, trees]: where each candidate ends in each tree."""
 
 
+def _deviations(apart: Tensor, scale: Tensor) -> Tensor:
+    """How many deviations values are ``apart`` from their means, which it overwrites."""
+    return apart.div_(scale).clamp_(-_FARTHEST, _FARTHEST)
+
+
 class _Members(nn.Module):
     """``members`` separate linear layers, applied at once."""
 
@@ -261,8 +266,7 @@ class WorldModel(nn.Module):
 
     def _normal(self, structured: Tensor) -> Tensor:
         """Structured features as the networks read them."""
-        normal = (structured - self.structured_mean) / self.structured_scale
-        return normal.clamp(-_FARTHEST, _FARTHEST)
+        return _deviations(structured - self.structured_mean, self.structured_scale)
 
     def _finish_group(self, state: Tensor, structured: Tensor, hardware: Tensor) -> Output:
         """`_finish` for the scores alone: what all candidates share enters once, ``hardware`` with
@@ -287,7 +291,7 @@ class WorldModel(nn.Module):
         mean, scale = self.structured_mean[at, None], self.structured_scale[at, None]
         parts = []
         for latents, here in zip(torch.split(state, _PIECE), torch.split(columns, _PIECE, dim=1)):
-            normal = here.index_select(0, at).sub_(mean).div_(scale).clamp_(-_FARTHEST, _FARTHEST)
+            normal = _deviations(here.index_select(0, at).sub_(mean), scale)
             piece = torch.cat([latents.T, normal, read(here)]).T
             entered = torch.baddbmm(bias, piece.expand(members, -1, -1), weight)
             parts.append(self._ensemble(entered))

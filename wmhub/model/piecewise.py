@@ -39,8 +39,7 @@ class Piecewise(nn.Module):
         """float32 [M, F] as they are to [M, F * P]: from -0.5, before a part, to 0.5, behind it; 0
         of a part without width."""
         low, scale, middle = self._terms
-        through = (structured[:, :, None] - low).mul_(scale).clamp_(0.0, 1.0).sub_(middle)
-        return through.flatten(1)
+        return _through(structured[:, :, None] - low, scale, middle).flatten(1)
 
     def reader(self, chosen: Tensor) -> Callable[[Tensor], Tensor]:
         """What makes of [F, M] the C numbers ``chosen``, bool [F * P], of those of ``forward``:
@@ -50,8 +49,7 @@ class Piecewise(nn.Module):
         column = at // max(self.parts, 1)
 
         def read(columns: Tensor) -> Tensor:
-            through = columns.index_select(0, column).sub_(low).mul_(scale)
-            return through.clamp_(0.0, 1.0).sub_(middle)
+            return _through(columns.index_select(0, column).sub_(low), scale, middle)
 
         return read
 
@@ -73,6 +71,11 @@ class Piecewise(nn.Module):
         """bool [F, P]: which parts have a width."""
         low = self.knots[:, :-1]
         return self.knots.diff(dim=1) > _LEAST_WIDTH * low.abs().clamp(min=1.0)
+
+
+def _through(beyond: Tensor, scale: Tensor, middle: Tensor) -> Tensor:
+    """How far values are through parts that begin so far before them; overwrites ``beyond``."""
+    return beyond.mul_(scale).clamp_(0.0, 1.0).sub_(middle)
 
 
 def knots_of(values: np.ndarray, parts: int) -> np.ndarray:
