@@ -253,6 +253,19 @@ def dtype_of(variable: Any) -> str:
     return str(variable.ty.dtype if known is None else known)
 
 
+def tensor_type(variable: Any) -> tuple[str, list[int]] | None:
+    """Data type and shape of a variable of Relax; ``None`` for no tensor of constant shape.
+
+    TVM 0.27 keeps them in the variable's type.
+    """
+    known: Any = getattr(variable, "ty", None) or getattr(variable, "struct_info", None)
+    shape = getattr(getattr(known, "shape", None), "values", None)
+    integer = __getattr__("tvm").tirx.IntImm
+    if shape is None or not all(isinstance(extent, integer) for extent in shape):
+        return None
+    return str(known.dtype), [int(extent) for extent in shape]
+
+
 def raw_trace(trace: Any) -> tuple[Any, Any]:
     """Instructions and decisions of a ``Trace`` without its post-processing, as TVM containers.
 

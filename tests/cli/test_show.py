@@ -16,7 +16,7 @@ from wmhub.dataset.version import Version
 from wmhub.hub.listing import Listed, Listing
 from wmhub.names import HardwareKey
 from wmhub.search.history import TuneProgress
-from wmhub.search.result import TaskResult, Trial, TuneResult
+from wmhub.search.result import NetworkResult, TaskResult, Trial, TuneResult
 
 HOSTILE = "[/x][bold]\x1b[2J"
 SHOWN = r"[/x][bold]\x1b[2J"
@@ -92,3 +92,24 @@ def test_a_path_is_never_broken(capsys: pytest.CaptureFixture[str]) -> None:
     for line in (f"schedule: {path}/t.py", f"note: at {path}", f"plot: {path}/p.png"):
         assert line in lines
     assert lines[-1] == f"everything else: {path}/"
+
+
+def test_of_a_network_it_is_the_whole_that_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("/out")
+    task = TaskResult("t", 1, 1, 0, 1e-3, None, None, None, path / "t.py", None)
+    names, numbers = ("w", "m", "h", "h", ("h",), "latent"), (1, 0, 1.0, False, 1e-3)
+    networks = (
+        NetworkResult("net", 3, 3, 2e-3, path / "net.so"),
+        NetworkResult("untimed", 3, 3, None, path / "untimed.so"),
+        NetworkResult("broken", None, None, None, None),
+    )
+    print_result(
+        Console(stderr=True, width=80),
+        TuneResult(*names, *numbers, (task,), (), path, (), networks),
+    )
+    assert capsys.readouterr().err.splitlines()[-4:] == [
+        "network net: /out/net.so, 2 ms in all",
+        "network untimed: /out/untimed.so",
+        "network broken: no library",
+        "everything else: /out/",
+    ]

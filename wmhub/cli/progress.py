@@ -17,7 +17,7 @@ from wmhub.units import show_seconds
 
 if TYPE_CHECKING:
     from wmhub.search.history import OnProgress, TuneProgress
-    from wmhub.search.result import TuneResult
+    from wmhub.search.result import NetworkResult, TuneResult
 
 
 def _shown(seconds: float | None) -> str:
@@ -79,7 +79,10 @@ def print_result(screen: Console, result: TuneResult, *places: str) -> None:
     with_what = f"{result.hardware} with {result.model}"
     interrupted = " (interrupted)" if result.interrupted else ""
     done = f"{result.trials} trials in {result.seconds:.1f} s on {with_what}{interrupted}"
-    found = [f"schedule: {task.schedule}" for task in result.tasks if task.schedule is not None]
+    schedules = [task.schedule for task in result.tasks if task.schedule is not None]
+    # Of a network it is the whole that counts.
+    found = [_network_line(one) for one in result.networks]
+    found = found or [f"schedule: {path}" for path in schedules]
     lines = [
         plain(done),
         *(plain(f"note: {note}", "yellow") for note in result.notes),
@@ -88,6 +91,13 @@ def print_result(screen: Console, result: TuneResult, *places: str) -> None:
     for line in lines:
         # A path that is broken in two is none that can be copied.
         screen.print(line, soft_wrap=True)
+
+
+def _network_line(network: NetworkResult) -> str:
+    """The library of a whole network, and how long that takes."""
+    seconds = "" if network.latency_s is None else f", {_shown(network.latency_s)} in all"
+    what = "no library" if network.library is None else f"{network.library}{seconds}"
+    return f"network {network.name}: {what}"
 
 
 def finish(result: TuneResult, as_json: bool) -> None:

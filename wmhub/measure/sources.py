@@ -22,15 +22,13 @@ import itertools
 import os
 import re
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wmhub.errors import (
     InvalidInputError,
-    MissingDependencyError,
     MissingInputError,
     UnknownNameError,
     nearest,
@@ -41,6 +39,9 @@ from wmhub.measure.programs import argument_info, save_program
 from wmhub.measure.sketch import REFUSALS
 from wmhub.tvm_compat import last_line
 from wmhub.tvm_json import parse_program
+
+if TYPE_CHECKING:
+    from wmhub.measure.whole_network import WholeNetwork
 
 _IMPORTS = re.compile(r"^\s*(?:import|from)\s", re.MULTILINE)
 
@@ -64,6 +65,8 @@ class Found:
     workloads: list[NamedWorkload]
     skipped: dict[str, str] = field(default_factory=dict)
     """Name of each function that can be none, and why."""
+    networks: list[WholeNetwork] = field(default_factory=list)
+    """What the workloads that are operators of a network came from."""
 
     @classmethod
     def of(cls, parts: Iterable[Found]) -> Found:
@@ -72,6 +75,7 @@ class Found:
         for part in parts:
             found.workloads.extend(part.workloads)
             found.skipped.update(part.skipped)
+            found.networks.extend(part.networks)
         return found
 
     def require(self, what: str) -> Found:
@@ -129,10 +133,11 @@ def workloads_of(value: Any, target: Any = None, *, name: str = "main") -> Found
     A module with Relax functions is a network: its operators are fused and extracted as tasks. What
     no search can take is skipped, for the sake of the rest.
     """
-    from wmhub.tvm_compat import relax, tvm
+    from wmhub.measure.whole_network import is_exported, is_network
+    from wmhub.tvm_compat import tvm
 
-    if type(value).__module__.startswith("torch.export"):
-        return _tasks(_relax_of(value), target)
+    if is_exported(value):
+        return _operators(name, value, target)
     if isinstance(value, tvm.tirx.PrimFunc):
         return _sorted_out([(name, value, 1)])
     if not isinstance(value, tvm.IRModule):
@@ -140,9 +145,9 @@ def workloads_of(value: Any, target: Any = None, *, name: str = "main") -> Found
             f"{name}: a workload is an IRModule, a PrimFunc or an exported program, not "
             f"{type(value).__name__}"
         )
+    if is_network(value):
+        return _operators(name, value, target)
     functions = list(value.functions.items())
-    if any(isinstance(function, relax.Function) for _, function in functions):
-        return _tasks(value, target)
     return _sorted_out(
         (name if len(functions) == 1 else str(var.name_hint), function, 1)
         for var, function in functions
@@ -250,68 +255,25 @@ def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
 
 
 def _is_workload(value: Any) -> bool:
+    from wmhub.measure.whole_network import is_exported
     from wmhub.tvm_compat import tvm
 
-    exported = type(value).__module__.startswith("torch.export")
-    return isinstance(value, (tvm.IRModule, tvm.tirx.PrimFunc)) or (
-        exported and type(value).__name__ == "ExportedProgram"
-    )
+    return isinstance(value, (tvm.IRModule, tvm.tirx.PrimFunc)) or is_exported(value)
 
 
-def _relax_of(program: Any) -> Any:
-    try:
-        from tvm.relax.frontend.torch import from_exported_program
-    except ImportError as error:
-        raise MissingDependencyError.named("apache-tvm", "importing from PyTorch", "tvm") from error
-    try:
-        with warnings.catch_warnings():
-            # Of torch about its own insides, while TVM copies the graph.
-            warnings.simplefilter("ignore", FutureWarning)
-            return from_exported_program(program)
-    except Exception as error:  # An operator that TVM does not know: an AssertionError, and others.
-        raise InvalidInputError(f"TVM cannot import this PyTorch program: {error}") from error
-
-
-def _tasks(module: Any, target: Any) -> Found:
-    """The tuning tasks of a network, with their weights.
+def _operators(name: str, value: Any, target: Any) -> Found:
+    """The operators of the network that ``value`` is.
 
     Raises ``InvalidInputError`` for one that TVM cannot lower.
     """
-    from wmhub.tvm_compat import llvm_target, relax, tvm, use_target
-    from wmhub.tvm_compat import meta_schedule as ms
+    from wmhub.measure.whole_network import extracted, whole_network
+    from wmhub.tvm_compat import llvm_target, use_target
 
     target = use_target(llvm_target() if target is None else target)
-    passes = relax.transform
-    pipeline = tvm.transform.Sequential(
-        [
-            passes.DecomposeOpsForInference(),
-            passes.LegalizeOps(),
-            passes.AnnotateTIROpPattern(),
-            passes.FoldConstant(),
-            passes.FuseOps(),
-            passes.FuseTIR(),
-        ]
-    )
-    try:
-        with target:
-            tasks = ms.relax_integration.extract_tasks(pipeline(module), target)
-    except Exception as error:  # Its passes raise their own kinds, which differ by version.
-        raise InvalidInputError(
-            f"TVM cannot make tasks of this network: {last_line(error)}"
-        ) from error
-    # As `tune_relax` does: a network takes none of it from a database.
-    done = [_is_scheduled(task) for task in tasks]
-    found = _sorted_out(
-        (str(task.task_name), task.dispatched[0], int(task.weight))
-        for task in itertools.compress(tasks, (not is_done for is_done in done))
-    )
-    skipped = (str(task.task_name) for task in itertools.compress(tasks, done))
-    found.skipped.update(dict.fromkeys(skipped, "it is scheduled already"))
+    network = whole_network(name, value, target)
+    operators = extracted(network, target)
+    found = _sorted_out((one.name, one.mod, one.calls) for one in operators if not one.is_scheduled)
+    done = [one.name for one in operators if one.is_scheduled]
+    found.skipped.update(dict.fromkeys(done, "it is scheduled already"))
+    found.networks.append(network)
     return found
-
-
-def _is_scheduled(task: Any) -> bool:
-    module = task.dispatched[0]
-    # TVM's own search looks at the module, its rules (dlight) mark the function.
-    marked = (task.mod, module, *(function for _, function in module.functions.items()))
-    return any(one.attrs and one.attrs.get("tirx.is_scheduled", False) for one in marked)

@@ -12,6 +12,7 @@ from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.measure.metaschedule import name_task
 from wmhub.measure.sketch import REFUSALS, replay_trace
 from wmhub.measure.sources import NamedWorkload
+from wmhub.measure.whole_network import WholeNetwork
 from wmhub.names import HardwareKey
 from wmhub.search import output as files
 from wmhub.search.contexts import logged, make_contexts
@@ -54,6 +55,10 @@ class Job:
     """Where everything is written."""
     packing: bool = True
     """Whether there are sketches of our own, see `wmhub.measure.rules`."""
+    networks: Sequence[WholeNetwork] = ()
+    """What tasks are operators of."""
+    is_remote: bool = False
+    """Whether others measure."""
 
     @property
     def log(self) -> Path:

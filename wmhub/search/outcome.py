@@ -18,6 +18,7 @@ from wmhub.search import output as files
 from wmhub.search.history import Budget, History
 from wmhub.search.job import Baseline, Job
 from wmhub.search.latent import fastest_measured, measured_before
+from wmhub.search.networks import network_results
 from wmhub.search.result import TaskResult, TuneResult
 from wmhub.tvm_callbacks import own_errors
 from wmhub.tvm_compat import last_line
@@ -41,12 +42,15 @@ def outcome(
     # Tasks with finalists do not need it, and opening a large one takes minutes.
     database = functools.cache(job.database)
     without: list[str] = []
-    results = [
+    found = [
         _task_result(job, task, first, history, budget, database, notes, without)
         for task, first in zip(job.tasks, firsts, strict=True)
     ]
+    results = [result for result, _ in found]
     if not history.trials and len(without) == len(results):
         raise MeasureError("; ".join(without))
+    is_timed = bool(job.trials) and not (job.is_remote or budget.interrupted)
+    networks = network_results(job, [schedule for _, schedule in found], is_timed, notes)
     # What was made of other tasks is not lost for them.
     notes += without
     return TuneResult(
@@ -65,6 +69,7 @@ def outcome(
         history=tuple(history.trials),
         output=job.folder,
         notes=tuple(notes),
+        networks=networks,
     )
 
 
@@ -77,9 +82,9 @@ def _task_result(
     database: Callable[[], Any],
     notes: list[str],
     without: list[str],
-) -> TaskResult:
-    """The result of one task, whose schedule and library are written; what is odd goes to
-    ``notes``, and why there is no schedule to ``without``."""
+) -> tuple[TaskResult, Any]:
+    """The result of one task, whose schedule and library are written, and the schedule, or
+    ``None``; what is odd goes to ``notes``, and why there is no schedule to ``without``."""
     trials = [trial for trial in history.trials if trial.task == task.name]
     failed = [trial for trial in trials if trial.latency_s is None]
     if trials and len(failed) == len(trials):
@@ -100,7 +105,7 @@ def _task_result(
             notes.append(f"{task.name}: its schedule is not written: {error.strerror or error}")
         library, problem = files.write_library(job.folder, task.name, found.mod, job.target)
         notes += [problem] if problem else []
-    return TaskResult(
+    result = TaskResult(
         name=task.name,
         weight=task.weight,
         trials=len(trials),
@@ -112,6 +117,7 @@ def _task_result(
         schedule=script,
         library=library,
     )
+    return result, found
 
 
 def _best(

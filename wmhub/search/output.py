@@ -222,6 +222,11 @@ def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path 
     return path, None
 
 
+def network_library(output: Path, network: str, target: Any) -> Path:
+    """The file of a whole network's library."""
+    return output / f"{file_stem(network)}{_suffix(target)}"
+
+
 def _suffix(target: Any) -> str:
     """That of a shared library; where this machine cannot link it, of an archive of its objects,
     which TVM's ``load_module`` links where it is loaded."""

@@ -48,6 +48,21 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
+class NetworkResult:
+    """A whole network with what was found for its operators."""
+
+    name: str
+    operators: int | None
+    """Distinct programs that it calls; ``None`` where it could not be compiled."""
+    scheduled: int | None
+    """Those of them that have a schedule, of this run or their own."""
+    latency_s: float | None
+    """Median run time of all of it in seconds; ``None`` where it was not run here."""
+    library: Path | None
+    """What ``tvm.relax.VirtualMachine`` runs; of another architecture's, an archive of objects."""
+
+
+@dataclass(frozen=True)
 class TuneResult:
     """The outcome of ``tune``."""
 
@@ -79,6 +94,8 @@ class TuneResult:
     """Folder with database, schedules, libraries, report and plots."""
     notes: tuple[str, ...] = ()
     """Sentences for people: what was not as asked, and why."""
+    networks: tuple[NetworkResult, ...] = ()
+    """Those that tasks are operators of."""
 
     def to_json(self) -> dict[str, object]:
         """The result as a JSON object; paths as text."""

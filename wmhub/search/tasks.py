@@ -16,7 +16,8 @@ def tasks_of(workload: Any, target: Any) -> Found:
 
     ``target``: what the tasks of a whole network are extracted for. Programs that TVM takes for the
     same become one task, with the sum of their weights. Each has a name of its own, and one that
-    makes a file name of its own: of names that do not, all but the first get a number. Raises
+    makes a file name of its own, as networks have: of names that do not, all but the first get a
+    number. Raises
     ``InvalidInputError`` where there is none.
     """
     if isinstance(workload, (str, Path)):
@@ -26,13 +27,22 @@ def tasks_of(workload: Any, target: Any) -> Found:
     found.require("the program holds no function that could be tuned")
     tasks: dict[int, NamedWorkload] = {}
     taken: set[str] = set()
+    networks = [
+        dataclasses.replace(network, name=_distinct(network.name, taken))
+        for network in found.networks
+    ]
     for task in found.workloads:
         program = same_structure(task.mod)
         if program in tasks:
             weight = tasks[program].weight + task.weight
             tasks[program] = dataclasses.replace(tasks[program], weight=weight)
             continue
-        name = next(name for name in numbered(task.name) if file_stem(name) not in taken)
-        taken.add(file_stem(name))
-        tasks[program] = dataclasses.replace(task, name=name)
-    return Found(list(tasks.values()), found.skipped)
+        tasks[program] = dataclasses.replace(task, name=_distinct(task.name, taken))
+    return Found(list(tasks.values()), found.skipped, networks)
+
+
+def _distinct(name: str, taken: set[str]) -> str:
+    """``name``, or that with a number, whose file name is not ``taken`` yet, and is then."""
+    chosen = next(one for one in numbered(name) if file_stem(one) not in taken)
+    taken.add(file_stem(chosen))
+    return chosen

@@ -117,7 +117,8 @@ def tune(
         evaluator, note = choose_evaluator(model, place.named, allow_other_hardware, locked)
         found = tasks_of(workload, place.machine)
         tasks = found.workloads
-        files.refuse_overwriting(folder, known, [task.name for task in tasks], workload)
+        names = [*(task.name for task in tasks), *(network.name for network in found.networks)]
+        files.refuse_overwriting(folder, known, names, workload)
         unfit = [f"{name} is left out: {reason}" for name, reason in found.skipped.items()]
         if 0 < trials < len(tasks):
             unfit.append(f"{trials} trials for {len(tasks)} tasks: some go without any")
@@ -129,6 +130,8 @@ def tune(
             notes=tuple(told for told in (note, place.note, of_known, *unfit) if told),
             tasks=tasks,
             target=place.machine,
+            networks=found.networks,
+            is_remote=rpc is not None,
             learner=Learner(evaluator, adapt),
             config=config or LatentSearchConfig(),
             cores=place.cores,

@@ -1,0 +1,180 @@
+"""A network of TVM's Relax: its operators as tasks, and the library of all of it.
+
+``whole_network`` fuses the operators, ``extracted`` are what is tuned one by one, and ``compiled``
+puts the schedules that were found in their places, as TVM's ``MetaScheduleApplyDatabase`` does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from wmhub.errors import InvalidInputError, MissingDependencyError
+from wmhub.measure.programs import entry_arguments
+from wmhub.tvm_compat import last_line, relax, tensor_type, tvm
+from wmhub.tvm_compat import meta_schedule as ms
+
+#: What TVM calls a program that has a schedule.
+_SCHEDULED = "tirx.is_scheduled"
+
+
+@dataclass(frozen=True)
+class WholeNetwork:
+    """A network whose operators are fused, and can be scheduled."""
+
+    name: str
+    """Readable: that of the variable or file that it came from."""
+    module: Any
+    """``tvm.IRModule`` of Relax functions, and of the programs that they call."""
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A program that a network calls."""
+
+    name: str
+    mod: Any
+    """``tvm.IRModule`` of it alone."""
+    calls: int
+    """How often it is called."""
+    is_scheduled: bool
+    """Whether it came with a schedule: TVM takes none of it from a database."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A network with the schedules of its operators."""
+
+    executable: Any
+    """TVM's ``relax.VMExecutable``."""
+    operators: int
+    """Programs that it calls."""
+    scheduled: int
+    """Those of them that have a schedule."""
+
+
+def is_exported(value: Any) -> bool:
+    """Whether ``value`` is an exported program of PyTorch; torch need not be here."""
+    kind = type(value)
+    return kind.__module__.startswith("torch.export") and kind.__name__ == "ExportedProgram"
+
+
+def is_network(module: Any) -> bool:
+    """Whether an ``IRModule`` has functions of Relax."""
+    return any(isinstance(function, relax.Function) for _, function in module.functions.items())
+
+
+def whole_network(name: str, value: Any, target: Any) -> WholeNetwork:
+    """The network that an exported program of PyTorch or an ``IRModule`` with Relax functions is,
+    for TVM's ``target``.
+
+    Operators are fused as TVM's own pipelines do it, and a batch normalisation goes into the
+    weights of the convolution before it. Raises ``InvalidInputError`` for what TVM cannot import or
+    lower.
+    """
+    module = _imported(value) if is_exported(value) else value
+    passes = relax.transform
+    pipeline = tvm.transform.Sequential(
+        [
+            passes.FoldBatchnormToConv2D(),
+            passes.DecomposeOpsForInference(),
+            # Without it an operator whose result has two names is not fused with the next.
+            passes.CanonicalizeBindings(),
+            passes.LegalizeOps(),
+            passes.AnnotateTIROpPattern(),
+            passes.FoldConstant(),
+            passes.FuseOps(),
+            passes.FuseTIR(),
+        ]
+    )
+    try:
+        with target:
+            return WholeNetwork(name, pipeline(module))
+    except Exception as error:  # Its passes raise their own kinds, which differ by version.
+        raise _not_lowered(error) from error
+
+
+def extracted(network: WholeNetwork, target: Any) -> list[Operator]:
+    """The distinct operators of ``network``.
+
+    Raises ``InvalidInputError`` where TVM cannot tell them.
+    """
+    try:
+        with target:
+            tasks = ms.relax_integration.extract_tasks(network.module, target)
+    except Exception as error:  # As above.
+        raise _not_lowered(error) from error
+    return [
+        Operator(str(task.task_name), task.dispatched[0], int(task.weight), _came_scheduled(task))
+        for task in tasks
+    ]
+
+
+def compiled(network: WholeNetwork, schedules: Iterable[tuple[Any, Any]], target: Any) -> Compiled:
+    """``network`` with each of ``schedules``: a task's ``IRModule``, and the ``Schedule`` that was
+    found for it. An operator without one stays as it came, on a GPU bound to threads by TVM.
+
+    Raises whatever TVM raises where it cannot compile it.
+    """
+    database = ms.database.MemoryDatabase()
+    for mod, schedule in schedules:
+        record = ms.database.TuningRecord(
+            # The only one of its program, so that any time makes it the fastest.
+            schedule.trace, database.commit_workload(mod), [1.0], target,
+            entry_arguments(schedule.mod),
+        )  # fmt: skip
+        database.commit_tuning_record(record)
+    with target, database, tvm.transform.PassContext(opt_level=3):
+        module = relax.transform.MetaScheduleApplyDatabase()(network.module)
+        functions = [f for _, f in module.functions.items() if isinstance(f, tvm.tirx.PrimFunc)]
+        scheduled = sum(_is_marked(function) for function in functions)
+        if "gpu" in target.keys:
+            module = tvm.s_tir.transform.DefaultGPUSchedule()(module)
+        return Compiled(tvm.compile(module, target=target), len(functions), scheduled)
+
+
+def arguments_of(network: WholeNetwork) -> tuple[str, list[Any]] | None:
+    """The function that runs the network, and its arguments as those of ``argument_info``; ``None``
+    where it is not clear which one does, or one is no tensor of constant shape."""
+    functions = {
+        str(var.name_hint): function
+        for var, function in network.module.functions.items()
+        if isinstance(function, relax.Function)
+    }
+    name = "main" if "main" in functions else next(iter(functions))
+    if name != "main" and len(functions) > 1:
+        return None
+    tensors = [tensor_type(parameter) for parameter in functions[name].params]
+    if None in tensors:
+        return None
+    return name, [["TENSOR", dtype, shape] for dtype, shape in filter(None, tensors)]
+
+
+def _imported(program: Any) -> Any:
+    try:
+        from tvm.relax.frontend.torch import from_exported_program
+    except ImportError as error:
+        raise MissingDependencyError.named("apache-tvm", "importing from PyTorch", "tvm") from error
+    try:
+        with warnings.catch_warnings():
+            # Of torch about its own insides, while TVM copies the graph.
+            warnings.simplefilter("ignore", FutureWarning)
+            return from_exported_program(program)
+    except Exception as error:  # An operator that TVM does not know: an AssertionError, and others.
+        raise InvalidInputError(f"TVM cannot import this PyTorch program: {error}") from error
+
+
+def _not_lowered(error: Exception) -> InvalidInputError:
+    return InvalidInputError(f"TVM cannot make tasks of this network: {last_line(error)}")
+
+
+def _came_scheduled(task: Any) -> bool:
+    module = task.dispatched[0]
+    # TVM's own search looks at the module, its rules (dlight) mark the function.
+    return any(_is_marked(one) for one in (task.mod, module, *module.functions.values()))
+
+
+def _is_marked(value: Any) -> bool:
+    return bool(value.attrs and value.attrs.get(_SCHEDULED, False))
