@@ -96,6 +96,20 @@ def test_a_network_with_schedules_computes_the_same(tmp_path: Path) -> None:
     np.testing.assert_allclose(output_of(library, image), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_gpu_runs_what_no_schedule_was_found_for() -> None:
+    from wmhub.measure.whole_network import whole_network, with_schedules
+    from wmhub.tvm_compat import tvm, use_target
+
+    network, image = residual()
+    program = torch.export.export(network, (image,))
+    gpu = use_target({"kind": "cuda", "arch": "sm_80"}, intrinsics=False)
+    module, operators, scheduled = with_schedules(whole_network("net", program, gpu), [], gpu)
+    assert (operators, scheduled) == (4, 0)
+    functions = [f for _, f in module.functions.items() if isinstance(f, tvm.tirx.PrimFunc)]
+    assert len(functions) == 4
+    assert all("threadIdx.x" in function.script() for function in functions)
+
+
 SYMBOLIC = """
 # from tvm.script import ir as I
 # from tvm.script import relax as R

@@ -114,10 +114,23 @@ def extracted(network: WholeNetwork, target: Any) -> list[Operator]:
 
 def compiled(network: WholeNetwork, schedules: Iterable[tuple[Any, Any]], target: Any) -> Compiled:
     """``network`` with each of ``schedules``: a task's ``IRModule``, and the ``Schedule`` that was
-    found for it. An operator without one stays as it came, on a GPU bound to threads by TVM.
+    found for it. An operator without one stays as it came, on a GPU it gets one of TVM's rules.
 
     Raises whatever TVM raises where it cannot compile it.
     """
+    module, operators, scheduled = with_schedules(network, schedules, target)
+    # By default TVM would fuse what a GPU is to run once more, schedules or not.
+    pipeline = relax.pipeline.default_build_pipeline()
+    with tvm.transform.PassContext(opt_level=3):
+        executable = tvm.compile(module, target=target, relax_pipeline=pipeline)
+    return Compiled(executable, operators, scheduled)
+
+
+def with_schedules(
+    network: WholeNetwork, schedules: Iterable[tuple[Any, Any]], target: Any
+) -> tuple[Any, int, int]:
+    """The module that `compiled` compiles, how many operators it has, and how many of them have a
+    schedule, of ``schedules`` or their own."""
     database = ms.database.MemoryDatabase()
     for mod, schedule in schedules:
         record = ms.database.TuningRecord(
@@ -131,8 +144,12 @@ def compiled(network: WholeNetwork, schedules: Iterable[tuple[Any, Any]], target
         functions = [f for _, f in module.functions.items() if isinstance(f, tvm.tirx.PrimFunc)]
         scheduled = sum(_is_marked(function) for function in functions)
         if "gpu" in target.keys:
-            module = tvm.s_tir.transform.DefaultGPUSchedule()(module)
-        return Compiled(tvm.compile(module, target=target), len(functions), scheduled)
+            from tvm.s_tir import dlight
+
+            gpu = dlight.gpu
+            rules = gpu.Matmul, gpu.GEMV, gpu.Reduction, gpu.GeneralReduction, gpu.Fallback
+            module = dlight.ApplyDefaultSchedule(*(rule() for rule in rules))(module)
+    return module, len(functions), scheduled
 
 
 def arguments_of(network: WholeNetwork) -> tuple[str, list[Any]] | None:
