@@ -266,6 +266,15 @@ def tensor_type(variable: Any) -> tuple[str, list[int]] | None:
     return str(known.dtype), [int(extent) for extent in shape]
 
 
+def reads_argument(read: Any, function: Any, number: int) -> bool:
+    """Whether a block's ``read`` is of argument ``number`` of ``function``. TVM 0.27 has no buffers
+    beside the arguments."""
+    argument = function.params[number]
+    if hasattr(function, "buffer_map"):
+        return bool(read.buffer.same_as(function.buffer_map[argument]))
+    return bool(read.source.same_as(argument))
+
+
 def raw_trace(trace: Any) -> tuple[Any, Any]:
     """Instructions and decisions of a ``Trace`` without its post-processing, as TVM containers.
 

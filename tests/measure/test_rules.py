@@ -73,6 +73,45 @@ def test_rules_that_pooling_names_warn_of_nothing(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("workload", "panels"),
+    [
+        ("dense-m32-n96-k48-bias", [3, 48, 32]),
+        ("conv2d-h6-w6-ci8-co32-k3-s1-p1-nchw-relu", [1, 8, 3, 3, 32]),
+    ],
+)
+def test_weights_of_any_layout_are_copied_once(workload: str, panels: list[int]) -> None:
+    """What is measured and what a network runs take them in panels; TVM's own rule for such
+    weights ends on our copy."""
+    from wmhub.measure.programs import argument_info, compile_program
+    from wmhub.measure.sketch import Sketch
+    from wmhub.tvm_compat import tvm
+
+    main = zoo.build(workload)["main"].with_attr("layout_free_buffers", [1])
+    found = context(tvm.IRModule({"main": main}))
+    random = np.random.default_rng(0)
+    given = [random.standard_normal(s, np.float32) for _, _, s in argument_info(found.mod)]
+
+    def output_of(library: Any) -> Any:
+        tensors = [tvm.runtime.tensor(array) for array in given]
+        library["main"](*tensors)
+        return tensors[-1].numpy()
+
+    right = output_of(tvm.compile(found.mod, target="llvm"))
+    ours = 0
+    for space in found.generate_design_space():
+        sketch = Sketch(found.mod, space.trace, list(found.space_generator.postprocs))
+        sketch.learn_locations(0)
+        schedule = sketch.replay(sketch.space.draw(random))
+        assert schedule is not None
+        if steps(space.trace, "ReindexCacheRead"):
+            ours += 1
+            assert argument_info(schedule.mod)[1][2] == panels
+        library = compile_program(schedule.mod, found.target, packs_weights=True)
+        np.testing.assert_allclose(output_of(library), right, rtol=1e-3, atol=1e-4)
+    assert ours
+
+
 @pytest.mark.parametrize("workload", OURS)
 def test_a_record_of_ours_needs_tvm_alone(workload: str) -> None:
     """The trace goes through JSON and gives the same program, and the same genes."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,20 @@ def test_a_python_file_gives_what_it_leaves_in_its_variables(tmp_path: Path) -> 
         "other = 3\n"
     )
     assert [loaded.name for loaded in load_workloads(str(path)).workloads] == ["first", "second"]
+
+
+def test_a_python_file_imports_what_lies_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "lies_beside.py").write_text("NAME = 'softmax-m8-n8'\n")
+    # Not in place of what is installed.
+    (tmp_path / "numpy.py").write_text("raise ValueError\n")
+    path = tmp_path / "importing.py"
+    path.write_text(
+        "import lies_beside\nimport numpy\nfrom wmhub.measure import zoo\n"
+        "found = zoo.build(lies_beside.NAME)\n"
+    )
+    before = list(sys.path)
+    assert [loaded.name for loaded in load_workloads(str(path)).workloads] == ["found"]
+    assert sys.path == before
 
 
 @pytest.mark.parametrize(

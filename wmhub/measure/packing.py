@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from wmhub.measure.panels import LEAST_REUSE, PANEL_LINES, Panels, Step, copied, in_order
+from wmhub.measure.panels import (
+    LEAST_REUSE,
+    PANEL_LINES,
+    Panels,
+    Step,
+    copied,
+    done_before,
+    in_order,
+)
 from wmhub.measure.products import Product
 from wmhub.measure.space import prime_factors
 
@@ -106,5 +114,8 @@ def _pack(product: Product, plan: _Plan, schedule: Any, block: Any) -> None:
             continue
         layout = panels.layout if panels else in_order(sorted(used))
         copy = copied(schedule, block, read, layout, is_padded + turns)
+        # What pads is more than a copy.
+        if read in product.free and not is_padded:
+            done_before(schedule, copy)
         if panels:
             panels.order(schedule, copy, plan.padded, product.line)

@@ -19,6 +19,9 @@ PANEL_LINES = (4, 2, 1)
 #: How often each element of a panel is used at least, so that copying it can pay.
 LEAST_REUSE = 8
 
+#: TVM's mark of a block that only brings weights into another layout.
+PREPROCESSED = "meta_schedule.layout_rewrite_preproc"
+
 #: Iterators of a block to the indices of a buffer.
 Layout = Callable[..., Sequence[Any]]
 #: Changes a TVM schedule and one of its blocks in place; TVM may refuse it.
@@ -52,6 +55,12 @@ def copied(schedule: Any, block: Any, read: int, layout: Layout, before: int) ->
         (producer,) = schedule.get_producers(copy)
         schedule.compute_inline(producer)
     return copy
+
+
+def done_before(schedule: Any, copy: Any) -> None:
+    """Has the block ``copy`` of weights done once, when a network is compiled, and not in each run
+    (TVM's ``RewriteLayout`` marks its own in the same way)."""
+    schedule.annotate(copy, PREPROCESSED, True)
 
 
 def largest_divisor(number: int, most: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 from wmhub.errors import InvalidInputError
 from wmhub.measure.programs import save_program
 from wmhub.program import Access, Block, Program
+from wmhub.tvm_compat import reads_argument
 from wmhub.tvm_json import parse_program
 
 #: Bytes of a cache line.
@@ -37,6 +38,9 @@ class Product:
     """For each read, how many blocks do nothing but turn that tensor on its way."""
     line: int
     """Elements of a cache line."""
+    free: frozenset[int]
+    """The reads of weights that come in whatever layout the schedule wants: what copies them is
+    done once, when a network is compiled."""
 
     @classmethod
     def of(cls, schedule: Any, block: Any) -> Product | None:
@@ -45,10 +49,10 @@ class Product:
         The block writes all of its result, alone: copies of it would make more than it did.
         """
         found = parsed(schedule, block)
-        return None if found is None else cls._of(*found)
+        return None if found is None else cls._of(*found, _free_reads(schedule, block))
 
     @classmethod
-    def _of(cls, block: Block, program: Program) -> Product | None:
+    def _of(cls, block: Block, program: Program, free: frozenset[int]) -> Product | None:
         extents = tuple(iterator.extent for iterator in block.iterators)
         types = {program.buffers[access.buffer].dtype for access in block.reads}
         result = written_whole(block, program)
@@ -66,7 +70,18 @@ class Product:
             tuple(frozenset(v for i in a.indices for v in i.variables()) for a in block.reads),
             tuple(count for _, count in found),
             int(_LINE_BYTES // element_bytes),
+            free,
         )
+
+
+def _free_reads(schedule: Any, block: Any) -> frozenset[int]:
+    """The reads of ``block`` that are of arguments which its program leaves the layout of."""
+    (function,) = schedule.mod.functions.values()
+    free = [int(n) for n in (function.attrs or {}).get("layout_free_buffers") or ()]
+    reads = enumerate(schedule.get(block).reads)
+    return frozenset(
+        n for n, read in reads if any(reads_argument(read, function, argument) for argument in free)
+    )
 
 
 def parsed(schedule: Any, block: Any) -> tuple[Block, Program] | None:

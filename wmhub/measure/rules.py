@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wmhub.measure.packing import pack_operands
-from wmhub.measure.panels import Step
+from wmhub.measure.panels import PREPROCESSED, Step
 from wmhub.measure.products import Product
 from wmhub.measure.programs import trivial_program
 from wmhub.measure.sketch import REFUSALS
@@ -57,6 +57,30 @@ class ProductRule(ms.schedule_rule.PyScheduleRule):  # type: ignore[misc]
         return ProductRule(self._plan)
 
 
+@derived_object
+class LayoutRule(ms.postproc.PyPostproc):  # type: ignore[misc]
+    """TVM's ``RewriteLayout``, but where a sketch of ours has laid out the weights itself: TVM ends
+    on a copy of other dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._theirs = ms.postproc.RewriteLayout()
+
+    def _initialize_with_tune_context(self, context: Any) -> None:
+        self._theirs._initialize_with_tune_context(context)
+
+    def apply(self, schedule: Any) -> bool:
+        """Whether the schedule is one, as it is or with weights laid out."""
+        marks = (one for one in schedule.trace.insts if one.kind.name == "Annotate")
+        if any(str(mark.attrs[0]) == PREPROCESSED for mark in marks):
+            return True
+        return bool(self._theirs.apply(schedule))
+
+    def clone(self) -> Any:
+        """Another one like it."""
+        return LayoutRule()
+
+
 def space_generator(target: Any) -> Any:
     """The space generator for ``target``, as ``TuneContext`` takes it."""
     _know_pooling(target)
@@ -73,8 +97,12 @@ def space_generator(target: Any) -> Any:
     at = 1 + max(inlining, default=-1)
     # In this order: an operand in panels would look like the image of a convolution.
     rules[at:at] = [ProductRule(turn_result), ProductRule(pack_operands)]
+    postprocs = [
+        LayoutRule() if isinstance(one, ms.postproc.RewriteLayout) else one
+        for one in context.space_generator.postprocs
+    ]
     return ms.space_generator.PostOrderApply(
-        sch_rules=rules, postprocs="from-target", mutator_probs="from-target"
+        sch_rules=rules, postprocs=postprocs, mutator_probs="from-target"
     )
 
 

@@ -23,6 +23,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,7 +244,8 @@ def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
         module = importlib.util.module_from_spec(found)
         # Decorators of classes look for their module there: TVMScript's and dataclasses'.
         sys.modules[found.name] = module
-        found.loader.exec_module(module)
+        with _importable(path.resolve().parent):
+            found.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # Whatever it raises is what the user must mend.
         raise InvalidInputError(f"{path}: {type(error).__name__}: {error}"[:400]) from error
     # Two names of one object are one workload, by the first.
@@ -252,6 +254,17 @@ def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
         if _is_workload(value):
             workloads.setdefault(id(value), (name, value))
     return list(workloads.values())
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Modules that lie in ``folder`` can be imported meanwhile, but stand in for none that is
+    installed."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
 
 
 def _is_workload(value: Any) -> bool:

@@ -70,9 +70,9 @@ def whole_network(name: str, value: Any, target: Any) -> WholeNetwork:
     """The network that an exported program of PyTorch or an ``IRModule`` with Relax functions is,
     for TVM's ``target``.
 
-    Operators are fused as TVM's own pipelines do it, and a batch normalisation goes into the
-    weights of the convolution before it. Raises ``InvalidInputError`` for what TVM cannot import or
-    lower.
+    Operators are fused as TVM's own pipelines do it, a batch normalisation goes into the weights of
+    the convolution before it, and on a CPU these are left in whatever layout a schedule wants.
+    Raises ``InvalidInputError`` for what TVM cannot import or lower.
     """
     module = _imported(value) if is_exported(value) else value
     passes = relax.transform
@@ -87,6 +87,8 @@ def whole_network(name: str, value: Any, target: Any) -> WholeNetwork:
             passes.FoldConstant(),
             passes.FuseOps(),
             passes.FuseTIR(),
+            # A CPU's schedules may want weights in a layout of their own.
+            *([passes.AttachAttrLayoutFreeBuffers()] if target.kind.name == "llvm" else []),
         ]
     )
     try:
@@ -143,6 +145,9 @@ def with_schedules(
         module = relax.transform.MetaScheduleApplyDatabase()(network.module)
         functions = [f for _, f in module.functions.items() if isinstance(f, tvm.tirx.PrimFunc)]
         scheduled = sum(_is_marked(function) for function in functions)
+        # Weights are brought into their layouts here, once.
+        module = relax.transform.SplitLayoutRewritePreproc()(module)
+        module = relax.transform.FoldConstant()(relax.transform.LiftTransformParams()(module))
         if "gpu" in target.keys:
             from tvm.s_tir import dlight
 
