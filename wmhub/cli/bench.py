@@ -18,6 +18,10 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
         "wmhub.cli.bench_measure",
         "Our builder and runner against TVM's: speed, agreement.",
     ),
+    "network": (
+        "wmhub.cli.bench_network",
+        "Whole networks: PyTorch, TVM's own tuner, and ours.",
+    ),
     "repeat": ("wmhub.cli.bench_repeat", "Records of a dataset measured again: how they repeat."),
     "score": ("wmhub.cli.bench_score", "Candidates scored per second against TVM's cost model."),
     "search": ("wmhub.cli.bench_search", "Our search against TVM's own: latency and wall time."),
