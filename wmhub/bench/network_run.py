@@ -66,7 +66,8 @@ def _made_by_us(request: Request) -> str:
 
 def _made_by_tvm(request: Request) -> str:
     """As its ``static_shape_tuning_pipeline`` with ``cpu_weight_prepack`` does it, with its
-    defaults; but for the builder's time limit, see `wmhub.bench.search_run`."""
+    defaults; but for the builder's time limit, see `wmhub.bench.search_run`, and with batches so
+    small that every operator gets one: of 64 each, the last ones would go without."""
     import importlib
 
     importlib.import_module("tvm.s_tir.tensor_intrin")
@@ -87,12 +88,14 @@ def _made_by_tvm(request: Request) -> str:
         )
         module = from_exported_program(exported(request.network)[0])
         module = tvm.transform.Sequential(list(before))(module)
+        tasks = len(ms.relax_integration.extract_tasks(module, target))
         ms.relax_integration.tune_relax(
             mod=module,
             params={},
             target=target,
             work_dir=request.folder,
             max_trials_global=request.trials,
+            num_trials_per_iter=max(1, min(64, request.trials // tasks)),
             builder=ms.builder.LocalBuilder(
                 max_workers=ms.utils.cpu_count(logical=False), timeout_sec=STOCK_BUILD_SECONDS
             ),

@@ -2,9 +2,10 @@
 
 Cross-validated over workloads, because the few test workloads of one dataset cannot tell: the
 workloads that both hardware's train and validation splits hold are dealt into folds, and each fold
-is ranked by models that have seen it on neither. Test workloads take no part. All runs keep their
-last weights, so that none chooses anything on the workloads that it is compared on; what goes on
-from another's model keeps half of its weights, of which `train` would choose by validation.
+is ranked by models that have seen it on neither. What the other hardware has beside these, its
+model has seen, too. Test workloads take no part. All runs keep their last weights, so that none
+chooses anything on the workloads that it is compared on (`train` would choose by validation how
+much of the other model's weights to keep).
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from wmhub.dataset.verify import open_verified
 from wmhub.errors import DatasetError, InvalidInputError
 from wmhub.hardware.profile import HardwareProfile
 from wmhub.model.network import WorldModel
-from wmhub.training.blend import HALF, blend
 from wmhub.training.boosting import inherited, require_xgboost
 from wmhub.training.config import TrainConfig
 from wmhub.training.corpus import identities_of, profile_of
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 #: What is compared, in this order.
 VARIANTS = {
     "zero-shot": "the other hardware's model as it is",
-    "fine-tuned": "it goes on with the few records, and halfway back",
+    "fine-tuned": "it goes on with the few records",
     "few": "the few records, from nothing",
     "many": "many records, from nothing",
 }
@@ -93,7 +93,7 @@ class Fold:
     own: list[StoredWorkload]
     """Of the new hardware, to train on."""
     other: list[StoredWorkload]
-    """Of the other hardware, to train on."""
+    """Of the other hardware, to train on: all that it has."""
 
 
 def transfer(
@@ -169,16 +169,19 @@ def deal(
     for program in sorted(set(own) & set(other)):
         if not own[program].workload.identities & tested:
             programs.setdefault(own[program].workload.program_key, []).append(program)
-    parts = [
-        Fold(
-            number,
-            held_out=[own[i] for i in held],
-            held_out_as_other=[as_other[i] for i in held],
-            own=[own[i] for i in trained],
-            other=[other[i] for i in trained],
+    parts = []
+    for number, (held, trained) in enumerate(dealt(programs, folds, "the datasets share")):
+        held_out = [own[program] for program in held]
+        unseen = tested | identities_of(held_out)
+        parts.append(
+            Fold(
+                number,
+                held_out=held_out,
+                held_out_as_other=[as_other[program] for program in held],
+                own=[own[program] for program in trained],
+                other=[w for _, w in sorted(other.items()) if not w.workload.identities & unseen],
+            )
         )
-        for number, (held, trained) in enumerate(dealt(programs, folds, "the datasets share"))
-    ]
     return parts, len(programs)
 
 
@@ -206,16 +209,14 @@ class _Trainer:
         elif variant == "fine-tuned":
             few_records, base = self._drawn(self.samples), copy.deepcopy(self._base)
             adapt(base, [few_records])
-            begun = copy.deepcopy(base)
             new, other = self.profiles
             base.plant(inherited(base.forest, other.key, new.key))
             trained = self._trained(variant, few_records, base, self.config.from_base())
         else:
             records = self._drawn(self.samples if variant == "few" else self.many)
             trained = self._trained(variant, records, self._new(records, self.profiles[0]))
-        network = blend(trained, begun, HALF) if variant == "fine-tuned" else trained
         seconds = time.monotonic() - began
-        return ranked(variant, self.fold.number, seconds, network, held_out, reached(trained))
+        return ranked(variant, self.fold.number, seconds, trained, held_out, reached(trained))
 
     @cached_property
     def _base(self) -> WorldModel:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wmhub.cli._options import runs_option, threads_option, use_threads
+from wmhub.cli._options import runs_option, seed_option, threads_option, use_threads
 
 if TYPE_CHECKING:
     from wmhub.bench.transfer import Transfer
@@ -61,11 +61,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Optimiser steps of a model; half of them with few records.",
 )
+@seed_option
 @threads_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 def command(
     dataset: Path, source: Path, output: Path, samples: int, many: int, folds: int, steps: int,
-    threads: int | None, as_json: bool,
+    seed: int, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Compare few records of a new hardware after another's model with many records and none.
 
@@ -86,7 +87,7 @@ def command(
             samples=samples,
             many=many,
             folds=folds,
-            config=TrainConfig(steps=steps),
+            config=TrainConfig(steps=steps, seed=seed),
             on_run=lambda line: screen.print(plain(line), soft_wrap=True),
             watch=progress,
         )

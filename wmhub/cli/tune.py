@@ -100,7 +100,9 @@ def command(
 
     WORKLOAD is a name of the zoo (dense-m128-n3072-k768-bias-gelu; other sizes do as well), a
     network of it (resnet18) or a glob ('conv2d-*'), a .json IRModule, or a .py file, which is
-    executed. Candidates are ranked by a pretrained checkpoint, and the best are built and measured.
+    executed. Of a network in it, such as a program of torch.export, each operator is tuned, and one
+    library runs all of it. Candidates are ranked by a pretrained checkpoint, and the best are built
+    and measured.
     Ctrl-C ends the search after the batch at work and keeps what was measured.
     """
     from wmhub.cli._show import console

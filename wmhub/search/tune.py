@@ -72,18 +72,20 @@ def tune(
 ) -> TuneResult:
     """Searches for the fastest schedule of ``workload`` with ``trials`` measurements.
 
-    ``workload``: a name of the zoo, a file, an ``IRModule``; see ``tasks_of``. ``model``: anything
-    that ``from_pretrained`` takes, or an evaluator; by default the checkpoint for ``hardware``,
-    which is this machine's CPU by default; what is measured here must be that or alike, unless
-    ``allow_other_hardware``. ``seconds``: wall time after which no batch begins. ``trials=0``
-    measures nothing and gives the schedule that the model thinks best. ``output``: a folder for
-    database, schedules, libraries, report and plot. ``database``: a folder with a database to go on
-    from, whose report must name the same hardware unless ``allow_other_hardware``; ``output``
-    itself need not have one yet. ``search``: our own strategy or TVM's with our cost model.
-    ``baselines`` also measures the program as it came and one random candidate. ``builder`` and
-    ``rpc`` (with ``hardware``, what its devices are): see ``measuring``. ``locked``: a lock file
-    that must name the model. ``batch``: candidates that are measured together, fewer where some
-    task would else get none; a build or a run that takes longer than its limit has failed.
+    ``workload``: a name of the zoo, a file, an ``IRModule``, a program of ``torch.export``; see
+    ``tasks_of``. Of a network each operator is a task, and one library runs all of it. ``model``:
+    anything that ``from_pretrained`` takes, or an evaluator; by default the checkpoint for
+    ``hardware``, which is this machine's CPU by default; what is measured here must be that or
+    alike, unless ``allow_other_hardware``. ``seconds``: wall time after which no batch begins.
+    ``trials=0`` measures nothing and gives the schedule that the model thinks best. ``output``: a
+    folder for database, schedules, libraries, report and plot. ``database``: a folder with a
+    database to go on from, whose report must name the same hardware unless
+    ``allow_other_hardware``; ``output`` itself need not have one yet. ``search``: our own strategy
+    or TVM's with our cost model. ``baselines`` also measures the program as it came and one random
+    candidate. ``builder`` and ``rpc`` (with ``hardware``, what its devices are): see ``measuring``.
+    ``locked``: a lock file that must name the model. ``batch``: candidates that are measured
+    together, fewer where some task would else get none; a build or a run that takes longer than its
+    limit has failed.
 
     The first Ctrl-C ends the run and keeps what was measured. Raises the errors of
     ``from_pretrained`` and ``tasks_of``, ``HardwareMismatchError`` and ``OutputExistsError``.

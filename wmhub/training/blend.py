@@ -20,9 +20,8 @@ from wmhub.training.loop import rank_stored
 from wmhub.training.metrics import quality
 from wmhub.training.store import StoredWorkload
 
-HALF = 0.5
 #: Shares of the base that are compared; of equals the first is taken.
-_SHARES = (HALF, 0.0, 1.0)
+_SHARES = (0.5, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
