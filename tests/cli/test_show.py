@@ -107,9 +107,15 @@ def test_of_a_network_it_is_the_whole_that_is_shown(capsys: pytest.CaptureFixtur
         Console(stderr=True, width=80),
         TuneResult(*names, *numbers, (task,), (), path, (), networks),
     )
-    assert capsys.readouterr().err.splitlines()[-4:] == [
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-5:] == [
         "network net: /out/net.so, 2 ms in all",
         "network untimed: /out/untimed.so",
         "network broken: no library",
+        # Where a network cannot be compiled, that is what there is of it.
+        "schedule: /out/t.py",
         "everything else: /out/",
     ]
+    result = TuneResult(*names, *numbers, (task,), (), path, (), networks[:2])
+    print_result(Console(stderr=True, width=80), result)
+    assert "schedule: " not in capsys.readouterr().err

@@ -85,7 +85,9 @@ def test_a_python_file_gives_what_it_leaves_in_its_variables(tmp_path: Path) -> 
     assert [loaded.name for loaded in load_workloads(str(path)).workloads] == ["first", "second"]
 
 
-def test_a_python_file_imports_what_lies_beside_it(tmp_path: Path) -> None:
+def test_a_python_file_imports_what_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "lies_beside.py").write_text("NAME = 'softmax-m8-n8'\n")
     # Not in place of what is installed.
     (tmp_path / "numpy.py").write_text("raise ValueError\n")
@@ -96,6 +98,19 @@ def test_a_python_file_imports_what_lies_beside_it(tmp_path: Path) -> None:
     )
     before = list(sys.path)
     assert [loaded.name for loaded in load_workloads(str(path)).workloads] == ["found"]
+    assert sys.path == before
+    # A script that tunes a file beside itself, and a file that looks after the path by itself.
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "numpy.py").unlink()
+    before = list(sys.path)
+    load_workloads(str(path))
+    assert sys.path == before
+    monkeypatch.undo()
+    path.write_text(f"import sys\nsys.path.remove({str(tmp_path)!r})\n" + path.read_text())
+    before = list(sys.path)
+    sys.modules.pop("lies_beside")
+    with pytest.raises(InvalidInputError, match="No module named 'lies_beside'"):
+        load_workloads(str(path))
     assert sys.path == before
 
 

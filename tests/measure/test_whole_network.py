@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -71,29 +71,145 @@ def test_operators_are_fused_with_what_surrounds_them() -> None:
     assert set(operators.values()) == {1}
 
 
-def test_a_network_with_schedules_computes_the_same(tmp_path: Path) -> None:
+def schedules_of(operators: Any) -> list[tuple[Any, Any]]:
+    """A random schedule of the last sketch of each, which is ours where there are any."""
     from wmhub.measure.rules import space_generator
-    from wmhub.measure.whole_network import compiled, extracted, whole_network
+    from wmhub.measure.sketch import Sketch
     from wmhub.tvm_compat import meta_schedule as ms
-    from wmhub.tvm_compat import tvm
 
-    network, image = residual()
-    found = whole_network("net", torch.export.export(network, (image,)), target())
-    operators = extracted(found, target())
-    schedules = []
-    for operator in operators[:-1]:
+    found = []
+    for operator in operators:
         context = ms.TuneContext(
             operator.mod, target=target(), space_generator=space_generator(target()),
             task_name=operator.name, rand_state=1, num_threads=1,
         )  # fmt: skip
-        schedules.append((operator.mod, context.generate_design_space()[0]))
-    made = compiled(found, schedules, target())
+        space = context.generate_design_space()[-1]
+        sketch = Sketch(context.mod, space.trace, list(context.space_generator.postprocs))
+        sketch.learn_locations(0)
+        schedule = sketch.replay(sketch.space.draw(np.random.default_rng(0)))
+        assert schedule is not None
+        found.append((operator.mod, schedule))
+    return found
+
+
+def test_a_network_with_schedules_computes_the_same(tmp_path: Path) -> None:
+    from wmhub.measure.whole_network import compiled, extracted, whole_network, with_schedules
+    from wmhub.tvm_compat import tvm
+
+    network, image = residual()
+    found = whole_network("net", torch.export.export(network, (image,)), target())
+    schedules = schedules_of(extracted(found, target())[:-1])
+    packed = [str(schedule.mod.script()) for _, schedule in schedules]
+    assert sum("layout_rewrite_preproc" in text for text in packed) >= 2
+    made = with_schedules(found, schedules, target())
     assert (made.operators, made.scheduled) == (4, 3)
-    made.executable.export_library(str(tmp_path / "net.so"))
+    # What lays out weights is done, and called no more.
+    assert str(made.module["main"].script()).count("call_tir(") == 4
+    compiled(made, target()).export_library(str(tmp_path / "net.so"))
     with torch.no_grad():
-        expected = copy.deepcopy(network)(image).numpy()
+        expected = network(image).numpy()
     library = tvm.runtime.load_module(str(tmp_path / "net.so"))
     np.testing.assert_allclose(output_of(library, image), expected, rtol=1e-4, atol=1e-5)
+
+
+class Sorts(torch.nn.Module):  # type: ignore[misc]
+    """What TVM leaves to its runtime, beside what it schedules, and numbers of tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = torch.nn.Embedding(10, 32), torch.nn.Linear(32, 48)
+
+    def forward(self, tokens: Any) -> Any:
+        x = self.head(self.table(tokens))
+        x = x.index_put((torch.tensor([0, 2]), torch.tensor([1, 3])), torch.tensor([1.0, 2.0]))
+        return torch.topk(x, 3).values
+
+
+def test_what_has_no_block_costs_the_others_nothing() -> None:
+    from wmhub.measure.whole_network import (
+        arguments_of,
+        compiled,
+        extracted,
+        whole_network,
+        with_schedules,
+    )
+
+    torch.manual_seed(0)
+    network, tokens = Sorts().eval(), torch.tensor([3, 1, 4, 1, 5, 9, 2, 6])
+    whole = whole_network("net", torch.export.export(network, (tokens,)), target())
+    assert arguments_of(whole) == ("main", [["TENSOR", "int64", [8]]])
+    operators = [one for one in extracted(whole, target()) if "index_put" not in one.name]
+    assert any("topk" in one.name for one in operators)
+    made = with_schedules(whole, schedules_of(operators), target())
+    assert made.scheduled == len(operators) == made.operators - 1
+    with torch.no_grad():
+        expected = network(tokens).numpy()
+    np.testing.assert_allclose(
+        output_of(compiled(made, target()), tokens), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def layers_with(dtype: str, layout: str) -> Any:
+    """A convolution and a batch normalisation of Relax."""
+    from wmhub.tvm_compat import relax, tvm
+
+    sizes = {"NCHW": ([1, 4, 8, 8], [8, 4, 3, 3], 1), "NHWC": ([1, 8, 8, 4], [3, 3, 4, 8], 3)}
+    image, weights, axis = sizes[layout]
+    type_of = getattr(relax, "TensorStructInfo", None) or relax.TensorType
+    random = np.random.default_rng(0)
+    x = relax.Var("x", type_of(image, dtype))
+    w = relax.const(random.standard_normal(weights), dtype)
+    norm = [relax.const(random.uniform(0.5, 1.0, 8), dtype) for _ in range(4)]
+    builder = relax.BlockBuilder()
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            kernel = "OIHW" if layout == "NCHW" else "HWIO"
+            y = relax.op.nn.conv2d(x, w, padding=1, data_layout=layout, kernel_layout=kernel)
+            y = builder.emit(relax.op.nn.batch_norm(builder.emit(y), *norm, axis=axis))
+            y = builder.emit_output(relax.TupleGetItem(y, 0))
+        builder.emit_func_output(y)
+    assert isinstance(builder.get(), tvm.IRModule)
+    return builder.get()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "layout", "folds"),
+    [("float32", "NCHW", True), ("float64", "NCHW", False), ("float32", "NHWC", False)],
+)
+def test_a_normalisation_that_tvm_cannot_fold_stays(dtype: str, layout: str, folds: bool) -> None:
+    from wmhub.measure.whole_network import extracted, whole_network
+
+    (operator,) = extracted(whole_network("net", layers_with(dtype, layout), target()), target())
+    assert ("divide" not in operator.name) == folds
+
+
+def test_who_calls_a_network_gives_weights_as_they_were(tmp_path: Path) -> None:
+    from tvm.relax.frontend.torch import from_exported_program
+
+    from wmhub.measure.whole_network import (
+        arguments_of,
+        compiled,
+        extracted,
+        whole_network,
+        with_schedules,
+    )
+    from wmhub.tvm_compat import relax, tvm
+
+    network, x = torch.nn.Linear(32, 48).eval(), torch.randn(16, 32)
+    program = torch.export.export(network, (x,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # Of torch about its own insides.
+        module = from_exported_program(program, keep_params_as_input=True)
+    found = whole_network("net", module, target())
+    known = arguments_of(found)
+    assert known is not None
+    assert [shape for _, _, shape in known[1]] == [[16, 32], [48, 32], [48]]
+    made = with_schedules(found, schedules_of(extracted(found, target())), target())
+    machine = relax.VirtualMachine(compiled(made, target()), tvm.runtime.device("cpu", 0))
+    given = [x, network.weight, network.bias]
+    (output,) = machine["main"](*(tvm.runtime.tensor(one.detach().numpy()) for one in given))
+    with torch.no_grad():
+        np.testing.assert_allclose(output.numpy(), network(x).numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_gpu_runs_what_no_schedule_was_found_for() -> None:
@@ -103,9 +219,9 @@ def test_a_gpu_runs_what_no_schedule_was_found_for() -> None:
     network, image = residual()
     program = torch.export.export(network, (image,))
     gpu = use_target({"kind": "cuda", "arch": "sm_80"}, intrinsics=False)
-    module, operators, scheduled = with_schedules(whole_network("net", program, gpu), [], gpu)
-    assert (operators, scheduled) == (4, 0)
-    functions = [f for _, f in module.functions.items() if isinstance(f, tvm.tirx.PrimFunc)]
+    made = with_schedules(whole_network("net", program, gpu), [], gpu)
+    assert (made.operators, made.scheduled) == (4, 0)
+    functions = [f for _, f in made.module.functions.items() if isinstance(f, tvm.tirx.PrimFunc)]
     assert len(functions) == 4
     assert all("threadIdx.x" in function.script() for function in functions)
 
@@ -168,12 +284,12 @@ def test_what_cannot_be_lowered_says_why(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_whole_network_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     from wmhub.measure.network_timing import time_network
-    from wmhub.measure.whole_network import arguments_of, compiled, whole_network
+    from wmhub.measure.whole_network import arguments_of, compiled, whole_network, with_schedules
 
     network, image = residual()
     found = whole_network("net", torch.export.export(network, (image,)), target())
     library = tmp_path / "net.so"
-    compiled(found, [], target()).executable.export_library(str(library))
+    compiled(with_schedules(found, [], target()), target()).export_library(str(library))
     known = arguments_of(found)
     assert known == ("main", [["TENSOR", "float32", [1, 4, 12, 12]]])
     assert 0 < time_network(library, *known, "cpu", 2, 60.0) < 1

@@ -19,7 +19,7 @@ def perceptron() -> tuple[Any, Any, Any]:
     """A network, what it is for, and it as TVM takes it."""
     torch.manual_seed(0)
     layers = torch.nn.Linear(24, 32), torch.nn.ReLU(), torch.nn.Linear(32, 8), torch.nn.Softmax(-1)
-    network, x = torch.nn.Sequential(*layers).eval(), torch.randn(4, 24)
+    network, x = torch.nn.Sequential(*layers).eval(), torch.randn(16, 24)
     return network, x, torch.export.export(network, (x,))
 
 
@@ -66,8 +66,44 @@ def test_what_is_missing_of_a_network_is_told(
     result = tune(tmp_path / "out", workload=perceptron()[2], trials=6)
     (found,) = result.networks
     assert (found.operators, found.scheduled, found.latency_s) == (3, 2, None)
-    assert "1 of 3 operators of the network have no schedule" in result.notes[0]
+    assert "for 1 of 3 operators of the network no schedule was found" in result.notes[0]
     assert "the whole network is not timed: killed after 120 s" in result.notes[1]
+
+
+@pytest.mark.usefixtures("warm")
+def test_what_was_measured_is_written_before_a_network_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search import networks
+
+    def ends(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(networks, "with_schedules", ends)
+    with pytest.raises(KeyboardInterrupt):
+        tune(tmp_path / "out", workload=perceptron()[2], trials=3)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (report["trials"], report["networks"]) == (3, [])
+    assert (tmp_path / "out" / "learned.npz").exists()
+    monkeypatch.undo()
+
+
+@pytest.mark.usefixtures("warm")
+def test_of_several_networks_each_has_a_library(tmp_path: Path) -> None:
+    source = tmp_path / "two.py"
+    source.write_text(
+        "import torch\n"
+        "x = torch.randn(16, 24)\n"
+        "first, second = (torch.export.export(torch.nn.Linear(24, n), (x,)) for n in (8, 16))\n"
+    )
+    result = tune(tmp_path / "out", workload=source, trials=4)
+    assert [(one.name, one.operators, one.scheduled) for one in result.networks] == [
+        ("first", 1, 1), ("second", 1, 1),
+    ]  # fmt: skip
+    assert all(one.library is not None and one.library.exists() for one in result.networks)
+    # It goes on, with libraries that replace those.
+    again = tune(tmp_path / "out", database=tmp_path / "out", workload=source, trials=2)
+    assert [one.scheduled for one in again.networks] == [1, 1]
 
 
 @pytest.mark.usefixtures("warm")

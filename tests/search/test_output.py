@@ -124,14 +124,23 @@ def test_an_empty_database_is_of_no_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".py", ".so", ".tar"])
 def test_what_no_run_has_written_is_not_replaced(tmp_path: Path, suffix: str) -> None:
     mine = tmp_path / f"matmul{suffix}"
-    refuse_overwriting(tmp_path, None, ["matmul"], "matmul-m8-n8-k8")
+    refuse_overwriting(tmp_path, None, ["matmul"], ["net"], "matmul-m8-n8-k8")
     mine.write_text("mine")
     with pytest.raises(OutputExistsError, match=f"matmul{suffix} would be replaced"):
-        refuse_overwriting(tmp_path, None, ["dense", "matmul"], "matmul-m8-n8-k8")
+        refuse_overwriting(tmp_path, None, ["dense", "matmul"], ["net"], "matmul-m8-n8-k8")
     # A run that goes on replaces what it wrote, but never what it is to schedule.
-    refuse_overwriting(tmp_path, tmp_path, ["matmul"], "matmul-m8-n8-k8")
+    refuse_overwriting(tmp_path, tmp_path, ["matmul"], ["net"], "matmul-m8-n8-k8")
     with pytest.raises(OutputExistsError, match="would be replaced"):
-        refuse_overwriting(tmp_path, tmp_path, ["matmul"], mine)
+        refuse_overwriting(tmp_path, tmp_path, ["matmul"], ["net"], mine)
+
+
+def test_of_a_network_a_library_is_written_and_no_script(tmp_path: Path) -> None:
+    source = tmp_path / "net.py"
+    source.write_text("net = ...")
+    refuse_overwriting(tmp_path, None, ["matmul"], ["net"], source)
+    (tmp_path / "net.so").touch()
+    with pytest.raises(OutputExistsError, match=r"net\.so would be replaced"):
+        refuse_overwriting(tmp_path, None, ["matmul"], ["net"], source)
 
 
 def test_a_run_that_is_to_go_on_begins_where_none_has_begun(tmp_path: Path) -> None:

@@ -23,10 +23,11 @@ from typing import Any
 from wmhub.bench.network_run import Request
 from wmhub.bench.search_spec import run_code
 from wmhub.children import module_command
+from wmhub.code_digest import code_digest
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.flushing import write_file
 from wmhub.measure.network_timing import time_network
-from wmhub.measure.targets import cores_for
+from wmhub.measure.targets import cores_for, kernel_threads
 from wmhub.tvm_compat import last_line
 
 #: Method -> what it is, in the order of the table.
@@ -39,6 +40,8 @@ METHODS = {
 }
 #: Those that leave a library.
 _COMPILED = ("tvm", "zero", "wmhub")
+#: What decides how they do.
+_CODE = ("bench/network_run.py", "bench/torch_networks.py")
 #: Rounds of timing.
 _ROUNDS = 5
 #: A run of one method is given up after so many seconds.
@@ -66,10 +69,15 @@ class NetworkBench:
     """The outcome of the benchmark for one network."""
 
     network: str
+    """Key of `torch_networks.NETWORKS`."""
     hardware: str
+    """Key of this CPU."""
     model: str
+    """Checkpoint."""
     trials: int
+    """Measurements of TVM's tuner, and of ours."""
     threads: int
+    """Of each run."""
     methods: dict[str, MethodResult]
     """By name, as ``METHODS``."""
 
@@ -109,19 +117,18 @@ def bench_network(
     threads = cores_for(target)
     digest = resolve_model(model).manifest.digest
     tell = on_run or (lambda _: None)
-    requests = {
-        method: Request(
-            network, method, model, target, trials, threads,
-            str(Path(output, network, f"{method}-{trials}")),
-        )
-        for method in chosen
-    }  # fmt: skip
+    requests = {}
+    for method in chosen:
+        # What one does not depend on is not part of what it is asked.
+        used = model if method in ("zero", "wmhub") else ""
+        count = trials if method in ("tvm", "wmhub") else 0
+        folder = str(Path(output, network, f"{method}-{count}" if count else method))
+        requests[method] = Request(network, method, used, target, count, threads, folder)
     made: dict[str, tuple[Path, float]] = {}
     for method in _COMPILED:
         if method in requests:
-            # A tuning by TVM depends on no code or checkpoint of ours.
-            ours = ["", ""] if method == "tvm" else [digest, run_code("wmhub")]
-            by = [*ours, str(tvm.__version__), str(here)]
+            ours = [] if method == "tvm" else [digest, run_code("wmhub")]
+            by = [code_digest(*_CODE), str(tvm.__version__), str(here), *ours]
             made[method] = _made(requests[method], by, tell)
     differences = {
         method: float(_step("compare", requests[method], str(library)))
@@ -152,7 +159,7 @@ def _made(request: Request, by: list[str], tell: Callable[[str], None]) -> tuple
         library = Path(known["library"])
         if {key: known[key] for key in wanted} == wanted and library.is_file():
             return library, float(known["seconds"])
-    tell(f"{request.network}: {request.method}, {request.trials} trials")
+    tell(f"{request.network}: {METHODS[request.method]}, {request.trials} trials")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     began = time.monotonic()
@@ -190,7 +197,7 @@ def _step(step: str, request: Request, *arguments: str) -> Any:
     text = json.dumps(dataclasses.asdict(request))
     done = subprocess.run(
         module_command("wmhub.bench.network_run", step, text, *arguments),
-        env={**os.environ, "TVM_NUM_THREADS": str(request.threads)},
+        env={**os.environ, **kernel_threads(request.threads)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -31,12 +31,13 @@ class Request:
     method: str
     """Key of `network.METHODS`."""
     model: str
-    """Checkpoint, as ``from_pretrained`` takes it."""
+    """Checkpoint, as ``from_pretrained`` takes it; empty where none is used."""
     target: dict[str, Any]
     """TVM's target dictionary."""
     trials: int
-    """Measurements, of all operators together."""
+    """Measurements, of all operators together; 0 where nothing is measured."""
     threads: int
+    """Of each run."""
     folder: str
     """Where what is made is written."""
 
@@ -53,7 +54,7 @@ def _made_by_us(request: Request) -> str:
     result = tune(
         exported(request.network)[0],
         model=request.model,
-        trials=0 if request.method == "zero" else request.trials,
+        trials=request.trials,
         output=request.folder,
         target=request.target,
         allow_other_hardware=True,

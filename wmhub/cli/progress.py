@@ -80,9 +80,10 @@ def print_result(screen: Console, result: TuneResult, *places: str) -> None:
     interrupted = " (interrupted)" if result.interrupted else ""
     done = f"{result.trials} trials in {result.seconds:.1f} s on {with_what}{interrupted}"
     schedules = [task.schedule for task in result.tasks if task.schedule is not None]
-    # Of a network it is the whole that counts.
     found = [_network_line(one) for one in result.networks]
-    found = found or [f"schedule: {path}" for path in schedules]
+    # Of a network it is the whole that counts.
+    if not found or any(network.library is None for network in result.networks):
+        found += [f"schedule: {path}" for path in schedules]
     lines = [
         plain(done),
         *(plain(f"note: {note}", "yellow") for note in result.notes),

@@ -27,13 +27,10 @@ from wmhub.measure.lock import MachineLock
 from wmhub.measure.messages import Ran, RunRequest, WorkerSettings
 from wmhub.measure.process import START_SECONDS, WorkerProcess
 from wmhub.measure.programs import device_here, device_name, save_program, trivial_program
-from wmhub.measure.targets import cores_for
+from wmhub.measure.targets import cores_for, kernel_threads
 from wmhub.measure.timing import TimingPlan
 from wmhub.tvm_compat import cuda_compiler, use_target
 
-#: How often a thread of TVM's looks for work before it sleeps, which takes it 2 to 3 ms; TVM's own
-#: 300,000 keep cores busy long after the last program, while the next one is timed.
-_SPINS = "10000"
 #: By default no more workers than a batch keeps busy, nor than there is memory for, in bytes each.
 _MOST_WORKERS, _WORKER_BYTES = 32, 512 << 20
 #: Workers whose programs are on a GPU at once: each has a context there, of up to half a GB.
@@ -94,13 +91,9 @@ class Engine:
         self._run_timeout = run_timeout_seconds
         self._lock = lock or MachineLock()
         # Kernels use the threads that the schedule was made for; nothing else of ours may.
-        threads = {"TVM_NUM_THREADS": str(cores), "TVM_THREAD_POOL_SPIN_COUNT": _SPINS}
-        if machine.is_shared:
-            # TVM binds its threads to the CPUs from 0 on, whichever of them are this process's.
-            threads["TVM_BIND_THREADS"] = "0"
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         compiler = cuda_compiler(self._forks) if target["kind"] == "cuda" else {}
-        self._environment = {**os.environ, **threads, **single, **compiler}
+        self._environment = {**os.environ, **kernel_threads(cores), **single, **compiler}
         memory = memory_bytes or machine.memory_bytes // 2
         settings = WorkerSettings(target, memory, check, str(self._lock.turn(device_here(target))))
         self._crew = Crew("wmhub.measure.worker", count, settings, self._environment)

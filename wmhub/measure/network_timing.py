@@ -18,6 +18,7 @@ from typing import Any
 from wmhub.children import module_command
 from wmhub.errors import MeasureError
 from wmhub.measure.lock import MachineLock
+from wmhub.measure.targets import kernel_threads
 from wmhub.tvm_compat import last_line, without_torch
 
 #: Runs whose median counts: as many as fit into these seconds, but between these numbers.
@@ -38,12 +39,11 @@ def time_network(
     where it does not run, or not within the time limit.
     """
     request = json.dumps([str(library.resolve()), function, list(arguments), device])
-    environment = {**os.environ, "TVM_NUM_THREADS": str(threads)}
     try:
         with MachineLock().timing():
             done = subprocess.run(
                 module_command("wmhub.measure.network_timing", request),
-                env=environment,
+                env={**os.environ, **kernel_threads(threads)},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -56,7 +56,10 @@ def time_network(
     if done.returncode:
         reason = last_line(done.stderr) or f"it ended with {done.returncode}"
         raise MeasureError(reason[:300])
-    return float(last_line(done.stdout))
+    try:
+        return float(last_line(done.stdout))
+    except ValueError:
+        raise MeasureError(f"it said {last_line(done.stdout)[:100]!r}") from None
 
 
 def main(request: str) -> None:

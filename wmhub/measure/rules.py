@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from wmhub.measure.packing import pack_operands
-from wmhub.measure.panels import PREPROCESSED, Step
+from wmhub.measure.panels import Step
 from wmhub.measure.products import Product
 from wmhub.measure.programs import trivial_program
 from wmhub.measure.sketch import REFUSALS
@@ -49,8 +49,7 @@ class ProductRule(ms.schedule_rule.PyScheduleRule):  # type: ignore[misc]
             step(changed, block)
         except REFUSALS:
             return [schedule]
-        is_packed = any(one.kind.name == "ReindexCacheRead" for one in schedule.trace.insts)
-        return [changed] if is_packed else [changed, schedule]
+        return [changed] if _is_packed(schedule) else [changed, schedule]
 
     def clone(self) -> Any:
         """Another one like it."""
@@ -59,8 +58,8 @@ class ProductRule(ms.schedule_rule.PyScheduleRule):  # type: ignore[misc]
 
 @derived_object
 class LayoutRule(ms.postproc.PyPostproc):  # type: ignore[misc]
-    """TVM's ``RewriteLayout``, but where a sketch of ours has laid out the weights itself: TVM ends
-    on a copy of other dimensions."""
+    """TVM's ``RewriteLayout``, but where a sketch of ours has copied operands itself: TVM ends on a
+    copy of other dimensions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,14 +70,15 @@ class LayoutRule(ms.postproc.PyPostproc):  # type: ignore[misc]
 
     def apply(self, schedule: Any) -> bool:
         """Whether the schedule is one, as it is or with weights laid out."""
-        marks = (one for one in schedule.trace.insts if one.kind.name == "Annotate")
-        if any(str(mark.attrs[0]) == PREPROCESSED for mark in marks):
-            return True
-        return bool(self._theirs.apply(schedule))
+        return _is_packed(schedule) or bool(self._theirs.apply(schedule))
 
     def clone(self) -> Any:
         """Another one like it."""
         return LayoutRule()
+
+
+def _is_packed(schedule: Any) -> bool:
+    return any(one.kind.name == "ReindexCacheRead" for one in schedule.trace.insts)
 
 
 def space_generator(target: Any) -> Any:

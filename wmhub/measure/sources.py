@@ -23,7 +23,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -260,11 +260,16 @@ def _from_python(path: Path) -> Iterable[tuple[str, Any]]:
 def _importable(folder: Path) -> Iterator[None]:
     """Modules that lie in ``folder`` can be imported meanwhile, but stand in for none that is
     installed."""
+    if str(folder) in sys.path:
+        yield
+        return
     sys.path.append(str(folder))
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        # What ran there may have changed it, too.
+        with suppress(ValueError):
+            sys.path.remove(str(folder))
 
 
 def _is_workload(value: Any) -> bool:

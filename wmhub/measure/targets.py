@@ -29,6 +29,9 @@ _CUDA_ARCH = {
     "h100": "sm_90",
     "h200": "sm_90",
 }
+#: How often a thread of TVM's looks for work before it sleeps, which takes it 2 to 3 ms; TVM's own
+#: 300,000 keep cores busy long after the last program, while the next one is timed.
+_SPINS = "10000"
 #: Architecture of a CPU -> LLVM's triple of a system with one.
 _TRIPLES = {"aarch64": "aarch64-linux-gnu", "x86_64": "x86_64-linux-gnu"}
 _APPLE_TRIPLE = "arm64-apple-macosx"
@@ -41,6 +44,16 @@ def cores_for(target: dict[str, Any]) -> int:
     """Processes that build for ``target``: its cores, or where it has none, as many as this process
     may use at once, by its affinity and its container."""
     return int(target.get("num-cores", 0)) or read_cpu().usable_threads
+
+
+def kernel_threads(cores: int) -> dict[str, str]:
+    """Environment variables of a process whose kernels use so many threads: as many as the schedule
+    was made for, and TVM would take half."""
+    threads = {"TVM_NUM_THREADS": str(cores), "TVM_THREAD_POOL_SPIN_COUNT": _SPINS}
+    if read_cpu().is_shared:
+        # TVM binds its threads to the CPUs from 0 on, whichever of them are this process's.
+        threads["TVM_BIND_THREADS"] = "0"
+    return threads
 
 
 def complete_target(target: dict[str, Any]) -> dict[str, Any]:

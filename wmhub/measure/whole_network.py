@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wmhub.errors import InvalidInputError, MissingDependencyError
+from wmhub.measure.panels import PREPROCESSED
 from wmhub.measure.programs import entry_arguments
 from wmhub.tvm_compat import last_line, relax, tensor_type, tvm
 from wmhub.tvm_compat import meta_schedule as ms
@@ -35,6 +36,7 @@ class Operator:
     """A program that a network calls."""
 
     name: str
+    """That of the function."""
     mod: Any
     """``tvm.IRModule`` of it alone."""
     calls: int
@@ -44,11 +46,11 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Compiled:
+class Scheduled:
     """A network with the schedules of its operators."""
 
-    executable: Any
-    """TVM's ``relax.VMExecutable``."""
+    module: Any
+    """``tvm.IRModule`` that is ready to be compiled."""
     operators: int
     """Programs that it calls."""
     scheduled: int
@@ -71,15 +73,18 @@ def whole_network(name: str, value: Any, target: Any) -> WholeNetwork:
     for TVM's ``target``.
 
     Operators are fused as TVM's own pipelines do it, a batch normalisation goes into the weights of
-    the convolution before it, and on a CPU these are left in whatever layout a schedule wants.
-    Raises ``InvalidInputError`` for what TVM cannot import or lower.
+    the convolution right before it, and on a CPU these are left in whatever layout a schedule
+    wants. Raises ``InvalidInputError`` for what TVM cannot import or lower.
     """
     module = _imported(value) if is_exported(value) else value
     passes = relax.transform
     pipeline = tvm.transform.Sequential(
         [
-            passes.FoldBatchnormToConv2D(),
+            *([passes.FoldBatchnormToConv2D()] if _can_fold(module) else []),
             passes.DecomposeOpsForInference(),
+            # Before these are lowered to what only a CPU runs.
+            relax.backend.DispatchSampling(),
+            relax.backend.DispatchSortScan(),
             # Without it an operator whose result has two names is not fused with the next.
             passes.CanonicalizeBindings(),
             passes.LegalizeOps(),
@@ -93,7 +98,7 @@ def whole_network(name: str, value: Any, target: Any) -> WholeNetwork:
     )
     try:
         with target:
-            return WholeNetwork(name, pipeline(module))
+            return WholeNetwork(name, pipeline(_without_parameters(module)))
     except Exception as error:  # Its passes raise their own kinds, which differ by version.
         raise _not_lowered(error) from error
 
@@ -114,25 +119,14 @@ def extracted(network: WholeNetwork, target: Any) -> list[Operator]:
     ]
 
 
-def compiled(network: WholeNetwork, schedules: Iterable[tuple[Any, Any]], target: Any) -> Compiled:
-    """``network`` with each of ``schedules``: a task's ``IRModule``, and the ``Schedule`` that was
-    found for it. An operator without one stays as it came, on a GPU it gets one of TVM's rules.
-
-    Raises whatever TVM raises where it cannot compile it.
-    """
-    module, operators, scheduled = with_schedules(network, schedules, target)
-    # By default TVM would fuse what a GPU is to run once more, schedules or not.
-    pipeline = relax.pipeline.default_build_pipeline()
-    with tvm.transform.PassContext(opt_level=3):
-        executable = tvm.compile(module, target=target, relax_pipeline=pipeline)
-    return Compiled(executable, operators, scheduled)
-
-
 def with_schedules(
     network: WholeNetwork, schedules: Iterable[tuple[Any, Any]], target: Any
-) -> tuple[Any, int, int]:
-    """The module that `compiled` compiles, how many operators it has, and how many of them have a
-    schedule, of ``schedules`` or their own."""
+) -> Scheduled:
+    """``network`` with each of ``schedules``: a task's ``IRModule``, and the ``Schedule`` that was
+    found for it. An operator without one stays as it came; on a GPU it gets one of TVM's rules.
+
+    Raises whatever TVM raises where it cannot do that.
+    """
     database = ms.database.MemoryDatabase()
     for mod, schedule in schedules:
         record = ms.database.TuningRecord(
@@ -145,16 +139,39 @@ def with_schedules(
         module = relax.transform.MetaScheduleApplyDatabase()(network.module)
         functions = [f for _, f in module.functions.items() if isinstance(f, tvm.tirx.PrimFunc)]
         scheduled = sum(_is_marked(function) for function in functions)
-        # Weights are brought into their layouts here, once.
-        module = relax.transform.SplitLayoutRewritePreproc()(module)
-        module = relax.transform.FoldConstant()(relax.transform.LiftTransformParams()(module))
+        module = _with_weights_laid_out(module)
         if "gpu" in target.keys:
             from tvm.s_tir import dlight
 
             gpu = dlight.gpu
             rules = gpu.Matmul, gpu.GEMV, gpu.Reduction, gpu.GeneralReduction, gpu.Fallback
             module = dlight.ApplyDefaultSchedule(*(rule() for rule in rules))(module)
-    return module, len(functions), scheduled
+    return Scheduled(module, len(functions), scheduled)
+
+
+def compiled(network: Scheduled, target: Any) -> Any:
+    """The ``relax.VMExecutable`` of ``network``; raises whatever TVM raises where there is none."""
+    # By default TVM would fuse what a GPU is to run once more, schedules or not.
+    pipeline = relax.pipeline.default_build_pipeline()
+    with tvm.transform.PassContext(opt_level=3):
+        return tvm.compile(network.module, target=target, relax_pipeline=pipeline)
+
+
+def _with_weights_laid_out(module: Any) -> Any:
+    """``module`` with what only lays out constant weights done: here, once."""
+    # TVM looks for such blocks in every program, and ends on one without any block, which a call of
+    # its runtime has: those that lay out nothing stay apart meanwhile.
+    others = {
+        var: function
+        for var, function in module.functions.items()
+        if isinstance(function, tvm.tirx.PrimFunc) and PREPROCESSED not in function.script()
+    }
+    rest = {var: f for var, f in module.functions.items() if var not in others}
+    made = tvm.IRModule(rest, attrs=module.attrs, global_infos=module.global_infos)
+    made = relax.transform.SplitLayoutRewritePreproc()(made)
+    for var, function in others.items():
+        made[var] = function
+    return relax.transform.FoldConstant()(made)
 
 
 def arguments_of(network: WholeNetwork) -> tuple[str, list[Any]] | None:
@@ -172,6 +189,37 @@ def arguments_of(network: WholeNetwork) -> tuple[str, list[Any]] | None:
     if None in tensors:
         return None
     return name, [["TENSOR", dtype, shape] for dtype, shape in filter(None, tensors)]
+
+
+def _can_fold(module: Any) -> bool:
+    """Whether TVM folds the batch normalisations of ``module`` rightly: it takes all for those of
+    PyTorch, of single precision and with channels before rows and columns."""
+    found: list[bool] = []
+
+    def look(expression: Any) -> None:
+        operator = getattr(getattr(expression, "op", None), "name", "")
+        if operator == "relax.nn.batch_norm":
+            known = tensor_type(expression.args[0])
+            is_single = known is not None and known[0] == "float32"
+            found.append(is_single and int(expression.attrs.axis) == 1)
+        elif operator == "relax.nn.conv2d":
+            layouts = expression.attrs.data_layout, expression.attrs.kernel_layout
+            found.append(layouts == ("NCHW", "OIHW"))
+
+    for _, function in module.functions.items():
+        if isinstance(function, relax.Function):
+            relax.analysis.post_order_visit(function, look)
+    return all(found)
+
+
+def _without_parameters(module: Any) -> Any:
+    """``module`` with all arguments of its functions alike: what TVM takes for weights among them
+    it would have laid out by whoever calls it."""
+    made = tvm.IRModule(dict(module.functions.items()), module.attrs, module.global_infos)
+    for var, function in module.functions.items():
+        if isinstance(function, relax.Function) and function.attrs:
+            made[var] = function.without_attr("num_input")
+    return made
 
 
 def _imported(program: Any) -> Any:

@@ -2,65 +2,73 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from wmhub.errors import MeasureError, WmhubError
 from wmhub.measure.network_timing import time_network
 from wmhub.measure.programs import device_name
-from wmhub.measure.whole_network import WholeNetwork, arguments_of, compiled
+from wmhub.measure.whole_network import WholeNetwork, arguments_of, compiled, with_schedules
 from wmhub.search import output as files
+from wmhub.search.history import Budget
 from wmhub.search.job import Job
-from wmhub.search.result import NetworkResult
+from wmhub.search.outcome import tried
+from wmhub.search.result import NetworkResult, TuneResult
 from wmhub.tvm_compat import compiling_for, last_line
 
 #: A network that takes longer is not timed.
 _TIMING_SECONDS = 120.0
 
 
-def network_results(
-    job: Job, schedules: Sequence[Any], is_timed: bool, notes: list[str]
-) -> tuple[NetworkResult, ...]:
-    """The networks of ``job``, whose libraries are written; what is odd goes to ``notes``.
+def with_networks(
+    job: Job, result: TuneResult, schedules: Sequence[Any], budget: Budget
+) -> TuneResult:
+    """``result`` with the networks of ``job``, whose libraries are written, and the report anew.
 
-    ``schedules``: what was found for each of its tasks, or ``None``. ``is_timed``: whether each
-    network is run here.
+    ``schedules``: what was found for each task, or ``None``. Each network is run where this machine
+    has measured, and the user has not lost patience.
     """
     found = [
         (task.mod, schedule)
         for task, schedule in zip(job.tasks, schedules, strict=True)
         if schedule is not None
     ]
-    return tuple(_result(job, one, found, is_timed, notes) for one in job.networks)
+    notes = list(result.notes)
+    networks = tuple(_result(job, one, found, budget, notes) for one in job.networks)
+    result = dataclasses.replace(result, networks=networks, notes=tuple(notes))
+    return tried(result, files.REPORT, partial(files.write_report, result))
 
 
 def _result(
     job: Job,
     network: WholeNetwork,
     found: Sequence[tuple[Any, Any]],
-    is_timed: bool,
+    budget: Budget,
     notes: list[str],
 ) -> NetworkResult:
+    """That of one network; what is odd goes to ``notes``."""
     path = files.network_library(job.folder, network.name, job.target)
     try:
+        made = with_schedules(network, found, job.target)
         with compiling_for(str(job.target.kind.name)):
-            made = compiled(network, found, job.target)
-            made.executable.export_library(str(path))
+            compiled(made, job.target).export_library(str(path))
     except Exception as error:  # The linker, LLVM and TVM each raise their own.
         reason = last_line(error) or type(error).__name__
         notes.append(f"{network.name}: no library of the whole network: {reason}")
         return NetworkResult(network.name, None, None, None, None)
     if made.scheduled < made.operators:
         notes.append(
-            f"{network.name}: {made.operators - made.scheduled} of {made.operators} operators of "
-            "the network have no schedule, and are as they came"
+            f"{network.name}: for {made.operators - made.scheduled} of {made.operators} operators "
+            "of the network no schedule was found: they are as TVM has them"
         )
     seconds = None
-    if is_timed:
+    if job.trials and not (job.is_remote or budget.interrupted):
         try:
             seconds = _seconds(job, network, path)
-        except WmhubError as error:
+        except (WmhubError, OSError) as error:
             notes.append(f"{network.name}: the whole network is not timed: {last_line(error)}")
     return NetworkResult(network.name, made.operators, made.scheduled, seconds, path)
 

@@ -18,7 +18,6 @@ from wmhub.search import output as files
 from wmhub.search.history import Budget, History
 from wmhub.search.job import Baseline, Job
 from wmhub.search.latent import fastest_measured, measured_before
-from wmhub.search.networks import network_results
 from wmhub.search.result import TaskResult, TuneResult
 from wmhub.tvm_callbacks import own_errors
 from wmhub.tvm_compat import last_line
@@ -26,8 +25,9 @@ from wmhub.tvm_compat import last_line
 
 def outcome(
     job: Job, history: History, firsts: Sequence[Baseline], budget: Budget, lost: int
-) -> TuneResult:
-    """The result, whose schedules and libraries are written on the way.
+) -> tuple[TuneResult, list[Any]]:
+    """The result, whose schedules and libraries are written on the way, and the schedule of each
+    task, or ``None``.
 
     ``lost``: trials that the database does not hold; TVM itself does not look whether its lines
     could be written. Raises ``MeasureError`` where nothing was measured and no task has a
@@ -49,11 +49,9 @@ def outcome(
     results = [result for result, _ in found]
     if not history.trials and len(without) == len(results):
         raise MeasureError("; ".join(without))
-    is_timed = bool(job.trials) and not (job.is_remote or budget.interrupted)
-    networks = network_results(job, [schedule for _, schedule in found], is_timed, notes)
     # What was made of other tasks is not lost for them.
     notes += without
-    return TuneResult(
+    result = TuneResult(
         workload=job.name,
         model=job.learner.evaluator.name,
         model_hardware=str(job.learner.evaluator.hardware),
@@ -69,8 +67,8 @@ def outcome(
         history=tuple(history.trials),
         output=job.folder,
         notes=tuple(notes),
-        networks=networks,
     )
+    return result, [schedule for _, schedule in found]
 
 
 def _task_result(
@@ -153,16 +151,17 @@ def _best(
 def written(job: Job, result: TuneResult) -> TuneResult:
     """Writes the report, the plot and what was learned; ``result`` with notes on what a full disk
     does not take."""
-    result = _tried(result, files.REPORT, partial(files.write_report, result))
+    result = tried(result, files.REPORT, partial(files.write_report, result))
     if result.history:
-        result = _tried(result, files.PLOT, partial(files.write_plot, result))
+        result = tried(result, files.PLOT, partial(files.write_plot, result))
         # Where it cannot be written, it can be learned again from the database.
         save = partial(job.learner.save, job.folder / files.LEARNED)
-        result = _tried(result, files.LEARNED, save)
+        result = tried(result, files.LEARNED, save)
     return result
 
 
-def _tried(result: TuneResult, name: str, write: Callable[[], None]) -> TuneResult:
+def tried(result: TuneResult, name: str, write: Callable[[], None]) -> TuneResult:
+    """``result``, with a note where a full disk does not take the file ``name``."""
     try:
         write()
     except OSError as error:

@@ -24,8 +24,8 @@ REPORT, PLOT, LEARNED, LOG = "report.json", "latency.png", "learned.npz", "tvm.l
 REJECTED = "database_rejected.txt"
 #: The mark of a folder that a demo may clear: nothing but demos has written there.
 DEMO = ".made-by-demo"
-#: What is written of each task.
-_MADE = (".py", ".so", ".tar")
+#: What is written of each task: its schedule, and its library in either form.
+_SCRIPT, _LIBRARIES = ".py", (".so", ".tar")
 #: Tells the demo of this process from others.
 _OURS = secrets.token_hex(8)
 
@@ -62,21 +62,27 @@ def refuse(output: Path, database: Path | None) -> None:
 
 
 def refuse_overwriting(
-    output: Path, database: Path | None, tasks: Iterable[str], workload: object
+    output: Path,
+    database: Path | None,
+    tasks: Iterable[str],
+    networks: Iterable[str],
+    workload: object,
 ) -> None:
-    """Raises ``OutputExistsError`` where a schedule or library of ``tasks`` would replace a file
-    that no run has written, or the one that ``workload`` names."""
+    """Raises ``OutputExistsError`` where a schedule of ``tasks``, or a library of these or of
+    ``networks``, would replace a file that no run has written, or the one that ``workload``
+    names."""
     source = Path(workload) if isinstance(workload, (str, Path)) else None
-    for task in tasks:
-        for path in (output / f"{file_stem(task)}{suffix}" for suffix in _MADE):
-            if not path.exists():
-                continue
-            is_source = source is not None and source.exists() and path.samefile(source)
-            if is_source or not _goes_on(output, database):
-                raise OutputExistsError(
-                    f"{path} would be replaced: give another folder, or remove it if it is of a "
-                    "run that was killed"
-                )
+    names = [f"{file_stem(name)}{suffix}" for name in tasks for suffix in (_SCRIPT, *_LIBRARIES)]
+    names += [f"{file_stem(name)}{suffix}" for name in networks for suffix in _LIBRARIES]
+    for path in (output / name for name in names):
+        if not path.exists():
+            continue
+        is_source = source is not None and source.exists() and path.samefile(source)
+        if is_source or not _goes_on(output, database):
+            raise OutputExistsError(
+                f"{path} would be replaced: give another folder, or remove it if it is of a run "
+                "that was killed"
+            )
 
 
 class Prepared(NamedTuple):
@@ -202,7 +208,7 @@ def file_stem(task: str) -> str:
 
 def write_schedule(output: Path, task: str, schedule: Any) -> Path:
     """Writes the scheduled program as TVMScript; returns the file."""
-    path = output / f"{file_stem(task)}.py"
+    path = output / f"{file_stem(task)}{_SCRIPT}"
     write_file(path, str(schedule.mod.script()).encode())
     return path
 

@@ -34,6 +34,7 @@ from wmhub.search.job import NO_BASELINE, Job, measure_baselines
 from wmhub.search.latent import of_other_targets, open_database
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measuring
+from wmhub.search.networks import with_networks
 from wmhub.search.outcome import outcome, written
 from wmhub.search.result import TuneResult
 from wmhub.search.run import run
@@ -119,8 +120,8 @@ def tune(
         evaluator, note = choose_evaluator(model, place.named, allow_other_hardware, locked)
         found = tasks_of(workload, place.machine)
         tasks = found.workloads
-        names = [*(task.name for task in tasks), *(network.name for network in found.networks)]
-        files.refuse_overwriting(folder, known, names, workload)
+        names = [task.name for task in tasks], [network.name for network in found.networks]
+        files.refuse_overwriting(folder, known, *names, workload)
         unfit = [f"{name} is left out: {reason}" for name, reason in found.skipped.items()]
         if 0 < trials < len(tasks):
             unfit.append(f"{trials} trials for {len(tasks)} tasks: some go without any")
@@ -211,8 +212,13 @@ def _carried_out(
             _run(job, history, budget, means)
         lost = before.records + len(history.trials) - files.records_in(job.folder)
         with logged(job.log):
-            result = outcome(job, history, firsts, budget, lost)
-        return written(job, result)
+            result, schedules = outcome(job, history, firsts, budget, lost)
+        # Before anything else: what is measured is written, whatever comes of a whole network.
+        result = written(job, result)
+        if job.networks:
+            with logged(job.log):
+                result = with_networks(job, result, schedules, budget)
+        return result
 
 
 def _name(workload: Any, tasks: Sequence[NamedWorkload]) -> str:
