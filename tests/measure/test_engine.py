@@ -208,7 +208,8 @@ def test_threads_are_not_bound_where_cpus_are_not_all_ours(
 ) -> None:
     for is_shared in (False, True):
         facts = SimpleNamespace(is_shared=is_shared, usable_threads=2, memory_bytes=1 << 34)
-        monkeypatch.setattr("wmhub.measure.engine.read_cpu", lambda facts=facts: facts)
+        for module in ("engine", "targets"):
+            monkeypatch.setattr(f"wmhub.measure.{module}.read_cpu", lambda facts=facts: facts)
         environment = Engine(target, workers=1)._environment
         assert environment.get("TVM_BIND_THREADS") == ("0" if is_shared else None)
         # Its own 300,000 are a tenth of a second, in which others are timed.
