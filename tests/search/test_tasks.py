@@ -43,6 +43,25 @@ def test_a_program_that_is_there_twice_is_one_task() -> None:
     assert not found.skipped
 
 
+def test_what_is_also_a_program_of_its_own_is_no_mere_operator() -> None:
+    torch = pytest.importorskip("torch")
+
+    from wmhub.measure.sources import Found, workloads_of
+    from wmhub.search import tasks
+    from wmhub.tvm_compat import llvm_target, use_target
+
+    target = use_target(llvm_target(cores=2))
+    program = torch.export.export(torch.nn.Linear(8, 8), (torch.randn(8, 8),))
+    found = workloads_of(program, target)
+    (operator,) = found.workloads
+    assert operator.is_operator
+    both = Found.of([found, workloads_of(operator.mod, target)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "workloads_of", lambda *_: both)
+        (task,) = tasks.tasks_of(both, target).workloads
+    assert (task.weight, task.is_operator) == (2, False)
+
+
 def test_a_module_without_anything_to_tune_says_why() -> None:
     from wmhub.errors import InvalidInputError
     from wmhub.search.tasks import tasks_of

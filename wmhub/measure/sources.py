@@ -16,6 +16,7 @@ dataset is ever passed here.
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import importlib.util
 import itertools
@@ -57,6 +58,8 @@ class NamedWorkload:
     """``tvm.IRModule`` whose one function is ``main``."""
     weight: int = 1
     """How often it occurs in the program that it came from."""
+    is_operator: bool = False
+    """Whether that is a network."""
 
 
 @dataclass(frozen=True)
@@ -291,6 +294,7 @@ def _operators(name: str, value: Any, target: Any) -> Found:
     network = whole_network(name, value, target)
     operators = extracted(network, target)
     found = _sorted_out((one.name, one.mod, one.calls) for one in operators if not one.is_scheduled)
+    found.workloads[:] = [dataclasses.replace(one, is_operator=True) for one in found.workloads]
     done = [one.name for one in operators if one.is_scheduled]
     found.skipped.update(dict.fromkeys(done, "it is scheduled already"))
     found.networks.append(network)

@@ -101,8 +101,10 @@ def _task_result(
             script = files.write_schedule(job.folder, task.name, found)
         except OSError as error:
             notes.append(f"{task.name}: its schedule is not written: {error.strerror or error}")
-        library, problem = files.write_library(job.folder, task.name, found.mod, job.target)
-        notes += [problem] if problem else []
+        # What runs a network's operator is the library of the network.
+        if not task.is_operator:
+            library, problem = files.write_library(job.folder, task.name, found.mod, job.target)
+            notes += [problem] if problem else []
     result = TaskResult(
         name=task.name,
         weight=task.weight,

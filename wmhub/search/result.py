@@ -44,7 +44,8 @@ class TaskResult:
     schedule: Path | None
     """File with the best schedule as TVMScript; ``None`` where no candidate ran."""
     library: Path | None
-    """Compiled library of the best schedule; of another architecture's, an archive of objects."""
+    """Compiled library of the best schedule; of another architecture's, an archive of objects. None
+    of a network's operator."""
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,12 @@ def tasks_of(workload: Any, target: Any) -> Found:
     for task in found.workloads:
         program = same_structure(task.mod)
         if program in tasks:
-            weight = tasks[program].weight + task.weight
-            tasks[program] = dataclasses.replace(tasks[program], weight=weight)
+            known = tasks[program]
+            tasks[program] = dataclasses.replace(
+                known,
+                weight=known.weight + task.weight,
+                is_operator=known.is_operator and task.is_operator,
+            )
             continue
         tasks[program] = dataclasses.replace(task, name=_distinct(task.name, taken))
     return Found(list(tasks.values()), found.skipped, networks)
