@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,13 +20,11 @@ from typing import Any
 
 from wmhub.bench.network_run import Request
 from wmhub.bench.search_spec import run_code
-from wmhub.children import module_command
 from wmhub.code_digest import code_digest
 from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.flushing import write_file
-from wmhub.measure.network_timing import time_network
-from wmhub.measure.targets import cores_for, kernel_threads
-from wmhub.tvm_compat import last_line
+from wmhub.measure.network_timing import answer_of, time_network
+from wmhub.measure.targets import cores_for
 
 #: Method -> what it is, in the order of the table.
 METHODS = {
@@ -195,16 +191,8 @@ def _timed(
 def _step(step: str, request: Request, *arguments: str) -> Any:
     """What a process of its own found."""
     text = json.dumps(dataclasses.asdict(request))
-    done = subprocess.run(
-        module_command("wmhub.bench.network_run", step, text, *arguments),
-        env={**os.environ, **kernel_threads(request.threads)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        reason = last_line(done.stderr) or f"status {done.returncode}"
-        raise MeasureError(f"{request.network}, {request.method}: {reason[:300]}")
-    return json.loads(last_line(done.stdout))
+    try:
+        said = answer_of(["wmhub.bench.network_run", step, text, *arguments], request.threads)
+    except MeasureError as error:
+        raise MeasureError(f"{request.network}, {request.method}: {error}") from None
+    return json.loads(said)

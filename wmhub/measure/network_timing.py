@@ -39,27 +39,37 @@ def time_network(
     where it does not run, or not within the time limit.
     """
     request = json.dumps([str(library.resolve()), function, list(arguments), device])
+    with MachineLock().timing():
+        said = answer_of(["wmhub.measure.network_timing", request], threads, timeout_seconds)
     try:
-        with MachineLock().timing():
-            done = subprocess.run(
-                module_command("wmhub.measure.network_timing", request),
-                env={**os.environ, **kernel_threads(threads)},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=timeout_seconds,
-                check=False,
-            )
+        return float(said)
+    except ValueError:
+        raise MeasureError(f"it said {said[:100]!r}") from None
+
+
+def answer_of(module: Sequence[str], threads: int, timeout_seconds: float | None = None) -> str:
+    """The last line that a module of ours, with its arguments, prints in a process of its own,
+    whose kernels use so many ``threads``.
+
+    Raises ``MeasureError`` with its reason where it fails, or takes longer.
+    """
+    try:
+        done = subprocess.run(
+            module_command(*module),
+            env={**os.environ, **kernel_threads(threads)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_seconds,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise MeasureError(f"killed after {timeout_seconds:g} s") from None
     if done.returncode:
         reason = last_line(done.stderr) or f"it ended with {done.returncode}"
         raise MeasureError(reason[:300])
-    try:
-        return float(last_line(done.stdout))
-    except ValueError:
-        raise MeasureError(f"it said {last_line(done.stdout)[:100]!r}") from None
+    return last_line(done.stdout)
 
 
 def main(request: str) -> None:

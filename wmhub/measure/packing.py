@@ -21,7 +21,6 @@ from wmhub.measure.panels import (
     Panels,
     Step,
     copied,
-    done_before,
     in_order,
 )
 from wmhub.measure.products import Product
@@ -113,9 +112,8 @@ def _pack(product: Product, plan: _Plan, schedule: Any, block: Any) -> None:
         if panels is None and not is_padded:
             continue
         layout = panels.layout if panels else in_order(sorted(used))
-        copy = copied(schedule, block, read, layout, is_padded + turns)
         # What pads is more than a copy.
-        if read in product.free and not is_padded:
-            done_before(schedule, copy)
+        once = read in product.free and not is_padded
+        copy = copied(schedule, block, read, layout, is_padded + turns, once)
         if panels:
             panels.order(schedule, copy, plan.padded, product.line)

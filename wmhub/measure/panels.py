@@ -44,23 +44,23 @@ def index_map(schedule: Any, block: Any, layout: Layout) -> Any:
     return IndexMap.from_func(layout, ndim=len(iterators), index_dtype=dtype)
 
 
-def copied(schedule: Any, block: Any, read: int, layout: Layout, before: int) -> Any:
+def copied(
+    schedule: Any, block: Any, read: int, layout: Layout, before: int, once: bool = False
+) -> Any:
     """The block that copies an operand of ``block`` in ``layout``.
 
     It does on its way what the last ``before`` blocks before it did, such as to pad or to turn.
+    ``once``: when a network is compiled, and not in each run, marked as TVM's ``RewriteLayout``
+    marks its own copies of weights.
     """
     mapping = index_map(schedule, block, layout)
     copy = schedule.reindex_cache_read(block, read, "global", mapping)
     for _ in range(before):
         (producer,) = schedule.get_producers(copy)
         schedule.compute_inline(producer)
+    if once:
+        schedule.annotate(copy, PREPROCESSED, True)
     return copy
-
-
-def done_before(schedule: Any, copy: Any) -> None:
-    """Has the block ``copy`` of weights done once, when a network is compiled, and not in each run
-    (TVM's ``RewriteLayout`` marks its own in the same way)."""
-    schedule.annotate(copy, PREPROCESSED, True)
 
 
 def largest_divisor(number: int, most: int) -> int:

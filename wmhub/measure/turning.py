@@ -18,7 +18,6 @@ from wmhub.measure.panels import (
     Panels,
     Step,
     copied,
-    done_before,
     in_order,
     index_map,
     largest_divisor,
@@ -65,9 +64,8 @@ def _width(channels: int, line: int) -> int | None:
 
 
 def _turn(product: Product, read: int, panels: Panels, schedule: Any, block: Any) -> None:
-    copy = copied(schedule, block, read, panels.layout, product.copies[read])
-    if read in product.free:
-        done_before(schedule, copy)
+    once = read in product.free
+    copy = copied(schedule, block, read, panels.layout, product.copies[read], once)
     spatial = [*(n for n in product.result if n != panels.column), panels.column]
     mapping = index_map(schedule, block, in_order(spatial))
     back = schedule.reindex_cache_write(block, 0, "global", mapping)

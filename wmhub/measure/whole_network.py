@@ -1,7 +1,8 @@
 """A network of TVM's Relax: its operators as tasks, and the library of all of it.
 
-``whole_network`` fuses the operators, ``extracted`` are what is tuned one by one, and ``compiled``
-puts the schedules that were found in their places, as TVM's ``MetaScheduleApplyDatabase`` does.
+``whole_network`` fuses the operators, ``extracted`` are what is tuned one by one,
+``with_schedules`` puts the schedules that were found in their places, and ``compiled`` makes the
+library.
 """
 
 from __future__ import annotations
