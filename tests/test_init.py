@@ -19,7 +19,7 @@ HEAVY = ("torch", "tvm", "datasets", "huggingface_hub", "pyarrow", "matplotlib",
 #: A room is a module or a package directly below ``wmhub``.
 ORDER = (
     "errors", "names", "units", "code_digest", "flushing", "holding", "interrupts", "children",
-    "hardware", "records",
+    "garbage", "hardware", "records",
     "logs", "program", "tvm_graph", "tvm_json", "nest", "actions", "trajectory", "replay",
     "markdown", "dataset", "collection", "model",
     "checkpoint", "evaluator", "training", "hub", "load", "tvm_intrinsics", "tvm_compat",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from wmhub.errors import InvalidInputError, MissingDependencyError
+from wmhub.garbage import uncollected
 from wmhub.hardware.machine import read_cpu
 from wmhub.tvm_intrinsics import leave_out_intrinsics, load_intrinsics
 
@@ -64,8 +65,9 @@ def __getattr__(name: str) -> Any:
     check_tvm()
     module_name, attribute = _NAMES[name]
     try:
-        module = importlib.import_module(module_name)
-        leave_out_intrinsics()
+        with uncollected():
+            module = importlib.import_module(module_name)
+            leave_out_intrinsics()
     except ImportError as error:
         raise MissingDependencyError(
             f"TVM {tvm_versions()['apache-tvm'] or 'without a version'} is installed but has no "

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.measure import crew as crew_module
 from wmhub.measure.candidate import Measurement, Program
-from wmhub.measure.crew import Crew
+from wmhub.measure.crew import Crew, workers_ahead
 from wmhub.measure.engine import Engine
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.messages import Dropped, DropRequest, Ran, WorkerSettings
@@ -117,7 +118,7 @@ def test_what_a_killed_worker_started_ends_with_it(
         "time.sleep(60)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    worker = WorkerProcess("stubborn", WorkerSettings({}, 1, False, ""), dict(os.environ))
+    worker = WorkerProcess("stubborn")
     until = time.monotonic() + 20
     while not (log.exists() and log.read_text()) and time.monotonic() < until:
         time.sleep(0.02)
@@ -142,6 +143,27 @@ def test_slow_candidates_are_measured_against_the_best_of_their_group(engine: En
     engine.know_best("known", 1e-3)
     (slow,) = engine.measure([Program(program("slow"), "known")])
     assert len(slow.run_seconds) == 1
+
+
+def test_workers_ahead_are_taken_and_the_rest_ends(
+    target: dict[str, object], tmp_path: Path
+) -> None:
+    with workers_ahead():
+        ahead = [worker.process.pid for worker in crew_module._ahead]
+        with Engine(target, workers=1, lock=MachineLock(tmp_path / "lock")) as engine:
+            assert engine.pids == ahead[-1:]
+            (result,) = engine.measure(_programs("fine"))
+    assert result.failure is None
+    assert not any(Path(f"/proc/{pid}").exists() for pid in ahead)
+
+
+def test_a_worker_ahead_that_died_is_told_of(target: dict[str, object], tmp_path: Path) -> None:
+    with workers_ahead():
+        for worker in crew_module._ahead:
+            worker.process.kill()
+        engine = Engine(target, workers=1, lock=MachineLock(tmp_path / "lock"))
+        with engine, pytest.raises(MeasureError, match="could not start: killed"):
+            engine.wait_ready()
 
 
 def test_closing_leaves_no_process(target: dict[str, object], tmp_path: Path) -> None:
@@ -177,7 +199,7 @@ def test_the_pause_between_rounds_is_no_programs_time(
 
 def test_what_a_broken_off_run_left_is_no_answer() -> None:
     ours, theirs = Channel.pair()
-    crew = Crew("none", 1, WorkerSettings({}, 1, False, ""), {})
+    crew = Crew(1, WorkerSettings({}, 1, False, "", {}))
     worker = SimpleNamespace(channel=ours)
     crew.workers.append(worker)  # type: ignore[arg-type]
     theirs.send(Ran(7, [1.0], 1.0))
@@ -210,7 +232,7 @@ def test_threads_are_not_bound_where_cpus_are_not_all_ours(
         facts = SimpleNamespace(is_shared=is_shared, usable_threads=2, memory_bytes=1 << 34)
         for module in ("engine", "targets"):
             monkeypatch.setattr(f"wmhub.measure.{module}.read_cpu", lambda facts=facts: facts)
-        environment = Engine(target, workers=1)._environment
+        environment = Engine(target, workers=1)._crew.settings.environment
         assert environment.get("TVM_BIND_THREADS") == ("0" if is_shared else None)
         # Its own 300,000 are a tenth of a second, in which others are timed.
         assert int(environment["TVM_THREAD_POOL_SPIN_COUNT"]) <= 10_000
@@ -232,9 +254,10 @@ def test_no_more_workers_than_there_is_memory_for(
     many = {**target, "num-cores": 256}
     for gib, count in [(1, 2), (8, 16), (1024, 32)]:
         facts = SimpleNamespace(is_shared=False, usable_threads=256, memory_bytes=gib << 30)
-        monkeypatch.setattr("wmhub.measure.engine.read_cpu", lambda facts=facts: facts)
-        assert Engine(many)._crew._count == count
-        assert Engine(many, workers=40)._crew._count == 40
+        for module in ("engine", "crew"):
+            monkeypatch.setattr(f"wmhub.measure.{module}.read_cpu", lambda facts=facts: facts)
+        assert Engine(many)._crew.count == count
+        assert Engine(many, workers=40)._crew.count == 40
 
 
 @pytest.mark.parametrize(("on_cpu", "parts"), [(True, [20]), (False, [8, 8, 4])])

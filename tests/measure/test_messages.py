@@ -26,9 +26,10 @@ from wmhub.records import FailureKind
 
 _json = st.dictionaries(st.text(), st.integers(-(2**53), 2**53) | st.text() | st.floats(-1e9, 1e9))
 _id, _seconds = st.integers(-1, 2**53), st.floats(0, 1e9)
+_environment = st.dictionaries(st.text(), st.text())
 _failure = st.none() | st.sampled_from(FailureKind)
 _messages = st.one_of(
-    st.builds(WorkerSettings, _json, _id, st.booleans(), st.text()),
+    st.builds(WorkerSettings, _json, _id, st.booleans(), st.text(), _environment),
     st.builds(BuildRequest, _id, st.text(), st.none() | st.text()),
     st.builds(Built, _id, _seconds, _failure, st.text()),
     st.builds(

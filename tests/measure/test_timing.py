@@ -114,6 +114,15 @@ def test_noise_that_does_not_end_is_given_up() -> None:
     assert len(timed(clock)) == 9
 
 
+def test_who_is_behind_at_both_first_sights_is_timed_once() -> None:
+    plan = TimingPlan(rounds=2, once_ratio=1.1)
+    assert timed(Clock(1.2e-3), plan, best=1e-3) == [1.2e-3]
+    assert len(timed(Clock(1.05e-3), plan, best=1e-3)) == 2
+    # One of the two may be the machine's fault.
+    assert len(timed(Clock(1e-3, disturbed=[1.0, 1.5]), plan, best=1e-3)) > 1
+    assert len(timed(Clock(1e-3, disturbed=[1.5, 1.0]), plan, best=1e-3)) > 1
+
+
 def test_only_who_may_be_the_best_is_timed_until_it_agrees() -> None:
     plan = TimingPlan(rounds=2, extra_rounds=4, close_ratio=1.3)
     noise = [1.0, *([1.0, 2.0, 3.0] * 5)]

@@ -246,7 +246,9 @@ def test_a_task_that_the_model_cannot_read_costs_the_others_nothing(
 @pytest.mark.usefixtures("warm")
 def test_with_few_trials_no_task_goes_without(tmp_path: Path) -> None:
     result = tune(tmp_path / "out", workload=two_tasks(), trials=3, batch=16)
-    assert [trial.task for trial in result.history] == ["f0", "f1", "f0"]
+    # Who gets the third is a matter of their gradients.
+    assert [trial.task for trial in result.history[:2]] == ["f0", "f1"]
+    assert len(result.history) == 3
     assert result.workload == "a module of 2 tasks"
     fewer = tune(tmp_path / "fewer", workload=two_tasks(), trials=1)
     assert [trial.task for trial in fewer.history] == ["f0"]

@@ -13,6 +13,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from wmhub.bench.search_spec import STOCK_BUILD_SECONDS, RunResult, RunSpec, wor
 from wmhub.children import safely_started
 from wmhub.errors import MeasureError
 from wmhub.flushing import write_file
+from wmhub.garbage import set_aside, uncollected
+from wmhub.measure.crew import workers_ahead
 from wmhub.measure.programs import save_program
 from wmhub.measure.targets import cores_for
 from wmhub.names import HardwareKey
@@ -155,10 +158,17 @@ def _job(spec: RunSpec, folder: Path) -> Any:
 
 
 def _run_ours(spec: RunSpec, watch: _Watch) -> None:
+    with workers_ahead():
+        with uncollected():
+            from wmhub.search import run
+        with set_aside():
+            _search(spec, watch, run.run)
+
+
+def _search(spec: RunSpec, watch: _Watch, run: Callable[..., None]) -> None:
     from wmhub.search.cost_model import latency_of
     from wmhub.search.history import Budget, History
     from wmhub.search.measuring import measuring
-    from wmhub.search.run import run
 
     class Watched(History):
         def add(self, task: str, candidates: Any, errors: Any, results: Any) -> None:
@@ -177,7 +187,9 @@ def _run_ours(spec: RunSpec, watch: _Watch) -> None:
 
 
 def _run_zero(spec: RunSpec, watch: _Watch) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with uncollected():
+        importlib.import_module("wmhub.search.run")
+    with set_aside(), tempfile.TemporaryDirectory() as folder:
         job = _job(spec, Path(folder))
         search = job.search_of(job.context(job.tasks[0]))
         with contextlib.suppress(MeasureError):  # A run without a program counts as a failure.

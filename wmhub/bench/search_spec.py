@@ -56,8 +56,8 @@ class RunSpec:
 #: What decides how a search of ours goes: a change of any of it makes older runs unusable.
 _CODE = (
     "actions.py", "bench/peers.py", "bench/search_run.py", "bench/search_spec.py", "checkpoint.py",
-    "evaluator.py", "hardware/table.py", "measure", "model", "nest.py", "program.py", "replay",
-    "search", "trajectory.py", "tvm_callbacks.py", "tvm_compat.py", "tvm_graph.py",
+    "evaluator.py", "garbage.py", "hardware/table.py", "measure", "model", "nest.py", "program.py",
+    "replay", "search", "trajectory.py", "tvm_callbacks.py", "tvm_compat.py", "tvm_graph.py",
     "tvm_intrinsics.py", "tvm_json.py",
 )  # fmt: skip
 

@@ -45,13 +45,18 @@ def command(output: Path, trials: int, as_json: bool, **options: Any) -> None:
     """
     from wmhub.cli._show import console, show_line
     from wmhub.cli.progress import finish, live_table, print_result
-    from wmhub.search.demo import WORKLOAD, demo
-    from wmhub.search.output import PLOT
+    from wmhub.garbage import uncollected
+    from wmhub.measure.crew import workers_ahead
 
-    show_line(f"Tuning {WORKLOAD}: a layer of BERT-base with its bias and GELU, {trials} trials.")
     screen = console()
-    with live_table(screen, trials) as on_progress:
-        result = demo(output, trials=trials, on_progress=on_progress, **options)
+    with workers_ahead():
+        with uncollected():
+            from wmhub.search.demo import WORKLOAD, demo
+            from wmhub.search.output import PLOT
+
+        show_line(f"Tuning {WORKLOAD}: a layer of BERT-base, its bias and GELU, {trials} trials.")
+        with live_table(screen, trials) as on_progress:
+            result = demo(output, trials=trials, on_progress=on_progress, **options)
     plot = result.output / PLOT
     # Where nothing ran there is none.
     print_result(screen, result, *([f"plot: {plot}"] if plot.exists() else []))

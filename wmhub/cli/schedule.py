@@ -32,8 +32,10 @@ def command(workload: str, as_json: bool, **options: Any) -> None:
     """
     from wmhub.cli._show import console
     from wmhub.cli.progress import finish, print_result
-    from wmhub.search.tune import schedule
+    from wmhub.garbage import uncollected
 
+    with uncollected():
+        from wmhub.search.tune import schedule
     result = schedule(workload, **options)
     print_result(console(), result)
     finish(result, as_json)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -107,17 +109,24 @@ def command(
     """
     from wmhub.cli._show import console
     from wmhub.cli.progress import finish, live_table, print_result
-    from wmhub.search.task_search import LatentSearchConfig
-    from wmhub.search.tune import tune
+    from wmhub.garbage import uncollected
+    from wmhub.measure.crew import workers_ahead
 
-    if exploration is None:
-        config = LatentSearchConfig()
-    elif options["search"] == "latent":
-        config = LatentSearchConfig(exploration=exploration)
-    else:
+    if exploration is not None and options["search"] != "latent":
         raise click.UsageError("--exploration is of --search latent; TVM's has none")
     screen = console()
-    with live_table(screen, options["trials"]) as on_progress:
+    builds = options["trials"] and options["builder"] != "local"
+    with (
+        workers_ahead() if builds else nullcontext(),
+        live_table(screen, options["trials"]) as on_progress,
+    ):
+        with uncollected():
+            from wmhub.search.task_search import LatentSearchConfig
+            from wmhub.search.tune import tune
+
+        config = LatentSearchConfig()
+        if exploration is not None:
+            config = dataclasses.replace(config, exploration=exploration)
         result = tune(
             workload,
             build_timeout_seconds=build_timeout,

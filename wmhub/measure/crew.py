@@ -2,31 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from wmhub.errors import MeasureError
+from wmhub.hardware.machine import read_cpu
 from wmhub.measure.messages import Dropped, DropRequest, WorkerSettings
 from wmhub.measure.process import START_SECONDS, WorkerProcess
 
+_MODULE = "wmhub.measure.worker"
 #: A worker that holds more than this after a batch is replaced: LLVM's modules leave memory behind.
 _MOST_WORKER_BYTES = 2 << 30
+#: No more workers than a batch keeps busy, nor than there is memory for, in bytes each.
+_MOST_WORKERS, _WORKER_BYTES = 32, 512 << 20
+#: Workers that load TVM before anybody has said what for.
+_ahead: list[WorkerProcess] = []
+
+
+def most_workers() -> int:
+    """How many workers this machine has room for."""
+    return max(1, min(_MOST_WORKERS, read_cpu().memory_bytes // _WORKER_BYTES))
+
+
+@contextmanager
+def workers_ahead() -> Iterator[None]:
+    """Has workers load TVM for the first engine that is entered meanwhile, while this process loads
+    what it needs itself."""
+    count = min(most_workers(), max(1, read_cpu().usable_threads - 1))
+    _ahead.extend(WorkerProcess(_MODULE) for _ in range(count - len(_ahead)))
+    try:
+        yield
+    finally:
+        while _ahead:
+            _ahead.pop().forget()
 
 
 class Crew:
-    """Workers that all run the same module with the same settings."""
+    """Workers that all have the same settings."""
 
-    def __init__(
-        self, module: str, count: int, settings: WorkerSettings, environment: dict[str, str]
-    ) -> None:
+    def __init__(self, count: int, settings: WorkerSettings) -> None:
         self.workers: list[WorkerProcess] = []
         """Those that live."""
-        self._module, self._count = module, count
-        self._settings, self._environment = settings, environment
+        self.count, self.settings = count, settings
 
     def start(self) -> None:
         """Starts workers that are missing, without waiting for them."""
-        self.workers += [
-            WorkerProcess(self._module, self._settings, self._environment)
-            for _ in range(self._count - len(self.workers))
-        ]
+        while len(self.workers) < self.count:
+            worker = _ahead.pop() if _ahead else WorkerProcess(_MODULE)
+            worker.tell(self.settings)
+            self.workers.append(worker)
 
     def wait_ready(self) -> None:
         """Waits until all workers serve; ends them and raises ``MeasureError`` where one cannot."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import select
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +21,7 @@ from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware.machine import read_cpu
 from wmhub.measure.building import Build, Building, Patience
 from wmhub.measure.candidate import InFlight, Measurement, Program
-from wmhub.measure.crew import Crew
+from wmhub.measure.crew import Crew, most_workers
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.messages import Ran, RunRequest, WorkerSettings
 from wmhub.measure.process import START_SECONDS, WorkerProcess
@@ -31,8 +30,6 @@ from wmhub.measure.targets import cores_for, kernel_threads
 from wmhub.measure.timing import TimingPlan
 from wmhub.tvm_compat import cuda_compiler, use_target
 
-#: By default no more workers than a batch keeps busy, nor than there is memory for, in bytes each.
-_MOST_WORKERS, _WORKER_BYTES = 32, 512 << 20
 #: Workers whose programs are on a GPU at once: each has a context there, of up to half a GB.
 _MOST_ON_GPU = 8
 #: A time limit that select() and JSON can hold.
@@ -76,8 +73,7 @@ class Engine:
         self.target = target
         # Of another machine's target the cores say nothing about who builds here.
         most = min(cores, machine.usable_threads) if self._forks else machine.usable_threads
-        room = max(1, min(_MOST_WORKERS, machine.memory_bytes // _WORKER_BYTES))
-        count = min(most, room) if workers is None else workers
+        count = min(most, most_workers()) if workers is None else workers
         if count < 1:
             raise InvalidInputError(f"workers must be at least 1, not {workers}")
         limits = (build_timeout_seconds, run_timeout_seconds)
@@ -90,13 +86,11 @@ class Engine:
         self._build_patience = Patience(build_timeout_seconds, build_ratio)
         self._run_timeout = run_timeout_seconds
         self._lock = lock or MachineLock()
-        # Kernels use the threads that the schedule was made for; nothing else of ours may.
-        single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         compiler = cuda_compiler(self._forks) if target["kind"] == "cuda" else {}
-        self._environment = {**os.environ, **kernel_threads(cores), **single, **compiler}
         memory = memory_bytes or machine.memory_bytes // 2
-        settings = WorkerSettings(target, memory, check, str(self._lock.turn(device_here(target))))
-        self._crew = Crew("wmhub.measure.worker", count, settings, self._environment)
+        turn = str(self._lock.turn(device_here(target)))
+        environment = {**kernel_threads(cores), **compiler}
+        self._crew = Crew(count, WorkerSettings(target, memory, check, turn, environment))
         self.closing = contextlib.ExitStack()
         """What ends when this does."""
         self._candidates: dict[int, InFlight] = {}

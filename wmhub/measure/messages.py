@@ -24,6 +24,8 @@ class WorkerSettings:
     """Whether to run a trivial program first."""
     turn: str
     """Path of the ``Turn``."""
+    environment: dict[str, str]
+    """Variables that kernels and their compilers look at."""
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,14 @@ from wmhub.records import FailureKind
 
 #: How long a worker may take to load TVM, in seconds.
 START_SECONDS = 120.0
+#: Kernels use the threads that their schedule was made for; nothing else of ours may use several.
+_SINGLE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 class WorkerProcess:
     """A process that runs a module of this package, and the engine's end of its socket."""
 
-    def __init__(
-        self,
-        module: str,
-        settings: WorkerSettings | RunnerSettings,
-        environment: dict[str, str],
-    ) -> None:
+    def __init__(self, module: str) -> None:
         self.channel, theirs = Channel.pair()
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by forget)
         descriptor = theirs.fileno()
@@ -37,15 +34,20 @@ class WorkerProcess:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env=environment,
+            env={**os.environ, **_SINGLE},
             # A group of its own, so that the compilers which it starts end with it.
             preexec_fn=os.setpgrp,
         )
         theirs.close()
-        self.channel.send(settings)
         self._is_ready = False
         self.is_gone = False
         """Whether it was ended, with all that it held."""
+
+    def tell(self, settings: WorkerSettings | RunnerSettings) -> None:
+        """Sends its first message, what it is to work for."""
+        # One that is gone shows in the answer that does not come.
+        with contextlib.suppress(OSError):
+            self.channel.send(settings)
 
     def wait_ready(self) -> None:
         """Waits until it serves; raises ``MeasureError`` with its reason where it cannot."""

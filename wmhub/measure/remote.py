@@ -188,7 +188,8 @@ class RemoteEngine(Engine):
     def _start_runner(self) -> None:
         there = self._tracker
         settings = RunnerSettings(self.target, there.host, there.port, there.key)
-        process = WorkerProcess("wmhub.measure.remote_worker", settings, self._environment)
+        process = WorkerProcess("wmhub.measure.remote_worker")
+        process.tell(settings)
         self._runners.append(_Runner(process))
         process.wait_ready()
 

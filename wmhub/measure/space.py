@@ -19,6 +19,8 @@ from wmhub.replay.meta_schedule import hashable, structural
 
 #: Most factorisations of one loop that are listed; of a larger set this many are drawn.
 _MOST_TILINGS = 1 << 15
+#: How many slots of a candidate change at once, each as often.
+_CHANGES = (1, 1, 2, 3)
 
 
 class Candidate(NamedTuple):
@@ -65,17 +67,17 @@ class Slot:
                 return moved
         if len(self.options) == 1:
             return gene
-        other = int(random.integers(len(self.options) - 1))
+        other = below(len(self.options) - 1, random)
         return other + (other >= gene)
 
     def _moved(self, factors: Sequence[int], random: np.random.Generator) -> int | None:
         movable = [level for level, factor in enumerate(factors) if factor > 1]
         if not movable or len(factors) < 2:
             return None
-        source = movable[int(random.integers(len(movable)))]
-        target = (source + 1 + int(random.integers(len(factors) - 1))) % len(factors)
+        source = movable[below(len(movable), random)]
+        target = (source + 1 + below(len(factors) - 1, random)) % len(factors)
         primes = prime_factors(factors[source])
-        prime = primes[int(random.integers(len(primes)))]
+        prime = primes[below(len(primes), random)]
         moved = list(factors)
         moved[source] //= prime
         moved[target] *= prime
@@ -113,15 +115,18 @@ class DesignSpace:
 
     def draw(self, random: np.random.Generator) -> tuple[int, ...]:
         """Every slot at random, each option alike."""
-        return tuple(int(random.integers(len(slot.options))) for slot in self.slots)
+        shares = random.random(len(self.slots)).tolist()
+        return tuple(
+            int(share * len(slot.options)) for share, slot in zip(shares, self.slots, strict=True)
+        )
 
     def mutate(self, genes: Sequence[int], random: np.random.Generator) -> tuple[int, ...]:
         """One to three slots changed."""
         mutated = list(genes)
         if not mutated:
             return ()
-        for _ in range(int(random.choice((1, 1, 2, 3)))):
-            at = int(random.integers(len(mutated)))
+        for _ in range(_CHANGES[below(len(_CHANGES), random)]):
+            at = below(len(mutated), random)
             mutated[at] = self.slots[at].changed(mutated[at], random)
         return tuple(mutated)
 
@@ -191,6 +196,11 @@ def _enumerate(
         _enumerate(extent // factor, levels - 1, (*chosen, factor), into)
 
 
+def below(bound: int, random: np.random.Generator) -> int:
+    """A number from 0 to ``bound`` - 1. ``Generator.integers`` takes ten times as long for one."""
+    return int(random.random() * bound)
+
+
 @functools.cache
 def _prime_powers(number: int) -> tuple[tuple[int, int], ...]:
     powers = []
@@ -208,9 +218,10 @@ def _prime_powers(number: int) -> tuple[tuple[int, int], ...]:
     return tuple(powers)
 
 
-def prime_factors(number: int) -> list[int]:
+@functools.cache
+def prime_factors(number: int) -> tuple[int, ...]:
     """Prime factors with their multiplicity, ascending."""
-    return [prime for prime, power in _prime_powers(number) for _ in range(power)]
+    return tuple(prime for prime, power in _prime_powers(number) for _ in range(power))
 
 
 @functools.cache

@@ -46,6 +46,9 @@ class TimingPlan:
     """A candidate this many times slower than the best of its workload is run only twice."""
     close_ratio: float = 3.0
     """A candidate this many times slower than the best of its workload gets no extra rounds."""
+    once_ratio: float = ANY_RATIO
+    """A candidate this many times slower than the best of its workload, at the first look and in
+    the first timing, gets no second."""
     spread: float = 0.05
     """Timings disagree while their median is above the least by more than this share."""
     flush_cache: bool = False
@@ -54,15 +57,15 @@ class TimingPlan:
     def __post_init__(self) -> None:
         if min(self.rounds, self.blocks) < 1 or self.extra_rounds < 0:
             raise InvalidInputError("rounds and blocks must be at least 1, extra_rounds at least 0")
-        ratios = (self.slow_ratio, self.close_ratio)
+        ratios = (self.slow_ratio, self.close_ratio, self.once_ratio)
         if self.round_seconds < 0 or not (
             self.block_seconds > 0
             and 1 < min(ratios) <= max(ratios) <= ANY_RATIO
             and self.spread > 0
         ):
             raise InvalidInputError(
-                "block_seconds and spread must be positive, slow_ratio and close_ratio above 1 and "
-                f"at most {ANY_RATIO:g}, and round_seconds not negative"
+                "block_seconds and spread must be positive, slow_ratio, close_ratio and once_ratio "
+                f"above 1 and at most {ANY_RATIO:g}, and round_seconds not negative"
             )
 
 
@@ -133,6 +136,8 @@ class ProgramTimer:
     def is_settled(self) -> bool:
         """Whether no more timings are wanted."""
         if self._is_slow:
+            return True
+        if self.seconds and min(self.estimate, self.least) > self._plan.once_ratio * self._best:
             return True
         if len(self.seconds) < self._plan.rounds:
             return False

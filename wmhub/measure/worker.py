@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import os
 import select
 import signal
@@ -263,17 +264,36 @@ def _send_settled(
         channel.send(Ran(id_, timers[id_].seconds, wall.pop(id_)))
 
 
+def _load_tvm() -> None:
+    """Imports what every worker needs, whatever it is to work for.
+
+    TVM's timings take a median, for which numpy loads ``ma`` when it is first asked: in every child
+    anew, where it takes longer than to time a program.
+    """
+    import numpy.ma
+
+    from wmhub.measure import programs
+    from wmhub.tvm_compat import meta_schedule, tvm
+
+    del numpy, programs, meta_schedule, tvm
+
+
 def main(descriptor: int) -> None:
     """Serves the engine at the other end of ``descriptor`` until it hangs up."""
     # The engine decides what these mean; a terminal, and some supervisors, send them to all.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=descriptor))
+    without_torch()
+    _load_tvm()
+    # A child would copy each page on which the collector leaves a mark.
+    gc.freeze()
     settings = channel.receive()
     if settings is None:
         return
     assert isinstance(settings, WorkerSettings)
-    without_torch()
+    # Read when the first kernel runs or is compiled.
+    os.environ.update(settings.environment)
     turn = Turn(Path(settings.turn))
     worker = Worker(channel, settings.target, settings.memory_bytes, turn)
     channel.send(Ready(worker.check() if settings.check else ""))

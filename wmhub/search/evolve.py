@@ -10,7 +10,7 @@ from operator import itemgetter
 import numpy as np
 
 from wmhub.errors import InvalidInputError
-from wmhub.measure.space import Candidate, DesignSpace, of_few_structures
+from wmhub.measure.space import Candidate, DesignSpace, below, of_few_structures
 
 #: Scores candidates, float64 [N], higher is better.
 ScoreCandidates = Callable[[Sequence[Candidate]], np.ndarray]
@@ -28,7 +28,7 @@ class Evolution:
     population: int = 1024
     """Candidates scored in each generation."""
     generations: int = 6
-    """Generations, the first of which is drawn at random."""
+    """Generations, the first of which is drawn at random where nothing is measured."""
     structures: int = 128
     """Most structures in a generation: each is replayed by itself, which takes as long as scoring a
     hundred candidates of one. Only softmax and its like have so many; a generation of theirs is
@@ -55,10 +55,11 @@ def evolve(
 ) -> dict[Candidate, float]:
     """All candidates that were scored, with their scores, best first.
 
-    ``seeds`` join the first generation. What does not fit is neither scored nor a parent.
+    ``seeds``, best first, join the first generation and are its parents; without any it is drawn at
+    random. What does not fit is neither scored nor a parent.
     """
     known: dict[Candidate, float] = {}
-    parents: list[Candidate] = []
+    parents = list(seeds)
     most = evolution.structures
     for generation in range(evolution.generations):
         first = of_few_structures(spaces, seeds, most) if generation == 0 else ()
@@ -89,13 +90,13 @@ def _child(
     evolution: Evolution,
 ) -> Candidate:
     if not parents or random.random() < evolution.fresh:
-        number = int(random.integers(len(spaces)))
+        number = below(len(spaces), random)
         return Candidate(number, spaces[number].draw(random))
     # The square prefers the better ones: the list is sorted.
     parent = parents[int(len(parents) * random.random() ** 2)]
     space, genes = spaces[parent.space], parent.genes
     if random.random() < evolution.crossed:
-        other = parents[int(random.integers(len(parents)))]
+        other = parents[below(len(parents), random)]
         if other.space == parent.space:
             genes = space.cross(genes, other.genes, random)
             if random.random() < 0.5:

@@ -22,8 +22,12 @@ from wmhub.search.cost_model import latency_of
 from wmhub.tvm_compat import compiling_for, last_line, use_threads
 from wmhub.tvm_compat import meta_schedule as ms
 
-#: Two timings tell which candidates are good; only what may be the best has to be known well.
-SEARCH_PLAN = TimingPlan(rounds=2, extra_rounds=4, round_seconds=0.1, close_ratio=1.25)
+#: One timing tells which candidates are not good; only what may be the best has to be known well.
+SEARCH_PLAN = TimingPlan(
+    rounds=2, extra_rounds=4, round_seconds=0.1, close_ratio=1.25, once_ratio=1.1
+)
+#: The best are timed again and again, each time in a new process: one timing in each will do.
+AGAIN_PLAN = TimingPlan(rounds=1, extra_rounds=0, round_seconds=0.0)
 #: A build that takes so many times the median is given up: its worker could do that many instead.
 _BUILD_RATIO = 12.0
 
@@ -38,6 +42,8 @@ class Means(NamedTuple):
     wait_ready: Callable[[], None]
     """Waits until both can work, which the first build does by itself; raises ``MeasureError``
     where they cannot. From a build, TVM would turn the reason into an error without a name."""
+    again: Any = None
+    """Runner for what is measured several times again; ``None`` for the same."""
 
 
 @contextmanager
@@ -74,7 +80,7 @@ def measuring(
                 lambda: None,
             )
         return
-    from wmhub.measure.metaschedule import builder_and_runner
+    from wmhub.measure.metaschedule import builder_and_runner, runner_again
 
     if tracker is not None:
         tracker.require_device()
@@ -86,7 +92,9 @@ def measuring(
         build_timeout_seconds=build_timeout_seconds,
         run_timeout_seconds=run_timeout_seconds,
     ) as engine:
-        yield Means(*builder_and_runner(engine), engine.wait_ready)
+        built_by, runner = builder_and_runner(engine)
+        again = runner_again(engine, built_by, AGAIN_PLAN)
+        yield Means(built_by, runner, engine.wait_ready, again)
 
 
 def measure(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,9 +41,9 @@ _RANDOM_TRIES = 64
 class LatentSearchConfig:
     """How ``LatentSearch`` spends its trials."""
 
-    evolution: Evolution = field(default_factory=lambda: Evolution(population=2048, generations=8))
+    evolution: Evolution = field(default_factory=lambda: Evolution(population=768, generations=10))
     """How candidates evolve before the first batch, and where nothing is measured."""
-    later: Evolution = field(default_factory=lambda: Evolution(512, generations=4, structures=64))
+    later: Evolution = field(default_factory=lambda: Evolution(512, generations=3, structures=64))
     """How they evolve between batches, from the best that were measured."""
     exploration: float = 0.15
     """Share of all batches that is chosen by uncertainty."""
@@ -69,7 +70,10 @@ class TaskSearch:
         learner: WorkloadLearner,
         config: LatentSearchConfig,
         seed: int,
+        threads: int = 1,
     ) -> None:
+        """``threads``: how many replay candidates at once."""
+        self._threads = threads
         self._sketches = sketches
         self._spaces = [sketch.space for sketch in sketches]
         self._learner = learner
@@ -94,12 +98,14 @@ class TaskSearch:
         explore = math.floor(self._to_explore)
         self._to_explore -= explore
         found: list[tuple[Candidate, Any]] = []
-        for candidate in self._ranked(count, explore):
-            if len(found) == count:
-                break
-            made = self._new_schedule(candidate)
-            if made is not None:
-                found.append(made)
+        ranked = iter(self._ranked(count, explore))
+        with ThreadPoolExecutor(self._threads) as pool:
+            while some := list(itertools.islice(ranked, count - len(found))):
+                for candidate, schedule in zip(some, pool.map(self._replayed, some), strict=True):
+                    self._tried.add(candidate)
+                    made = schedule and self._new(candidate, schedule)
+                    if made:
+                        found.append(made)
         return found
 
     def best(self, tries: int = 64) -> tuple[Candidate, Any]:
@@ -291,13 +297,12 @@ class TaskSearch:
         few = of_few_structures(self._spaces, drawn, self._config.evolution.structures)
         return list(itertools.islice(few, count))
 
-    def _new_schedule(self, candidate: Candidate) -> tuple[Candidate, Any] | None:
-        """`_made`, unless that was tried or its program was made before."""
-        self._tried.add(candidate)
-        made = self._made(candidate)
-        if made is None or (made[0] != candidate and made[0] in self._tried):
+    def _new(self, candidate: Candidate, schedule: Any) -> tuple[Candidate, Any] | None:
+        """The schedule of ``candidate`` with the candidate that it is, unless that was tried or its
+        program was made before."""
+        taken = self._taken(candidate, schedule)
+        if taken != candidate and taken in self._tried:
             return None
-        taken, schedule = made
         self._tried.add(taken)
         program = same_structure(schedule.mod)
         if program in self._programs:
@@ -310,11 +315,16 @@ class TaskSearch:
 
     def _made(self, candidate: Candidate) -> tuple[Candidate, Any] | None:
         """The schedule of a candidate with the candidate that it is; ``None`` if impossible."""
-        sketch = self._sketches[candidate.space]
-        schedule = sketch.replay(candidate.genes)
-        if schedule is None:
-            return None
-        return Candidate(candidate.space, sketch.taken(schedule)), schedule
+        schedule = self._replayed(candidate)
+        return None if schedule is None else (self._taken(candidate, schedule), schedule)
+
+    def _replayed(self, candidate: Candidate) -> Any | None:
+        """The schedule of a candidate; ``None`` if impossible. TVM lets threads do it at once."""
+        return self._sketches[candidate.space].replay(candidate.genes)
+
+    def _taken(self, candidate: Candidate, schedule: Any) -> Candidate:
+        """The candidate that the schedule of ``candidate`` really is."""
+        return Candidate(candidate.space, self._sketches[candidate.space].taken(schedule))
 
 
 def task_search(
@@ -330,4 +340,5 @@ def task_search(
     sketches = [Sketch(context.mod, space.trace, postprocs, limits) for space in design_spaces]
     if not sketches:
         raise MeasureError(f"task {context.task_name}: TVM found no design space for its target")
-    return TaskSearch(sketches, learner.workload(workload_in(context)), config, seed)
+    threads = max(1, int(context.num_threads))
+    return TaskSearch(sketches, learner.workload(workload_in(context)), config, seed, threads)

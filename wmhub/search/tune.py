@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from wmhub.errors import InvalidInputError, WmhubError
+from wmhub.garbage import set_aside
 from wmhub.hardware.machine import read_cpu
 from wmhub.holding import held
 from wmhub.interrupts import interruptible
@@ -104,7 +105,7 @@ def tune(
     folder = Path(output)
     # Two that write to one folder would mix their records; those who build load TVM while the
     # checkpoint is loaded here.
-    with held(folder), ExitStack() as stack:
+    with held(folder), set_aside(), ExitStack() as stack:
         known = files.begun(folder, Path(database) if database is not None else None)
         files.refuse(folder, known)
         earlier = () if known is None else measured_on(known)

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+from wmhub.garbage import set_aside, uncollected
+
+
+class Node:
+    """Garbage that only the collector finds, once nobody else has it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_nothing_is_collected_meanwhile_and_then_as_before() -> None:
+    assert gc.isenabled()
+    with uncollected():
+        assert not gc.isenabled()
+        with pytest.raises(ImportError), uncollected():
+            raise ImportError
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_what_there_is_stays_and_what_comes_is_collected() -> None:
+    assert gc.get_freeze_count() == 0
+    old = weakref.ref(Node())
+    with set_aside():
+        assert gc.get_freeze_count() > 0
+        new = weakref.ref(Node())
+        gc.collect()
+        assert old() is not None and new() is None  # noqa: PT018 (one picture)
+        with set_aside():
+            pass
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
+    gc.collect()
+    assert old() is None
