@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
 import pytest
 
-from wmhub.interrupts import interruptible
+from wmhub.interrupts import held_back, interruptible
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -51,3 +52,18 @@ def test_in_another_thread_it_is_left_to_whoever_started_that() -> None:
     thread.start()
     thread.join()
     assert seen == [True]
+
+
+def test_held_back_signals_come_afterwards_and_not_to_what_was_started() -> None:
+    said: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: said.append(number))
+    try:
+        with held_back():
+            sleeping = subprocess.Popen(["sleep", "0.3"])
+            sleeping.send_signal(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert sleeping.wait() == 0
+            assert said == []
+        assert said == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -10,6 +10,9 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+#: How many are in `set_aside`, one within the other, and how often it was done.
+_depth = _times = 0
+
 
 @contextmanager
 def uncollected() -> Iterator[None]:
@@ -26,11 +29,17 @@ def uncollected() -> Iterator[None]:
 @contextmanager
 def set_aside() -> Iterator[None]:
     """Meanwhile what there is already is no garbage; what comes is collected as ever."""
-    was_frozen = gc.get_freeze_count() > 0
-    gc.freeze()
+    global _depth, _times
+    if not _depth:
+        if _times:
+            # Of what the last time left behind; the first time there is none to speak of.
+            gc.collect()
+        gc.freeze()
+        _times += 1
+    _depth += 1
     try:
         yield
     finally:
-        # Whoever set something aside before wants it to stay there.
-        if not was_frozen:
+        _depth -= 1
+        if not _depth:
             gc.unfreeze()

@@ -41,6 +41,17 @@ def interruptible(asked: Callable[[], None] = lambda: None) -> Iterator[Callable
             signal.signal(number, handler)
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Meanwhile Ctrl-C and SIGTERM wait, and processes that are started never hear of them: a
+    terminal sends the one to all of its group."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _tell() -> None:
     # A signal may come in the midst of another write, or when there is no one to read any: neither
     # may end the work.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from rich.console import Console
 from test_cli import LINE, run
 
 from wmhub.cli._listing import print_listing
 from wmhub.cli._show import show_facts, show_line, show_note, show_table
-from wmhub.cli.progress import live_table, print_result
+from wmhub.cli.progress import finish, live_table, print_result
 from wmhub.dataset.version import Version
 from wmhub.hub.listing import Listed, Listing
 from wmhub.names import HardwareKey
@@ -119,3 +121,18 @@ def test_of_a_network_it_is_the_whole_that_is_shown(capsys: pytest.CaptureFixtur
     result = TuneResult(*names, *numbers, (task,), (), path, (), networks[:2])
     print_result(Console(stderr=True, width=80), result)
     assert "schedule: " not in capsys.readouterr().err
+
+
+def test_without_what_was_asked_for_a_verb_fails() -> None:
+    path = Path("/out")
+    task = TaskResult("t", 1, 1, 0, 1e-3, None, None, None, path / "t.py", None)
+    names, numbers = ("w", "m", "h", "h", ("h",), "latent"), (1, 0, 1.0, False, 1e-3)
+    whole = NetworkResult("net", 3, 3, 2e-3, path / "net.so")
+    broken = NetworkResult("broken", None, None, None, None)
+    none = dataclasses.replace(task, schedule=None)
+    with click.Context(click.Command("tune")):
+        finish(TuneResult(*names, *numbers, (task, none), (), path, (), (whole,)), False)
+        for tasks, networks in [((none,), ()), ((none,), (whole,)), ((task,), (whole, broken))]:
+            with pytest.raises(click.exceptions.Exit) as ended:
+                finish(TuneResult(*names, *numbers, tasks, (), path, (), networks), False)
+            assert ended.value.exit_code == 1

@@ -146,24 +146,36 @@ def test_slow_candidates_are_measured_against_the_best_of_their_group(engine: En
 
 
 def test_workers_ahead_are_taken_and_the_rest_ends(
-    target: dict[str, object], tmp_path: Path
+    target: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    facts = SimpleNamespace(cores=3, usable_threads=6, memory_bytes=1 << 34)
+    monkeypatch.setattr("wmhub.measure.crew.read_cpu", lambda: facts)
     with workers_ahead():
         ahead = [worker.process.pid for worker in crew_module._ahead]
+        assert len(ahead) == 2
         with Engine(target, workers=1, lock=MachineLock(tmp_path / "lock")) as engine:
-            assert engine.pids == ahead[-1:]
+            assert engine.pids == ahead[:1]
+            assert not Path(f"/proc/{ahead[1]}").exists()
             (result,) = engine.measure(_programs("fine"))
     assert result.failure is None
+    with workers_ahead():
+        ahead += [worker.process.pid for worker in crew_module._ahead]
+    assert len(ahead) == 4
     assert not any(Path(f"/proc/{pid}").exists() for pid in ahead)
 
 
-def test_a_worker_ahead_that_died_is_told_of(target: dict[str, object], tmp_path: Path) -> None:
+def test_another_takes_the_place_of_a_worker_ahead_that_died(
+    target: dict[str, object], tmp_path: Path
+) -> None:
     with workers_ahead():
-        for worker in crew_module._ahead:
-            worker.process.kill()
-        engine = Engine(target, workers=1, lock=MachineLock(tmp_path / "lock"))
-        with engine, pytest.raises(MeasureError, match="could not start: killed"):
-            engine.wait_ready()
+        dead = [worker.process for worker in crew_module._ahead]
+        for process in dead:
+            process.kill()
+            process.wait()
+        with Engine(target, workers=1, lock=MachineLock(tmp_path / "lock")) as engine:
+            (result,) = engine.measure(_programs("fine"))
+            assert result.failure is None
+            assert not {process.pid for process in dead} & {*engine.pids}
 
 
 def test_closing_leaves_no_process(target: dict[str, object], tmp_path: Path) -> None:

@@ -46,6 +46,19 @@ def test_what_is_nowhere_is_answered_with_the_nearest(tmp_path: Path) -> None:
         load_workloads(str(tmp_path / "absent.py"))
 
 
+def test_a_program_that_cannot_be_taken_costs_the_others_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = tmp_path / "two.py"
+    raw = "raw = torch.export.export(net.train(), (torch.randn(2, 3, 6, 6),))\n"
+    path.write_text(NETWORK + raw)
+    found = load_workloads(str(path))
+    assert [network.name for network in found.networks] == ["program"]
+    assert "in training mode" in found.skipped["raw"]
+    path.write_text(NETWORK.partition("program")[0] + raw)
+    with pytest.raises(InvalidInputError, match=r"two\.py: .*raw: .*in training mode"):
+        load_workloads(str(path))
+
+
 def test_a_serialised_module_comes_back(tmp_path: Path) -> None:
     from wmhub.measure.programs import save_program
     from wmhub.tvm_compat import tvm

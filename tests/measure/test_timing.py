@@ -114,6 +114,14 @@ def test_noise_that_does_not_end_is_given_up() -> None:
     assert len(timed(clock)) == 9
 
 
+def test_first_sights_that_decide_are_apart() -> None:
+    plan = TimingPlan(rounds=1, round_seconds=5.0, once_ratio=1.1)
+    pauses: list[float] = []
+    for ((_, step),) in rounds({0: Clock(0.01).timer(plan)}, plan, None, pauses.append):
+        step()
+    assert pauses == [pytest.approx(5.0, abs=0.5)]
+
+
 def test_who_is_behind_at_both_first_sights_is_timed_once() -> None:
     plan = TimingPlan(rounds=2, once_ratio=1.1)
     assert timed(Clock(1.2e-3), plan, best=1e-3) == [1.2e-3]

@@ -282,6 +282,15 @@ def test_what_cannot_be_lowered_says_why(monkeypatch: pytest.MonkeyPatch) -> Non
         whole_network("net", program, target())
 
 
+def test_a_program_in_training_is_refused() -> None:
+    from wmhub.measure.whole_network import whole_network
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4)).train()
+    program = torch.export.export(network, (torch.randn(2, 3, 6, 6),))
+    with pytest.raises(InvalidInputError, match=r"in training mode.*export model\.eval\(\)"):
+        whole_network("net", program, target())
+
+
 def test_a_whole_network_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     from wmhub.measure.network_timing import time_network
     from wmhub.measure.whole_network import arguments_of, compiled, whole_network, with_schedules

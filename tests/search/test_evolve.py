@@ -89,6 +89,19 @@ def test_seeds_are_scored_first() -> None:
     assert len(first) == 8
 
 
+def test_seeds_are_the_first_parents() -> None:
+    it = space()
+    random = np.random.default_rng(0)
+    seed = Candidate(0, it.draw(random))
+    evolution = Evolution(population=50, generations=1, fresh=0.0)
+    ranked = evolve([it], lambda batch: np.zeros(len(batch)), [seed], random, evolution)
+    # One to three slots apart, and most of them one.
+    apart = [sum(a != b for a, b in zip(seed.genes, one.genes, strict=True)) for one in ranked]
+    assert len(ranked) > 10
+    assert max(apart) <= 3
+    assert sum(count <= 1 for count in apart) > len(apart) / 3
+
+
 def test_a_generation_has_few_structures() -> None:
     # The tiles are part of the structure where there is an RFactor.
     it = DesignSpace([*INSTRUCTIONS, ["RFactor", ["l1"], [0], ["b9"]]], DECISIONS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,72 @@ def test_a_network_that_cannot_be_compiled_costs_its_tasks_nothing(
     assert found.library is None
     assert result.notes[-1] == "main: no library of the whole network: no memory for it"
     assert all(task.schedule is not None for task in result.tasks)
+
+
+@pytest.mark.usefixtures("warm")
+def test_what_cannot_be_compiled_with_all_schedules_is_compiled_with_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search import networks
+
+    tried: list[int] = []
+    with_schedules = networks.with_schedules
+
+    def picky(network: Any, schedules: Any, target: Any) -> Any:
+        tried.append(len(schedules))
+        if len(schedules) > 1:
+            raise RuntimeError("LLVM is at its end")
+        return with_schedules(network, schedules, target)
+
+    # Of three operators one is measured, so that the others have what the model thinks best.
+    monkeypatch.setattr(networks, "with_schedules", picky)
+    result = tune(tmp_path / "out", workload=perceptron()[2], trials=1)
+    (found,) = result.networks
+    assert tried == [3, 1]
+    assert found.library is not None
+    assert found.scheduled == 1
+    assert (
+        "main: 2 schedules are left out of the library of the whole network, which could not be "
+        "compiled with them: LLVM is at its end"
+    ) in result.notes
+
+
+def test_what_only_failed_is_in_no_library(
+    tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.tvm_callbacks import derived_object
+    from wmhub.tvm_compat import meta_schedule as ms
+
+    def crashes(self: Any, runner_inputs: Any) -> list[Any]:
+        crash = ms.runner.RunnerResult(None, "it crashed")
+        return [ms.runner.RunnerFuture(lambda: True, lambda: crash) for _ in runner_inputs]
+
+    fails = derived_object(type("Fails", (ms.runner.PyRunner,), {"run": crashes}))()
+    means = engine._replace(runner=fails)
+    monkeypatch.setattr("wmhub.search.tune.measuring", lambda *_: nullcontext(means))
+    result = tune(tmp_path / "out", workload=perceptron()[2], trials=3)
+    (found,) = result.networks
+    # What the model thinks best of the rest would be a guess, for which nobody has to pay.
+    assert all(task.failed and task.schedule is not None for task in result.tasks)
+    assert (found.operators, found.scheduled) == (3, 0)
+    assert found.library is not None
+
+
+@pytest.mark.usefixtures("warm")
+def test_no_library_is_left_of_an_earlier_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmhub.search import networks
+
+    out = tmp_path / "out"
+    program = perceptron()[2]
+    tune(out, workload=program, trials=3)
+    assert (out / "main.so").exists()
+
+    def refuse(*_: Any) -> Any:
+        raise RuntimeError("no memory for it")
+
+    monkeypatch.setattr(networks, "compiled", refuse)
+    tune(out, database=out, workload=program, trials=1)
+    assert not list(out.glob("*.so"))
+    assert not list(out.glob(".*"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scorers import FakeEvaluator, make_context, workload
 
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import MeasureError
 from wmhub.search.evolve import Evolution
 from wmhub.search.learner import Learner
 
@@ -16,7 +16,8 @@ SMALL = Evolution(population=64, generations=3)
 
 
 def make_search(context: Any, seed: int = 0, learner: Learner | None = None) -> Any:
-    from wmhub.search.task_search import LatentSearchConfig, task_search
+    from wmhub.search.latent_config import LatentSearchConfig
+    from wmhub.search.task_search import task_search
 
     spaces = context.generate_design_space()
     config = LatentSearchConfig(evolution=SMALL, later=SMALL)
@@ -50,6 +51,24 @@ def test_a_batch_begins_with_the_best_of_all(context: Any) -> None:
     search = make_search(context)
     scores = search.scores([best, first, *(candidate for candidate, _ in others)]).score
     assert scores[1] == scores[0] == scores.max()
+
+
+def test_threads_change_no_batch(context: Any) -> None:
+    from wmhub.search.latent_config import LatentSearchConfig
+    from wmhub.search.task_search import task_search
+    from wmhub.tvm_compat import same_structure
+
+    # Each call of it begins with other compute locations.
+    spaces = context.generate_design_space()
+    config = LatentSearchConfig(evolution=SMALL, later=SMALL)
+    found = []
+    for threads in (1, 4):
+        search = task_search(context, Learner(FakeEvaluator()), config, spaces, 0)
+        search._threads = threads
+        batch = search.batch(24)
+        found.append([(one, same_structure(schedule.mod)) for one, schedule in batch])
+    assert found[0] == found[1]
+    assert len(found[0]) == 24
 
 
 def test_the_only_candidate_of_a_sketch_is_uncertain_too(context: Any) -> None:
@@ -189,14 +208,3 @@ def test_a_design_space_that_is_used_up_is_told(
     search.record([first], np.asarray([1e-3]))
     with pytest.raises(MeasureError, match=r"every valid .* was measured$"):
         search.best()
-
-
-def test_settings_out_of_range_are_refused() -> None:
-    from wmhub.search.task_search import LatentSearchConfig
-
-    with pytest.raises(InvalidInputError, match="exploration"):
-        LatentSearchConfig(exploration=1.5)
-    with pytest.raises(InvalidInputError, match="greedy"):
-        LatentSearchConfig(greedy=-0.1)
-    with pytest.raises(InvalidInputError, match="shortlist"):
-        LatentSearchConfig(shortlist=0)

@@ -13,7 +13,7 @@ WORKLOAD = "dense-m32-n48-k64-bias-relu"
 def tune(output: Path, **options: Any) -> Any:
     """`wmhub.tune` of six trials unless ``options`` say otherwise."""
     from wmhub.search.evolve import Evolution
-    from wmhub.search.task_search import LatentSearchConfig
+    from wmhub.search.latent_config import LatentSearchConfig
     from wmhub.search.tune import tune as really_tune
 
     small = Evolution(population=64, generations=2)

@@ -132,7 +132,7 @@ def _learner(spec: RunSpec) -> Any:
 def _job(spec: RunSpec, folder: Path) -> Any:
     from wmhub.measure.sources import NamedWorkload
     from wmhub.search.job import Job
-    from wmhub.search.task_search import LatentSearchConfig
+    from wmhub.search.latent_config import LatentSearchConfig
     from wmhub.tvm_compat import use_target
 
     config = LatentSearchConfig()

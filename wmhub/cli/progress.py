@@ -102,10 +102,12 @@ def _network_line(network: NetworkResult) -> str:
 
 
 def finish(result: TuneResult, as_json: bool) -> None:
-    """Ends the verb: one JSON object if asked for, and exit code 1 where no task has a schedule."""
+    """Ends the verb: one JSON object if asked for, and exit code 1 where no task has a schedule, or
+    a whole network no library."""
     if as_json:
         show_json(result.to_json())
-    if all(task.schedule is None for task in result.tasks):
+    lacks_library = any(network.library is None for network in result.networks)
+    if lacks_library or all(task.schedule is None for task in result.tasks):
         click.get_current_context().exit(1)
 
 

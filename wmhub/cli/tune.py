@@ -121,7 +121,7 @@ def command(
         live_table(screen, options["trials"]) as on_progress,
     ):
         with uncollected():
-            from wmhub.search.task_search import LatentSearchConfig
+            from wmhub.search.latent_config import LatentSearchConfig
             from wmhub.search.tune import tune
 
         config = LatentSearchConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,14 +28,34 @@ def most_workers() -> int:
 @contextmanager
 def workers_ahead() -> Iterator[None]:
     """Has workers load TVM for the first engine that is entered meanwhile, while this process loads
-    what it needs itself."""
-    count = min(most_workers(), max(1, read_cpu().usable_threads - 1))
-    _ahead.extend(WorkerProcess(_MODULE) for _ in range(count - len(_ahead)))
+    what it needs itself; those that it has no use for end."""
+    machine = read_cpu()
+    # One core is this process's own.
+    count = min(most_workers(), max(1, min(machine.cores, machine.usable_threads) - 1))
     try:
+        # Where no more can start, the engine will say so.
+        with contextlib.suppress(OSError):
+            while len(_ahead) < count:
+                _ahead.append(WorkerProcess(_MODULE))
         yield
     finally:
-        while _ahead:
-            _ahead.pop().forget()
+        end_ahead()
+
+
+def end_ahead() -> None:
+    """Ends the workers that nobody has taken."""
+    while _ahead:
+        _ahead.pop().forget()
+
+
+def _worker() -> WorkerProcess:
+    """The one that has been loading TVM for the longest, or else a new one."""
+    while _ahead:
+        worker = _ahead.pop(0)
+        if worker.process.poll() is None:
+            return worker
+        worker.forget()
+    return WorkerProcess(_MODULE)
 
 
 class Crew:
@@ -48,7 +69,7 @@ class Crew:
     def start(self) -> None:
         """Starts workers that are missing, without waiting for them."""
         while len(self.workers) < self.count:
-            worker = _ahead.pop() if _ahead else WorkerProcess(_MODULE)
+            worker = _worker()
             worker.tell(self.settings)
             self.workers.append(worker)
 

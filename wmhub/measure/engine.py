@@ -1,6 +1,6 @@
 """``Engine``: builds and times programs in long-lived workers, and loses none of them.
 
-Workers import TVM once, and of it only what the target needs. A batch is compiled by all of them at
+Workers import TVM once, and of its intrinsics none. A batch is compiled by all of them at
 once; then programs are timed one after the other while every builder waits. See ``worker`` for what
 a failing program can touch.
 """
@@ -21,7 +21,7 @@ from wmhub.errors import InvalidInputError, MeasureError
 from wmhub.hardware.machine import read_cpu
 from wmhub.measure.building import Build, Building, Patience
 from wmhub.measure.candidate import InFlight, Measurement, Program
-from wmhub.measure.crew import Crew, most_workers
+from wmhub.measure.crew import Crew, end_ahead, most_workers
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.messages import Ran, RunRequest, WorkerSettings
 from wmhub.measure.process import START_SECONDS, WorkerProcess
@@ -99,6 +99,7 @@ class Engine:
 
     def __enter__(self) -> Self:
         self._crew.start()
+        end_ahead()
         return self
 
     def __exit__(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -63,13 +64,21 @@ def answer_of(module: Sequence[str], threads: int, timeout_seconds: float | None
             errors="replace",
             timeout=timeout_seconds,
             check=False,
+            # A terminal's Ctrl-C is its parent's to heed.
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired:
         raise MeasureError(f"killed after {timeout_seconds:g} s") from None
     if done.returncode:
-        reason = last_line(done.stderr) or f"it ended with {done.returncode}"
-        raise MeasureError(reason[:300])
+        raise MeasureError(_death(done.returncode, done.stderr)[:300])
     return last_line(done.stdout)
+
+
+def _death(status: int, said: str) -> str:
+    """Why a process failed, by its status and what it printed."""
+    if status < 0:
+        return f"the process that ran it died of {signal.Signals(-status).name}"
+    return last_line(said) or f"it ended with {status}"
 
 
 def main(request: str) -> None:

@@ -102,11 +102,19 @@ def load_workloads(spec: str, target: Any = None) -> Found:
         if not path.is_file():
             raise MissingInputError(f"{spec}: there is no such file of workloads")
         values = _from_json(path) if path.suffix == ".json" else _from_python(path)
-        found = Found.of(workloads_of(value, target, name=name) for name, value in values)
+        found = Found.of(_workloads_of(name, value, target) for name, value in values)
         return found.require(
             f"{spec}: no IRModule, PrimFunc or torch.export.ExportedProgram in it that can be tuned"
         )
     return Found([NamedWorkload(name, zoo.build(name)) for name in zoo_names(spec)])
+
+
+def _workloads_of(name: str, value: Any, target: Any) -> Found:
+    """`workloads_of` of one of several; where it can be none, the others are some still."""
+    try:
+        return workloads_of(value, target, name=name)
+    except InvalidInputError as error:
+        return Found([], {name: str(error)})
 
 
 def zoo_names(spec: str) -> list[str]:

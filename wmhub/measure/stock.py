@@ -7,12 +7,12 @@ are an index into anything.
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from wmhub.children import safely_started
+from wmhub.interrupts import held_back
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.programs import device_name, random_arguments
 from wmhub.tvm_callbacks import derived_object
@@ -77,12 +77,8 @@ def uninterrupted_workers() -> Iterator[None]:
 
     def starting(self: Any) -> None:
         # What a thread blocks, the processes that it starts block for good.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        try:
-            with safely_started():
-                start(self)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with held_back(), safely_started():
+            start(self)
         started.append(self._proc)
 
     PopenWorker._start = starting

@@ -163,9 +163,10 @@ def rounds(
     Each call comes with the key of its program. The first round are first looks. ``best_seconds``
     is the best latency of the workload so far. ``pause`` sleeps for a number of seconds.
     """
+    # Where two sights decide, they must not share a disturbance.
+    began = time.monotonic() if plan.once_ratio < ANY_RATIO else -math.inf
     yield [(key, timer.begin) for key, timer in timers.items()]
     best = math.inf if best_seconds is None else best_seconds
-    began = -math.inf
     while True:
         best = min([best, *(timer.least for timer in timers.values())])
         for timer in timers.values():

@@ -78,6 +78,11 @@ def whole_network(name: str, value: Any, target: Any) -> WholeNetwork:
     wants. Raises ``InvalidInputError`` for what TVM cannot import or lower.
     """
     module = _imported(value) if is_exported(value) else value
+    if is_exported(value) and _is_training(module):
+        raise InvalidInputError(
+            "this PyTorch program was exported in training mode, where batch normalisations take "
+            "their means from the batch: export model.eval()"
+        )
     passes = relax.transform
     pipeline = tvm.transform.Sequential(
         [
@@ -154,7 +159,8 @@ def compiled(network: Scheduled, target: Any) -> Any:
     """The ``relax.VMExecutable`` of ``network``; raises whatever TVM raises where there is none."""
     # By default TVM would fuse what a GPU is to run once more, schedules or not.
     pipeline = relax.pipeline.default_build_pipeline()
-    with tvm.transform.PassContext(opt_level=3):
+    # The compiler of a GPU's code asks for the current target, and without one for the device.
+    with target, tvm.transform.PassContext(opt_level=3):
         return tvm.compile(network.module, target=target, relax_pipeline=pipeline)
 
 
@@ -195,22 +201,33 @@ def arguments_of(network: WholeNetwork) -> tuple[str, list[Any]] | None:
 def _can_fold(module: Any) -> bool:
     """Whether TVM folds the batch normalisations of ``module`` rightly: it takes all for those of
     PyTorch, of single precision and with channels before rows and columns."""
-    found: list[bool] = []
+    for call in _calls(module, "relax.nn.batch_norm"):
+        known = tensor_type(call.args[0])
+        if known is None or known[0] != "float32" or int(call.attrs.axis) != 1:
+            return False
+    return all(
+        (call.attrs.data_layout, call.attrs.kernel_layout) == ("NCHW", "OIHW")
+        for call in _calls(module, "relax.nn.conv2d")
+    )
+
+
+def _is_training(module: Any) -> bool:
+    """Whether a batch normalisation of ``module``, as imported from PyTorch, is one in training."""
+    return any(bool(call.attrs.training) for call in _calls(module, "relax.nn.batch_norm"))
+
+
+def _calls(module: Any, operator: str) -> list[Any]:
+    """All calls of an operator of Relax in ``module``."""
+    found: list[Any] = []
 
     def look(expression: Any) -> None:
-        operator = getattr(getattr(expression, "op", None), "name", "")
-        if operator == "relax.nn.batch_norm":
-            known = tensor_type(expression.args[0])
-            is_single = known is not None and known[0] == "float32"
-            found.append(is_single and int(expression.attrs.axis) == 1)
-        elif operator == "relax.nn.conv2d":
-            layouts = expression.attrs.data_layout, expression.attrs.kernel_layout
-            found.append(layouts == ("NCHW", "OIHW"))
+        if getattr(getattr(expression, "op", None), "name", "") == operator:
+            found.append(expression)
 
     for _, function in module.functions.items():
         if isinstance(function, relax.Function):
             relax.analysis.post_order_visit(function, look)
-    return all(found)
+    return found
 
 
 def _without_parameters(module: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmhub.errors import HardwareMismatchError
+from wmhub.errors import HardwareMismatchError, InvalidInputError
 from wmhub.hardware.table import architecture, lookup
 from wmhub.hub import evaluator_of, known_hardware, nearest_model
 from wmhub.hub.artifact import MODEL
@@ -17,6 +17,36 @@ from wmhub.search.output import REPORT
 
 if TYPE_CHECKING:
     from wmhub.evaluator import Evaluator
+
+
+def refuse_measuring(
+    baselines: bool, rpc: str | None, builder: str | None, seconds: float | None, search: str
+) -> None:
+    """Raises ``InvalidInputError`` for an option that says how to measure."""
+    given = {
+        "baselines": baselines,
+        "rpc": rpc is not None,
+        "builder": builder is not None,
+        "seconds": seconds is not None,
+        "the evolutionary search": search == "evolutionary",
+    }
+    if named := [option for option, is_given in given.items() if is_given]:
+        raise InvalidInputError(
+            f"without trials nothing is measured: leave out {' and '.join(named)}"
+        )
+
+
+def require_measurable(
+    trials: int, seconds: float | None, rpc: str | None, hardware: HardwareKey | str | None
+) -> None:
+    """Raises ``InvalidInputError`` where what is asked for cannot be measured."""
+    if trials < 0 or (seconds is not None and not seconds > 0):
+        raise InvalidInputError("trials must not be negative, and seconds must be positive")
+    if rpc is not None and hardware is None:
+        raise InvalidInputError(
+            "rpc: name with hardware what the devices are, such as cuda-a100; else schedules would "
+            "be chosen and compiled for this machine"
+        )
 
 
 def this_hardware(hardware: HardwareKey | str | None) -> HardwareKey:

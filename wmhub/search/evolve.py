@@ -56,7 +56,7 @@ def evolve(
     """All candidates that were scored, with their scores, best first.
 
     ``seeds``, best first, join the first generation and are its parents; without any it is drawn at
-    random. What does not fit is neither scored nor a parent.
+    random. What of those drawn does not fit is neither scored nor a parent.
     """
     known: dict[Candidate, float] = {}
     parents = list(seeds)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from wmhub.search.evolve import Evolution
+from wmhub.search.latent_config import LatentSearchConfig
 from wmhub.search.learner import Learner
-from wmhub.search.task_search import LatentSearchConfig, task_search
+from wmhub.search.task_search import task_search
 
 #: Smaller evolutions than those of a search, for many workloads and batches, and more exploration:
 #: what is wanted is not the best candidate but what there is to know about the good ones.

@@ -18,9 +18,10 @@ from wmhub.search import output as files
 from wmhub.search.contexts import logged, make_contexts
 from wmhub.search.history import Budget
 from wmhub.search.latent import open_database
+from wmhub.search.latent_config import LatentSearchConfig
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measure
-from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
+from wmhub.search.task_search import TaskSearch, task_search
 from wmhub.tvm_callbacks import own_errors
 from wmhub.tvm_compat import Trace, last_line
 

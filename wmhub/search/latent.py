@@ -18,8 +18,9 @@ from wmhub.measure.programs import measure_candidate
 from wmhub.measure.sketch import REFUSALS
 from wmhub.measure.space import Candidate
 from wmhub.search.cost_model import latency_of
+from wmhub.search.latent_config import LatentSearchConfig
 from wmhub.search.learner import Learner
-from wmhub.search.task_search import LatentSearchConfig, TaskSearch, task_search
+from wmhub.search.task_search import TaskSearch, task_search
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import last_line, same_structure
 from wmhub.tvm_compat import meta_schedule as ms

@@ -28,37 +28,58 @@ def with_networks(
 ) -> TuneResult:
     """``result`` with the networks of ``job``, whose libraries are written, and the report anew.
 
-    ``schedules``: what was found for each task, or ``None``. Each network is run where this machine
-    has measured, and the user has not lost patience.
+    ``schedules``: what was found for each task, or ``None``. What only failed when it was measured
+    is not in a library, and where one cannot be compiled, it is tried with less. Each network is
+    run where this machine has measured, and the user has not lost patience.
     """
-    found = [
-        (task.mod, schedule)
-        for task, schedule in zip(job.tasks, schedules, strict=True)
-        if schedule is not None
+    known = [
+        (task, (found.mod, schedule))
+        for task, found, schedule in zip(result.tasks, job.tasks, schedules, strict=True)
+        if schedule is not None and not (task.failed and task.best_latency_s is None)
     ]
+    ran = [pair for task, pair in known if task.best_latency_s is not None]
+    choices = [[pair for _, pair in known], ran, []]
     notes = list(result.notes)
-    networks = tuple(_result(job, one, found, budget, notes) for one in job.networks)
-    result = dataclasses.replace(result, networks=networks, notes=tuple(notes))
+    networks = tuple(_result(job, one, choices, budget, notes) for one in job.networks)
+    is_interrupted = result.interrupted or budget.interrupted
+    result = dataclasses.replace(
+        result, networks=networks, notes=tuple(notes), interrupted=is_interrupted
+    )
     return tried(result, files.REPORT, partial(files.write_report, result))
 
 
 def _result(
     job: Job,
     network: WholeNetwork,
-    found: Sequence[tuple[Any, Any]],
+    choices: Sequence[Sequence[tuple[Any, Any]]],
     budget: Budget,
     notes: list[str],
 ) -> NetworkResult:
-    """That of one network; what is odd goes to ``notes``."""
+    """That of one network, with the first of ``choices`` of schedules that it can be compiled with;
+    what is odd goes to ``notes``."""
     path = files.network_library(job.folder, network.name, job.target)
-    try:
-        made = with_schedules(network, found, job.target)
-        with compiling_for(str(job.target.kind.name)):
-            compiled(made, job.target).export_library(str(path))
-    except Exception as error:  # The linker, LLVM and TVM each raise their own.
-        reason = last_line(error) or type(error).__name__
-        notes.append(f"{network.name}: no library of the whole network: {reason}")
+    reasons: dict[str, None] = {}
+    for number, found in enumerate(choices):
+        if number and len(found) == len(choices[number - 1]):
+            continue
+        try:
+            made = with_schedules(network, found, job.target)
+            with compiling_for(str(job.target.kind.name)):
+                files.export(compiled(made, job.target), path)
+            break
+        except Exception as error:  # The linker, LLVM and TVM each raise their own.
+            reasons[last_line(error) or type(error).__name__] = None
+    else:
+        # One of before would pass for it.
+        path.unlink(missing_ok=True)
+        why = "; ".join(reasons)
+        notes.append(f"{network.name}: no library of the whole network: {why}")
         return NetworkResult(network.name, None, None, None, None)
+    if reasons:
+        notes.append(
+            f"{network.name}: {len(choices[0]) - len(found)} schedules are left out of the library "
+            f"of the whole network, which could not be compiled with them: {'; '.join(reasons)}"
+        )
     if made.scheduled < made.operators:
         notes.append(
             f"{network.name}: for {made.operators - made.scheduled} of {made.operators} operators "

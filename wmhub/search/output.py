@@ -14,6 +14,7 @@ import orjson
 
 from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
 from wmhub.flushing import write_file
+from wmhub.interrupts import held_back
 from wmhub.search.result import TaskResult, TuneResult, best_so_far
 from wmhub.tvm_compat import compiling_for, last_line
 
@@ -221,11 +222,26 @@ def write_library(output: Path, task: str, mod: Any, target: Any) -> tuple[Path 
     try:
         # It takes its arguments as the program does, whatever the schedule would like.
         with compiling_for(str(target.kind.name)):
-            compile_program(mod, target, packs_weights=True).export_library(str(path))
+            export(compile_program(mod, target, packs_weights=True), path)
     except Exception as error:  # The linker, LLVM and TVM each raise their own.
         lines = str(error).strip().splitlines()
         return None, f"{task}: no library: {lines[-1] if lines else type(error).__name__}"
     return path, None
+
+
+def export(executable: Any, path: Path) -> None:
+    """Writes the library of what TVM has compiled, in the place of an older one if all goes well.
+
+    Raises whatever TVM and the linker raise.
+    """
+    # TVM goes by the suffix.
+    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        with held_back():
+            executable.export_library(str(partial))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def network_library(output: Path, network: str, target: Any) -> Path:

@@ -11,18 +11,18 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from wmhub.errors import InvalidInputError, MeasureError
+from wmhub.errors import MeasureError
 from wmhub.evaluator import Scores, Settings
 from wmhub.measure.sketch import Sketch
 from wmhub.measure.space import Candidate, of_few_structures
 from wmhub.replay.limits import BlockLimits
 from wmhub.search.contexts import workload_in
-from wmhub.search.evolve import Evolution, evolve
+from wmhub.search.evolve import evolve
+from wmhub.search.latent_config import LatentSearchConfig
 from wmhub.search.learner import Learner, WorkloadLearner
 from wmhub.search.posterior import pick_batch
 from wmhub.tvm_compat import same_structure
@@ -35,30 +35,6 @@ _DRAWING_ROUNDS = 64
 _COMPANY = 8
 #: Random candidates of which one has to survive post-processing.
 _RANDOM_TRIES = 64
-
-
-@dataclass(frozen=True)
-class LatentSearchConfig:
-    """How ``LatentSearch`` spends its trials."""
-
-    evolution: Evolution = field(default_factory=lambda: Evolution(population=768, generations=10))
-    """How candidates evolve before the first batch, and where nothing is measured."""
-    later: Evolution = field(default_factory=lambda: Evolution(512, generations=3, structures=64))
-    """How they evolve between batches, from the best that were measured."""
-    exploration: float = 0.15
-    """Share of all batches that is chosen by uncertainty."""
-    greedy: float = 0.5
-    """Share of each batch that has the best means of all, so that no search ends behind the model's
-    own first choice."""
-    shortlist: int = 384
-    """Best candidates among which a batch is picked."""
-
-    def __post_init__(self) -> None:
-        for name in ("exploration", "greedy"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidInputError(f"{name} must be within 0 and 1, not {getattr(self, name)}")
-        if self.shortlist < 1:
-            raise InvalidInputError(f"shortlist must be at least 1, not {self.shortlist}")
 
 
 class TaskSearch:

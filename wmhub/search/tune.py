@@ -26,6 +26,8 @@ from wmhub.search.choose import (
     going_on,
     machine_for,
     measured_on,
+    refuse_measuring,
+    require_measurable,
     target_for,
     this_hardware,
 )
@@ -33,13 +35,13 @@ from wmhub.search.contexts import logged
 from wmhub.search.history import Budget, History, OnProgress
 from wmhub.search.job import NO_BASELINE, Job, measure_baselines
 from wmhub.search.latent import of_other_targets, open_database
+from wmhub.search.latent_config import LatentSearchConfig
 from wmhub.search.learner import Learner
 from wmhub.search.measuring import Means, measuring
 from wmhub.search.networks import with_networks
 from wmhub.search.outcome import outcome, written
 from wmhub.search.result import TuneResult
 from wmhub.search.run import run
-from wmhub.search.task_search import LatentSearchConfig
 from wmhub.search.tasks import tasks_of
 from wmhub.tvm_callbacks import own_errors
 from wmhub.tvm_compat import last_line, use_target
@@ -98,8 +100,8 @@ def tune(
     if search not in ("latent", "evolutionary"):
         raise InvalidInputError(f"search {search!r} is neither latent nor evolutionary")
     if not trials:
-        _refuse_measuring(baselines, rpc, builder, seconds, search)
-    _require_measurable(trials, seconds, rpc, hardware)
+        refuse_measuring(baselines, rpc, builder, seconds, search)
+    require_measurable(trials, seconds, rpc, hardware)
     budget = Budget(seconds, trials if trials else math.inf)
     place = _place(hardware, target, trials > 0, rpc, allow_other_hardware)
     folder = Path(output)
@@ -242,36 +244,6 @@ def _opened(search: str, target: Any, folder: Path) -> int:
             "from its own: go on with the latent search"
         )
     return others
-
-
-def _refuse_measuring(
-    baselines: bool, rpc: str | None, builder: str | None, seconds: float | None, search: str
-) -> None:
-    """Raises ``InvalidInputError`` for an option that says how to measure."""
-    given = {
-        "baselines": baselines,
-        "rpc": rpc is not None,
-        "builder": builder is not None,
-        "seconds": seconds is not None,
-        "the evolutionary search": search == "evolutionary",
-    }
-    if named := [option for option, is_given in given.items() if is_given]:
-        raise InvalidInputError(
-            f"without trials nothing is measured: leave out {' and '.join(named)}"
-        )
-
-
-def _require_measurable(
-    trials: int, seconds: float | None, rpc: str | None, hardware: HardwareKey | str | None
-) -> None:
-    """Raises ``InvalidInputError`` where what is asked for cannot be measured."""
-    if trials < 0 or (seconds is not None and not seconds > 0):
-        raise InvalidInputError("trials must not be negative, and seconds must be positive")
-    if rpc is not None and hardware is None:
-        raise InvalidInputError(
-            "rpc: name with hardware what the devices are, such as cuda-a100; else schedules would "
-            "be chosen and compiled for this machine"
-        )
 
 
 def _run(job: Job, history: History, budget: Budget, means: Means) -> None:
