@@ -184,6 +184,7 @@ def test_greedy_picks_go_by_the_mean() -> None:
     mean, covariance = np.array([1.0, 0.9, 0.0]), np.diag([0.0, 0.25, 0.0])
     assert pick_batch(mean, covariance, 2, explore=0) == [1, 0]
     assert pick_batch(mean, covariance, 2, explore=0, greedy=1) == [0, 1]
+    assert pick_batch(mean, covariance, 3, explore=0, greedy=2, first=2) == [2, 0, 1]
 
 
 def test_candidates_in_the_same_leaves_are_alike() -> None:

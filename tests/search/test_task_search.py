@@ -92,9 +92,9 @@ def test_what_small_batches_owe_to_exploration_adds_up(
 
     explored: list[int] = []
 
-    def picked(mean: Any, covariance: Any, count: int, explore: int, greedy: int) -> Any:
+    def picked(mean: Any, covariance: Any, count: int, explore: int, *rest: Any) -> Any:
         explored.append(explore)
-        return real(mean, covariance, count, explore, greedy)
+        return real(mean, covariance, count, explore, *rest)
 
     real = task_search.pick_batch
     monkeypatch.setattr(task_search, "pick_batch", picked)
@@ -175,12 +175,12 @@ def test_the_best_is_so_as_it_was_built(monkeypatch: pytest.MonkeyPatch) -> None
     made = {one: taken for one in search._drawn(64) if (taken := search._made(one)) is not None}
     first, second, *_ = [one for one, (taken, _) in made.items() if taken != one]
     stays = next(one for one, (taken, _) in made.items() if taken == one)
-    worth = {made[first][0]: 0.5, made[second][0]: 1.5}
-    monkeypatch.setattr(search, "_mean", worth.__getitem__)
+    worth = {made[first][0]: 0.5, made[second][0]: 1.5, stays: 1.0}
+    monkeypatch.setattr(search, "scores", lambda candidates: [worth[one] for one in candidates])
+    monkeypatch.setattr(search, "_least", np.asarray)
     for thought, best in [
         ({first: 3.0, stays: 2.0}, stays),
         ({second: 3.0, first: 2.0, stays: 1.0}, made[second][0]),
-        ({first: 3.0, second: 2.0, stays: 1.8}, stays),
         ({first: 3.0}, made[first][0]),
     ]:
         monkeypatch.setattr(search, "_evolved", lambda thought=thought: thought)
@@ -188,6 +188,26 @@ def test_the_best_is_so_as_it_was_built(monkeypatch: pytest.MonkeyPatch) -> None
     search._tried.add(made[first][0])
     with pytest.raises(MeasureError):
         search.best()
+
+
+def test_the_most_reliable_of_the_best_comes_first(
+    context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = make_search(context)
+    drawn = list(dict.fromkeys(search._drawn(40)))
+    some = [one for one in drawn if (made := search._made(one)) and made[0] == one][:4]
+    mean = dict(zip(some, [3.0, 2.9, 2.8, 0.0], strict=True))
+    deviation = dict(zip(some, [0.5, 0.1, 0.4, 0.0], strict=True))
+
+    def predict(scores: Any) -> Any:
+        return np.asarray([mean[c] for c in scores]), np.asarray([deviation[c] for c in scores])
+
+    monkeypatch.setattr(search, "_evolved", lambda: mean)
+    monkeypatch.setattr(search, "scores", list)
+    monkeypatch.setattr(search._learner, "predict", predict)
+    monkeypatch.setattr(search._learner, "covariance", lambda scores: np.eye(len(scores)))
+    assert search.best()[0] == some[1]
+    assert [one for one, _ in search.batch(3)][:2] == [some[1], some[0]]
 
 
 def test_a_trace_of_another_program_is_no_candidate(context: Any) -> None:

@@ -13,6 +13,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
         "wmhub.cli.bench_ceiling",
         "The most that a model could reach: workloads measured again.",
     ),
+    "choice": ("wmhub.cli.bench_choice", "The programs that models choose, measured."),
     "ingest": ("wmhub.cli.bench_ingest", "Speed and memory from a log to a finished dataset."),
     "measure": (
         "wmhub.cli.bench_measure",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -81,6 +81,23 @@ def evolve(
         parents = sorted(known, key=known.__getitem__, reverse=True)
         parents = parents[: max(2, int(evolution.elite * evolution.population))]
     return dict(sorted(known.items(), key=itemgetter(1), reverse=True))
+
+
+def by_chance(
+    ranked: Mapping[Candidate, float], greedy: int, temperature: float, random: np.random.Generator
+) -> Iterator[Candidate]:
+    """The ``greedy`` best of ``ranked``, then the others at random in proportion to
+    exp(score / temperature).
+
+    The very best of thousands are all of one kind, and the kind whose score errs most in its
+    favour. Drawn by Gumbel's trick (Kool, van Hoof and Welling, ICML 2019), other kinds stay in the
+    choice.
+    """
+    candidates = list(ranked)
+    noise = temperature * random.gumbel(size=len(candidates))
+    noise[:greedy] = np.inf
+    order = np.argsort(-(np.asarray(list(ranked.values())) + noise), kind="stable")
+    return (candidates[number] for number in order)
 
 
 def _child(

@@ -266,14 +266,19 @@ def _kernel(left: _Places, right: _Places) -> np.ndarray:
 
 
 def pick_batch(
-    mean: np.ndarray, covariance: np.ndarray, count: int, explore: int, greedy: int = 0
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    count: int,
+    explore: int,
+    greedy: int = 0,
+    first: int | None = None,
 ) -> list[int]:
     """Numbers of ``count`` candidates to measure together, out of N.
 
     Batch upper confidence bounds (Desautels, Krause and Burdick, JMLR 2014): each pick lowers the
     uncertainty of its neighbours as if it had been measured, so that a batch is not one candidate
-    many times. The first ``greedy`` picks go by the mean alone; the last ``explore`` look for what
-    is least known rather than what is best.
+    many times. The first ``greedy`` picks go by the mean alone, after ``first``; the last
+    ``explore`` look for what is least known rather than what is best.
     """
     mean, covariance = np.asarray(mean, np.float64), np.array(covariance, np.float64)
     noise = 0.01 * float(np.diag(covariance).mean()) + 1e-9
@@ -283,6 +288,8 @@ def pick_batch(
         boldness = _BOLD if turn >= count - explore else _CAUTIOUS if turn >= greedy else 0.0
         bound = mean + boldness * np.sqrt(np.maximum(np.diag(covariance), 0.0))
         chosen = int(np.argmax(np.where(left, bound, -np.inf)))
+        if turn == 0 and first is not None:
+            chosen = first
         picked.append(chosen)
         left[chosen] = False
         column = covariance[:, chosen] / np.sqrt(max(covariance[chosen, chosen], 0.0) + noise)

@@ -21,7 +21,7 @@ from wmhub.measure.sketch import Sketch
 from wmhub.measure.space import Candidate, of_few_structures
 from wmhub.replay.limits import BlockLimits
 from wmhub.search.contexts import workload_in
-from wmhub.search.evolve import evolve
+from wmhub.search.evolve import by_chance, evolve
 from wmhub.search.latent_config import LatentSearchConfig
 from wmhub.search.learner import Learner, WorkloadLearner
 from wmhub.search.posterior import pick_batch
@@ -35,6 +35,9 @@ _DRAWING_ROUNDS = 64
 _COMPANY = 8
 #: Random candidates of which one has to survive post-processing.
 _RANDOM_TRIES = 64
+#: Best candidates of which the most reliable is chosen where nothing is measured. The very best of
+#: thousands is the one whose score errs most in its favour.
+_RELIABLE = 16
 
 
 class TaskSearch:
@@ -74,37 +77,34 @@ class TaskSearch:
         explore = math.floor(self._to_explore)
         self._to_explore -= explore
         found: list[tuple[Candidate, Any]] = []
-        ranked = iter(self._ranked(count, explore))
-        with ThreadPoolExecutor(self._threads) as pool:
-            while some := list(itertools.islice(ranked, count - len(found))):
-                for candidate, schedule in zip(some, pool.map(self._replayed, some), strict=True):
-                    self._tried.add(candidate)
-                    made = schedule and self._new(candidate, schedule)
-                    if made:
-                        found.append(made)
+        for candidate, schedule in self._replays(self._ranked(count, explore), count):
+            taken = self._taken(candidate, schedule)
+            if self._is_new(candidate, taken, schedule):
+                found.append((taken, schedule))
+            if len(found) == count:
+                break
         return found
 
     def best(self, tries: int = 64) -> tuple[Candidate, Any]:
-        """The candidate of highest mean that survives post-processing, with its schedule.
+        """The most reliable candidate of the best that survive post-processing, with its schedule:
+        that of the highest mean less its deviation.
 
         Nothing is measured for it, and it is none that was measured before. Raises
         ``MeasureError`` where none of the ``tries`` survives, or none is left.
         """
-        evolved = self._evolved()
-        new = [candidate for candidate in evolved if candidate not in self._tried][:tries]
-        found, its_mean = None, -math.inf
-        for candidate in new:
-            # They come best first, but what TVM makes of one may be another, and not as good.
-            if its_mean >= evolved[candidate]:
+        new = [candidate for candidate in self._evolved() if candidate not in self._tried][:tries]
+        found: dict[Candidate, Any] = {}
+        for candidate, schedule in self._replays(iter(new), _RELIABLE):
+            taken = self._taken(candidate, schedule)
+            # What TVM makes of one may be another, that was measured.
+            if schedule is not None and taken not in self._tried:
+                found[taken] = schedule
+            if len(found) == _RELIABLE:
                 break
-            made = self._made(candidate)
-            if made is None or made[0] in self._tried:
-                continue
-            mean = evolved[candidate] if made[0] == candidate else self._mean(made[0])
-            if mean > its_mean:
-                found, its_mean = made, mean
-        if found is not None:
-            return found
+        if found:
+            candidates = list(found)
+            chosen = candidates[int(self._least(self.scores(candidates)).argmax())]
+            return chosen, found[chosen]
         if self._tried and len(new) < tries:
             failed = "" if self._best else " and failed"
             raise MeasureError(f"every valid candidate of its design space was measured{failed}")
@@ -243,7 +243,10 @@ class TaskSearch:
         shortlist = self._shortlist(ranked, max(self._config.shortlist, count), greedy)
         scores = self.scores(shortlist)
         mean, _ = self._learner.predict(scores)
-        picked = pick_batch(mean, self._learner.covariance(scores), count, explore, greedy)
+        best = np.argsort(-mean, kind="stable")[:_RELIABLE]
+        reliable = int(best[self._least(scores)[best].argmax()])
+        covariance = self._learner.covariance(scores)
+        picked = pick_batch(mean, covariance, count, explore, greedy, reliable if greedy else None)
         # Some will not survive post-processing: those after the picks take their place.
         chosen = set(picked)
         rest = (shortlist[i] for i in range(len(shortlist)) if i not in chosen)
@@ -254,40 +257,43 @@ class TaskSearch:
     def _shortlist(
         self, ranked: Mapping[Candidate, float], count: int, greedy: int
     ) -> list[Candidate]:
-        """The ``greedy`` best, and others at random in proportion to exp(mean / temperature).
-
-        ``count`` of them together. The very best of thousands are all of one kind, and the kind
-        whose score errs most in its favour. Drawn by Gumbel's trick (Kool, van Hoof and Welling,
-        ICML 2019) with the model's own uncertainty as temperature, other kinds stay in the choice
-        as far as it may be wrong.
-        """
+        """``count`` of ``ranked``, the ``greedy`` best and others of all kinds, as far as the model
+        may be wrong: see `by_chance`."""
         candidates = list(ranked)
         if len(candidates) <= count:
             return candidates
         _, deviation = self._learner.predict(self.scores(candidates[:64]))
-        temperature = 0.5 * float(deviation.mean())
-        noise = temperature * self._random.gumbel(size=len(candidates))
-        noise[:greedy] = np.inf
-        order = np.argsort(-(np.asarray(list(ranked.values())) + noise), kind="stable")
-        drawn = (candidates[i] for i in order)
+        drawn = by_chance(ranked, greedy, 0.5 * float(deviation.mean()), self._random)
         few = of_few_structures(self._spaces, drawn, self._config.evolution.structures)
         return list(itertools.islice(few, count))
 
-    def _new(self, candidate: Candidate, schedule: Any) -> tuple[Candidate, Any] | None:
-        """The schedule of ``candidate`` with the candidate that it is, unless that was tried or its
-        program was made before."""
-        taken = self._taken(candidate, schedule)
-        if taken != candidate and taken in self._tried:
-            return None
-        self._tried.add(taken)
-        program = same_structure(schedule.mod)
-        if program in self._programs:
-            return None
-        self._programs.add(program)
-        return taken, schedule
+    def _least(self, scores: Scores) -> np.ndarray:
+        """What candidates are worth at least, more or less: mean less deviation, float [N]."""
+        mean, deviation = self._learner.predict(scores)
+        return np.asarray(mean - deviation)
 
-    def _mean(self, candidate: Candidate) -> float:
-        return float(self._learner.predict(self.scores([candidate]))[0][0])
+    def _replays(
+        self, candidates: Iterator[Candidate], first: int
+    ) -> Iterator[tuple[Candidate, Any]]:
+        """``candidates`` with their schedules, see `_replayed`: ``first`` of them are replayed
+        ahead, and then as many as there are threads."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            some = list(itertools.islice(candidates, first))
+            while some:
+                yield from zip(some, pool.map(self._replayed, some), strict=True)
+                some = list(itertools.islice(candidates, self._threads))
+
+    def _is_new(self, candidate: Candidate, taken: Candidate, schedule: Any) -> bool:
+        """Whether ``schedule`` of ``candidate``, which has become ``taken``, is one that was not
+        tried before, nor its program; from now on they were."""
+        was_tried = taken in self._tried and taken != candidate
+        self._tried.update((candidate, taken))
+        if schedule is None or was_tried:
+            return False
+        program = same_structure(schedule.mod)
+        is_new = program not in self._programs
+        self._programs.add(program)
+        return is_new
 
     def _made(self, candidate: Candidate) -> tuple[Candidate, Any] | None:
         """The schedule of a candidate with the candidate that it is; ``None`` if impossible."""
@@ -299,7 +305,9 @@ class TaskSearch:
         return self._sketches[candidate.space].replay(candidate.genes)
 
     def _taken(self, candidate: Candidate, schedule: Any) -> Candidate:
-        """The candidate that the schedule of ``candidate`` really is."""
+        """The candidate that the schedule of ``candidate``, if it has one, really is."""
+        if schedule is None:
+            return candidate
         return Candidate(candidate.space, self._sketches[candidate.space].taken(schedule))
 
 
