@@ -42,9 +42,10 @@ def interruptible(asked: Callable[[], None] = lambda: None) -> Iterator[Callable
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Meanwhile Ctrl-C and SIGTERM wait, and processes that are started never hear of them: a
-    terminal sends the one to all of its group."""
+def sparing_children() -> Iterator[None]:
+    """Processes that are started meanwhile never hear of Ctrl-C or SIGTERM: a terminal sends the one
+    to all of its group. They inherit what this thread blocks; this process itself hears of them
+    where it has other threads."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from wmhub.children import safely_started
-from wmhub.interrupts import held_back
+from wmhub.interrupts import sparing_children
 from wmhub.measure.lock import MachineLock
 from wmhub.measure.programs import device_name, random_arguments
 from wmhub.tvm_callbacks import derived_object
@@ -77,7 +77,7 @@ def uninterrupted_workers() -> Iterator[None]:
 
     def starting(self: Any) -> None:
         # What a thread blocks, the processes that it starts block for good.
-        with held_back(), safely_started():
+        with sparing_children(), safely_started():
             start(self)
         started.append(self._proc)
 

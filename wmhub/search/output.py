@@ -14,7 +14,7 @@ import orjson
 
 from wmhub.errors import InvalidInputError, MissingInputError, OutputExistsError
 from wmhub.flushing import write_file
-from wmhub.interrupts import held_back
+from wmhub.interrupts import sparing_children
 from wmhub.search.result import TaskResult, TuneResult, best_so_far
 from wmhub.tvm_compat import compiling_for, last_line
 
@@ -237,7 +237,7 @@ def export(executable: Any, path: Path) -> None:
     # TVM goes by the suffix.
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        with held_back():
+        with sparing_children():
             executable.export_library(str(partial))
         partial.replace(path)
     finally:
