@@ -43,8 +43,8 @@ def interruptible(asked: Callable[[], None] = lambda: None) -> Iterator[Callable
 
 @contextmanager
 def sparing_children() -> Iterator[None]:
-    """Processes that are started meanwhile never hear of Ctrl-C or SIGTERM: a terminal sends the one
-    to all of its group. They inherit what this thread blocks; this process itself hears of them
+    """Processes that are started meanwhile never hear of Ctrl-C or SIGTERM: a terminal sends the
+    one to all of its group. They inherit what this thread blocks; this process itself hears of them
     where it has other threads."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
