@@ -124,8 +124,6 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.closing = contextlib.ExitStack()
-        self.plan = TimingPlan()
-        self.plans: list[TimingPlan] = []
         self.programs: list[Program] = []
         self.linked: set[int] = set()
         self.timed: set[int] = set()
@@ -149,7 +147,6 @@ class FakeEngine:
 
     def run(self, ids: list[int]) -> list[Measurement]:
         self.timed.update(ids)
-        self.plans.append(self.plan)
         return [self._ran(id_) for id_ in ids]
 
     def _ran(self, id_: int) -> Measurement:
@@ -223,16 +220,6 @@ def test_without_a_task_candidates_of_other_arguments_are_compared_with_nothing(
     EngineBuilder(engine).build([ms.builder.BuilderInput(mod, target) for mod in modules])
     groups = [program.group for program in engine.programs]
     assert groups[0] == groups[2] != groups[1]
-
-
-def test_each_runner_times_by_its_own_plan() -> None:
-    from wmhub.measure.metaschedule import builder_and_runner, runner_again
-
-    engine, again = FakeEngine(), TimingPlan(rounds=1)
-    builder, runner = builder_and_runner(engine)
-    for one in (runner, runner_again(engine, builder, again), runner):
-        one.run([])
-    assert engine.plans == [TimingPlan(), again, TimingPlan()]
 
 
 def test_the_fastest_of_a_task_stay_linked_whatever_their_arguments() -> None:

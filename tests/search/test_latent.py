@@ -195,8 +195,7 @@ def test_the_luckiest_measurement_does_not_win() -> None:
 
     context = make_context(workload("GMM", 0))
     lucky, steady = (space for space in context.generate_design_space()[:2])
-    # Not the runner of the search: it has a plan of its own for them.
-    means = Means(Built(), None, lambda: None, Once())
+    means = Means(Built(), Once(), lambda: None)
     target = use_target(llvm_target(cores=2))
     again = _playoff([(1e-3, lucky), (1.5e-3, steady)], target, means)
     assert [time for time, _ in again] == [2e-3, 3e-3]

@@ -22,7 +22,6 @@ from wmhub.errors import InvalidInputError
 from wmhub.measure.candidate import Program, mostly_failed
 from wmhub.measure.engine import Engine
 from wmhub.measure.programs import argument_info, save_program
-from wmhub.measure.timing import TimingPlan
 from wmhub.tvm_callbacks import derived_object
 from wmhub.tvm_compat import meta_schedule as ms
 
@@ -107,11 +106,10 @@ class EngineBuilder(ms.builder.PyBuilder):  # type: ignore[misc]
 class EngineRunner(ms.runner.PyRunner):  # type: ignore[misc]
     """Runs what ``EngineBuilder`` has built."""
 
-    def __init__(self, engine: Engine, builder: Any, plan: TimingPlan | None = None) -> None:
+    def __init__(self, engine: Engine, builder: Any) -> None:
         super().__init__()
         self._engine = engine
         self._builder = builder
-        self._plan = plan or engine.plan
 
     def run(self, runner_inputs: Sequence[Any]) -> list[Any]:
         """Times a batch, however often it was timed before; the futures are done when this
@@ -129,7 +127,6 @@ class EngineRunner(ms.runner.PyRunner):  # type: ignore[misc]
                 )
             handles.append(self._builder.handles[path])
         self._engine.forget_timings(handles)
-        self._engine.plan = self._plan
         results = self._engine.run(handles)
         # TVM hands over no failed builds: they are of the batch as well, and may be all of it.
         outcomes = [self._engine.outcome(handle) for handle in self._builder.untried]
@@ -146,11 +143,6 @@ def builder_and_runner(engine: Engine) -> tuple[Any, Any]:
     """A builder and a runner that share ``engine``, whose target must be the search's."""
     builder = EngineBuilder(engine)
     return builder, EngineRunner(engine, builder)
-
-
-def runner_again(engine: Engine, builder: Any, plan: TimingPlan) -> Any:
-    """Another runner of what ``builder`` of ``engine`` has built, which times by ``plan``."""
-    return EngineRunner(engine, builder, plan)
 
 
 def name_task(builder: Any, task: str) -> None:

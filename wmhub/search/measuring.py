@@ -18,7 +18,6 @@ from wmhub.measure.lock import MachineLock
 from wmhub.measure.programs import device_name, entry_arguments
 from wmhub.measure.remote import RemoteEngine, Tracker
 from wmhub.measure.timing import TimingPlan
-from wmhub.names import CPU_KINDS
 from wmhub.search.cost_model import latency_of
 from wmhub.tvm_compat import compiling_for, last_line, use_threads
 from wmhub.tvm_compat import meta_schedule as ms
@@ -27,9 +26,6 @@ from wmhub.tvm_compat import meta_schedule as ms
 SEARCH_PLAN = TimingPlan(
     rounds=2, extra_rounds=4, round_seconds=0.1, close_ratio=1.25, once_ratio=1.1
 )
-#: The best are timed again and again, each time in a new process: on a CPU, whose clock does not
-#: have to rise first, one timing in each will do.
-AGAIN_PLAN = TimingPlan(rounds=1, extra_rounds=0, round_seconds=0.0)
 #: A build that takes so many times the median is given up: its worker could do that many instead.
 _BUILD_RATIO = 12.0
 
@@ -44,8 +40,6 @@ class Means(NamedTuple):
     wait_ready: Callable[[], None]
     """Waits until both can work, which the first build does by itself; raises ``MeasureError``
     where they cannot. From a build, TVM would turn the reason into an error without a name."""
-    again: Any = None
-    """Runner for what is measured several times again; ``None`` for the same."""
 
 
 @contextmanager
@@ -82,7 +76,7 @@ def measuring(
                 lambda: None,
             )
         return
-    from wmhub.measure.metaschedule import builder_and_runner, runner_again
+    from wmhub.measure.metaschedule import builder_and_runner
 
     if tracker is not None:
         tracker.require_device()
@@ -94,10 +88,7 @@ def measuring(
         build_timeout_seconds=build_timeout_seconds,
         run_timeout_seconds=run_timeout_seconds,
     ) as engine:
-        built_by, runner = builder_and_runner(engine)
-        on_cpu = target["kind"] in CPU_KINDS
-        again = runner_again(engine, built_by, AGAIN_PLAN) if on_cpu else None
-        yield Means(built_by, runner, engine.wait_ready, again)
+        yield Means(*builder_and_runner(engine), engine.wait_ready)
 
 
 def measure(

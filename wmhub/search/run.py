@@ -179,8 +179,7 @@ def _playoff(
     if len(finalists) < 2:
         return list(finalists)
     mods = [schedule.mod for _, schedule in finalists]
-    runner = means.again or means.runner
-    measured = measure(mods, target, means.builder, runner, _PLAYOFF_ROUNDS)
+    measured = measure(mods, target, means.builder, means.runner, _PLAYOFF_ROUNDS)
     again = [
         (seconds, schedule)
         for (_, schedule), (seconds, _) in zip(finalists, measured, strict=True)
