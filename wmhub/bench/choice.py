@@ -7,7 +7,6 @@ best are measured, and all models are compared with the fastest that any of them
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
@@ -174,6 +173,6 @@ def _measured(
 
 def _summary(model: str, choices: Sequence[Choice]) -> ModelChoices:
     """Means over what one model chose."""
-    columns = np.asarray([dataclasses.astuple(one)[3:6] for one in choices])
+    columns = np.asarray([(one.first, one.typical, one.best) for one in choices])
     first, typical, best = np.exp(np.log(columns).mean(axis=0)).tolist()
     return ModelChoices(model, first, float(columns[:, 0].max()), typical, best)
